@@ -1,0 +1,156 @@
+"""Iteration budgets: how many steps each component of a sequential run gets.
+
+All families return integers that sum exactly to the total.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from deflation import checks
+
+ORDERS = ("more", "equal", "less")
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Steps per component, first component first.
+
+    Attributes:
+      steps: one integer >= 1 per component.
+      passes_on: give the steps that a component did not need (early stop on a tolerance) to the
+        components after it.
+
+    Example:
+      >>> Budget((3, 2, 1)).total
+      6
+    """
+
+    steps: tuple[int, ...]
+    passes_on: bool = False
+
+    def __post_init__(self):
+        if not self.steps:
+            raise ValueError("budget is empty; allowed is one integer >= 1 per component")
+        steps = tuple(checks.integer("budget", step, 1) for step in self.steps)
+        object.__setattr__(self, "steps", steps)
+
+    @property
+    def total(self) -> int:
+        """Sum of the steps."""
+        return sum(self.steps)
+
+
+def equal(rank: int, total: int, minimum: int = 1) -> Budget:
+    """The same number of steps for every component, the remainder to the first ones.
+
+    Raises:
+      ValueError: a total smaller than rank * minimum.
+
+    Example:
+      >>> equal(3, 10).steps
+      (4, 3, 3)
+    """
+    return _split(rank, total, minimum, np.ones(rank))
+
+
+def alpha_family(rank: int, total: int, alpha: float, minimum: int = 2) -> Budget:
+    """t_k = minimum + (total - r minimum) w_k / sum w, w_k = max(1 + alpha x_k, 1e-9), with x_k
+    falling linearly from 1 at the first component to -1 at the last.
+
+    alpha > 0 gives more to the first components, alpha < 0 to the last; beyond |alpha| = 1 the
+    components at the poor end are clipped to the minimum, which is why the family saturates.
+
+    Raises:
+      ValueError: a total smaller than rank * minimum, or alpha not finite.
+
+    Source: arXiv 2505.22602, Figure 1 and its released code (t_min = 2).
+
+    Example:
+      >>> alpha_family(20, 500, alpha=1.0).steps[0]
+      48
+    """
+    if not np.isfinite(alpha):
+        raise ValueError(f"alpha is {alpha}; allowed are finite numbers")
+    position = np.linspace(1, -1, rank) if rank > 1 else np.zeros(1)
+    return _split(rank, total, minimum, np.maximum(1 + alpha * position, 1e-9))
+
+
+def linear_family(rank: int, total: int, order: str = "more", minimum: int = 2) -> Budget:
+    """Steps proportional to a line from total / rank down to 2 ("more" to the first components),
+    its reverse ("less"), or a constant ("equal"); at least `minimum` each.
+
+    The released code truncates and floors, so that its sums miss the total; here they meet it.
+
+    Raises:
+      ValueError: an unknown order or a total smaller than rank * minimum.
+
+    Source: arXiv 2505.22602, Figures 6 to 10.
+
+    Example:
+      >>> linear_family(3, 30, "more").steps
+      (17, 10, 3)
+    """
+    checks.choice("order", order, ORDERS)
+    rank = checks.integer("rank", rank, 1)
+    checks.integer("total", total, rank * minimum, why=f" (rank {rank} times minimum {minimum})")
+    line = np.linspace(max(total // rank, 2), 2, rank)
+    share = {"more": line, "less": line[::-1], "equal": np.ones(rank)}[order]
+    target = share / share.sum() * total
+    raised = np.maximum(target, minimum)
+    # Lower those above the minimum by what raising the others cost.
+    spare = raised - minimum
+    excess = raised.sum() - total
+    if excess > 0:
+        raised = raised - spare * (excess / spare.sum())
+    return Budget(_round_to_sum(raised, total))
+
+
+def adaptive(budget: Budget) -> Budget:
+    """The same budget with unused steps passed on to later components.
+
+    Example:
+      >>> adaptive(equal(2, 10)).passes_on
+      True
+    """
+    return dataclasses.replace(budget, passes_on=True)
+
+
+def as_budget(budget: Budget | int | Sequence[int], rank: int) -> Budget:
+    """A Budget for `rank` components from a Budget, a total (split equally), or the steps.
+
+    Raises:
+      ValueError: a total smaller than the rank, or another number of components.
+    """
+    if isinstance(budget, Budget):
+        result = budget
+    elif isinstance(budget, Sequence | np.ndarray) and not isinstance(budget, str):
+        result = Budget(tuple(budget))
+    else:
+        result = equal(rank, checks.integer("budget", budget, rank, why=f" (the rank is {rank})"))
+    if len(result.steps) != rank:
+        raise ValueError(
+            f"budget has {len(result.steps)} entries; allowed is one for each of {rank} components"
+        )
+    return result
+
+
+def _split(rank: int, total: int, minimum: int, weights: np.ndarray) -> Budget:
+    rank = checks.integer("rank", rank, 1)
+    minimum = checks.integer("minimum", minimum, 1)
+    why = f" (rank {rank} times minimum {minimum})"
+    total = checks.integer("total", total, rank * minimum, why=why)
+    return Budget(
+        _round_to_sum(minimum + (total - rank * minimum) * weights / weights.sum(), total)
+    )
+
+
+def _round_to_sum(values: np.ndarray, total: int) -> tuple[int, ...]:
+    """Floors, and gives what is missing to the largest remainders (the earlier one on a tie)."""
+    steps = np.floor(values + 1e-9).astype(int)
+    order = np.argsort(-(values - steps), kind="stable")
+    steps[order[: total - steps.sum()]] += 1
+    return tuple(int(step) for step in steps)

@@ -1,0 +1,102 @@
+"""Sums of rank-one maps, and the algebra that never forms their (m, d) product.
+
+Legend: b (r, m) left factors, a (r, d) right factors; component k is the map b_k a_k^T.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Components(NamedTuple):
+    """W = sum_k b_k a_k^T, largest component first; any prefix is a valid smaller model.
+
+    Attributes:
+      b: left factors, shape (r, m). In a solution b_k carries the scale.
+      a: right factors, shape (r, d), in the coordinates of the inputs X.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> c = Components(b=jnp.ones((2, 3)), a=jnp.ones((2, 4)))
+      >>> c.matrix().shape, c.prefix(1).matrix().shape, c.predict(jnp.ones((4, 5))).shape
+      ((3, 4), (3, 4), (3, 5))
+    """
+
+    b: jax.Array
+    a: jax.Array
+
+    def matrix(self) -> jax.Array:
+        """The dense (m, d) map."""
+        return product(self.b.T, self.a)
+
+    def predict(self, x: jax.Array) -> jax.Array:
+        """W x for x of shape (d, n); costs O((m + d) n r), the dense map is not formed."""
+        return product(self.b.T, product(self.a, x))
+
+    def prefix(self, rank: int) -> Components:
+        """The model of the first `rank` components."""
+        return Components(self.b[:rank], self.a[:rank])
+
+
+def product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """left @ right at full precision: accelerators round float32 products to fewer bits by default,
+    and a deflated product is a difference in which those bits are what is left."""
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+def safe_norm(rows: jax.Array) -> jax.Array:
+    """Norm of every row, shape (r, 1)."""
+    return jnp.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def normalise(rows: jax.Array) -> jax.Array:
+    """Unit rows; a zero row stays zero."""
+    norm = safe_norm(rows)
+    return jnp.where(norm > 0, rows / jnp.where(norm > 0, norm, 1), rows)
+
+
+def norms(components: Components) -> jax.Array:
+    """||b_k a_k^T||_F = |b_k| |a_k|, shape (r,)."""
+    return (safe_norm(components.b) * safe_norm(components.a))[:, 0]
+
+
+def distances(left: Components, right: Components) -> jax.Array:
+    """||b_k a_k^T - b'_k a'_k^T||_F for every k, shape (r,), without cancellation.
+
+    Both are first brought to |a| = 1 with aligned signs; then with p = b - b', q = a - a' the
+    difference is p a^T + b' q^T, whose squared norm is |p|^2 + |b'|^2 |q|^2 + 2 (p.b')(a.q).
+    """
+    b, a = _unit_right(left)
+    b_, a_ = _unit_right(right)
+    sign = jnp.where(jnp.sum(a * a_, axis=1, keepdims=True) < 0, -1, 1).astype(a.dtype)
+    p, q = b - sign * b_, a - sign * a_
+    # |a| = 1 and a.q = |q|^2 / 2 hold for unit vectors; the latter form loses no digits.
+    square_p, square_q = jnp.sum(p * p, axis=1), jnp.sum(q * q, axis=1)
+    cross = jnp.sum(p * sign * b_, axis=1) * square_q
+    square = square_p + jnp.sum(b_ * b_, axis=1) * square_q + cross
+    return jnp.sqrt(jnp.maximum(square, 0))
+
+
+def canonical(components: Components) -> Components:
+    """The same maps with |a_k| = 1 and the largest-magnitude entry of b_k positive."""
+    b, a = _unit_right(components)
+    pivot = jnp.take_along_axis(b, jnp.argmax(jnp.abs(b), axis=1)[:, None], axis=1)
+    sign = jnp.where(pivot < 0, -1, 1).astype(b.dtype)
+    return Components(sign * b, sign * a)
+
+
+def balanced(components: Components) -> Components:
+    """The same maps with |b_k| = |a_k|; a component whose product is zero is left as it is."""
+    norm_b, norm_a = safe_norm(components.b), safe_norm(components.a)
+    nonzero = (norm_b > 0) & (norm_a > 0)
+    ratio = jnp.sqrt(jnp.where(nonzero, norm_a, 1) / jnp.where(nonzero, norm_b, 1))
+    return Components(components.b * ratio, components.a / ratio)
+
+
+def _unit_right(components: Components) -> Components:
+    norm = safe_norm(components.a)
+    unit = jnp.where(norm > 0, components.a / jnp.where(norm > 0, norm, 1), components.a)
+    return Components(components.b * norm, unit)

@@ -1,0 +1,83 @@
+"""How a run ended: published factors, status, and the rank that was kept."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from deflation.components import Components, norms
+from deflation.state import Controls, Plan, Progress
+from deflation.status import Status
+from deflation.targets import times, times_transposed
+
+# Relative gap below which components that still move are taken to turn into each other.
+NEAR = 0.1
+
+
+@functools.partial(jax.jit, static_argnames=("plan",))
+def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan):
+    """Publishes the factors of a run and says how it ended.
+
+    Returns:
+      published factors (r, .) in whitened coordinates, the status code, the component it speaks of
+      (from 1; 0 for none), and the number of components kept.
+    """
+    number = jnp.arange(plan.rank)
+    published = number < progress.active
+    factors = solver.finish(progress.factors)
+    factors = Components(*(jnp.where(published[:, None], rows, 0) for rows in factors))
+    sizes = norms(factors)
+    rank = jnp.asarray(plan.rank)
+    if controls.rule is not None:
+        rank = jnp.minimum(progress.active, controls.rule.keep(controls.threshold, sizes))
+    code, component = _status(problem, controls, progress, plan, factors, sizes, rank)
+    return factors, code, component, rank
+
+
+def _status(problem, controls, progress, plan, factors, sizes, rank):
+    number = jnp.arange(plan.rank)
+    kept = number < rank
+    root_eps = jnp.sqrt(jnp.finfo(sizes.dtype).eps)
+    wanted = jnp.where(controls.tolerance >= 0, controls.tolerance, root_eps)
+    floor = 4 * jnp.finfo(sizes.dtype).eps * jnp.max(sizes)
+    moving = kept & ~(progress.moved <= wanted * sizes + floor)
+    if plan.way == "joint":  # single components mean nothing there
+        tied = turning = jnp.zeros_like(moving)
+    else:
+        gap = jnp.abs(sizes - jnp.append(sizes[1:], 0)) / jnp.where(sizes > floor, sizes, 0)
+        gap = jnp.where(number < rank - 1, gap, jnp.inf)  # to the next one, inf at the last
+        # Perturbation theory divides rounding by the gap: below this nothing is determined.
+        tied = gap <= root_eps
+        # Neighbours that still turn into each other while their sum is already a best one.
+        close = jnp.minimum(gap, jnp.append(jnp.inf, gap[:-1])) <= NEAR
+        turning = moving & close & (_invariance(problem, factors, sizes, kept) <= root_eps)
+    not_finite = ~(
+        jnp.all(jnp.isfinite(factors.b), axis=1) & jnp.all(jnp.isfinite(factors.a), axis=1)
+    )
+    cases = [
+        (not_finite, Status.NOT_FINITE),
+        (turning, Status.SMALL_GAP),
+        (moving, Status.BUDGET_SPENT),
+        (tied, Status.SMALL_GAP),
+    ]
+    code, component = jnp.asarray(int(Status.CONVERGED)), jnp.asarray(0)
+    for where, status in reversed(cases):
+        hit = jnp.any(where)
+        code = jnp.where(hit, int(status), code)
+        component = jnp.where(hit, jnp.argmax(where) + 1, component)
+    return code, component
+
+
+def _invariance(problem, factors: Components, sizes, kept) -> jax.Array:
+    """How far the sum is from a best approximation: with Q an orthonormal basis of the right
+    factors and U one of M Q, ||(I - Q Q^T) M^T U|| relative to the smallest component kept."""
+    a = jnp.where(kept[:, None], factors.a, 0)
+    q = jnp.linalg.qr(jnp.where(jnp.isfinite(a), a, 0).T)[0].T
+    u = jnp.linalg.qr(times(problem.target, q).T)[0].T
+    image = times_transposed(problem.target, u)
+    outside = image - (image @ q.T) @ q
+    smallest = jnp.min(jnp.where(kept, sizes, jnp.inf))
+    scale = jnp.where(smallest > 0, smallest, 1)
+    return jnp.where(smallest > 0, jnp.linalg.norm(outside) / scale, jnp.inf)

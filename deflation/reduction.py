@@ -1,0 +1,51 @@
+"""The exact reduction of min_W ||Y - W X||_F to the approximation of an (m, d) matrix.
+
+Legend: X (d, n) inputs, Y (m, n) targets. A summary of the columns seen so far is the pair
+r (k, d), z (m, k), k <= d, with X = r^T Q^T and z = Y Q for some Q (n, k) with orthonormal columns
+that is never kept. Folding more columns in is one QR factorisation; n is gone.
+
+All functions take the array namespace `xp` (numpy or jax.numpy): data that stream from a disk are
+folded on the host in float64, data in memory are folded on the device and may be traced.
+"""
+
+from __future__ import annotations
+
+
+def fold(xp, r, z, x, y):
+    """The summary of the columns seen so far and of x (d, n), y (m, n).
+
+    Returns:
+      r, z of the union, and the energy ||Y (I - Q Q^T)||_F^2 that left the span of the inputs. It
+      is computed from the part that is left, not as a difference of squares, so it is accurate
+      however small it is.
+    """
+    inputs = xp.concatenate([r, x.T])
+    targets = xp.concatenate([z, y], axis=1)
+    q, r = xp.linalg.qr(inputs)
+    z = targets @ q
+    outside = targets - z @ q.T
+    return r, z, xp.sum(outside * outside)
+
+
+def whiten(xp, r, z):
+    """Symmetric whitening of a summary: with r = u s v^T, S^(1/2) = v s v^T and M = z u v^T.
+
+    Directions with s below rounding are no directions of X: they are left out by a mask, never by
+    a shape that depends on data (rank-deficient X, d > n, collinear rows).
+
+    Returns:
+      target M (m, d), whitener S^(-1/2) (d, d), root S^(1/2) (d, d), the energy of Y in the
+      directions left out, and the rank of X.
+    """
+    u, s, vt = xp.linalg.svd(r, full_matrices=False)
+    cutoff = max(r.shape) * xp.finfo(r.dtype).eps * s[0]
+    keep = s > cutoff
+    inverse = xp.where(keep, 1 / xp.where(keep, s, 1), 0)
+    inside = z @ u
+    outside = xp.where(keep, 0, inside)
+    leaving = z - inside @ u.T
+    target = xp.where(keep, inside, 0) @ vt
+    whitener = (vt.T * inverse) @ vt
+    root = (vt.T * xp.where(keep, s, 0)) @ vt
+    energy = xp.sum(outside * outside) + xp.sum(leaving * leaving)
+    return target, whitener, root, energy, xp.sum(keep)

@@ -1,0 +1,163 @@
+"""One round of each way to run, as a pure function Progress -> Progress around the worker body.
+
+The ways differ in who works, who is subtracted and how the results are exchanged:
+
+  sequential  a block of one, the current component; its result is written in place
+  parallel    all workers, each against its visible predecessors; batched, nothing to exchange
+  sharded     parallel with a block per device; one all-gather is the exchange
+  joint       all workers, each against all others: gradient descent on the whole factorisation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from deflation.components import Components, norms
+from deflation.state import Controls, Plan, Progress
+from deflation.targets import times, times_transposed
+from deflation.worker import others, predecessors, settled, work
+
+Exchange = Callable[[Components], Components]
+
+
+def parallel_round(
+    problem, solver, plan: Plan, controls: Controls, progress: Progress, index, exchange: Exchange
+) -> Progress:
+    """Every worker of the block `index` (K,) takes one round; `exchange` gathers all blocks.
+
+    Component numbers beyond the rank (padding of the last block) never work. Stopping and growth
+    are decided from gathered numbers, so they need no exchange of their own.
+    """
+    number = jnp.arange(progress.done.shape[0])
+    active = _grown(plan, controls, progress)
+    visible = number < progress.active
+    weights = (others if plan.way == "joint" else predecessors)(index, visible)
+    joined = jnp.full_like(number, plan.rank) if plan.advance else active
+    allowed = (number < joined) & (number < plan.rank) & ~progress.done
+    new = exchange(
+        work(
+            problem,
+            solver,
+            progress.factors,
+            index,
+            weights,
+            allowed[index],
+            orthogonal=plan.orthogonal,
+        )
+    )
+    new = solver.combine(new, number < active)
+    moved, still = settled(new, progress.factors, controls.tolerance)
+    moved = jnp.where(progress.done, progress.moved, moved)
+    # A worker is done only after its predecessors: their later moves would move it again.
+    still = (still & (number < active)) | progress.done
+    return Progress(
+        factors=new,
+        moved=moved,
+        done=jnp.cumprod(still | (number >= plan.rank)).astype(bool),
+        spent=progress.spent + allowed,
+        active=active,
+        round=progress.round + 1,
+        key=progress.key,
+    )
+
+
+def _grown(plan: Plan, controls: Controls, progress: Progress) -> jax.Array:
+    """Published components after this round: one more if staggered and the rule wants more."""
+    if plan.way == "joint" or (not plan.staggered and controls.rule is None):
+        return jnp.asarray(plan.rank, jnp.int32)
+    more = progress.active + 1
+    if controls.rule is not None:
+        sizes = jnp.where(_first(progress.active, progress.done), norms(progress.factors), 0)
+        wanted = controls.rule.more(controls.threshold, sizes, progress.active)
+        more = jnp.where(wanted, more, progress.active)
+    return jnp.minimum(more, plan.rank).astype(jnp.int32)
+
+
+def _first(count, like) -> jax.Array:
+    return jnp.arange(like.shape[0]) < count
+
+
+def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: Progress):
+    """The current component takes one step; done ones are frozen."""
+    current = jnp.sum(progress.done)
+    index = current[None]
+    visible = _first(current, progress.done)
+    weights = predecessors(index, visible)
+    block = work(
+        problem,
+        solver,
+        progress.factors,
+        index,
+        weights,
+        jnp.ones(1, bool),
+        orthogonal=plan.orthogonal,
+    )
+    new = _write(progress.factors, index, block)
+    moved, still = settled(new, progress.factors, controls.tolerance)
+    spent = progress.spent.at[current].add(1)
+    allowance = controls.steps[current]
+    if plan.passes_on:
+        allowance = jnp.cumsum(controls.steps)[current] - jnp.sum(spent) + spent[current]
+    finished = (spent[current] >= allowance) | still[current]
+    done = progress.done.at[current].set(finished)
+    if controls.rule is not None:
+        sizes = jnp.where(_first(current + 1, done), norms(new), 0)
+        more = controls.rule.more(controls.threshold, sizes, current + 1)
+        done = done | (finished & ~more)
+    new = _between_components(problem, solver, plan, new, current + 1, finished)
+    return Progress(
+        factors=new,
+        moved=progress.moved.at[current].set(moved[current]),
+        done=done,
+        spent=spent,
+        active=jnp.maximum(progress.active, current + 1).astype(jnp.int32),
+        round=progress.round + 1,
+        key=progress.key,
+    )
+
+
+def _write(factors: Components, index, block: Components) -> Components:
+    return Components(*(x.at[index].set(y) for x, y in zip(factors, block, strict=True)))
+
+
+def _between_components(problem, solver, plan: Plan, factors, count, finished) -> Components:
+    """The extensions that act when a component is finished; both are off by default."""
+    for every, action in (
+        (plan.reoptimise, lambda f: _reoptimise(problem, solver, f, count)),
+        (plan.full_rank, lambda f: _full_rank_step(problem, f, count)),
+    ):
+        if every:
+            due = finished & (count % every == 0)
+            factors = jax.lax.cond(due, action, lambda f: f, factors)
+    return factors
+
+
+def _reoptimise(problem, solver, factors: Components, count) -> Components:
+    """One round for each of the first `count` components against all the others, in turn."""
+    visible = _first(count, factors.a[:, 0])
+
+    def refine(k, factors):
+        index = k[None]
+        block = work(problem, solver, factors, index, others(index, visible), jnp.ones(1, bool))
+        return _write(factors, index, block)
+
+    return jax.lax.fori_loop(0, count, refine, factors)
+
+
+def _full_rank_step(problem, factors: Components, count) -> Components:
+    """One alternating least-squares step of the whole model of the first `count` components:
+    all b jointly for fixed a, then all a jointly for fixed b."""
+    visible = _first(count, factors.a[:, 0])
+    live = Components(*(jnp.where(visible[:, None], rows, 0) for rows in factors))
+    b = _least_squares(live.a, times(problem.target, live.a))
+    a = _least_squares(b, times_transposed(problem.target, b))
+    keep = visible[:, None]
+    return Components(jnp.where(keep, b, factors.b), jnp.where(keep, a, factors.a))
+
+
+def _least_squares(rows: jax.Array, images: jax.Array) -> jax.Array:
+    """(rows rows^T)^+ images: the other factor's best values; zero rows stay zero."""
+    return jnp.linalg.pinv(rows @ rows.T, hermitian=True) @ images

@@ -1,0 +1,195 @@
+"""A run in three parts: `start`, `advance` as often as wanted, `finish`. All ways go through here.
+
+    start    validates, draws or takes the first factors       -> State
+    advance  runs rounds inside one compiled while loop        -> State
+    finish   publishes factors, judges the outcome             -> Solution
+
+Gradients do not pass through the loop (it stops early, so it has no reverse mode): inputs of the
+loop are cut off, and `finish` attaches the derivative of the answer itself (implicit.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from deflation import checks, implicit
+from deflation.components import Components, norms
+from deflation.outcome import judge
+from deflation.rounds import parallel_round, sequential_round
+from deflation.state import History, Progress, Solution, State
+from deflation.status import Status
+
+
+def advance(state: State, rounds: int) -> State:
+    """Runs up to `rounds` more rounds; fewer if every component is done before.
+
+    Args:
+      state: from `start`, `advance`, or `load`.
+      rounds: at least 1. A change of it recompiles, so use equal portions.
+
+    Returns:
+      The state after them, its history extended. advance(advance(s, 2), 3) equals advance(s, 5),
+      bitwise on the same devices.
+
+    Raises:
+      ValueError: rounds < 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deflation import Regression, start
+      >>> state = start(Regression.from_matrix(jnp.diag(jnp.arange(1.0, 5.0))), rank=2)
+      >>> int(advance(advance(state, 2), 3).progress.round)
+      5
+    """
+    rounds = checks.integer("rounds", rounds, 1)
+    inputs = (state.problem, state.solver, state.controls, state.progress)
+    progress, history = _advance(*jax.tree.map(_constant, inputs), state.plan, rounds)
+    if not checks.traced(progress.round):
+        ran = int(progress.round) - int(state.progress.round)
+        history = jax.tree.map(lambda rows: rows[:ran], history)
+    joined = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), state.history, history)
+    return dataclasses.replace(state, progress=progress, history=joined)
+
+
+def finish(state: State) -> Solution:
+    """The Solution at the current state; the run can go on afterwards.
+
+    Differentiable with respect to the problem's target (so, through `Regression.from_data`, to y).
+    """
+    plan = state.plan
+    inputs = (state.problem, state.solver, state.controls, state.progress)
+    factors, code, component, rank = judge(*jax.tree.map(_constant, inputs), plan)
+    attach = implicit.refuse if plan.way == "joint" else implicit.attach
+    factors = attach(state.problem.target, factors)
+    keep = (jnp.arange(plan.rank) < rank)[:, None]
+    factors = Components(*(jnp.where(keep, rows, 0) for rows in factors))
+    return Solution(
+        components=state.problem.to_original(factors),
+        status=code if checks.traced(code) else Status(int(code)),
+        rounds=state.progress.round,
+        history=state.history,
+        rank=rank,
+        component=component,
+    )
+
+
+def step(state: State) -> State:
+    """One round, without history: the building block of scans that record whole trajectories.
+
+    Unlike `advance` it has a fixed cost and no loop, so it may sit inside `jax.lax.scan`; a run
+    whose components are all done does not change any more.
+    """
+    progress = _round(state.problem, state.solver, state.plan, state.controls, state.progress)
+    return dataclasses.replace(state, progress=progress)
+
+
+def _constant(leaf):
+    """The leaf without a derivative; random keys and integers have none."""
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jax.lax.stop_gradient(leaf)
+    return leaf
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "rounds"))
+def _advance(problem, solver, controls, progress, plan, rounds):
+    if plan.mesh is None:
+        one = functools.partial(_round, problem, solver, plan, controls)
+        return _loop(one, progress, rounds)
+    return _sharded(problem, solver, controls, progress, plan, rounds)
+
+
+def _round(problem, solver, plan, controls, progress) -> Progress:
+    """One round on one device; nothing changes once all components are done."""
+    if plan.way == "sequential":
+        new = sequential_round(problem, solver, plan, controls, progress)
+    else:
+        index = jnp.arange(plan.rank)
+        new = parallel_round(problem, solver, plan, controls, progress, index, lambda block: block)
+    finished = jnp.all(progress.done)
+    return _unless(finished, new, progress)
+
+
+def _unless(condition, new: Progress, old: Progress) -> Progress:
+    # A typed key has no arithmetic; it does not change in a round.
+    kept = jax.tree.map(
+        lambda x, y: jnp.where(condition, y, x), new._replace(key=()), old._replace(key=())
+    )
+    return kept._replace(key=old.key)
+
+
+def _loop(one_round, progress: Progress, rounds: int) -> tuple[Progress, History]:
+    r, dtype = progress.moved.shape[0], progress.moved.dtype
+    empty = jnp.full((rounds, r), jnp.nan, dtype)
+
+    def unfinished(carry):
+        count, progress, _ = carry
+        return (count < rounds) & ~jnp.all(progress.done)
+
+    def body(carry):
+        count, progress, history = carry
+        progress = one_round(progress)
+        history = History(
+            history.change.at[count].set(progress.moved),
+            history.size.at[count].set(norms(progress.factors)),
+        )
+        return count + 1, progress, history
+
+    carry = (jnp.zeros((), jnp.int32), progress, History(empty, empty))
+    _, progress, history = jax.lax.while_loop(unfinished, body, carry)
+    return progress, history
+
+
+def _sharded(problem, solver, controls, progress, plan, rounds):
+    """The same rounds with a block of workers per device.
+
+    Component k lives on device k mod P at slot k div P, so that the load is even while workers
+    join. The factors a device reads are gathered ones, replicated; its own block is a slice of
+    them. So a round has one collective, the all-gather of (b_k, a_k): P ceil(r/P) (m + d) numbers.
+    """
+    axis, devices = plan.axis, plan.mesh.shape[plan.axis]
+    slots = -(-plan.rank // devices)
+    m, d = problem.shape
+
+    def exchange(block: Components) -> Components:
+        rows = jnp.concatenate([block.b, block.a], axis=1)[:, None]
+        rows = jax.lax.all_gather(rows, axis, axis=1, tiled=True, to="invarying")
+        rows = rows.reshape(slots * devices, m + d)
+        return Components(rows[:, :m], rows[:, m:])
+
+    def run(problem, solver, controls, progress):
+        index = jax.lax.axis_index(axis) + devices * jnp.arange(slots)
+
+        def one(progress):
+            return parallel_round(problem, solver, plan, controls, progress, index, exchange)
+
+        return _loop(one, progress, rounds)
+
+    everywhere = jax.sharding.PartitionSpec()
+    run = jax.shard_map(
+        run, mesh=plan.mesh, in_specs=everywhere, out_specs=everywhere, axis_names={axis}
+    )
+    padded = _resize(progress, slots * devices)
+    progress, history = run(problem, solver, controls, padded)
+    history = jax.tree.map(lambda rows: rows[:, : plan.rank], history)
+    return _resize(progress, plan.rank), history
+
+
+def _resize(progress: Progress, rank: int) -> Progress:
+    """Cuts the component axis, or pads it with finished zero components."""
+    have = progress.done.shape[0]
+
+    def fit(rows, value):
+        if rank <= have:
+            return rows[:rank]
+        return jnp.pad(rows, [(0, rank - have)] + [(0, 0)] * (rows.ndim - 1), constant_values=value)
+
+    return progress._replace(
+        factors=jax.tree.map(lambda rows: fit(rows, 0), progress.factors),
+        moved=fit(progress.moved, 0),
+        done=fit(progress.done, True),
+        spent=fit(progress.spent, 0),
+    )

@@ -1,0 +1,186 @@
+"""Rank-one solvers: what one worker does with its deflated target.
+
+Legend: K workers of a block, rows b (K, m) and a (K, d) in whitened coordinates; M_k is worker k's
+target with its predecessors subtracted. A solver is configured first and run later. It consists of
+
+  init(problem, rank, key)   cold factors of all workers
+  warm(factors)              the same from given factors
+  local(problem, view, own)  a round's steps of a block of workers; `view` multiplies by M_k
+  combine(factors, visible)  an r x r step on what was gathered, the identity by default
+  finish(factors)            the published form
+
+Its configuration is a pytree: numbers are data (changing a step size does not recompile), choices
+are static.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from deflation import checks
+from deflation.components import Components, balanced, canonical, normalise, product, safe_norm
+from deflation.regression import Regression
+from deflation.targets import times_transposed
+
+COORDINATES = ("whitened", "original")
+
+
+class _Solver:
+    """What the solvers share: nothing is exchanged but the factors themselves."""
+
+    def combine(self, factors: Components, visible: jax.Array) -> Components:
+        """An r x r step on the gathered factors (r, .); `visible` (r,) marks the published ones."""
+        del visible
+        return factors
+
+    def finish(self, factors: Components) -> Components:
+        """Published factors: |a_k| = 1, the scale and a canonical sign in b_k."""
+        return canonical(factors)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Alternating(_Solver):
+    """See `alternating`."""
+
+    sweeps: int = dataclasses.field(default=1, metadata={"static": True})
+
+    def init(self, problem: Regression, rank: int, key: jax.Array) -> Components:
+        """Random unit directions a, b = 0: nothing is published before the first round."""
+        m, d = problem.shape
+        a = jax.random.normal(key, (rank, d), problem.dtype)
+        return Components(jnp.zeros((rank, m), problem.dtype), normalise(a))
+
+    def warm(self, factors: Components) -> Components:
+        """Only the direction of a matters."""
+        return canonical(factors)
+
+    def local(self, problem: Regression, view, own: Components) -> Components:
+        """`sweeps` times b <- M_k a, a <- M_k^T b / |.|, then b <- M_k a once."""
+        del problem
+
+        def sweep(_, a):
+            image = normalise(view.transposed(view.times(a)))
+            # M_k a = 0 (fewer directions left than workers): keep the direction, publish b = 0.
+            return jnp.where(safe_norm(image) > 0, image, a)
+
+        a = jax.lax.fori_loop(0, self.sweeps, sweep, own.a)
+        return Components(view.times(a), a)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GradientDescent(_Solver):
+    """See `gradient_descent`."""
+
+    step_size: jax.Array | float | None = None
+    steps: int = dataclasses.field(default=1, metadata={"static": True})
+    coordinates: str = dataclasses.field(default="whitened", metadata={"static": True})
+
+    def init(self, problem: Regression, rank: int, key: jax.Array) -> Components:
+        """a = 0, b ~ N(0, s I / m), s a guess of the top singular value: scales with the target."""
+        m, d = problem.shape
+        key_b, key_s = jax.random.split(key)
+        probe = normalise(jax.random.normal(key_s, (1, m), problem.dtype))
+        guess = safe_norm(times_transposed(problem.target, probe)) * (m / min(m, d)) ** 0.5
+        b = jax.random.normal(key_b, (rank, m), problem.dtype) * jnp.sqrt(guess / m)
+        return Components(b, jnp.zeros((rank, d), problem.dtype))
+
+    def warm(self, factors: Components) -> Components:
+        """Balanced, |b_k| = |a_k|, as gradient flow from small factors ends; a zero product (a = 0,
+        say) has no balance and is taken as given."""
+        return balanced(factors)
+
+    def local(self, problem: Regression, view, own: Components) -> Components:
+        """`steps` simultaneous descent steps on 1/2 ||M_k - b a^T||_F^2."""
+        gram, top = None, jnp.ones((), problem.dtype)
+        if self.coordinates == "original" and problem.root is not None:
+            gram = problem.gram
+            if self.step_size is None:
+                top = jnp.linalg.norm(problem.root, 2) ** 2
+
+        def step(_, factors):
+            b, a = factors
+            image, coimage = view.times(a), view.transposed(b)
+            down_b = image - b * jnp.sum(a * a, axis=1, keepdims=True)
+            down_a = coimage - a * jnp.sum(b * b, axis=1, keepdims=True)
+            if gram is not None:
+                # a~ = S^(1/2) a: a step along the gradient in a is a step along S grad in a~.
+                down_a = product(down_a, gram)
+            size = self.step_size
+            if size is None:
+                size = 1.5 / _curvature(b, a, image, coimage, top)
+            return Components(b + size * down_b, a + size * down_a)
+
+        return jax.lax.fori_loop(0, self.steps, step, own)
+
+
+def _curvature(b, a, image, coimage, top):
+    """An estimate (K, 1) of the largest Hessian eigenvalue of 1/2 ||M_k - b a^T||^2 at (b, a).
+
+    Blocks |a|^2 I and |b|^2 S, coupling at most s + |a||b| with s the top singular value of M_k;
+    at the balanced optimum it is 2 s. The images that the gradient needs anyway estimate s from
+    below, better as (b, a) align, which is why steps stop at 1.5 / curvature and not at 2.
+    """
+    norm_b, norm_a = safe_norm(b), safe_norm(a)
+    seen_a = jnp.where(norm_a > 0, safe_norm(image) / jnp.where(norm_a > 0, norm_a, 1), 0)
+    seen_b = jnp.where(norm_b > 0, safe_norm(coimage) / jnp.where(norm_b > 0, norm_b, 1), 0)
+    coupling = jnp.maximum(jnp.maximum(seen_a, seen_b), norm_a * norm_b)
+    curvature = jnp.maximum(norm_a**2, top * norm_b**2) + jnp.sqrt(top) * coupling
+    # Both factors and images zero: nothing left to fit, any step is zero.
+    return jnp.where(curvature > 0, curvature, 1)
+
+
+Solver = Alternating | GradientDescent
+
+
+def alternating(sweeps: int = 1) -> Alternating:
+    """Alternating least squares on min_{b,a} ||M_k - b a^T||_F: power iteration on M_k^T M_k.
+
+    Exact half-steps in b and a make it independent of the conditioning of X and of units. Worker k
+    contracts by (s_{k+1}/s_k)^(2 sweeps) per round.
+
+    Args:
+      sweeps: pairs of half-steps per round, at least 1.
+
+    Raises:
+      ValueError: sweeps < 1 or not an integer.
+
+    Source: arXiv 2505.22602 section 3; arXiv 2502.17615 Algorithm 1 (power iteration).
+
+    Example:
+      >>> alternating(sweeps=2).sweeps
+      2
+    """
+    return Alternating(checks.integer("sweeps", sweeps, 1))
+
+
+def gradient_descent(
+    step_size=None, steps: int = 1, coordinates: str = "whitened"
+) -> GradientDescent:
+    """Simultaneous gradient descent on 1/2 ||M_k - b a^T||_F^2 in both factors.
+
+    Args:
+      step_size: a number > 0 in the units of 1/s (1/s^2 of the singular values of X in original
+        coordinates), or an array (r, 1) with one per component of `parallel`. None adapts it to
+        the curvature at every step, worker by worker.
+      steps: descent steps per round, at least 1.
+      coordinates: "whitened" descends in S^(1/2) a; "original" in a itself, as the papers do, whose
+        speed depends on the conditioning of X.
+
+    Raises:
+      ValueError: a step size that is not > 0, steps < 1, unknown coordinates.
+
+    Source: arXiv 2505.22602 eq. (5), there with step_size=0.003 and coordinates="original".
+
+    Example:
+      >>> gradient_descent(0.003, coordinates="original").steps
+      1
+    """
+    if step_size is not None and jnp.ndim(step_size) == 0:
+        checks.positive("step_size", step_size)
+    checks.choice("coordinates", coordinates, COORDINATES)
+    return GradientDescent(step_size, checks.integer("steps", steps, 1), coordinates)

@@ -1,0 +1,172 @@
+"""Beginning a run: validation, first factors, and the plan."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from deflation import budgets, checks
+from deflation.components import Components, canonical, product
+from deflation.growth import Rule, check_rule
+from deflation.regression import Regression
+from deflation.solvers import Alternating, GradientDescent, Solver, alternating
+from deflation.state import Controls, History, Plan, State, initial_progress
+from deflation.targets import times, times_transposed
+
+METHODS = ("sequential", "parallel", "sharded", "joint")
+OVERSAMPLING = 8  # extra directions of a sketch, the usual choice of randomised range finders
+NEVER = -1.0
+
+
+def start(
+    problem: Regression,
+    rank: int,
+    solver: Solver | None = None,
+    *,
+    method: str = "parallel",
+    init: str | Components = "random",
+    key: jax.Array | None = None,
+    tolerance: float | None = None,
+    grow: Rule | None = None,
+    budget=None,
+    staggered: bool = True,
+    advance: bool = True,
+    orthogonal: bool = False,
+    reoptimise: int = 0,
+    full_rank: int = 0,
+    mesh: jax.sharding.Mesh | None = None,
+    axis_name: str = "worker",
+) -> State:
+    """Begins a long run: `start` -> `advance` as often as wanted -> `finish`.
+
+    `sequential`, `parallel`, `sharded` and `joint` are this function, one `advance` and `finish`;
+    their docstrings say what the options mean.
+
+    Args:
+      method: one of `METHODS`; the other arguments as in the function of that name.
+
+    Returns:
+      A State; a pytree.
+
+    Raises:
+      ValueError: as the function of that name.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deflation import Regression, advance, finish, start
+      >>> problem = Regression.from_matrix(jnp.diag(jnp.array([4.0, 2.0, 1.0])))
+      >>> state = start(problem, rank=1, key=jax.random.key(0))
+      >>> for _ in range(3):
+      ...     state = advance(state, 10)
+      >>> round(float(problem.residual(finish(state).components)), 4)
+      2.2361
+    """
+    if not isinstance(problem, Regression):
+        raise ValueError(f"problem is {type(problem).__name__}; allowed is a Regression")
+    checks.choice("method", method, METHODS)
+    limit = min(problem.shape)
+    rank = checks.integer("rank", rank, 1, limit, why=f" = min(m, d) of shape {problem.shape}")
+    solver = alternating() if solver is None else solver
+    if not isinstance(solver, Alternating | GradientDescent):
+        raise ValueError(f"solver is {solver!r}; allowed are alternating() and gradient_descent()")
+    if method == "joint" and getattr(solver, "step_size", None) is None:
+        raise ValueError(f"solver is {solver}; allowed for joint is gradient_descent(step_size)")
+    if tolerance is not None:
+        checks.positive("tolerance", tolerance, zero=True)
+    check_rule(grow, problem)
+    if method == "sharded":
+        mesh = worker_mesh(mesh, axis_name)
+    steps = budgets.as_budget(rank if budget is None else budget, rank)
+    plan = Plan(
+        way="parallel" if method == "sharded" else method,
+        rank=rank,
+        staggered=bool(staggered),
+        advance=bool(advance),
+        passes_on=steps.passes_on,
+        orthogonal=bool(orthogonal),
+        reoptimise=checks.integer("reoptimise", reoptimise, 0),
+        full_rank=checks.integer("full_rank", full_rank, 0),
+        mesh=mesh if method == "sharded" else None,
+        axis=axis_name,
+    )
+    key = jax.random.key(0) if key is None else key
+    fixed = jax.lax.stop_gradient(problem)  # see run.py
+    factors, warm = _first_factors(fixed, solver, rank, init, key)
+    controls = Controls(
+        tolerance=jnp.asarray(NEVER if tolerance is None else tolerance, problem.dtype),
+        steps=jnp.asarray(steps.steps, jnp.int32),
+        rule=grow,
+        threshold=None if grow is None else grow.threshold(fixed),
+    )
+    # Factors that were given are published at once; a joint run knows no order to wait for.
+    published = rank if (warm and plan.way == "parallel") or plan.way == "joint" else 0
+    progress = initial_progress(factors, key, published)
+    empty = jnp.zeros((0, rank), problem.dtype)
+    state = State(problem, solver, controls, progress, History(empty, empty), plan)
+    return state if plan.mesh is None else _replicated(state)
+
+
+def worker_mesh(mesh: jax.sharding.Mesh | None, axis_name: str) -> jax.sharding.Mesh:
+    """The mesh of a sharded run: the given one, or all devices along one axis.
+
+    Raises:
+      ValueError: the mesh has no axis of that name.
+    """
+    if mesh is None:
+        return jax.make_mesh(
+            (jax.device_count(),), (axis_name,), axis_types=(jax.sharding.AxisType.Auto,)
+        )
+    if not isinstance(mesh, jax.sharding.Mesh) or axis_name not in mesh.axis_names:
+        names = getattr(mesh, "axis_names", ())
+        raise ValueError(f"mesh has axes {names}; allowed is a mesh with an axis {axis_name!r}")
+    return mesh
+
+
+def _replicated(state: State) -> State:
+    """Every device (of every process) holds the whole state: each needs all factors anyway."""
+    everywhere = jax.sharding.NamedSharding(state.plan.mesh, jax.sharding.PartitionSpec())
+    return jax.device_put(state, everywhere)
+
+
+def _first_factors(problem, solver, rank, init, key) -> tuple[Components, bool]:
+    """Whitened first factors, and whether they are warm (worth publishing at once)."""
+    if isinstance(init, str):
+        checks.choice("init", init, ("random", "sketch"))
+        if init == "random":
+            return solver.init(problem, rank, key), False
+        return solver.warm(sketch(problem, rank, key)), True
+    if not isinstance(init, Components):
+        raise ValueError(f"init is {init!r}; allowed are 'random', 'sketch' and Components")
+    m, d = problem.shape
+    if init.b.shape != (rank, m) or init.a.shape != (rank, d):
+        raise ValueError(
+            f"init has shapes b {init.b.shape} and a {init.a.shape}; "
+            f"allowed are b {(rank, m)} and a {(rank, d)}"
+        )
+    given = Components(*(checks.matrix(f"init.{n}", v) for n, v in init._asdict().items()))
+    given = Components(*(rows.astype(problem.dtype) for rows in given))
+    return solver.warm(problem.to_whitened(given)), True
+
+
+def sketch(problem: Regression, rank: int, key: jax.Array) -> Components:
+    """Approximate leading components from one randomised range finder pass, whitened.
+
+    U = orth(M M^T M G) with a Gaussian G of `rank` + 8 columns, then the exact components of U^T M:
+    four passes over M. The error is bounded by the next singular values, not by rounding.
+
+    Source: Halko, Martinsson and Tropp (2011), algorithms 4.4 and 5.1 with one power step.
+    """
+    m, d = problem.shape
+    width = min(rank + OVERSAMPLING, m, d)
+    probe = jax.random.normal(key, (width, d), problem.dtype)
+    basis = _orthonormal_rows(times(problem.target, probe))
+    basis = _orthonormal_rows(times_transposed(problem.target, basis))
+    basis = _orthonormal_rows(times(problem.target, basis))
+    core = times_transposed(problem.target, basis)  # (width, d) = U^T M
+    left, sizes, right = jnp.linalg.svd(core, full_matrices=False)
+    b = product((left[:, :rank] * sizes[:rank]).T, basis)
+    return canonical(Components(b, right[:rank]))
+
+
+def _orthonormal_rows(rows: jax.Array) -> jax.Array:
+    return jnp.linalg.qr(rows.T)[0].T

@@ -1,0 +1,147 @@
+"""What a run is made of: a static plan, the numbers that steer it, and the progress it makes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from deflation.components import Components
+from deflation.growth import Rule
+from deflation.regression import Regression
+from deflation.solvers import Solver
+from deflation.status import Status
+
+WAYS = ("sequential", "parallel", "joint")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The choices that a run is compiled for.
+
+    Attributes:
+      way: one of `WAYS`; sharded is "parallel" with a mesh.
+      rank: number of components.
+      staggered: worker k publishes from round k on, not from the first.
+      advance: workers that do not publish yet already refine in private.
+      passes_on: sequential: unused steps go to later components.
+      orthogonal: project new factors on the complement of their predecessors.
+      reoptimise: sequential: after every such number of components, one round for each earlier
+        component against all others; 0 is never.
+      full_rank: sequential: after every such number of components, one joint least-squares step of
+        the whole model; 0 is never.
+      mesh, axis: the device mesh of a sharded run and the name of its worker axis.
+    """
+
+    way: str
+    rank: int
+    staggered: bool = True
+    advance: bool = True
+    passes_on: bool = False
+    orthogonal: bool = False
+    reoptimise: int = 0
+    full_rank: int = 0
+    mesh: jax.sharding.Mesh | None = None
+    axis: str = "worker"
+
+
+class Controls(NamedTuple):
+    """Numbers that steer a run without recompiling it.
+
+    tolerance: relative change at which a component counts as done, -1 for never.
+    steps: budget of every component (r,), used by sequential runs.
+    rule, threshold: online choice of the rank, or None.
+    """
+
+    tolerance: jax.Array
+    steps: jax.Array
+    rule: Rule | None
+    threshold: jax.Array | None
+
+
+class Progress(NamedTuple):
+    """Where a run stands: all that has to be saved. Component order, free of the device count.
+
+    Attributes:
+      factors: last gathered factors of all workers (r, .), in whitened coordinates.
+      moved: ||R_k - R'_k|| of every component's last round (r,).
+      done: components that are finished (r,).
+      spent: rounds every component worked (r,).
+      active: number of components published so far.
+      round: rounds run so far.
+      key: the run's random key.
+    """
+
+    factors: Components
+    moved: jax.Array
+    done: jax.Array
+    spent: jax.Array
+    active: jax.Array
+    round: jax.Array
+    key: jax.Array
+
+
+class History(NamedTuple):
+    """One row per round, in whitened (output) units.
+
+    change: ||R_k,l - R_k,l-1||_F, shape (rounds, r). size: ||R_k,l||_F, shape (rounds, r).
+    Components that are not published yet have size as they are in private.
+    """
+
+    change: jax.Array
+    size: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """A run between two calls of `advance`; a pytree. See `start`."""
+
+    problem: Regression
+    solver: Solver
+    controls: Controls
+    progress: Progress
+    history: History
+    plan: Plan = dataclasses.field(metadata={"static": True})
+
+
+class Solution(NamedTuple):
+    """Result of a run.
+
+    Attributes:
+      components: b (r, m), a (r, d) in original coordinates, largest first in exact arithmetic;
+        beyond `rank` (online choice of the rank) they are zero.
+      status: a `Status` (a plain integer array under jit or vmap).
+      rounds: rounds run; for sequential runs the steps of all components together.
+      history: change and size of every component, one row per round.
+      rank: components kept, r unless the rank was chosen online.
+      component: the component that the status speaks of, counted from 1; 0 for none.
+    """
+
+    components: Components
+    status: Status | jax.Array
+    rounds: jax.Array
+    history: History
+    rank: jax.Array
+    component: jax.Array
+
+    @property
+    def message(self) -> str:
+        """What the status means and what to do, with the component named."""
+        return Status(int(self.status)).advice.format(k=int(self.component))
+
+
+def initial_progress(factors: Components, key: jax.Array, active: int) -> Progress:
+    """Progress before the first round."""
+    rank = factors.a.shape[0]
+    return Progress(
+        factors=factors,
+        moved=jnp.full(rank, jnp.inf, factors.a.dtype),
+        done=jnp.zeros(rank, bool),
+        spent=jnp.zeros(rank, jnp.int32),
+        active=jnp.asarray(active, jnp.int32),
+        round=jnp.zeros((), jnp.int32),
+        key=key,
+    )

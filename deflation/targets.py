@@ -1,0 +1,75 @@
+"""The target M (m, d) of a problem: a dense array, or an operator known by its products.
+
+Everything a solver asks of the target is here: products with blocks of row vectors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from deflation.components import Components, product
+
+BLOCK = 256  # identity columns per block when an operator's residual is summed
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """An implicit matrix: matvec (d,) -> (m,) and rmatvec (m,) -> (d,).
+
+    The functions are `jax.tree_util.Partial`s, so that the arrays they hold are arguments of a
+    compiled run (and can be differentiated), not constants of it.
+    """
+
+    matvec: Callable
+    rmatvec: Callable
+    shape: tuple[int, int] = dataclasses.field(metadata={"static": True})
+    dtype: jnp.dtype = dataclasses.field(metadata={"static": True})
+
+
+Target = jax.Array | Operator
+
+
+def times(target: Target, a: jax.Array) -> jax.Array:
+    """(M a_k)_k for rows a (K, d): shape (K, m)."""
+    if isinstance(target, Operator):
+        return jax.vmap(target.matvec)(a)
+    return product(a, target.T)
+
+
+def times_transposed(target: Target, b: jax.Array) -> jax.Array:
+    """(M^T b_k)_k for rows b (K, m): shape (K, d)."""
+    if isinstance(target, Operator):
+        return jax.vmap(target.rmatvec)(b)
+    return product(b, target)
+
+
+def squared_distance(target: Target, components: Components) -> jax.Array:
+    """||M - sum_k b_k a_k^T||_F^2, computed from the difference itself.
+
+    An operator costs d products, in blocks, so memory stays at BLOCK (m + d).
+    """
+    if not isinstance(target, Operator):
+        rest = target - components.matrix()
+        return jnp.sum(rest * rest)
+    d = target.shape[1]
+
+    def add_block(total, start):
+        index = start + jnp.arange(BLOCK)
+        unit = jax.nn.one_hot(index, d, dtype=target.dtype)  # rows beyond d are zero
+        rest = times(target, unit) - product(product(unit, components.a.T), components.b)
+        return total + jnp.sum(rest * rest), None
+
+    starts = jnp.arange(0, d, BLOCK)
+    return jax.lax.scan(add_block, jnp.zeros((), target.dtype), starts)[0]
+
+
+def squared_norm(target: Target) -> jax.Array:
+    """||M||_F^2."""
+    m, d = target.shape
+    nothing = Components(jnp.zeros((1, m), target.dtype), jnp.zeros((1, d), target.dtype))
+    return squared_distance(target, nothing)

@@ -1,0 +1,321 @@
+"""The ways to run, and the exact answer. Same problem, same solvers, same `Solution`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deflation import budgets, checks, implicit
+from deflation.components import Components, canonical
+from deflation.growth import Rule
+from deflation.regression import Regression
+from deflation.run import advance as advance_run
+from deflation.run import finish
+from deflation.solvers import Solver
+from deflation.starting import start
+from deflation.state import History, Solution
+from deflation.status import Status
+from deflation.targets import Operator, times, times_transposed
+
+
+def sequential(
+    problem: Regression,
+    rank: int,
+    solver: Solver | None = None,
+    *,
+    budget=None,
+    init: str | Components = "random",
+    key: jax.Array | None = None,
+    tolerance: float | None = None,
+    grow: Rule | None = None,
+    orthogonal: bool = False,
+    reoptimise: int = 0,
+    full_rank: int = 0,
+) -> Solution:
+    """One rank at a time: min_{b,a} ||Y_k - b a^T X||_F, Y_{k+1} = Y_k - b_k a_k^T X, k = 1..rank.
+
+    Args:
+      problem: the Regression.
+      rank: number of components, 1..min(m, d).
+      solver: the rank-one solver, `alternating()` when None.
+      budget: rounds of each component: a `Budget`, a list of integers, or their total (split
+        equally); 50 each when None. A budget made by `budgets.adaptive` passes unused rounds on.
+      init: "random", "sketch" (a randomised range finder), or Components of that rank.
+      key: a typed JAX key for the first factors; `jax.random.key(0)` when None.
+      tolerance: a component is done when ||R_k - R'_k|| <= tolerance ||R_k||; None uses the whole
+        budget.
+      grow: `explained_energy(...)` or `noise_floor(...)`: stop adding components when it says so;
+        `rank` is then the most.
+      orthogonal: keep new factors orthogonal to the earlier ones (in output coordinates).
+      reoptimise: after every such number of components, one round for each earlier component
+        against all others; 0 is never.
+      full_rank: after every such number of components, one joint least-squares step of the whole
+        model; 0 is never. These three are the extensions named as future work in the paper.
+
+    Returns:
+      A Solution in the problem's dtype; its `rounds` count the rounds of all components together.
+
+    Raises:
+      ValueError: rank outside 1..min(m, d), a budget smaller than the rank, and every other
+        argument outside its range; the message names the argument, the value and what is allowed.
+
+    Source: arXiv 2505.22602, Algorithm 2.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deflation import Regression, sequential
+      >>> problem = Regression.from_matrix(jnp.diag(jnp.array([4.0, 2.0, 1.0])))
+      >>> [round(float(s), 3) for s in sequential(problem, 2).history.size[-1]]
+      [4.0, 2.0]
+    """
+    rank = checks.integer("rank", rank, 1, min(problem.shape), why=" = min(m, d)")
+    plan = budgets.as_budget(50 * rank if budget is None else budget, rank)
+    state = start(
+        problem,
+        rank,
+        solver,
+        method="sequential",
+        init=init,
+        key=key,
+        tolerance=tolerance,
+        grow=grow,
+        budget=plan,
+        orthogonal=orthogonal,
+        reoptimise=reoptimise,
+        full_rank=full_rank,
+    )
+    return finish(advance_run(state, plan.total))
+
+
+def parallel(
+    problem: Regression,
+    rank: int,
+    solver: Solver | None = None,
+    *,
+    rounds: int = 50,
+    staggered: bool = True,
+    advance: bool = True,
+    init: str | Components = "random",
+    key: jax.Array | None = None,
+    tolerance: float | None = None,
+    grow: Rule | None = None,
+    orthogonal: bool = False,
+) -> Solution:
+    """All workers at once, on one device: in round l worker k improves its answer to
+
+        min_{b,a} 1/2 ||M - sum_{j<k} R_{j,l-1} - b a^T||_F^2
+
+    with the components R_{j,l-1} that its predecessors published last. Errors of a predecessor are
+    corrected as the predecessor improves, instead of being frozen in.
+
+    Args:
+      problem, rank, solver, init, key, tolerance, grow: as in `sequential`.
+      rounds: at most this many rounds; fewer with a tolerance.
+      staggered: worker k publishes from round k on; False publishes all from the first. A warm
+        start ("sketch" or Components) is published at once, so there is nothing to stagger.
+      advance: workers that do not publish yet refine in private (advance learning).
+      orthogonal: project new factors on the complement of their predecessors'.
+
+    Returns:
+      A Solution in the problem's dtype.
+
+    Raises:
+      ValueError: as `sequential`; rounds < 1.
+
+    Source: arXiv 2502.17615, Algorithm 1; arXiv 2605.10741 (AdaPaD).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deflation import Regression, parallel
+      >>> problem = Regression.from_matrix(jnp.diag(jnp.array([4.0, 2.0, 1.0])))
+      >>> solution = parallel(problem, 2, rounds=60)
+      >>> solution.status.name, round(float(problem.residual(solution.components)), 4)
+      ('CONVERGED', 1.0)
+    """
+    rounds = checks.integer("rounds", rounds, 1)
+    state = start(
+        problem,
+        rank,
+        solver,
+        method="parallel",
+        init=init,
+        key=key,
+        tolerance=tolerance,
+        grow=grow,
+        staggered=staggered,
+        advance=advance,
+        orthogonal=orthogonal,
+    )
+    return finish(advance_run(state, rounds))
+
+
+def sharded(
+    problem: Regression,
+    rank: int,
+    solver: Solver | None = None,
+    *,
+    rounds: int = 50,
+    mesh: jax.sharding.Mesh | None = None,
+    axis_name: str = "worker",
+    staggered: bool = True,
+    advance: bool = True,
+    init: str | Components = "random",
+    key: jax.Array | None = None,
+    tolerance: float | None = None,
+    grow: Rule | None = None,
+    orthogonal: bool = False,
+) -> Solution:
+    """`parallel` over devices: component k on device k mod P, one all-gather per round.
+
+    The same worker body as `parallel` and, up to rounding, the same answer for any number of
+    devices; the rank need not be a multiple of it. Per round P ceil(r/P) (m + d) numbers are
+    exchanged, and nothing else. With `jax.distributed` the devices may belong to several processes;
+    every process calls this function with the same arguments.
+
+    Args:
+      mesh: a device mesh with an axis `axis_name`; all devices when None. The problem is placed on
+        all of its devices.
+      The others as in `parallel`.
+
+    Returns:
+      A Solution, replicated over the mesh.
+
+    Raises:
+      ValueError: as `parallel`; a mesh without that axis.
+
+    Source: arXiv 2605.10741 (AdaPaD), one all-gather per round.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deflation import Regression, sharded
+      >>> problem = Regression.from_matrix(jnp.diag(jnp.array([4.0, 2.0, 1.0])))
+      >>> round(float(problem.residual(sharded(problem, 2, rounds=60).components)), 4)
+      1.0
+    """
+    rounds = checks.integer("rounds", rounds, 1)
+    state = start(
+        problem,
+        rank,
+        solver,
+        method="sharded",
+        init=init,
+        key=key,
+        tolerance=tolerance,
+        grow=grow,
+        staggered=staggered,
+        advance=advance,
+        orthogonal=orthogonal,
+        mesh=mesh,
+        axis_name=axis_name,
+    )
+    return finish(advance_run(state, rounds))
+
+
+def joint(
+    problem: Regression,
+    rank: int,
+    solver: Solver,
+    *,
+    rounds: int = 50,
+    init: str | Components = "random",
+    key: jax.Array | None = None,
+    tolerance: float | None = None,
+) -> Solution:
+    """The baseline without deflation: descent on 1/2 ||M - B^T A||_F^2, all columns at once.
+
+    It is the worker body with every other component subtracted instead of the predecessors. Its sum
+    converges to the best rank-r approximation, but its components are not the singular ones, and a
+    prefix of it is not a best smaller model.
+
+    Args:
+      solver: `gradient_descent(step_size)`. The adaptive step looks at one worker's curvature and
+        is no bound for columns that descend together, so a number is needed here.
+      The others as in `parallel`.
+
+    Raises:
+      ValueError: as `parallel`; a solver other than gradient descent, or without step size.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deflation import Regression, gradient_descent, joint
+      >>> problem = Regression.from_matrix(jnp.diag(jnp.array([4.0, 2.0, 1.0])))
+      >>> solution = joint(problem, 2, gradient_descent(0.1), rounds=400)
+      >>> round(float(problem.residual(solution.components)), 4)
+      1.0
+    """
+    rounds = checks.integer("rounds", rounds, 1)
+    state = start(problem, rank, solver, method="joint", init=init, key=key, tolerance=tolerance)
+    return finish(advance_run(state, rounds))
+
+
+def exact(problem: Regression, rank: int) -> Solution:
+    """The best rank-r answer: the leading singular triplets s_k u_k v_k^T of M.
+
+    A dense target by a full SVD in its own dtype; an operator by ARPACK on the host.
+
+    Args:
+      problem: the Regression.
+      rank: number of components, 1..min(m, d); for an operator at most min(m, d) - 1.
+
+    Returns:
+      A Solution after 0 rounds; status SMALL_GAP where neighbouring values up to s_{r+1} (nearly)
+      coincide, since single components are then one choice of many. Differentiable in the target.
+
+    Raises:
+      ValueError: rank outside its range.
+
+    Source: Eckart and Young (1936).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deflation import Regression, exact
+      >>> problem = Regression.from_matrix(jnp.diag(jnp.array([4.0, 2.0, 1.0])))
+      >>> round(float(problem.residual(exact(problem, 2).components)), 4)
+      1.0
+    """
+    if not isinstance(problem, Regression):
+        raise ValueError(f"problem is {type(problem).__name__}; allowed is a Regression")
+    limit = min(problem.shape)
+    if isinstance(problem.target, Operator):
+        rank = checks.integer("rank", rank, 1, limit - 1, why=" = min(m, d) - 1 for an operator")
+        u, s, vt = _arpack(problem, rank)
+    else:
+        rank = checks.integer("rank", rank, 1, limit, why=" = min(m, d)")
+        target = jax.lax.stop_gradient(problem.target)
+        u, s, vt = jnp.linalg.svd(target, full_matrices=False)
+    factors = canonical(Components((u[:, :rank] * s[:rank]).T, vt[:rank]))
+    factors = implicit.attach(problem.target, factors)
+    gap = s - jnp.append(s[1:], 0)
+    tied = (gap[:rank] <= jnp.sqrt(jnp.finfo(s.dtype).eps) * s[:rank]) & (s[:rank] > 0)
+    code = jnp.where(jnp.any(tied), int(Status.SMALL_GAP), int(Status.CONVERGED))
+    empty = jnp.zeros((0, rank), problem.dtype)
+    return Solution(
+        components=problem.to_original(factors),
+        status=code if checks.traced(code) else Status(int(code)),
+        rounds=jnp.zeros((), jnp.int32),
+        history=History(empty, empty),
+        rank=jnp.asarray(rank),
+        component=jnp.where(jnp.any(tied), jnp.argmax(tied) + 1, 0),
+    )
+
+
+def _arpack(problem: Regression, rank: int):
+    """rank + 1 leading triplets of an operator, on the host."""
+    from scipy.sparse.linalg import LinearOperator, svds
+
+    if checks.traced(problem):
+        raise ValueError("exact of an operator runs on the host; it cannot be traced")
+
+    def one(function):
+        run = jax.jit(lambda v: function(problem.target, v[None])[0])
+        return lambda v: np.asarray(run(jnp.asarray(v.reshape(-1), problem.dtype)))
+
+    operator = LinearOperator(
+        problem.shape, matvec=one(times), rmatvec=one(times_transposed), dtype=problem.dtype
+    )
+    count = min(rank + 1, min(problem.shape) - 1)
+    start_vector = np.random.default_rng(0).normal(size=min(problem.shape))
+    u, s, vt = svds(operator, k=count, v0=start_vector.astype(problem.dtype))
+    order = np.argsort(-s)
+    return jnp.asarray(u[:, order]), jnp.asarray(s[order]), jnp.asarray(vt[order])

@@ -1,0 +1,1 @@
+"""Rank-one adapters inside real networks. Models, methods and training live here."""

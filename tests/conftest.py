@@ -1,0 +1,22 @@
+"""Eight host devices for the sharded tests, and a compilation cache outside the tree."""
+
+import os
+import pathlib
+import tempfile
+
+# Before jax is imported anywhere: small matrices run faster on few threads, and workers of
+# pytest-xdist must not fight over the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import jax
+
+CACHE = pathlib.Path(
+    os.environ.get(
+        "RANKWISE_TEST_CACHE", pathlib.Path(tempfile.gettempdir()) / "rankwise-xla-cache"
+    )
+)
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
