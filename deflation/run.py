@@ -15,6 +15,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deflation import checks, implicit
 from deflation.components import Components, norms
@@ -48,10 +49,12 @@ def advance(state: State, rounds: int) -> State:
     rounds = checks.integer("rounds", rounds, 1)
     inputs = (state.problem, state.solver, state.controls, state.progress)
     progress, history = _advance(*jax.tree.map(_constant, inputs), state.plan, rounds)
-    if not checks.traced(progress.round):
+    join = jnp.concatenate
+    if not checks.traced((progress.round, state.progress.round)):
         ran = int(progress.round) - int(state.progress.round)
-        history = jax.tree.map(lambda rows: rows[:ran], history)
-    joined = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), state.history, history)
+        history = jax.tree.map(lambda rows: rows[:ran], jax.device_get(history))
+        join = np.concatenate  # on the host: its shape is new every time
+    joined = jax.tree.map(lambda x, y: join([x, y]), state.history, history)
     return dataclasses.replace(state, progress=progress, history=joined)
 
 

@@ -87,7 +87,8 @@ class History(NamedTuple):
     """One row per round, in whitened (output) units.
 
     change: ||R_k,l - R_k,l-1||_F, shape (rounds, r). size: ||R_k,l||_F, shape (rounds, r).
-    Components that are not published yet have size as they are in private.
+    Components that are not published yet have the size that they have in private. On the host
+    unless traced; a traced run that stops early leaves NaN in the rows it did not reach.
     """
 
     change: jax.Array

@@ -1,0 +1,200 @@
+"""What every launcher shares: it turns an absl program into a well-behaved command.
+
+A launcher is a frozen dataclass, a function that defines one flag per field, and `main(config)`;
+`run` puts them together. Flags are defined when the command starts and removed when it ends, so
+that several launchers can be imported, and called, in one process.
+
+absl's own behaviour on a bad flag is a usage text and exit status 1, and on any error in `main` a
+traceback. Here a mistake of the user's is one line on stderr and exit status 2; a traceback means
+a defect in the program. `--verbosity=1` brings the traceback back for both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import tqdm
+from absl import app, flags
+
+Item = TypeVar("Item")
+
+USAGE = 2
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+# What a user can cause: a value out of range, a file that is not there, a key that is not in it.
+MISTAKES = (flags.Error, app.UsageError, ValueError, KeyError, OSError)
+LOG_LINES = 10
+
+
+def run(
+    main: Callable[[Any], int | None],
+    define_flags: Callable[[], None],
+    config_type: type,
+    argv: list[str] | None = None,
+) -> NoReturn:
+    """Parses the command line into `config_type`, runs `main` on it and exits.
+
+    Args:
+      main: takes the configuration, returns the exit status (None is 0).
+      define_flags: defines an absl flag for every field of `config_type`.
+      config_type: a frozen dataclass; what its `__post_init__` refuses with a ValueError is
+        reported like a bad flag.
+      argv: program name and arguments; `sys.argv` when None.
+
+    Raises:
+      SystemExit: always. Status 2, after one line on stderr, for an unknown or malformed flag, a
+        leftover argument, and a ValueError, KeyError or OSError out of `main`; 130 for Ctrl-C.
+
+    Example:
+      >>> run(main, define_flags, CheckConfig, ["check", "--trials=8"])  # doctest: +SKIP
+    """
+    argv = list(sys.argv if argv is None else argv)
+    program = pathlib.Path(argv[0]).stem
+    _define_jax_flags()
+    known = set(flags.FLAGS)
+    define_flags()
+    _define_cache_flag()
+
+    def configured(arguments: list[str]) -> int:
+        if arguments is None:  # the command line could not be parsed
+            return USAGE
+        return _guarded(program, lambda: main(_configure(config_type, arguments)))
+
+    try:
+        app.run(configured, argv, flags_parser=lambda given: _parse(program, given))
+    finally:
+        for name in set(flags.FLAGS) - known:
+            delattr(flags.FLAGS, name)
+
+
+def progress(iterable: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
+    """Passes `iterable` on and shows on stderr how far it is.
+
+    A bar on a terminal; elsewhere (a file, a pipe, a batch system) at most about ten plain lines.
+    Nothing at all when `total` is 0 or there is no stderr.
+
+    Args:
+      iterable: the items.
+      total: how many there are, None when that is not known.
+      label: what is counted.
+    """
+    if total == 0 or sys.stderr is None:
+        yield from iterable
+    elif sys.stderr.isatty():
+        yield from tqdm.tqdm(iterable, total=total, desc=label, file=sys.stderr, leave=False)
+    else:
+        yield from _log_lines(iterable, total, label)
+
+
+def _log_lines(iterable, total, label):
+    started = time.monotonic()
+    due = 1
+    for done, item in enumerate(iterable, start=1):
+        yield item
+        # The consumer has finished with the item when it asks for the next one.
+        if done >= due or done == total:
+            seconds = time.monotonic() - started
+            of = f"/{total}" if total else ""
+            print(f"{label}: {done}{of} in {seconds:.0f} s", file=sys.stderr, flush=True)
+            # Tenths of what is known, powers of two of what is not.
+            due = done + -(-total // LOG_LINES) if total else 2 * done
+
+
+def _define_jax_flags() -> None:
+    # --jax_num_cpu_devices, --jax_debug_nans, ... take effect when absl has parsed them.
+    if "jax_debug_nans" not in flags.FLAGS:
+        jax.config.config_with_absl()
+
+
+def _define_cache_flag() -> None:
+    flags.DEFINE_string(
+        "jax_cache_dir",
+        None,
+        "folder that keeps compiled programs between runs; by default one per user "
+        "($XDG_CACHE_HOME/rankwise/xla), empty for none",
+    )
+    # Into the short help of the program, where absl lists only what its main module defines.
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["jax_cache_dir"])
+
+
+def _parse(program: str, argv: list[str]) -> list[str] | None:
+    """The leftover arguments, or None after the reason was printed."""
+    flags.FLAGS.unparse_flags()
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        flags.FLAGS.mark_as_parsed()  # absl insists on it before it calls main
+        _say(program, f"{_text(error)} (--help lists the flags)")
+        return None
+    except SystemExit:
+        # Only the help flags end the program while it parses; having been helped is no failure.
+        raise SystemExit(0) from None
+
+
+def _configure(config_type: type, arguments: list[str]):
+    if len(arguments) > 1:
+        raise app.UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
+    _use_cache(flags.FLAGS["jax_cache_dir"].value)
+    fields = dataclasses.fields(config_type)
+    return config_type(**{field.name: flags.FLAGS[field.name].value for field in fields})
+
+
+def _use_cache(folder: str | None) -> None:
+    """Sets JAX's compilation cache: private, because what is read from it is executed."""
+    # The user's environment, or --jax_compilation_cache_dir, has the say before our default.
+    if folder == "" or (folder is None and jax.config.jax_compilation_cache_dir):
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    path = pathlib.Path(folder or pathlib.Path(home) / "rankwise" / "xla").expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        if folder is None:  # a read-only home is no reason to fail: it is only slower
+            return
+        raise
+    jax.config.update("jax_compilation_cache_dir", str(path.resolve()))
+    # Our programs are many and small; JAX would by default keep only those that took a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _guarded(program: str, main: Callable[[], int | None]) -> int:
+    try:
+        status = main() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader (head, less) has gone; Python must not complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        message, status = "interrupted", INTERRUPTED
+    except MISTAKES as error:
+        if flags.FLAGS.verbosity > 0:
+            traceback.print_exc()
+        message, status = _text(error), USAGE
+    # Outside the handler, where the error and with it an unfinished progress bar are gone.
+    _say(program, message)
+    return status
+
+
+def _say(program: str, message: str) -> None:
+    print(f"{program}: {message}", file=sys.stderr, flush=True)
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, KeyError) and len(error.args) == 1:
+        text = str(error.args[0])  # str(error) would be the repr of the sentence
+    else:
+        text = str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,117 @@
+"""Decompose real data or a matrix into rank-one components and compare with the exact answer.
+
+python -m launch.decompose --data=digits --workdir=runs/digits
+python -m launch.decompose --data=FILE.npz --rank=8 --method=sequential --budget=400
+python -m launch.decompose --matrix=model.safetensors:encoder.weight --rank=16 --method=sharded
+
+The same command with the same --workdir goes on where an earlier run stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import jax
+from absl import flags
+
+import deflation
+from launch import app, inputs, longrun
+from launch.decomposition import compare, report, timed, write_files
+from launch.outputs import Workdir, require_writable, write_json
+
+METHODS = ("sequential", "parallel", "sharded", "exact")
+SOLVERS = ("alternating", "gradient_descent")
+ROUNDS = 200
+# Settings that a resumed run may change: more rounds, and where the report goes.
+FREE = ("rounds", "json", "workdir")
+
+
+@dataclasses.dataclass(frozen=True)
+class DecomposeConfig:
+    """The flags of `python -m launch.decompose`."""
+
+    data: str | None
+    matrix: str | None
+    rank: int
+    method: str
+    solver: str
+    sweeps: int
+    step_size: float | None
+    rounds: int | None
+    budget: int | None
+    tolerance: float | None
+    init: str
+    dtype: str
+    seed: int
+    json: str | None
+    workdir: str | None
+
+    def __post_init__(self):
+        for name, methods in (("rounds", ("parallel", "sharded")), ("budget", ("sequential",))):
+            if getattr(self, name) is not None and self.method not in methods:
+                raise ValueError(f"--{name} is for {' and '.join(methods)}, not {self.method}")
+
+
+def define_flags() -> None:
+    """One flag per field of `DecomposeConfig`."""
+    flags.DEFINE_string("data", None, "digits, or FILE.npz with x (d, n) and y (m, n)")
+    flags.DEFINE_string("matrix", None, "FILE.npy or FILE.safetensors:KEY, an (m, d) matrix")
+    flags.DEFINE_integer("rank", 10, "number of components", lower_bound=1)
+    flags.DEFINE_enum("method", "parallel", METHODS, "way to run")
+    flags.DEFINE_enum("solver", "alternating", SOLVERS, "rank-one solver of each worker")
+    flags.DEFINE_integer("sweeps", 1, "sweeps, or descent steps, per round", lower_bound=1)
+    flags.DEFINE_float("step_size", None, "of gradient descent; adaptive by default")
+    flags.DEFINE_integer("rounds", None, "of parallel and sharded runs (200)", lower_bound=1)
+    flags.DEFINE_integer("budget", None, "rounds of a sequential run in all (50 per component)")
+    flags.DEFINE_float("tolerance", None, "stop a component at this relative change per round")
+    flags.DEFINE_enum("init", "random", ("random", "sketch"), "first factors")
+    flags.DEFINE_enum("dtype", "float32", ("float32", "float64"), "of the whole computation")
+    flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0)
+    flags.DEFINE_string("json", None, "file for the result")
+    flags.DEFINE_string("workdir", None, "folder for components, pictures, state and result")
+
+
+def main(config: DecomposeConfig) -> None:
+    """Runs the decomposition, prints the comparison and writes the files."""
+    require_writable(config.json)
+    resume = longrun.same_run(config.workdir, config, FREE)
+    wide = jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
+    with wide:
+        given = inputs.load(config.data, config.matrix, config.dtype)
+        problem = given.problem
+        exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
+        if config.method == "exact":
+            workdir = Workdir(config.workdir, config)
+            run = longrun.Run(exact, exact_seconds)
+        else:
+            state, rounds = first_state(config, problem)
+            workdir = Workdir(config.workdir, config, resume)
+            run = longrun.run(state, rounds, workdir, resume)
+        result = compare(problem, config.method, run, exact)
+        report(problem, result, run.solution, exact_seconds)
+        write_json(config.json, result)
+        if workdir.folder is not None:
+            write_files(workdir.folder, given, run.solution, result)
+        workdir.result(result)
+
+
+def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]:
+    """The state before the first round, and how many rounds to run in all."""
+    if config.solver == "alternating":
+        solver = deflation.alternating(config.sweeps)
+    else:
+        solver = deflation.gradient_descent(config.step_size, config.sweeps)
+    options = {"init": config.init, "tolerance": config.tolerance}
+    rounds = ROUNDS if config.rounds is None else config.rounds
+    if config.method == "sequential":
+        total = 50 * config.rank if config.budget is None else config.budget
+        options["budget"] = deflation.budgets.as_budget(total, config.rank)
+        rounds = options["budget"].total
+    options["key"] = jax.random.key(config.seed)
+    state = deflation.start(problem, config.rank, solver, method=config.method, **options)
+    return state, rounds
+
+
+if __name__ == "__main__":
+    app.run(main, define_flags, DecomposeConfig)

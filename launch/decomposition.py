@@ -1,0 +1,80 @@
+"""What `launch.decompose` reports: a comparison with the exact answer, printed and on disk."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+import numpy as np
+from safetensors.numpy import save_file
+
+from deflation import Solution
+from launch import pictures
+from launch.inputs import Input
+from launch.longrun import Run
+from launch.tables import table
+
+
+def compare(problem, method: str, run: Run, exact: Solution) -> dict:
+    """The record of a run, under the keys of --json; residuals in units of Y."""
+    components = run.solution.components
+    return {
+        "method": method,
+        "rank": components.b.shape[0],
+        "residual": float(problem.residual(components)),
+        "exact_residual": float(problem.residual(exact.components)),
+        "component_errors": np.asarray(problem.component_errors(components, exact.components)),
+        "status": run.solution.status.name,
+        "seconds": run.seconds,
+    }
+
+
+def report(problem, result: dict, solution: Solution, exact_seconds: float) -> None:
+    """Prints one row per component and the residuals."""
+    sizes = component_sizes(problem, solution)
+    rows = [
+        (k + 1, float(s), float(e))
+        for k, (s, e) in enumerate(zip(sizes, result["component_errors"], strict=True))
+    ]
+    print(table(("component", "size", "error against exact"), rows))
+    excess = result["residual"] / max(result["exact_residual"], 1e-300) - 1
+    print(
+        f"residual {result['residual']:.8g}, exact {result['exact_residual']:.8g}, "
+        f"relative excess {excess:.1e}"
+    )
+    print(
+        f"{result['method']} {result['seconds']:.3f} s after {int(solution.rounds)} rounds, "
+        f"exact {exact_seconds:.3f} s (both without compilation)"
+    )
+    print(f"status {solution.status.name}: {solution.message}")
+
+
+def component_sizes(problem, solution: Solution) -> np.ndarray:
+    """||R_k X||_F of every component (r,)."""
+    whitened = problem.to_whitened(solution.components)
+    return np.linalg.norm(whitened.b, axis=1) * np.linalg.norm(whitened.a, axis=1)
+
+
+def write_files(folder, given: Input, solution: Solution, result: dict) -> None:
+    """Components as safetensors (b, a) and the pictures."""
+    # safetensors writes the buffer as it lies: it must be contiguous to be read back right.
+    tensors = {n: np.ascontiguousarray(v) for n, v in solution.components._asdict().items()}
+    described = {"method": result["method"], "rank": str(result["rank"]), "format": "np"}
+    part = folder / ".components.part"
+    save_file(tensors, part, metadata=described)
+    part.replace(folder / "components.safetensors")
+    sizes = component_sizes(given.problem, solution)
+    errors = np.asarray(result["component_errors"])
+    drawn = pictures.convergence(solution.history, sizes, errors)
+    pictures.write(drawn, folder / "convergence")
+    if given.upper is not None:
+        drawn = pictures.completions(solution.components, given.upper, given.lower)
+        pictures.write(drawn, folder / "completions")
+
+
+def timed(function):
+    """The result of a second call of `function`, and its seconds: warm."""
+    jax.block_until_ready(function())
+    started = time.perf_counter()
+    result = jax.block_until_ready(function())
+    return result, time.perf_counter() - started

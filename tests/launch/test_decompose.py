@@ -1,0 +1,198 @@
+"""Decomposing real input: answers, files, resumption, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from launch import app, decompose
+
+KEYS = ["method", "rank", "residual", "exact_residual", "component_errors", "status", "seconds"]
+
+
+def run(*flags):
+    """The exit status of the command."""
+    with pytest.raises(SystemExit) as stop:
+        app.run(
+            decompose.main, decompose.define_flags, decompose.DecomposeConfig, ["decompose", *flags]
+        )
+    return stop.value.code or 0
+
+
+def result(path):
+    return json.loads(path.read_text())
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def matrix(tmp_path):
+    """A 6 x 5 matrix with singular values 5, 4, ..., 1, as .npy."""
+    generator = np.random.default_rng(0)
+    left = np.linalg.qr(generator.normal(size=(6, 5)))[0]
+    right = np.linalg.qr(generator.normal(size=(5, 5)))[0]
+    path = tmp_path / "matrix.npy"
+    np.save(path, (left * np.arange(5, 0, -1)) @ right)
+    return path
+
+
+def test_parallel_reaches_the_exact_residual_on_digits_in_float32(tmp_path, capsys):
+    assert run("--data=digits", f"--json={tmp_path}/r.json", f"--workdir={tmp_path}/w") == 0
+    record = result(tmp_path / "r.json")
+    assert list(record) == KEYS
+    assert abs(record["residual"] / record["exact_residual"] - 1) <= 1e-6
+    assert max(record["component_errors"]) < 1e-4
+    assert record["status"] == "CONVERGED"
+    names = set(files(tmp_path / "w"))
+    assert {"components.safetensors", "completions.png", "convergence.svg", "result.json"} <= names
+    assert not [name for name in names if "part" in name]
+    stored = load_file(tmp_path / "w" / "components.safetensors")
+    assert stored["b"].shape == (10, 32) and stored["a"].shape == (10, 32)
+    assert "relative excess" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", decompose.METHODS)
+def test_every_method_finds_the_matrix(method, matrix, tmp_path):
+    flags = [f"--matrix={matrix}", "--rank=2", f"--method={method}", "--dtype=float64"]
+    assert run(*flags, f"--json={tmp_path}/r.json") == 0
+    record = result(tmp_path / "r.json")
+    assert record["residual"] == pytest.approx(np.sqrt(14), rel=1e-9)
+    assert record["component_errors"] == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_stored_components_multiply_to_the_matrix(matrix, tmp_path):
+    # The factors of a transposed product are not contiguous; stored wrongly they would still load.
+    assert run(f"--matrix={matrix}", "--rank=5", "--rounds=300", f"--workdir={tmp_path}/w") == 0
+    stored = load_file(tmp_path / "w" / "components.safetensors")
+    assert stored["b"].T @ stored["a"] == pytest.approx(np.load(matrix), abs=1e-4)
+
+
+def test_safetensors_and_npz_input(matrix, tmp_path):
+    tensor = np.load(matrix).astype(np.float32)
+    save_file({"layer.weight": tensor}, tmp_path / "m.safetensors")
+    np.savez(tmp_path / "d.npz", x=np.eye(5, dtype=np.float32), y=tensor)
+    for source in (
+        f"--matrix={tmp_path}/m.safetensors:layer.weight",
+        f"--data={tmp_path}/d.npz",
+    ):
+        assert run(source, "--rank=1", f"--json={tmp_path}/r.json") == 0
+        assert result(tmp_path / "r.json")["exact_residual"] == pytest.approx(np.sqrt(30), rel=1e-5)
+
+
+def test_a_run_in_two_parts_equals_one_run_bitwise(matrix, tmp_path):
+    flags = [f"--matrix={matrix}", "--rank=3"]
+    assert run(*flags, "--rounds=40", f"--workdir={tmp_path}/one") == 0
+    assert run(*flags, "--rounds=20", f"--workdir={tmp_path}/two") == 0
+    assert run(*flags, "--rounds=40", f"--workdir={tmp_path}/two") == 0
+    one, two = (load_file(tmp_path / name / "components.safetensors") for name in ("one", "two"))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    rounds = [json.loads(line)["round"] for line in lines]
+    assert rounds == sorted(rounds) and rounds[-1] == 40
+
+
+def test_a_killed_run_resumes(matrix, tmp_path):
+    flags = [f"--matrix={matrix}", "--rank=4", "--rounds=2000000"]
+    command = [sys.executable, "-m", "launch.decompose", *flags, f"--workdir={tmp_path}/killed"]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    saved, deadline = tmp_path / "killed" / "run.npz", time.monotonic() + 120
+    while not saved.exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert saved.exists(), "nothing was saved before the kill"
+    with np.load(saved) as file:
+        reached = int(file["round"])
+    assert 0 < reached < 2000000, "the kill came too late to prove anything"
+    assert run(*flags[:2], f"--rounds={reached + 10}", f"--workdir={tmp_path}/killed") == 0
+    with np.load(saved) as file:
+        assert int(file["round"]) == reached + 10
+
+
+def test_a_folder_of_another_run_is_left_alone(matrix, tmp_path, capsys):
+    folder = tmp_path / "w"
+    assert run(f"--matrix={matrix}", "--rank=2", f"--workdir={folder}") == 0
+    before = files(folder)
+    capsys.readouterr()
+    assert run(f"--matrix={matrix}", "--rank=3", f"--workdir={folder}") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert files(folder) == before
+
+
+def test_a_changed_file_is_not_resumed(matrix, tmp_path, capsys):
+    folder = tmp_path / "w"
+    assert run(f"--matrix={matrix}", "--rank=2", f"--workdir={folder}") == 0
+    np.save(matrix, 2 * np.load(matrix))
+    saved = (folder / "run.npz").read_bytes()
+    assert run(f"--matrix={matrix}", "--rank=2", f"--workdir={folder}") == 2
+    assert "problem" in capsys.readouterr().err
+    assert (folder / "run.npz").read_bytes() == saved
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ([], "--data and --matrix"),
+        (["--data=digits", "--matrix=x.npy"], "--data and --matrix"),
+        (["--data=nothing.npz"], "nothing.npz"),
+        (["--data=digit"], "digits"),
+        (["--matrix=nothing.npy"], "nothing.npy"),
+        (["--matrix=nothing.safetensors:key"], "nothing.safetensors"),
+        (["--matrix=weights.bin"], "FILE.npy"),
+        (["--data=digits", "--rank=0"], "rank"),
+        (["--data=digits", "--rank=33"], "rank is 33"),
+        (["--data=digits", "--method=magic"], "method"),
+        (["--data=digits", "--rounds=0"], "rounds"),
+        (["--data=digits", "--method=sequential", "--budget=5"], "budget is 5"),
+        (["--data=digits", "--method=sequential", "--rounds=5"], "--rounds"),
+        (["--data=digits", "--budget=500"], "--budget"),
+        (["--data=digits", "--tolerance=-1"], "tolerance"),
+        (["--data=digits", "--solver=gradient_descent", "--step_size=0"], "step_size"),
+        (["--data=digits", "--rnak=3"], "rank"),
+        (["--data=digits", "more"], "more"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(flags, text, capsys):
+    assert run(*flags) == 2
+    message = capsys.readouterr().err
+    assert text in message
+    assert message.count("\n") == 1 and "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("arrays", "text"),
+    [
+        ({"x": np.eye(3)}, "'y'"),
+        ({"x": np.eye(3), "y": np.full((2, 3), np.nan)}, "NaN"),
+        ({"x": np.eye(3), "y": np.ones((2, 4))}, "columns"),
+        ({"x": np.eye(3), "y": np.array([["a", "b", "c"]])}, "real numbers"),
+        ({"x": np.eye(3), "y": np.zeros((2, 3))}, "zeros"),
+    ],
+)
+def test_bad_arrays_are_named(arrays, text, tmp_path, capsys):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    assert run(f"--data={tmp_path}/bad.npz", "--rank=1") == 2
+    message = capsys.readouterr().err
+    assert text in message and message.count("\n") == 1
+
+
+def test_files_that_are_not_what_they_claim(tmp_path, capsys):
+    for name in ("d.npz", "m.npy", "m.safetensors"):
+        (tmp_path / name).write_bytes(b"not an array")
+    save_file({"w": np.ones((2, 2), np.float32)}, tmp_path / "w.safetensors")
+    for flag in (
+        f"--data={tmp_path}/d.npz",
+        f"--matrix={tmp_path}/m.npy",
+        f"--matrix={tmp_path}/m.safetensors:w",
+        f"--matrix={tmp_path}/w.safetensors:v",
+    ):
+        assert run(flag, "--rank=1") == 2
+        assert capsys.readouterr().err.count("\n") == 1
