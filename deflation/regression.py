@@ -171,7 +171,7 @@ class Regression(NamedTuple):
             raise ValueError("update needs a problem made from data; this one is an operator")
         if (y.shape[0], x.shape[0]) != (m, d):
             raise ValueError(
-                f"x and y have {x.shape[0]} and {y.shape[0]} rows; allowed are {d} and {m}, as before"
+                f"x and y have {x.shape[0]} and {y.shape[0]} rows; allowed are {d} and {m}"
             )
         r = jnp.eye(d, dtype=self.dtype) if self.root is None else self.root
         # With X = I there is no sample to count: the d columns of the identity explain M exactly.

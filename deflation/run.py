@@ -86,8 +86,14 @@ def step(state: State) -> State:
     Unlike `advance` it has a fixed cost and no loop, so it may sit inside `jax.lax.scan`; a run
     whose components are all done does not change any more.
     """
-    progress = _round(state.problem, state.solver, state.plan, state.controls, state.progress)
-    return dataclasses.replace(state, progress=progress)
+    old = state.progress
+    new = _round(state.problem, state.solver, state.plan, state.controls, old)
+    # A typed key has no arithmetic; it does not change in a round.
+    finished = jnp.all(old.done)
+    kept = jax.tree.map(
+        lambda x, y: jnp.where(finished, y, x), new._replace(key=()), old._replace(key=())
+    )
+    return dataclasses.replace(state, progress=kept._replace(key=old.key))
 
 
 def _constant(leaf):
@@ -106,22 +112,11 @@ def _advance(problem, solver, controls, progress, plan, rounds):
 
 
 def _round(problem, solver, plan, controls, progress) -> Progress:
-    """One round on one device; nothing changes once all components are done."""
+    """One round on one device."""
     if plan.way == "sequential":
-        new = sequential_round(problem, solver, plan, controls, progress)
-    else:
-        index = jnp.arange(plan.rank)
-        new = parallel_round(problem, solver, plan, controls, progress, index, lambda block: block)
-    finished = jnp.all(progress.done)
-    return _unless(finished, new, progress)
-
-
-def _unless(condition, new: Progress, old: Progress) -> Progress:
-    # A typed key has no arithmetic; it does not change in a round.
-    kept = jax.tree.map(
-        lambda x, y: jnp.where(condition, y, x), new._replace(key=()), old._replace(key=())
-    )
-    return kept._replace(key=old.key)
+        return sequential_round(problem, solver, plan, controls, progress)
+    index = jnp.arange(plan.rank)
+    return parallel_round(problem, solver, plan, controls, progress, index, lambda block: block)
 
 
 def _loop(one_round, progress: Progress, rounds: int) -> tuple[Progress, History]:

@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TypeVar
 
 import jax
 import tqdm
-from absl import app, flags
+from absl import app, flags, logging
 
 Item = TypeVar("Item")
 
@@ -142,6 +142,9 @@ def _parse(program: str, argv: list[str]) -> list[str] | None:
 def _configure(config_type: type, arguments: list[str]):
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
+    if not flags.FLAGS["verbosity"].present:
+        # absl raises it to INFO, where JAX reports every accelerator that is not there.
+        logging.set_verbosity(logging.WARNING)
     _use_cache(flags.FLAGS["jax_cache_dir"].value)
     fields = dataclasses.fields(config_type)
     return config_type(**{field.name: flags.FLAGS[field.name].value for field in fields})
@@ -152,13 +155,13 @@ def _use_cache(folder: str | None) -> None:
     # The user's environment, or --jax_compilation_cache_dir, has the say before our default.
     if folder == "" or (folder is None and jax.config.jax_compilation_cache_dir):
         return
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    path = pathlib.Path(folder or pathlib.Path(home) / "rankwise" / "xla").expanduser()
     try:
+        home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        path = pathlib.Path(folder or pathlib.Path(home) / "rankwise" / "xla").expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
-    except OSError:
-        if folder is None:  # a read-only home is no reason to fail: it is only slower
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+        if folder is None:  # no reason to fail: it is only slower
             return
         raise
     jax.config.update("jax_compilation_cache_dir", str(path.resolve()))

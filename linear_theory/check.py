@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
     `premises_met` counts instances with at least one point at which the hypotheses hold;
     `violations` counts points. Tightness is bound over measured (inverted for a lower bound, so
-    that 1 is sharp and larger is looser), over points at which both are positive.
+    that 1 is sharp and larger is looser), over points at which both exceed the absolute slack.
     """
 
     claim: str
@@ -163,7 +163,9 @@ def _points(kind: str, evidence: Evidence) -> tuple[np.ndarray, ...]:
 
 
 def _tightness(kind, measured, bound, premise) -> np.ndarray:
-    usable = premise & (measured > 0) & (bound > 0) & np.isfinite(bound) & np.isfinite(measured)
+    # Two values at the level of rounding have no meaningful ratio.
+    usable = premise & (np.minimum(measured, bound) > ABSOLUTE_SLACK)
+    usable &= np.isfinite(bound) & np.isfinite(measured)
     top, bottom = (measured, bound) if kind == "lower" else (bound, measured)
     with np.errstate(over="ignore"):  # a measured value next to nothing
         return top[usable] / bottom[usable]

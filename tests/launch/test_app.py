@@ -184,6 +184,7 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
 
 PROGRAM = """
 import dataclasses, sys, time
+import jax
 from absl import flags
 from launch import app
 
@@ -195,6 +196,7 @@ def define_flags():
     flags.DEFINE_integer("lines", 0, "how many lines to print, 0 to sleep")
 
 def main(config):
+    jax.devices()
     print("started", flush=True)
     if config.lines == 0:
         for _ in app.progress(range(2), 2, "naps"):

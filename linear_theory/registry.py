@@ -1,0 +1,27 @@
+"""Where all claims are found: each module lists its own in CLAIMS, in the order of its source."""
+
+from __future__ import annotations
+
+from linear_theory import perturbation_claims, rank_one_claims
+from linear_theory.claim import Claim
+
+MODULES = (perturbation_claims, rank_one_claims)
+
+
+def registry() -> dict[str, Claim]:
+    """All claims by name, in the order of the documents.
+
+    Raises:
+      ValueError: if two claims share a name.
+
+    Example:
+      >>> "perturbation.weyl" in registry()
+      True
+    """
+    claims: dict[str, Claim] = {}
+    for module in MODULES:
+        for claim in module.CLAIMS:
+            if claim.name in claims:
+                raise ValueError(f"claim name {claim.name!r} is used twice; names are unique")
+            claims[claim.name] = claim
+    return claims
