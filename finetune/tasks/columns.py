@@ -1,0 +1,133 @@
+"""Columns of Python values checked and turned into arrays; a message names the first bad row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+import numpy as np
+
+from finetune.tasks.sources import Table
+
+# What GLUE's files hold in place of a label that is not published.
+HIDDEN = -1
+
+
+def texts(table: Table, name: str) -> list[str]:
+    """A column of strings.
+
+    Raises:
+      ValueError: no such column, or a row that is missing or not a string.
+    """
+    values = table.column(name)
+    for row, value in enumerate(values):
+        if not isinstance(value, str):
+            raise ValueError(_message(table, name, row, value, "strings"))
+    return values
+
+
+def classes(table: Table, name: str, label_names: Sequence[str]) -> np.ndarray | None:
+    """A column of class numbers 0..k-1 as int32 (n,); None if all are -1, that is, hidden.
+
+    Raises:
+      ValueError: no such column, names in the file's metadata in another order, or a row that is
+        not such an integer.
+    """
+    recorded = table.label_names(name)
+    if recorded and recorded != tuple(label_names):
+        raise ValueError(
+            f"column {name!r} of {table.origin} has the classes {', '.join(recorded)}; "
+            f"allowed are {', '.join(label_names)}, in this order"
+        )
+    values = table.column(name)
+    if values and all(value == HIDDEN for value in values):
+        return None
+    allowed = ", ".join(f"{number} ({text})" for number, text in enumerate(label_names))
+    for row, value in enumerate(values):
+        if not _is_integer(value) or not 0 <= value < len(label_names):
+            raise ValueError(_message(table, name, row, value, allowed))
+    return np.array(values, np.int32)
+
+
+def numbers(table: Table, name: str, low: float = -math.inf, high: float = math.inf):
+    """A column of numbers (or strings that are numbers) as float32 (n,); None if all are hidden.
+
+    Raises:
+      ValueError: no such column, or a row that is missing, not finite or outside [low, high].
+    """
+    values = table.column(name)
+    if values and all(value == HIDDEN for value in values) and low > HIDDEN:
+        return None
+    bounded = math.isfinite(low) or math.isfinite(high)
+    allowed = f"numbers from {low:g} to {high:g}" if bounded else "finite numbers"
+    out = np.empty(len(values), np.float32)
+    for row, value in enumerate(values):
+        number = _number(value)
+        if not math.isfinite(number) or not low <= number <= high:
+            raise ValueError(_message(table, name, row, value, allowed))
+        out[row] = number
+    return out
+
+
+def names_of_classes(table: Table, name: str) -> tuple[str, ...]:
+    """The distinct labels of a column in order: numbers by value, words by the alphabet.
+
+    Raises:
+      ValueError: no such column, a missing label, labels of several types, a type other than
+        strings, integers and booleans, or fewer than two classes.
+    """
+    values = table.column(name)
+    kind = type(values[0]) if values else str
+    for row, value in enumerate(values):
+        if not isinstance(value, (str, bool, int)) or value == "":
+            allowed = "strings, integers and booleans (numbers need regression)"
+            raise ValueError(_message(table, name, row, value, allowed))
+        if type(value) is not kind:
+            allowed = f"one type in all rows, {kind.__name__} as in row 0"
+            raise ValueError(_message(table, name, row, value, allowed))
+    found = set(values)
+    if len(found) < 2:
+        raise ValueError(
+            f"column {name!r} of {table.origin} has {len(found)} classes; allowed are 2 or more"
+        )
+    return tuple(map(str, sorted(found, key=_by_value(found))))
+
+
+def classes_by_name(table: Table, name: str, label_names: Sequence[str]) -> np.ndarray:
+    """The position of each row's label in `label_names`, int32 (n,).
+
+    Raises:
+      ValueError: no such column, or a label that is not among the names.
+    """
+    position = {text: number for number, text in enumerate(label_names)}
+    values = table.column(name)
+    for row, value in enumerate(values):
+        if str(value) not in position:
+            raise ValueError(_message(table, name, row, value, ", ".join(label_names)))
+    return np.array([position[str(value)] for value in values], np.int32)
+
+
+def _message(table: Table, name: str, row: int, value, allowed: str) -> str:
+    return f"column {name!r} of {table.origin} is {value!r} in row {row}; allowed are {allowed}"
+
+
+def _is_integer(value) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _number(value) -> float:
+    if isinstance(value, bool) or not isinstance(value, (Real, str)):
+        return math.nan
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def _by_value(found: set):
+    """Sorts "10" after "9" where all labels are integers."""
+    try:
+        return {value: int(value) for value in found}.get
+    except ValueError:
+        return None

@@ -1,0 +1,115 @@
+"""Predictions as files: CSV or JSONL with one row per example, and GLUE's submission format."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from deflation import checks
+from finetune.tasks.glue import GLUE, TOP_SCORE
+from finetune.tasks.task import Task
+
+SUFFIXES = (".csv", ".jsonl")
+# Names the server expects. MNLI has one file for each of its two test splits.
+FILES = {
+    "cola": "CoLA.tsv",
+    "sst2": "SST-2.tsv",
+    "mrpc": "MRPC.tsv",
+    "qqp": "QQP.tsv",
+    "stsb": "STS-B.tsv",
+    "qnli": "QNLI.tsv",
+    "rte": "RTE.tsv",
+    "matched": "MNLI-m.tsv",
+    "mismatched": "MNLI-mm.tsv",
+}
+# Tasks whose files hold class names; the others hold class numbers.
+BY_NAME = ("mnli", "qnli", "rte")
+
+
+def write(
+    path: str | pathlib.Path, task: Task, split: str, predictions: np.ndarray
+) -> pathlib.Path:
+    """Writes index, prediction (class name or number) and, where there are labels, label.
+
+    Args:
+      path: ends in .csv or .jsonl; replaced if it exists.
+      predictions: (n,) for the rows of the split in order, as `Task.predict` gives them.
+
+    Raises:
+      ValueError: another suffix, another number of predictions, a class that the task has not, a
+        number that is not finite.
+
+    Example:
+      write("predictions.csv", task, "validation", task.predict(logits))
+    """
+    path = pathlib.Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"path is {str(path)!r}; allowed suffixes are {', '.join(SUFFIXES)}")
+    columns = {"prediction": _readable(task, _checked(task, split, predictions))}
+    labels = task.split(split).labels
+    if labels is not None:
+        columns["label"] = _readable(task, labels)
+    names = ("index", *columns)
+    rows = list(zip(range(len(columns["prediction"])), *columns.values(), strict=True))
+    if path.suffix == ".csv":
+        return _replace(path, lambda file: csv.writer(file).writerows([names, *rows]))
+    lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows)
+    return _replace(path, lambda file: file.writelines(line + "\n" for line in lines))
+
+
+def write_submission(
+    folder: str | pathlib.Path, task: Task, split: str, predictions: np.ndarray
+) -> pathlib.Path:
+    """Writes the file that the GLUE server expects for a task, and returns its path.
+
+    Tab-separated index and prediction: class numbers for CoLA, SST-2, MRPC and QQP, class names
+    for MNLI, QNLI and RTE, a number in [0, 5] for STS-B. The server wants all tasks in one zip.
+
+    Raises:
+      ValueError: not a GLUE task, a split other than test (MNLI: test_matched, test_mismatched),
+        and as for `write`.
+    """
+    checks.choice("task", task.name, tuple(GLUE))
+    allowed = tuple(name for name in GLUE[task.name].rows if name.startswith("test"))
+    checks.choice("split", split, allowed)
+    values = _checked(task, split, predictions)
+    if task.regression:
+        column = [f"{value:.3f}" for value in np.clip(values, 0.0, TOP_SCORE)]
+    elif task.name in BY_NAME:
+        column = [task.label_names[value] for value in values]
+    else:
+        column = [str(value) for value in values]
+    key = split.removeprefix("test_") if task.name == "mnli" else task.name
+    rows = "".join(f"{index}\t{value}\n" for index, value in enumerate(column))
+    path = pathlib.Path(folder) / FILES[key]
+    return _replace(path, lambda file: file.write("index\tprediction\n" + rows))
+
+
+def _checked(task: Task, split: str, predictions: np.ndarray) -> np.ndarray:
+    predictions = np.asarray(predictions)
+    shape = (len(task.split(split)),)
+    if predictions.shape != shape:
+        raise ValueError(f"predictions has shape {predictions.shape}; allowed is {shape}")
+    # Scored against themselves: the same checks as for a score, one place for them.
+    task.score(predictions, predictions)
+    return predictions
+
+
+def _readable(task: Task, values: np.ndarray) -> list:
+    if task.regression:
+        return [float(value) for value in values]
+    return [task.label_names[value] for value in values]
+
+
+def _replace(path: pathlib.Path, fill) -> pathlib.Path:
+    """A file is there with all rows or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        fill(file)
+    os.replace(part, path)
+    return path

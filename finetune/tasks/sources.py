@@ -1,0 +1,184 @@
+"""Files and the Hub, read to Arrow tables: where a column comes from is forgotten after here."""
+
+from __future__ import annotations
+
+import collections
+import json
+import pathlib
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+
+class Table:
+    """Named columns of Python values.
+
+    Attributes:
+      origin: what messages call the table.
+      names: the columns there are.
+    """
+
+    def __init__(self, origin: str, columns: dict, label_names: dict[str, tuple[str, ...]]):
+        self.origin = origin
+        self.names = tuple(columns)
+        self._columns = columns
+        self._label_names = label_names
+
+    def column(self, name: str) -> list:
+        """The values of a column; None where one is missing.
+
+        Raises:
+          ValueError: no such column.
+        """
+        if name not in self._columns:
+            raise ValueError(
+                f"column {name!r} is not in {self.origin}; allowed are {', '.join(self.names)}"
+            )
+        values = self._columns[name]
+        return values if isinstance(values, list) else values.to_pylist()
+
+    def label_names(self, name: str) -> tuple[str, ...]:
+        """Class names that Hugging Face metadata give for a column; () if there are none."""
+        return self._label_names.get(name, ())
+
+
+def read(path: str | pathlib.Path) -> Table:
+    """A table from one .parquet, .csv (all strings) or .jsonl (one object per line) file.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: another suffix, or a file that cannot be parsed.
+    """
+    path = pathlib.Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"file is {str(path)!r}; allowed suffixes are {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"file {str(path)!r} does not exist")
+    try:
+        if path.suffix == ".parquet":
+            return from_arrow(str(path), pa.parquet.read_table(path, partitioning=None))
+        if path.suffix == ".csv":
+            return from_arrow(str(path), _csv(path))
+        return _jsonl(path)
+    except (pa.ArrowInvalid, UnicodeDecodeError, json.JSONDecodeError) as error:
+        line = str(error).splitlines()[0]
+        raise ValueError(f"file {str(path)!r} is not readable as {path.suffix} ({line})") from None
+
+
+def split_files(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
+    """The files of a split: split.suffix, or the shards split-00000-of-00003.suffix in order."""
+    for suffix in SUFFIXES:
+        whole = folder / f"{split}{suffix}"
+        found = [whole] if whole.is_file() else sorted(folder.glob(f"{split}-*-of-*{suffix}"))
+        if found:
+            return found
+    return []
+
+
+def read_splits(folder: pathlib.Path, splits: Iterable[str]) -> dict[str, Table]:
+    """The splits among `splits` that a folder has.
+
+    Raises:
+      FileNotFoundError: it has none of them.
+      ValueError: a file that cannot be read.
+    """
+    splits = tuple(splits)
+    tables = {}
+    for split in splits:
+        files = split_files(folder, split)
+        if files:
+            tables[split] = _joined([read(file) for file in files])
+    if not tables:
+        allowed = ", ".join(splits)
+        raise FileNotFoundError(
+            f"folder {str(folder)!r} has no data; allowed are files named {allowed} "
+            f"with suffix {', '.join(SUFFIXES)}"
+        )
+    return tables
+
+
+def from_hub(repository: str, config: str | None, splits: Iterable[str]) -> dict[str, Table]:
+    """The splits among `splits` of a data set on the Hub, from the local cache when it is there.
+
+    Raises:
+      ConnectionError: neither the Hub nor the cache has it.
+    """
+    import datasets
+
+    try:
+        found = datasets.load_dataset(repository, config)
+    except (OSError, ValueError) as error:
+        line = str(error).splitlines()[0]
+        raise ConnectionError(
+            f"data_dir is not given and {repository!r} could not be loaded from the Hub ({line}); "
+            "allowed is a folder with the files, or a connection"
+        ) from None
+    return {
+        split: from_arrow(f"{repository}/{config or ''}/{split}", found[split].data.table)
+        for split in splits
+        if split in found
+    }
+
+
+def from_arrow(origin: str, table: pa.Table) -> Table:
+    """An Arrow table with the class names in its Hugging Face metadata."""
+    repeated = [
+        name for name, count in collections.Counter(table.column_names).items() if count > 1
+    ]
+    if repeated:
+        raise ValueError(f"column {repeated[0]!r} is twice in {origin}; allowed is once")
+    return Table(origin, dict(zip(table.column_names, table.columns, strict=True)), _names(table))
+
+
+def _names(table: pa.Table) -> dict[str, tuple[str, ...]]:
+    text = (table.schema.metadata or {}).get(b"huggingface", b"{}")
+    features = json.loads(text).get("info", {}).get("features", {})
+    return {
+        name: tuple(feature["names"])
+        for name, feature in features.items()
+        if isinstance(feature, dict) and "names" in feature
+    }
+
+
+def _csv(path: pathlib.Path) -> pa.Table:
+    # Everything as strings: the types that Arrow infers turn the sentence "NA" into a null.
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    with pa.csv.open_csv(path, parse_options=parse) as reader:
+        names = reader.schema.names
+    convert = pa.csv.ConvertOptions(
+        column_types={name: pa.string() for name in names}, strings_can_be_null=False
+    )
+    return pa.csv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def _jsonl(path: pathlib.Path) -> Table:
+    rows = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                row = error.msg
+            if not isinstance(row, dict):
+                raise ValueError(
+                    f"line {number} of file {str(path)!r} is {line.strip()[:40]!r}; "
+                    "allowed is one JSON object per line"
+                )
+            rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Table(str(path), {name: [row.get(name) for row in rows] for name in names}, {})
+
+
+def _joined(tables: list[Table]) -> Table:
+    if len(tables) == 1:
+        return tables[0]
+    first = tables[0]
+    columns = {name: [v for t in tables for v in t.column(name)] for name in first.names}
+    label_names = {name: first.label_names(name) for name in first.names}
+    return Table(f"{first.origin} and {len(tables) - 1} more", columns, label_names)

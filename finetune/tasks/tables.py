@@ -1,0 +1,125 @@
+"""The user's own texts: CSV, JSONL or parquet files, with columns chosen by name."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from deflation import checks
+from finetune.tasks import columns, sources, text
+from finetune.tasks.sources import Table
+from finetune.tasks.task import Split, Task
+from finetune.tasks.tokenizer import Tokenizer
+
+SPLITS = ("train", "validation", "test")
+
+
+def load(
+    data: str | pathlib.Path | Mapping[str, str | pathlib.Path],
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    label: str = "label",
+    regression: bool = False,
+    heldout: float = 0.0,
+    max_length: int = 128,
+    lengths: Sequence[int] = text.LENGTHS,
+    window: int = 1,
+    name: str = "table",
+) -> Task:
+    """A task of one or two text columns and a label column.
+
+    Labels are strings, integers or booleans (classes, named by their value in the training split)
+    or, with regression, finite numbers. Only the split "test" may lack the label column.
+
+    Args:
+      data: split name -> file, or one file (train), or a folder with train, validation and test
+        files; .csv has a header line, .jsonl an object per line.
+      tokenizer: of the model.
+      texts: one or two column names.
+      label: column name.
+      regression: the label is a number to be predicted with squared error.
+      heldout: share of the training rows that becomes the split "heldout", always the same rows.
+      max_length: tokens per row, special tokens included.
+      lengths: what batches are padded to, see `text.buckets`.
+      window: batches sorted by length together, see `batches.shuffled`.
+      name: of the task.
+
+    Raises:
+      FileNotFoundError: a file or a split that does not exist.
+      ValueError: a column that does not exist, a text that is not a string, a label that is
+        missing, of another type, not finite or unknown, an empty split.
+
+    Example:
+      load({"train": "a.csv", "validation": "b.csv"}, tokenizer, ["question", "answer"], "good")
+    """
+    texts = (texts,) if isinstance(texts, str) else tuple(texts)
+    if len(texts) not in (1, 2):
+        raise ValueError(f"texts has {len(texts)} columns; allowed are 1 or 2")
+    checks.positive("heldout", heldout, zero=True)
+    if heldout >= 1:
+        raise ValueError(f"heldout is {heldout!r}; allowed are numbers from 0 to below 1")
+    lengths = text.buckets(max_length, lengths)
+    tables = _tables(data)
+    label_names = () if regression else columns.names_of_classes(tables["train"], label)
+    splits = {}
+    for split, table in tables.items():
+        pair = [columns.texts(table, column) for column in texts]
+        second = pair[1] if len(pair) == 2 else None
+        labels = None
+        if split != "test" or label in table.names:
+            labels = _labels(table, label, label_names)
+        splits[split] = text.tokenized(tokenizer, pair[0], second, labels, max_length)
+    if heldout:
+        splits = _with_heldout(splits, heldout)
+    return Task(
+        name=name,
+        splits=splits,
+        label_names=label_names,
+        metrics=_metrics(label_names),
+        collate=text.collate(lengths, tokenizer.pad_id),
+        lengths=lengths,
+        window=window,
+    )
+
+
+def _tables(data) -> dict[str, Table]:
+    if isinstance(data, Mapping):
+        tables = {split: sources.read(file) for split, file in data.items()}
+    elif pathlib.Path(data).is_dir():
+        tables = sources.read_splits(pathlib.Path(data), SPLITS)
+    else:
+        tables = {"train": sources.read(data)}
+    for split in tables:
+        checks.choice("split", split, SPLITS)
+    if "train" not in tables:
+        raise FileNotFoundError(
+            f"data has the splits {', '.join(tables)}; allowed is one that includes train"
+        )
+    return tables
+
+
+def _labels(table: Table, label: str, label_names: tuple[str, ...]) -> np.ndarray:
+    if label_names:
+        return columns.classes_by_name(table, label, label_names)
+    return columns.numbers(table, label)
+
+
+def _metrics(label_names: tuple[str, ...]) -> tuple[str, ...]:
+    if not label_names:
+        return ("pearson_spearman", "pearson", "spearman")
+    # F1 is of class 1, which only two classes have in the usual sense.
+    return ("accuracy", "f1", "matthews") if len(label_names) == 2 else ("accuracy", "matthews")
+
+
+def _with_heldout(splits: dict[str, Split], share: float) -> dict[str, Split]:
+    train = splits["train"]
+    order = np.random.default_rng(0).permutation(len(train))
+    border = round(share * len(train))
+    # Sorted: the rows stay in the order of the file.
+    return {
+        **splits,
+        "train": train[np.sort(order[border:])],
+        "heldout": train[np.sort(order[:border])],
+    }

@@ -1,0 +1,228 @@
+"""The record that training sees of a task: batches, loss, prediction and score.
+
+n rows of a split, b rows of a batch, k outputs of the model (classes, or 1 for regression).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deflation import checks
+from finetune.tasks import batches, metrics
+from finetune.tasks.ragged import Ragged
+
+Batch = dict[str, np.ndarray]
+# The first of these that a task has is the split it is scored on.
+EVALUATION = ("validation", "validation_matched", "heldout", "test", "test_matched")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """The rows of one split, as columns on the host.
+
+    Attributes:
+      inputs: column name -> n rows.
+      labels: int32 classes or float32 numbers, shape (n,); None where they are not published.
+    """
+
+    inputs: Mapping[str, np.ndarray | Ragged]
+    labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def __getitem__(self, indices: np.ndarray) -> Split:
+        """The rows at `indices`."""
+        labels = None if self.labels is None else self.labels[indices]
+        return Split({name: column[indices] for name, column in self.inputs.items()}, labels)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """Columns on the host and pure functions of them; two tasks are equal if they are one object.
+
+    Attributes:
+      name: as in `finetune.tasks.names()`.
+      splits: split name -> rows.
+      label_names: one name per class; () for regression.
+      metrics: names in `finetune.tasks.metrics`, the main one first.
+      collate: (inputs of a split, row numbers (b,)) -> the model's inputs, numpy, first axis b.
+      lengths: the lengths that text is padded to, which bound how often a step is compiled.
+      window: batches that are sorted by length together, see `batches.shuffled`.
+      note: what has to be said beside a score on these data; "" if nothing.
+
+    Raises:
+      ValueError: no split, a split that is empty, or an unknown metric.
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    label_names: tuple[str, ...]
+    metrics: tuple[str, ...]
+    collate: Callable[[Mapping[str, np.ndarray | Ragged], np.ndarray], Batch]
+    lengths: tuple[int, ...] = ()
+    window: int = 1
+    note: str = ""
+
+    def __post_init__(self):
+        if not self.splits:
+            raise ValueError(f"task {self.name!r} has no split; allowed is at least one")
+        for name, split in self.splits.items():
+            if not len(split):
+                raise ValueError(
+                    f"split {name!r} of task {self.name!r} has 0 rows; allowed are 1 or more"
+                )
+        allowed = metrics.REGRESSION if self.regression else metrics.CLASSIFICATION
+        for metric in self.metrics:
+            checks.choice("metrics", metric, tuple(allowed))
+        checks.integer("window", self.window, 1)
+        object.__setattr__(self, "splits", types.MappingProxyType(dict(self.splits)))
+
+    @property
+    def regression(self) -> bool:
+        """True if the label is a number and not a class."""
+        return not self.label_names
+
+    @property
+    def num_labels(self) -> int:
+        """k, the number of outputs the model needs."""
+        return len(self.label_names) or 1
+
+    @property
+    def metric(self) -> str:
+        """Name of the main metric."""
+        return self.metrics[0]
+
+    @property
+    def evaluation(self) -> str:
+        """The split that scores are reported on; its name belongs beside the score.
+
+        Raises:
+          ValueError: the task has no labelled split but its training split.
+        """
+        for name in EVALUATION:
+            if name in self.splits and self.splits[name].labels is not None:
+                return name
+        raise ValueError(
+            f"splits of task {self.name!r} are {', '.join(self.splits)}; "
+            f"allowed is one with labels among {', '.join(EVALUATION)}"
+        )
+
+    def split(self, name: str) -> Split:
+        """The rows of a split.
+
+        Raises:
+          ValueError: a split that the task does not have.
+        """
+        checks.choice("split", name, tuple(self.splits))
+        return self.splits[name]
+
+    def labels(self, split: str) -> np.ndarray:
+        """Labels (n,) of a split.
+
+        Raises:
+          ValueError: an unknown split, or one whose labels are not published.
+        """
+        labels = self.split(split).labels
+        if labels is None:
+            raise ValueError(f"split is {split!r}, which has no labels; allowed are others")
+        return labels
+
+    def steps(self, split: str, batch_size: int) -> int:
+        """Batches in one pass through a split, ceil(n / batch_size)."""
+        return batches.steps_per_epoch(len(self.split(split)), batch_size)
+
+    def batch(self, split: str, seed: int | None, step: int, batch_size: int) -> Batch:
+        """Batch number `step`, a pure function of the arguments.
+
+        Args:
+          seed: of the shuffling; None for one pass in the order of the rows.
+          step: from 0; with a seed it runs on through the epochs.
+
+        Returns:
+          What `collate` gives (text: input_ids, attention_mask, token_type_ids; images: pixels),
+          with labels (b,) and weight (b,) float32, which is 0 for rows that only fill the batch.
+
+        Raises:
+          ValueError: an unknown split, a negative seed or step, a batch size below 1.
+        """
+        rows = self.split(split)
+        if seed is None:
+            chosen = batches.in_order(len(rows), batch_size, step)
+        else:
+            ids = rows.inputs.get("input_ids")
+            lengths = ids.lengths if isinstance(ids, Ragged) else None
+            chosen = batches.shuffled(len(rows), batch_size, seed, step, lengths, self.window)
+        labels = rows.labels
+        if labels is None:
+            labels = np.zeros(len(rows), np.float32 if self.regression else np.int32)
+        return {
+            **self.collate(rows.inputs, chosen.indices),
+            "labels": labels[chosen.indices],
+            "weight": chosen.weight,
+        }
+
+    def in_order(self, split: str, batch_size: int) -> Iterator[Batch]:
+        """All batches of one pass in the order of the rows, the last one filled up."""
+        for step in range(self.steps(split, batch_size)):
+            yield self.batch(split, None, step, batch_size)
+
+    def loss(self, logits: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:
+        """sum_i w_i l_i / sum_i w_i in float32, l_i the cross-entropy or the squared error.
+
+        Args:
+          logits: (b, k), any floating type.
+          labels: (b,).
+          weight: (b,); all zero gives 0.
+        """
+        logits = logits.astype(jnp.float32)
+        if self.regression:
+            each = jnp.square(logits[..., 0] - labels.astype(jnp.float32))
+        else:
+            log_p = jax.nn.log_softmax(logits, axis=-1)
+            each = -jnp.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0]
+        weight = weight.astype(jnp.float32)
+        total = jnp.sum(weight)
+        return jnp.sum(each * weight) / jnp.where(total > 0, total, 1)
+
+    def predict(self, logits):
+        """Classes argmax_k logits (b,), or the number itself for regression; numpy or jax."""
+        return logits[..., 0] if self.regression else logits.argmax(-1)
+
+    def run(self, forward: Callable[[Batch], jax.Array], split: str, batch_size: int) -> np.ndarray:
+        """forward(batch) -> logits over a whole split in order, without the filling: (n, k)."""
+        parts = [
+            np.asarray(forward(batch), np.float32) for batch in self.in_order(split, batch_size)
+        ]
+        return np.concatenate(parts)[: len(self.split(split))]
+
+    def score(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Metric name -> value as a fraction, main metric first; see `metrics.score`."""
+        classes = None if self.regression else self.num_labels
+        return metrics.score(self.metrics, predictions, labels, classes)
+
+    def majority(self, split: str) -> dict[str, float]:
+        """The score of always answering the most frequent class of this very split.
+
+        No constant answer has a higher accuracy, so a model at this value has learnt nothing. For
+        regression it is the score of a constant, 0 for correlations.
+        """
+        labels = self.labels(split)
+        if self.regression:
+            return self.score(np.zeros(len(labels)), labels)
+        return self.score(np.full(len(labels), np.bincount(labels).argmax()), labels)
+
+    def select(self, split: str, indices: np.ndarray) -> Task:
+        """The same task with only the rows at `indices` in one split.
+
+        Raises:
+          ValueError: an unknown split, or no rows.
+        """
+        rows = self.split(split)[np.asarray(indices, np.int64)]
+        return dataclasses.replace(self, splits={**self.splits, split: rows})
