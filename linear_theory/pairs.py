@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from linear_theory.batching import per_instance
+from linear_theory.draws import draw_numbers, log_uniform, mixed_spectrum, pick, unit
 from linear_theory.perturbation import spectral_gaps
-from linear_theory.simulate import spectrum
 
 ROWS, COLUMNS = 7, 6
+SHAPES = ("dense", "values", "mixing", "closing", "flat")
 # Share of perturbations as large as the matrix, which the statements without a condition allow.
 LARGE = 0.08
 
@@ -61,66 +62,39 @@ class Comparison(NamedTuple):
     rank: jax.Array
 
 
-def draw_numbers(key: jax.Array, trials: int) -> tuple[jax.Array, jax.Array]:
-    """Gaussian (trials, 384) and uniform (trials, 48) numbers, of which all instances are made.
-
-    Drawn in one piece: a generator inside `vmap` takes the compiler several seconds.
-    """
-    key_normal, key_uniform = jax.random.split(key)
-    shape = (trials, 384), (trials, 48)
-    return jax.random.normal(key_normal, shape[0]), jax.random.uniform(key_uniform, shape[1])
-
-
-def mixed_spectrum(uniform: jax.Array, count: int) -> jax.Array:
-    """Singular values (count,) from 1 downwards, gaps open, from count + 2 uniform numbers.
-
-    Partial sums of random gaps, geometric with a random ratio, or harmonic.
-    """
-    sums = jnp.cumsum(0.2 + uniform[2 : count + 2])[::-1]
-    choices = [
-        sums / sums[0],
-        spectrum("geometric", count, ratio=0.3 + 0.65 * uniform[1]),
-        spectrum("harmonic", count),
-    ]
-    return pick(uniform[0], choices)
-
-
-def pick(uniform: jax.Array, choices: list[jax.Array]) -> jax.Array:
-    """One of the choices, by a uniform number in [0, 1)."""
-    return jnp.stack(choices)[(uniform * len(choices)).astype(int)]
-
-
-def log_uniform(uniform: jax.Array, low: float, high: float) -> jax.Array:
-    """Uniform numbers in [0, 1) as numbers from low to high, uniform in their logarithm."""
-    return low * (high / low) ** uniform
-
-
-def unit(array: jax.Array) -> jax.Array:
-    """The array divided by its Frobenius norm."""
-    return array / jnp.linalg.norm(array)
-
-
-def draw_pairs(key: jax.Array, trials: int) -> Pairs:
+def draw_pairs(key: jax.Array, trials: int, shape: str | None = None) -> Pairs:
     """Pairs (7, 6) of rank 1 to 5; sizes of E are spread from 1e-6 T_j to 3 s_1.
+
+    Args:
+      key: a typed JAX key.
+      trials: number of pairs.
+      shape: one of SHAPES for all perturbations; by default a mixture, with some large ones.
+
+    Raises:
+      ValueError: for an unknown shape.
 
     Example:
       >>> draw_pairs(jax.random.key(0), 3).matrix.shape
       (3, 7, 6)
     """
-    return _pairs(*draw_numbers(key, trials))
-
-
-def draw_closing_comparisons(key: jax.Array, trials: int) -> Comparison:
-    """As `draw_comparisons`, with perturbations that nearly close the first gap alone."""
     normal, uniform = draw_numbers(key, trials)
-    # The uniform numbers that choose the index, the distance, the shape and the large ones.
-    uniform = uniform.at[:, 1].set(0).at[:, 4].set(0.9 + 0.1 * uniform[:, 4])
-    return compare(_pairs(normal, uniform.at[:, 6].set(0.7).at[:, 7].set(0.5)))
+    if shape is not None:
+        if shape not in SHAPES:
+            raise ValueError(f"shape is {shape!r}; allowed are {SHAPES}")
+        # Number 6 picks the shape and number 7 the large perturbations.
+        middle = (SHAPES.index(shape) + 0.5) / len(SHAPES)
+        uniform = uniform.at[:, 6].set(middle).at[:, 7].set(1)
+    return _pairs(normal, uniform)
 
 
-def draw_comparisons(key: jax.Array, trials: int) -> Comparison:
-    """The `Comparison` of random pairs: the instances of most perturbation claims."""
-    return compare(draw_pairs(key, trials))
+def draw_comparisons(key: jax.Array, trials: int, shape: str | None = None) -> Comparison:
+    """The `Comparison` of random pairs: the instances of most perturbation claims.
+
+    Example:
+      >>> draw_comparisons(jax.random.key(0), 3).values.shape
+      (3, 6)
+    """
+    return compare(draw_pairs(key, trials, shape))
 
 
 def compare(pairs: Pairs) -> Comparison:
@@ -141,23 +115,21 @@ def _pairs(normal: jax.Array, uniform: jax.Array) -> Pairs:
     # The top index half of the time: many statements are about the top pair alone.
     j = jnp.where(uniform[1] < 0.5, 0, (rank * uniform[2]).astype(int))
     size = log_uniform(uniform[3], 1e-6, 1.0)
-    near, angle = 0.5 + 0.49 * uniform[4], 0.5 * uniform[5]
+    near, angle = 0.8 + 0.19 * uniform[4], 0.5 * uniform[5]
 
     def basis(i, k):
         return jnp.outer(left[:, i], right[:, k])
 
     mixing = basis(j + 1, j) + basis(j, j + 1)
     closing = basis(j + 1, j + 1) - basis(j, j)
-    shape = pick(
-        uniform[6],
-        [
-            size * unit(dense),
-            size * unit((left * dense[0]) @ right.T),  # moves singular values, not vectors
-            size * unit(mixing),  # rotates a pair of singular vectors
-            near * unit(jnp.cos(angle) * closing + jnp.sin(angle) * mixing),  # nearly closes T_j
-            size * unit(jnp.roll(left, 1, axis=1) @ right.T),  # flat, all directions rotate
-        ],
-    )
+    shapes = {
+        "dense": size * unit(dense),
+        "values": size * unit((left * dense[0]) @ right.T),  # singular vectors stay
+        "mixing": size * unit(mixing),  # rotates a pair of singular vectors
+        "closing": near * unit(jnp.cos(angle) * closing + jnp.sin(angle) * mixing),  # of T_j
+        "flat": size * unit(jnp.roll(left, 1, axis=1) @ right.T),  # all singular values agree
+    }
+    shape = pick(uniform[6], [shapes[name] for name in SHAPES])
     scaled = spectral_gaps(values)[j] / math.sqrt(2) * shape
     # The part of a uniform number below LARGE is again uniform: 0 to 3 times s_1.
     large = 3 * uniform[7] / LARGE * unit(dense)

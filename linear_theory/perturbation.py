@@ -172,4 +172,6 @@ def rank_one_integrated_constant(singular_values: jax.Array, distance: jax.Array
 
 def _next(values: jax.Array) -> jax.Array:
     return jnp.concatenate([values[..., 1:], jnp.zeros_like(values[..., :1])], axis=-1)
+
+
 CLAIMS = ()

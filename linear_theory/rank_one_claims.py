@@ -7,6 +7,7 @@ Frobenius norm.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -16,17 +17,12 @@ import jax.numpy as jnp
 from linear_theory import perturbation, truncation
 from linear_theory.batching import per_instance
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.pairs import (
-    Comparison,
-    draw_closing_comparisons,
-    draw_comparisons,
-    draw_numbers,
-    mixed_spectrum,
-    unit,
-)
+from linear_theory.draws import draw_numbers, mixed_spectrum, unit
+from linear_theory.pairs import Comparison, draw_comparisons
 
 # Width of the finite difference in units of the gap: its error is the square of it, 1e-10.
 STEP = 1e-5
+draw_mixing = functools.partial(draw_comparisons, shape="mixing")
 
 
 class Slopes(NamedTuple):
@@ -42,6 +38,10 @@ def draw_slopes(key: jax.Array, trials: int) -> Slopes:
     return _slopes(*draw_numbers(key, trials))
 
 
+def _rank_one(matrix: jax.Array) -> jax.Array:
+    return truncation.truncate(matrix, 1)
+
+
 @per_instance
 def _slopes(normal: jax.Array, uniform: jax.Array) -> Slopes:
     m, d = 5, 4
@@ -54,17 +54,12 @@ def _slopes(normal: jax.Array, uniform: jax.Array) -> Slopes:
     tangent = jnp.outer(left[:, 0], normal[300 : 300 + d])
     tangent += jnp.outer(normal[320 : 320 + m], right[:, 0])
     directions = jnp.stack([unit(extremal), unit(dense), unit(tangent)])
-    slopes = jax.vmap(lambda to: jax.jvp(_best_rank_one, (matrix,), (to,))[1])(directions)
+    slopes = jax.vmap(lambda to: jax.jvp(_rank_one, (matrix,), (to,))[1])(directions)
     step = STEP * (values[0] - values[1])
     ends = jnp.stack([matrix + step * directions[0], matrix - step * directions[0]])
-    ahead, behind = jax.vmap(_best_rank_one)(ends)
+    ahead, behind = _rank_one(ends)
     difference = jnp.linalg.norm(ahead - behind) / (2 * step)
     return Slopes(values, jnp.linalg.norm(slopes, axis=(1, 2)), difference[None])
-
-
-def _best_rank_one(matrix: jax.Array) -> jax.Array:
-    left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
-    return values[0] * jnp.outer(left[:, 0], right[0])
 
 
 def _local_fit(slopes: Slopes, factor: float = 1.0) -> Evidence:
@@ -183,7 +178,7 @@ CLAIMS = (
         control=Control(
             "the local constant s/T at a finite distance",
             _integrated_local,
-            draw_closing_comparisons,
+            functools.partial(draw_comparisons, shape="closing"),
         ),
     ),
     Claim(
@@ -195,7 +190,7 @@ CLAIMS = (
         status="as printed",
         instances=draw_comparisons,
         measure=_source,
-        control=Control("0.9 s/T, below the sharp sqrt(2) s/T", _source_local),
+        control=Control("0.9 s/T, below the sharp sqrt(2) s/T", _source_local, draw_mixing),
     ),
     Claim(
         name="perturbation.rank_one_improved",
@@ -206,7 +201,7 @@ CLAIMS = (
         status="new",
         instances=draw_comparisons,
         measure=_improved,
-        control=Control("0.9 s/T, below the sharp sqrt(2) s/T", _improved_local),
+        control=Control("0.9 s/T, below the sharp sqrt(2) s/T", _improved_local, draw_mixing),
     ),
     Claim(
         name="perturbation.truncation_below_rank",
@@ -217,18 +212,22 @@ CLAIMS = (
         status="with a condition",
         instances=draw_comparisons,
         measure=_below_rank,
-        control=Control("3 sqrt(r) eta, the gap left out", _below_rank_without_gap),
+        control=Control("3 sqrt(r) eta, the gap left out", _below_rank_without_gap, draw_mixing),
     ),
     Claim(
         name="perturbation.truncation_above_rank",
         source="arXiv 2505.22602, lemma 4, second case",
-        statement="Best approximations of rank r > r* are off by the noise alone, whatever the gap.",
+        statement="Best approximations of rank r > r* are off by the noise alone, with no gap.",
         formula="||(M + E)_(r) - M|| <= 2 sqrt(r + r*) eta",
         kind="upper",
         status="as printed",
         instances=draw_comparisons,
         measure=_above_rank,
-        control=Control("sqrt(r) eta: noise counted on the kept directions", _above_rank_halved),
+        control=Control(
+            "sqrt(r) eta: noise counted on the kept directions",
+            _above_rank_halved,
+            functools.partial(draw_comparisons, shape="flat"),
+        ),
     ),
     Claim(
         name="perturbation.truncation_gap_free",

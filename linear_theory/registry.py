@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from linear_theory import perturbation_claims, rank_one_claims
+from linear_theory import (
+    cascade_claims,
+    contraction_claims,
+    first_order_claims,
+    generalization_claims,
+    late_phase_claims,
+    noise_claims,
+    perturbation_claims,
+    rank_one_claims,
+    recovery_claims,
+    recursion_claims,
+    self_correction_claims,
+    training_claims,
+    warm_up_claims,
+)
 from linear_theory.claim import Claim
 
-MODULES = (perturbation_claims, rank_one_claims)
+MODULES = (
+    perturbation_claims,
+    rank_one_claims,
+    cascade_claims,
+    training_claims,
+    noise_claims,
+    recovery_claims,
+    first_order_claims,
+    self_correction_claims,
+    contraction_claims,
+    recursion_claims,
+    warm_up_claims,
+    late_phase_claims,
+    generalization_claims,
+)
 
 
 def registry() -> dict[str, Claim]:

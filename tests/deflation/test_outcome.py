@@ -1,0 +1,196 @@
+"""How runs end: every status is produced by a case, and speaks of the right component."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deflation import (
+    Components,
+    Regression,
+    Status,
+    advance,
+    alternating,
+    exact,
+    finish,
+    gradient_descent,
+    joint,
+    parallel,
+    sequential,
+    sharded,
+    start,
+)
+from tests.deflation.problems import D, M, R, close, from_matrix, maps, matrix, precision, triplets
+
+WAYS = {
+    "sequential": lambda p, n, **o: sequential(p, R, budget=n * R, **o),
+    "parallel": lambda p, n, **o: parallel(p, R, rounds=n, **o),
+    "sharded": lambda p, n, **o: sharded(p, R, rounds=n, **o),
+}
+DTYPES = ("float32", "float64")
+
+
+def told(solution):
+    return solution.status, int(solution.component)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("way", WAYS)
+def test_converged(way, dtype):
+    with precision(dtype):
+        solution = WAYS[way](from_matrix(), 60)
+        assert told(solution) == (Status.CONVERGED, 0)
+        assert "every component moved less" in solution.message
+        assert isinstance(solution.status, Status)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_budget_spent(way):
+    solution = WAYS[way](from_matrix(), 3)
+    assert told(solution) == (Status.BUDGET_SPENT, 1)
+    assert "component 1" in solution.message and "raise rounds" in solution.message
+
+
+def test_budget_spent_at_one_component():
+    """The others had enough."""
+    with precision("float64"):
+        solution = sequential(from_matrix(), R, budget=(80, 3, 80))
+        assert told(solution) == (Status.BUDGET_SPENT, 2)
+        assert "component 2" in solution.message
+
+
+def test_budget_spent_before_all_components_began():
+    """Thirty sweeps are enough for the first, whose second round moves it no more."""
+    solution = parallel(from_matrix(), R, alternating(30), rounds=2, advance=False)
+    assert told(solution) == (Status.BUDGET_SPENT, 2)
+    np.testing.assert_array_equal(solution.components.b[2], 0)
+
+
+def test_no_round_yet():
+    solution = finish(start(from_matrix(), R))
+    assert solution.status is Status.BUDGET_SPENT and int(solution.rounds) == 0
+    np.testing.assert_array_equal(solution.components.matrix(), np.zeros((M, D)))
+
+
+def test_tolerance_decides_what_converged_means():
+    """The same rounds are enough for a loose tolerance and not for a tight one."""
+    problem = from_matrix()
+    loose = parallel(problem, R, rounds=14, tolerance=0.05)
+    tight = parallel(problem, R, rounds=14, tolerance=1e-6)
+    assert loose.status is Status.CONVERGED and tight.status is Status.BUDGET_SPENT
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("sizes", "component"), [((3, 3, 1, 0.2), 1), ((3, 2, 2, 0.2), 2)])
+def test_tied_components(way, sizes, component, dtype):
+    """Their sum is right, the components are one choice of many, and the user is told."""
+    with precision(dtype):
+        problem = from_matrix(sizes)
+        solution = WAYS[way](problem, 80)
+        assert told(solution) == (Status.SMALL_GAP, component)
+        assert f"component {component}" in solution.message
+        close(solution.components.matrix(), triplets(matrix(sizes)).sum(0), dtype, 20)
+
+
+@pytest.mark.parametrize("way", ["parallel", "sharded"])
+def test_components_that_still_turn_into_each_other(way):
+    """A gap of 1e-3: more rounds would be needed by the hundred, but the sum is right already."""
+    with precision("float64"):
+        sizes = (3, 2, 1.998, 0.02)
+        solution = WAYS[way](from_matrix(sizes), 100)
+        assert solution.status is Status.SMALL_GAP
+        assert int(solution.component) in (2, 3)
+        best = triplets(matrix(sizes))
+        assert np.max(np.abs(solution.components.matrix() - best.sum(0))) < 1e-5
+        assert np.max(np.abs(maps(solution.components)[1] - best[1])) > 1e-4
+
+
+def test_near_components_whose_sum_is_not_right_yet():
+    """The same gap, but too few rounds for the sum: raising them is the advice."""
+    with precision("float64"):
+        solution = parallel(from_matrix((3, 2, 1.998, 1.5)), R, rounds=6)
+        assert solution.status is Status.BUDGET_SPENT
+
+
+@pytest.mark.parametrize(
+    ("sizes", "wanted"),
+    [
+        ((3, 2, 1, 0.2), (Status.CONVERGED, 0)),
+        ((3, 3, 1, 0.2), (Status.SMALL_GAP, 1)),
+        ((3, 2, 2, 0.2), (Status.SMALL_GAP, 2)),
+        ((3, 2, 1, 1), (Status.SMALL_GAP, 3)),  # the rank cuts through a pair
+        ((3, 2), (Status.CONVERGED, 0)),  # zeros are no tie that matters
+        ((1, 1, 1, 1, 1), (Status.SMALL_GAP, 1)),
+    ],
+)
+def test_exact_answers(sizes, wanted):
+    with precision("float64"):
+        assert told(exact(from_matrix(sizes), R)) == wanted
+
+
+def test_joint_components_are_not_judged_one_by_one():
+    solution = joint(from_matrix((3, 3, 3)), R, gradient_descent(0.1), rounds=1500)
+    assert told(solution) == (Status.CONVERGED, 0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_divergence(way):
+    solution = WAYS[way](from_matrix(), 40, solver=gradient_descent(5.0))
+    assert told(solution) == (Status.NOT_FINITE, 1)
+    assert "component 1" in solution.message and "step_size" in solution.message
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("way", ["sequential", "parallel"])
+def test_values_that_could_not_be_checked(way, bad):
+    """Under jit entries are unknown beforehand; then the status speaks."""
+    target = matrix()
+    target[2, 3] = bad
+    run = jax.jit(lambda t: WAYS[way](Regression.from_matrix(t), 5))
+    solution = run(jnp.asarray(target))
+    assert int(solution.status) == Status.NOT_FINITE
+    assert int(run(jnp.asarray(matrix())).status) == Status.BUDGET_SPENT
+
+
+@pytest.mark.parametrize("way", ["sequential", "parallel"])
+def test_operators_that_return_nan(way):
+    problem = Regression.from_operator(
+        lambda v: jnp.nan * jnp.ones(M) * v[0], lambda u: jnp.nan * jnp.ones(D) * u[0], (M, D)
+    )
+    assert told(WAYS[way](problem, 5)) == (Status.NOT_FINITE, 1)
+
+
+def test_status_under_jit_is_an_array():
+    solution = jax.jit(lambda t: parallel(Regression.from_matrix(t), R, rounds=5))(matrix())
+    assert isinstance(solution.status, jax.Array)
+    assert solution.status.shape == () and jnp.issubdtype(solution.status.dtype, jnp.integer)
+    assert Status(int(solution.status)) is Status.BUDGET_SPENT
+    assert "component 1" in solution.message
+
+
+def test_published_factors_are_canonical():
+    """|a_k| = 1 in whitened coordinates, the largest entry of b_k positive, largest first."""
+    with precision("float64"):
+        for solver in (alternating(), gradient_descent(steps=5)):
+            for init in ("random", "sketch", Components(np.ones((R, M)), -np.eye(D)[:R])):
+                b, a = parallel(from_matrix(), R, solver, rounds=100, init=init).components
+                np.testing.assert_allclose(np.linalg.norm(a, axis=1), 1, rtol=1e-12)
+                peak = np.argmax(np.abs(b), axis=1)
+                assert np.all(np.asarray(b)[np.arange(R), peak] > 0)
+                sizes = np.linalg.norm(b, axis=1)
+                assert np.all(np.diff(sizes) < 0)
+
+
+def test_history_tells_sizes_and_changes():
+    with precision("float64"):
+        problem = from_matrix()
+        previous = np.zeros((R, M, D))
+        history = parallel(problem, R, rounds=6).history
+        for rounds in range(1, 7):
+            state = start(problem, R)
+            found = maps(problem.to_original(advance(state, rounds).progress.factors))
+            close(history.size[rounds - 1], np.linalg.norm(found, axis=(1, 2)), "float64")
+            moved = np.linalg.norm(found - previous, axis=(1, 2))
+            close(history.change[rounds - 1], moved, "float64", 10)
+            previous = found

@@ -1,0 +1,289 @@
+"""The arrays behind the figures: shapes, normalisation, and agreement with the solvers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import deflation
+from deflation import Components, Regression, alternating, budgets
+from linear_theory import experiments
+from linear_theory.experiments import Setting, descent, setting, workers
+from linear_theory.experiments.descent import descend, step_errors
+from linear_theory.experiments.thresholds import first_below, staircase
+
+TINY = Setting(m=8, d=10, n=25, rank=3, trials=2)
+SMALL = Setting(m=40, d=80, n=200, rank=8, trials=2)
+SIX = Setting(m=8, d=6, n=20, rank=5, trials=3, design="orthonormal")
+# Few different sizes, so that few programs are compiled.
+TOTAL, LONG, ROUNDS = 18, 600, 39
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def finite(arrays):
+    numeric = [v for v in arrays.values() if np.issubdtype(v.dtype, np.number)]
+    return all(np.isfinite(value).all() for value in numeric)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"design": "diagonal"}, "design is 'diagonal'; allowed are"),
+        ({"step": "large"}, "step is 'large'; allowed are"),
+        ({"trials": 0}, "trials is 0; allowed are"),
+    ],
+)
+def test_a_setting_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        Setting(**change)
+
+
+def test_the_protocol(x64):
+    drawn, first = TINY.draw(), TINY.first_factors()
+    assert (drawn.truth.shape, drawn.x.shape) == ((8, 10), (10, 25))
+    np.testing.assert_allclose(jnp.linalg.norm(drawn.x, axis=0), 1.0)
+    assert first.b.shape == (2, 3, 8) and first.a.shape == (2, 3, 10) and not first.a.any()
+    many = dataclasses.replace(TINY, trials=200).first_factors().b
+    np.testing.assert_allclose(jnp.mean(many**2), 1 / 8, rtol=0.1)
+    for name in ("uniform", "exponential", "power"):
+        np.testing.assert_allclose(jnp.sum(setting.normalised(name, 5) ** 2), 5.0)
+
+
+def test_seeds_and_noise(x64):
+    other = dataclasses.replace(TINY, seed=1)
+    assert not np.allclose(TINY.draw().x, other.draw().x)
+    assert not np.allclose(TINY.first_factors().b, other.first_factors().b)
+    noise, again, sparse = TINY.noise(), TINY.noise(draw=1), TINY.noise(0.05)
+    assert noise.shape == (2, 8, 25)
+    np.testing.assert_array_equal(noise, TINY.noise())
+    # Independent of another draw, and of one trial to the next.
+    assert abs(np.corrcoef(noise.ravel(), again.ravel())[0, 1]) < 0.2
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.3
+    np.testing.assert_allclose(noise.std(), 1.0, rtol=0.15)
+    assert 0 < np.mean(np.asarray(sparse) != 0) < 0.12
+
+
+def test_the_fixed_step_knows_the_scale_of_the_design():
+    sizes = {d: dataclasses.replace(TINY, design=d).solver.step_size for d in ("column", "gauss")}
+    assert sizes["column"] == 0.003 and sizes["gauss"] == pytest.approx(0.003 / 10)
+    assert dataclasses.replace(TINY, step="auto").solver.step_size is None
+
+
+@pytest.fixture(scope="module")
+def descents():
+    """Two schedules, all factors recorded: problem, truth, first factors, steps, the run."""
+    with jax.enable_x64(True):
+        drawn, first = TINY.draw(), TINY.first_factors()
+        problem = Regression.from_data(drawn.x, drawn.y)
+        steps = np.array([(9, 6, 3), (3, 6, 9)])
+        run = descend(problem, drawn.truth, TINY.solver, steps, first, record="factors")
+        yield problem, drawn, first, steps, run
+
+
+def test_a_recorded_run_is_the_solver_run(descents):
+    problem, drawn, first, steps, run = descents
+    for row, trial in ((0, 0), (1, 1)):
+        start = Components(first.b[trial], first.a[trial])
+        budget = budgets.Budget(tuple(int(t) for t in steps[row]))
+        with jax.enable_x64(True):
+            solution = deflation.sequential(problem, 3, TINY.solver, budget=budget, init=start)
+            residual = problem.residual(solution.components)
+        final = Components(run.final.b[row, trial], run.final.a[row, trial])
+        np.testing.assert_allclose(final.matrix(), solution.components.matrix(), atol=1e-10)
+        np.testing.assert_allclose(run.training[row, trial, -1], residual, rtol=1e-12)
+        error = np.linalg.norm(drawn.truth - solution.components.matrix())
+        np.testing.assert_allclose(run.reconstruction[row, trial, -1], error, rtol=1e-12)
+        expected = np.repeat(np.arange(3), steps[row])
+        np.testing.assert_array_equal(run.component[row, trial], expected)
+
+
+def test_schedules_are_data_and_the_end_is_the_end_of_the_curve(descents):
+    problem, drawn, first, steps, run = descents
+    compiled = descent._curves._cache_size()
+    with jax.enable_x64(True):
+        given = (problem, drawn.truth, TINY.solver)
+        descend(*given, steps[::-1], first, record="factors")
+        assert descent._curves._cache_size() == compiled
+        end = descend(*given, steps, first, record="end")
+        ended = descent._ends._cache_size()
+        descend(*given, 2 * steps, first, record="end")
+        assert descent._ends._cache_size() == ended
+    np.testing.assert_allclose(end.training[..., 0], run.training[..., -1], rtol=1e-12)
+    np.testing.assert_allclose(end.reconstruction[..., 0], run.reconstruction[..., -1], rtol=1e-12)
+
+
+def test_step_errors_are_distances_to_the_exact_step(descents):
+    problem, _, _, _, run = descents
+    final = Components(run.final.b[0], run.final.a[0])
+    every = jnp.broadcast_to(jnp.arange(3), (2, 3))
+    with jax.enable_x64(True):
+        found = step_errors(problem, final, final, every)
+        whitened = problem.to_whitened(Components(final.b[0], final.a[0]))
+    rest = np.asarray(problem.target)
+    for k in range(3):
+        u, s, vt = np.linalg.svd(rest)
+        exact = s[0] * np.outer(u[:, 0], vt[0]) @ problem.whitener
+        wanted = np.linalg.norm(np.outer(final.b[0, k], final.a[0, k]) - exact)
+        np.testing.assert_allclose(found[0, k], wanted, rtol=1e-8)
+        rest = rest - np.outer(whitened.b[k], whitened.a[k])
+
+
+def test_allocation_and_its_sweep_agree():
+    curves = experiments.allocation(TINY, alphas=(-1.0, 1.0), total=TOTAL)
+    assert curves["reconstruction"].shape == curves["step_error"].shape == (2, 2, TOTAL)
+    assert finite(curves) and (curves["steps"].sum(axis=1) == TOTAL).all()
+    np.testing.assert_allclose(curves["training"][:, :, 0], 1.0, atol=0.05)
+    sweep = experiments.alpha_sweep(TINY, alphas=(-1.0, 1.0), total=TOTAL)
+    for name in ("reconstruction", "training", "step_error"):
+        np.testing.assert_allclose(sweep[name], curves[name][..., -1], rtol=1e-9)
+
+
+def test_budget_and_conditioning_change_the_best_division():
+    # The order of the published figure, at a size that keeps n/d and iterations per component.
+    alphas = (-1.0, 0.0, 1.0)
+    found = experiments.allocation_limits(SMALL, alphas=alphas, totals=(200, 800), total=200)
+    assert found["by_total"].shape == (2, 3, 2) and found["by_design"].shape == (4, 3, 2)
+    starved, ample = found["by_total"].mean(axis=-1)
+    assert starved[0] > 1.1 * starved[1] > 1.1 * 1.1 * starved[2]
+    assert ample.argmin() < 2
+    # Equal scale: unit columns, unit rows and plain Gaussian X are one problem to the solver.
+    column, row, gauss, orthonormal = found["by_design"].mean(axis=-1)[:, 2]
+    np.testing.assert_allclose([row, gauss], column, rtol=0.2)
+    assert orthonormal < column
+
+
+def test_profiles_and_noise():
+    spectra = experiments.spectra(TINY)
+    np.testing.assert_allclose((spectra["of_map"] ** 2).sum(axis=1), 3.0)
+    noisy = experiments.noise_curves(TINY, levels=(0.0, 1.0), total=TOTAL)
+    assert noisy["reconstruction"].shape == (2, 2, 2, TOTAL) and finite(noisy)
+    # Without noise there is no difference between dense and sparse noise.
+    np.testing.assert_array_equal(noisy["training"][0, 0], noisy["training"][1, 0])
+    assert (noisy["training"][0, 1] > noisy["training"][0, 0]).all(axis=-1).any()
+    by_profile = experiments.profile_noise(TINY, levels=(0.0, 1.0), total=TOTAL)
+    assert by_profile["error"].shape == (2, 3, 2, TOTAL) and finite(by_profile)
+    np.testing.assert_allclose(by_profile["norms"][0], 10 * 3**0.5)
+    exponential = by_profile["error"][:, 1] / by_profile["norms"][1]
+    np.testing.assert_allclose(exponential, noisy["reconstruction"][0], rtol=1e-9)
+
+
+def test_the_staircase_meets_the_curve_at_component_ends(descents):
+    *_, run = descents
+    errors, component = np.asarray(run.reconstruction[0]), np.asarray(run.component[0])
+    stairs = staircase(errors, component, 7.0)
+    ends = np.array([8, 14, 17])
+    np.testing.assert_array_equal(stairs[:, ends], errors[:, ends])
+    np.testing.assert_array_equal(stairs[:, 9:14], np.repeat(errors[:, 8:9], 5, axis=1))
+    assert (stairs[:, :8] == 7.0).all()
+    first = first_below(np.array([[3.0, 2.0, 1.0]]), [2.5, 1.0, 0.5])
+    np.testing.assert_array_equal(first, [[2.0, 3.0, np.nan]])
+
+
+def test_thresholds_and_horizon():
+    found = experiments.thresholds(TINY, levels=(1.5, 0.5), unequal=(LONG,) * 3, same=LONG)
+    assert found["staircase"].shape == found["smooth"].shape == (2, 3, 2, 2)
+    # A threshold is met at a component's end no sooner than on the way.
+    both = np.isfinite(found["staircase"])
+    assert both.any() and (found["staircase"] >= found["smooth"])[both].all()
+    np.testing.assert_array_equal(found["staircase"][0], found["staircase"][1])
+    horizon = experiments.horizon(TINY, totals=(12, 60), orders=("more", "less"))
+    assert horizon["reconstruction"].shape == (2, 2, 2)
+    assert (horizon["reconstruction"][1] < horizon["reconstruction"][0]).all()
+
+
+def test_a_component_that_stalls_passes_its_iterations_on(x64):
+    drawn, first = TINY.draw(), TINY.first_factors()
+    problem = Regression.from_data(drawn.x, drawn.y)
+    given = (problem, drawn.truth, TINY.solver, np.array([[LONG // 3] * 3]), first)
+    run = descend(*given, stop=1e9)
+    # Nothing has a last value to stall against in its very first iteration.
+    np.testing.assert_array_equal(run.component[0, 0, :5], [0, 0, 1, 2, 3])
+    assert (run.training[0, :, 3:] == run.training[0, :, 3:4]).all()
+
+
+def test_followed_workers_are_the_solver_run(x64):
+    problem = workers.problem_of(SIX, 0.5 ** np.arange(5))
+    keys = SIX.trial_keys()
+    run = workers.follow(problem, 3, alternating(), keys, rounds=ROUNDS)
+    assert run.error.shape == run.private.shape == (3, ROUNDS, 3)
+    solution = deflation.parallel(problem, 3, rounds=9, key=keys[1])
+    errors = problem.component_errors(solution.components, deflation.exact(problem, 3).components)
+    np.testing.assert_allclose(run.error[1, 8], errors, rtol=1e-9)
+    # Staggered: worker 3 shows nothing before round 3, and works in private.
+    assert (run.error[:, :2, 2] == 1).all() and (run.private[:, 1, 2] != 1).all()
+    np.testing.assert_array_equal(run.work[0], 3 * np.arange(1, ROUNDS + 1))
+
+
+def test_sequential_freezes_and_parallel_does_not():
+    each = ROUNDS // 3
+    found = experiments.versus_sequential(SIX, spectra=("geometric",), workers=3, each=each)
+    sequential, parallel = found["sequential_error"][0], found["parallel_error"][0]
+    assert sequential.shape == parallel.shape == (3, ROUNDS, 3)
+    assert (sequential[:, each:, 0] == sequential[:, each - 1 : each, 0]).all()
+    assert (parallel[:, -1, 0] < 1e-2 * parallel[:, each - 1, 0]).all()
+    np.testing.assert_array_equal(found["sequential_work"], np.arange(1, ROUNDS + 1))
+    np.testing.assert_array_equal(found["parallel_work"][:4], [1, 3, 6, 9])
+
+
+def test_advance_learning_compares_at_one_round():
+    found = experiments.advance_learning(
+        SIX, spectra=("geometric",), sweeps=(1,), workers=3, rounds=ROUNDS, target=1e-3
+    )
+    assert found["ratio"].shape == found["saved"].shape == (1, 1, 3, 2) and finite(found)
+    rounds = (found["without"][..., 1:] < 1e-3).argmax(axis=1)
+    for trial in range(3):
+        for worker in range(2):
+            at = (trial, rounds[trial, worker], 1 + worker)
+            wanted = found["with"][at] / found["without"][at]
+            assert found["ratio"][0, 0, trial, worker] == pytest.approx(wanted)
+
+
+def test_workers_wait_no_longer_than_proved():
+    found = experiments.warm_up_against_gap(
+        SIX, gaps=(0.3, 0.02), ratios=(0.6,), workers=3, rounds=ROUNDS
+    )
+    assert found["measured"].shape == (2, 3) and found["measured_workers"].shape == (1, 3, 3)
+    assert finite(found)
+    for name in ("sharp", "lambert_1", "lambert_6", "theorem"):
+        assert (found["measured"] <= np.ceil(found[name])).all()
+    assert (found["measured_workers"] <= found["theorem_workers"]).all()
+    assert (found["measured"][1] > found["measured"][0]).all()
+
+
+def test_errors_stay_below_the_envelope():
+    found = experiments.parallel_errors(Setting(trials=4), rounds=48)
+    error, above = found["error"], found["error"] > 1e-12
+    assert error.shape == found["envelope"].shape == found["settled"].shape == (4, 49, 4)
+    assert (error <= found["envelope"] * (1 + 1e-9))[above].all()
+    assert (error <= found["settled"])[above].all()
+    assert np.isfinite(found["envelope"]).mean() > 0.5
+    np.testing.assert_allclose(found["late_rate"], 0.36)
+
+
+def test_noise_floor_and_best_rank():
+    reference = Setting(m=12, d=10, n=30, rank=2, trials=300, design="orthonormal")
+    found = experiments.floor(reference, values=(3.0, 2.0), levels=(0.02, 0.05))
+    mean = found["squared_error"].mean(axis=1)
+    stderr = found["squared_error"].std(axis=1) / 300**0.5
+    first = found["levels"] ** 2 * 2 * (12 + 10 - 2)
+    assert (abs(mean - first) < 4 * stderr + 0.01 * first).all()
+    by_rank = experiments.best_rank(TINY, levels=(0.0, 20.0), shown=(0.0, 20.0))
+    assert by_rank["error"].shape == (2, 2, 4)
+    np.testing.assert_allclose(by_rank["error"][0, :, 2], 0.0, atol=1e-10)
+    assert (by_rank["error"][1].argmin(axis=1) < 2).all()
+
+
+def test_extensions_charge_their_work():
+    found = experiments.extensions(TINY, total=TOTAL, each=2, options=("full-rank steps",))
+    assert found["gradient_training"].shape == (1, 2, TOTAL) and finite(found)
+    assert found["gradient_work"][0, -1] == TOTAL + 1 + 2 + 3
+    # One joint least-squares step with as many components as the true rank is exact.
+    training = found["gradient_training"][0]
+    assert training[:, -1].max() < 1e-8 and training[:, -2].min() > 1e-3

@@ -1,0 +1,29 @@
+import jax
+import pytest
+
+from linear_theory import perturbation_claims, rank_one_claims
+from linear_theory.check import check
+
+CLAIMS = [
+    claim
+    for module in (
+        perturbation_claims,
+        rank_one_claims,
+    )
+    for claim in module.CLAIMS
+]
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_claim_holds_and_its_control_is_caught(claim):
+    row = check(claim, jax.random.key(11), 32)
+    assert row.violations == 0
+    assert row.premises_met >= 25
+    assert row.control_caught, f"the control fails at {row.control_share:.1%} of its instances"
+    assert row.holds
+
+
+def test_names_are_unique_and_of_this_subject():
+    names = [claim.name for claim in CLAIMS]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("perturbation.") for name in names)
