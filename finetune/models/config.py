@@ -1,0 +1,158 @@
+"""config.json -> a frozen dataclass; what is missing, not allowed or not known fails in one line.
+
+A configuration class lists its entries with `entry(rule)`. Entries of config.json that must have
+one particular value for our network to be that network stand in `fixed` (absent is fine) and
+`demanded` (absent is not; `written` has them as we write them). Everything else must be known to
+change nothing here: `HARMLESS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from finetune.models.heads import POOLINGS
+from finetune.models.layers import ACTIVATIONS
+
+
+class Rule(NamedTuple):
+    """Whether a value is allowed, and the allowed range in words."""
+
+    holds: Callable[[Any], bool]
+    allowed: str
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def one_of(*values: Any) -> Rule:
+    """Exactly these values; 0 is not False."""
+    return Rule(
+        lambda value: any(value is v or (type(value) is type(v) and value == v) for v in values),
+        " or ".join(map(repr, values)),
+    )
+
+
+SIZE = Rule(lambda v: isinstance(v, int) and not isinstance(v, bool) and v > 0, "integers >= 1")
+INTEGER = Rule(lambda v: isinstance(v, int) and not isinstance(v, bool), "integers")
+RATE = Rule(lambda v: _number(v) and 0 <= v < 1, "numbers in [0, 1)")
+MAYBE_SIZE = Rule(lambda v: v is None or SIZE.holds(v), "null or integers >= 1")
+MAYBE_RATE = Rule(lambda v: v is None or RATE.holds(v), "null or numbers in [0, 1)")
+POSITIVE = Rule(lambda v: _number(v) and v > 0, "numbers > 0")
+ACTIVATION = one_of(*ACTIVATIONS)
+POOLING = one_of(*POOLINGS)
+
+
+def entry(rule: Rule, default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field with a rule; without a default it must be in config.json."""
+    return dataclasses.field(default=default, metadata={"rule": rule})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What every architecture's configuration has; entries are named as in config.json.
+
+    Attributes:
+      num_labels: columns of the logits; 1 is a regression.
+      pooling: "cls" or "mean", see `finetune.models.heads.pool`.
+
+    Raises:
+      ValueError: an entry outside its range, all of them in one line.
+    """
+
+    num_labels: int = entry(SIZE)
+    pooling: str = entry(POOLING, "cls")
+
+    model_type: ClassVar[str]
+    architecture: ClassVar[str]
+    fixed: ClassVar[dict[str, Rule]] = {}
+    demanded: ClassVar[dict[str, Rule]] = {}
+    written: ClassVar[dict[str, Any]] = {}
+    harmless: ClassVar[frozenset[str]] = frozenset()
+    divisible: ClassVar[tuple[str, str] | None] = None
+
+    def __post_init__(self):
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        _refuse(type(self), _broken(_rules(type(self)), values) or self.contradictions())
+
+    def contradictions(self) -> list[str]:
+        """What single entries cannot tell: entries that do not fit each other."""
+        if self.divisible is None:
+            return []
+        size, heads = (getattr(self, name) for name in self.divisible)
+        text = f"{self.divisible[0]} is {size}; allowed are multiples of the {heads} heads"
+        return [text] if size % heads else []
+
+
+def parse(kind: type[Config], raw: dict[str, Any], **chosen: Any) -> Config:
+    """A configuration of `kind` from the entries of config.json, overridden by `chosen`.
+
+    Raises:
+      ValueError: everything that is missing, not allowed or not known, in one line.
+
+    Example:
+      >>> from finetune.models.mlp import MLPConfig
+      >>> parse(MLPConfig, {"model_type": "mlp", "input_size": 64}, num_labels=10).hidden_size
+      512
+    """
+    rules = _rules(kind)
+    values = {name: value for name, value in raw.items() if name in rules} | chosen
+    needed = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
+    absent = [name for name in (*needed, *kind.demanded) if name not in {**raw, **chosen}]
+    known = {*rules, *kind.fixed, *kind.demanded, *kind.harmless, *HARMLESS, *NEUTRAL}
+    problems = [f"{name} is missing" for name in absent]
+    problems += _broken({**rules, **kind.fixed, **kind.demanded, **NEUTRAL}, {**raw, **chosen})
+    unknown = sorted(set(raw) - known)
+    if unknown:
+        problems.append("not known here: " + ", ".join(unknown))
+    _refuse(kind, problems)
+    return kind(**values)
+
+
+def _rules(kind: type[Config]) -> dict[str, Rule]:
+    return {field.name: field.metadata["rule"] for field in dataclasses.fields(kind)}
+
+
+def _broken(rules: dict[str, Rule], values: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} is {values[name]!r}; allowed: {rule.allowed}"
+        for name, rule in rules.items()
+        if name in values and not rule.holds(values[name])
+    ]
+
+
+def _refuse(kind: type[Config], problems: list[str]) -> None:
+    if problems:
+        raise ValueError(f"configuration of a {kind.model_type} model: " + "; ".join(problems))
+
+
+# Entries that any model may carry and that must be neutral for an encoder.
+NEUTRAL = {
+    "add_cross_attention": one_of(False),
+    "chunk_size_feed_forward": Rule(lambda v: isinstance(v, int), "integers"),
+    "is_decoder": one_of(False),
+    "is_encoder_decoder": one_of(False),
+    "pruned_heads": Rule(lambda v: not v, "no pruned heads"),
+    "quantization_config": one_of(None),
+}
+
+# Entries that do not change the forward pass: names and numbers for the vocabulary, for saving, for
+# generation and for the head of another task (the number of labels is an argument of the loader).
+# fmt: off
+HARMLESS = frozenset([
+    "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path",
+    "_num_labels", "architectures", "attn_implementation", "bos_token_id",
+    "cross_attention_hidden_size", "decoder_start_token_id", "do_sample", "dtype",
+    "early_stopping", "eos_token_id", "finetuning_task", "forced_eos_token_id",
+    "gradient_checkpointing", "id2label", "label2id", "language", "length_penalty",
+    "max_length", "min_length", "model_type", "no_repeat_ngram_size", "num_beams", "num_labels",
+    "num_return_sequences", "output_attentions", "output_hidden_states", "output_past",
+    "pad_token_id", "prefix", "problem_type", "repetition_penalty", "return_dict",
+    "sbert_ce_default_activation_function", "sentence_transformers", "sep_token_id",
+    "summary_type", "task_specific_params", "temperature", "tie_encoder_decoder",
+    "tie_weights_", "tie_word_embeddings", "tokenizer_class", "top_k", "top_p", "torch_dtype",
+    "torchscript", "transformers_version", "use_bfloat16", "use_cache",
+])
+# fmt: on

@@ -1,0 +1,138 @@
+"""The layers that every architecture is made of: y = x W + b, look-up, normalisation, attention.
+
+Parameters are float32 and lie under torch's module names, so that a leaf's place in the tree is
+its name in a checkpoint. Activations have the compute dtype; sums over features and over keys are
+taken in float32 whatever that is. Letters in array names: B batch, L and M sequence, D features,
+H heads, K features of a head.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from finetune.models.ops import Ops, precision
+
+ACTIVATIONS = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+"""By the names of config.json; "gelu" is the exact one, with erf."""
+
+
+class Linear(nnx.Module):
+    """y = x W + b with kernel W (in, out); the product goes through `Ops.linear`."""
+
+    def __init__(self, path: str, size_in: int, size_out: int):
+        self.path = path
+        self.kernel = nnx.Param(jnp.zeros((size_in, size_out), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(size_out, jnp.float32))
+
+    def __call__(self, x: jax.Array, ops: Ops) -> jax.Array:
+        """(..., in) -> (..., out), in the dtype of x."""
+        return ops.linear(self.path, x, self.kernel[...]) + self.bias[...].astype(x.dtype)
+
+
+class Embedding(nnx.Module):
+    """Rows of a table (rows, features); the look-up goes through `Ops.embed`."""
+
+    def __init__(self, path: str, rows: int, size: int):
+        self.path = path
+        self.embedding = nnx.Param(jnp.zeros((rows, size), jnp.float32))
+
+    def __call__(self, ids: jax.Array, ops: Ops) -> jax.Array:
+        """ids (...) -> (..., features), in the dtype of the table."""
+        return ops.embed(self.path, ids, self.embedding[...])
+
+
+class LayerNorm(nnx.Module):
+    """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis, at least in float32.
+
+    The result has `dtype`, the compute dtype.
+    """
+
+    def __init__(self, size: int, eps: float, dtype):
+        self.eps = eps
+        self.dtype = jnp.dtype(dtype)
+        self.scale = nnx.Param(jnp.ones(size, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(size, jnp.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., D) of any floating dtype -> (..., D) in the compute dtype."""
+        x = x.astype(wide(x.dtype))
+        x = x - x.mean(-1, keepdims=True)
+        variance = (x * x).mean(-1, keepdims=True)
+        y = x * jax.lax.rsqrt(variance + self.eps) * self.scale[...] + self.bias[...]
+        return y.astype(self.dtype)
+
+
+def wide(dtype) -> jnp.dtype:
+    """The dtype of norms, softmax and masks: float32, or float64 where the network is float64."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def fork(key: jax.Array | None, parts: int) -> tuple[jax.Array | None, ...]:
+    """`parts` keys for the parts of a layer; without a key there is no dropout anywhere."""
+    return (None,) * parts if key is None else tuple(jax.random.split(key, parts))
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Each entry is zero with probability `rate`, else divided by 1 - rate; x without a key."""
+    if key is None or rate == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), jnp.zeros((), x.dtype))
+
+
+def positions(length: int, longest: int) -> jax.Array:
+    """0, ..., length - 1.
+
+    Raises:
+      ValueError: more positions than the table has (a look-up would silently repeat the last).
+    """
+    if length > longest:
+        raise ValueError(
+            f"input_ids have length {length}; "
+            f"allowed is at most {longest} (max_position_embeddings)"
+        )
+    return jnp.arange(length)
+
+
+def split_heads(x_BLD: jax.Array, heads: int) -> jax.Array:
+    """(..., D) -> (..., H, K)."""
+    return x_BLD.reshape(*x_BLD.shape[:-1], heads, -1)
+
+
+def scores(equation: str, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Inner products by an einsum equation, summed and kept in float32."""
+    return jnp.einsum(
+        equation, x, y, precision=precision(x.dtype), preferred_element_type=wide(x.dtype)
+    )
+
+
+def attend(
+    scores_BHLM: jax.Array,
+    value_BMHK: jax.Array,
+    mask_BM: jax.Array,
+    rate: float,
+    key: jax.Array | None,
+) -> jax.Array:
+    """softmax(scores where the key is a token) V, heads joined: (B, L, D) in the dtype of V.
+
+    The softmax is taken in float32; the masked score is the least number of the compute dtype, so
+    that a sequence of padding alone stays finite.
+    """
+    least = jnp.asarray(jnp.finfo(value_BMHK.dtype).min, scores_BHLM.dtype)
+    scores_BHLM = jnp.where(mask_BM.astype(bool)[:, None, None, :], scores_BHLM, least)
+    weights = jax.nn.softmax(scores_BHLM, axis=-1).astype(value_BMHK.dtype)
+    weights = dropout(weights, rate, key)
+    joined = jnp.einsum(
+        "bhlm,bmhk->blhk", weights, value_BMHK, precision=precision(value_BMHK.dtype)
+    )
+    return joined.reshape(*joined.shape[:2], -1)

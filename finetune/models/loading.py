@@ -1,0 +1,104 @@
+"""A pretrained model from a folder or from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from finetune.models.config import Config
+from finetune.models.initialise import abstract, parameter
+from finetune.models.registry import read_config
+from finetune.weights.files import open_checkpoint
+from finetune.weights.filling import Placement, fill, place
+
+# Single and sharded files, and the pickles of repositories that have nothing else.
+SAFETENSORS = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
+
+
+def load(
+    source: str | os.PathLike,
+    *,
+    labels: int,
+    key: jax.Array,
+    dtype=jnp.float32,
+    sharding: Placement = None,
+    pooling: str | None = None,
+    fresh_head: bool = False,
+    revision: str | None = None,
+) -> tuple[Config, nnx.Module]:
+    """The configuration and the model of a pretrained checkpoint, without torch.
+
+    Args:
+      source: a folder with config.json and weights (model.safetensors or pytorch_model.bin, whole
+        or sharded), or the name of a repository on the Hub.
+      labels: columns of the logits; 1 for a regression.
+      key: for the parameters that the checkpoint lacks (a new classifier).
+      dtype: compute dtype, float32 or bfloat16; parameters are float32.
+      sharding: a `jax.sharding.Sharding` for all parameters, or a function (name, shape) -> one;
+        None for the default device. Parameters are placed one by one.
+      pooling: "cls" or "mean", the vector that the head sees; None for the architecture's own.
+      fresh_head: do not read the checkpoint's classifier (another task with other labels).
+      revision: branch, tag or commit on the Hub.
+
+    Returns:
+      config, model. `model.fresh` names the parameters that were not in the checkpoint.
+
+    Raises:
+      ValueError: nothing there, a configuration that is not known, or weights that do not fit; all
+        misfits of a checkpoint are in one message.
+
+    Example:
+      >>> config, model = load(
+      ...     "sentence-transformers/all-MiniLM-L6-v2", labels=2, key=jax.random.key(0)
+      ... )  # doctest: +SKIP
+      >>> model.fresh  # doctest: +SKIP
+      ('classifier.bias', 'classifier.weight')
+    """
+    folder = resolve(source, revision=revision)
+    config = read_config(folder, labels=labels, pooling=pooling)
+    model = abstract(config, dtype)
+
+    def fresh(name: str, shape: tuple[int, ...]) -> jax.Array:
+        return place(name, parameter(config, key, name, shape), sharding)
+
+    checkpoint = open_checkpoint(folder)
+    return config, fill(model, checkpoint, fresh, sharding=sharding, fresh_head=fresh_head)
+
+
+def resolve(source: str | os.PathLike, *, revision: str | None = None) -> pathlib.Path:
+    """The local folder of a model; a name on the Hub is downloaded into the Hub's own cache.
+
+    Pickles are asked for only where the repository has no safetensors. The folder's name of a
+    download is the commit.
+
+    Raises:
+      ValueError: neither a folder nor a repository that can be reached.
+    """
+    folder = pathlib.Path(source)
+    if folder.is_dir():
+        return folder
+    # Imported here: a local folder needs no client.
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    name = os.fspath(source)
+    try:
+        for weights in (SAFETENSORS, PICKLES):
+            folder = pathlib.Path(
+                huggingface_hub.snapshot_download(
+                    name, revision=revision, allow_patterns=["config.json", *weights]
+                )
+            )
+            if any(any(folder.glob(pattern)) for pattern in weights):
+                break
+    except (OSError, HFValidationError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"model is {name!r}; no such folder, and the Hub does not give it: {reason}"
+        ) from None
+    return folder

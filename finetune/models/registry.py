@@ -1,0 +1,67 @@
+"""Architectures by the model_type of config.json.
+
+An architecture is an nnx module class with these attributes:
+  Config: its configuration class;
+  base: the module that a bare encoder's checkpoint leaves out of its names ('bert', or '');
+  trainable_heads: module paths that a classifier trains beside its adapters, PEFT's
+    modules_to_save;
+  optional: module paths that a pretrained checkpoint may lack, filled at random then;
+  ignored: patterns of checkpoint names that belong to no forward pass of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+from flax import nnx
+
+from finetune.models.bert import Bert
+from finetune.models.config import Config, parse
+from finetune.models.deberta import DebertaV2
+from finetune.models.distilbert import DistilBert
+from finetune.models.mlp import MLP
+from finetune.weights.files import read_json
+
+ARCHITECTURES: dict[str, type[nnx.Module]] = {
+    kind.Config.model_type: kind for kind in (Bert, DistilBert, DebertaV2, MLP)
+}
+
+
+def architecture(config: Config) -> type[nnx.Module]:
+    """The module class of a configuration."""
+    return ARCHITECTURES[config.model_type]
+
+
+def read_config(folder: str | os.PathLike, *, labels: int, pooling: str | None = None) -> Config:
+    """The configuration of a model folder.
+
+    Args:
+      folder: holds config.json.
+      labels: columns of the logits, whatever the checkpoint was trained for.
+      pooling: "cls" or "mean"; None keeps what the folder says, which is "cls" unless it was
+        written by `finetune.weights.saving`.
+
+    Raises:
+      ValueError: no config.json, an architecture or an entry that is not known; one line that
+        names the file.
+
+    Example:
+      >>> read_config("models/bert-base-uncased", labels=2).hidden_size  # doctest: +SKIP
+      768
+    """
+    path = pathlib.Path(folder) / "config.json"
+    raw = read_json(path)
+    kind = raw.get("model_type")
+    if kind not in ARCHITECTURES:
+        raise ValueError(
+            f"{path}: model_type is {kind!r}; allowed are {', '.join(map(repr, ARCHITECTURES))}"
+        )
+    chosen: dict[str, Any] = {"num_labels": labels}
+    if pooling is not None:
+        chosen["pooling"] = pooling
+    try:
+        return parse(ARCHITECTURES[kind].Config, raw, **chosen)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,0 +1,1 @@
+"""Weights of pretrained models on disk: read without torch, checked strictly, written back."""

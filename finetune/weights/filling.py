@@ -1,0 +1,151 @@
+"""Checkpoint -> module, strictly: every tensor is used or ignorable, every parameter is filled.
+
+All misfits are found before a single number is read, and reported together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from finetune.weights.entries import Checkpoint, Entry
+from finetune.weights.naming import Leaf, named_leaves, rebuild
+
+Placement = (
+    jax.sharding.Sharding | Callable[[str, tuple[int, ...]], jax.sharding.Sharding | None] | None
+)
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+# The names of TensorFlow, which the oldest BERT checkpoints kept.
+OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
+
+def fill(
+    model: nnx.Module,
+    checkpoint: Checkpoint,
+    fresh: Callable[[str, tuple[int, ...]], jax.Array],
+    *,
+    sharding: Placement = None,
+    fresh_head: bool = False,
+) -> nnx.Module:
+    """The module with the checkpoint's parameters in float32, placed one by one.
+
+    Args:
+      model: abstract; its class has `base`, `optional`, `ignored` and `trainable_heads`, see
+        `finetune.models.registry`.
+      checkpoint: from `finetune.weights.files.open_checkpoint`.
+      fresh: (name, shape) -> a parameter that the checkpoint lacks, placed already.
+      sharding: one for all, or by name and shape in our layout; None for the default device.
+      fresh_head: treat the trainable heads as absent from the checkpoint.
+
+    Returns:
+      A module; its attribute `fresh` names what was not in the checkpoint.
+
+    Raises:
+      ValueError: parameters without a tensor, tensors without a parameter, shapes or dtypes that
+        differ, NaN or infinity; one line per tensor.
+    """
+    leaves = named_leaves(model)
+    plan = match(model, leaves, checkpoint, fresh_head=fresh_head)
+    values = {}
+    for name, leaf in leaves.items():
+        if name in plan:
+            values[name] = place(name, _read(plan[name], leaf, name, checkpoint.source), sharding)
+        else:
+            values[name] = fresh(name, leaf.shape)
+    filled = rebuild(model, values)
+    filled.fresh = tuple(sorted(set(leaves) - set(plan)))
+    return filled
+
+
+def match(
+    model: nnx.Module, leaves: dict[str, Leaf], checkpoint: Checkpoint, *, fresh_head: bool
+) -> dict[str, Entry]:
+    """Parameter name -> entry of the checkpoint; parameters that may stay fresh are left out.
+
+    Raises:
+      ValueError: as `fill`.
+    """
+    entries, problems = _canonical(checkpoint.entries, model.base)
+    if fresh_head:
+        heads = model.trainable_heads
+        entries = {n: e for n, e in entries.items() if not any(_within(n, h) for h in heads)}
+    plan = {}
+    for name, entry in entries.items():
+        if name in leaves:
+            plan[name] = entry
+            problems += _misfits(name, entry, leaves[name])
+        # A pooler that this model does without is no stranger.
+        elif not _ignorable(name, model, leaves):
+            problems.append(f"{name} is not known here")
+    lacking = [name for name in leaves if name not in plan]
+    problems += [f"{name} is missing" for name in lacking if not _may_lack(name, model, plan)]
+    if problems:
+        raise ValueError(
+            f"{checkpoint.source} does not fit {type(model).__name__}:\n  "
+            + "\n  ".join(sorted(problems))
+        )
+    return plan
+
+
+def place(name: str, value: np.ndarray | jax.Array, sharding: Placement) -> jax.Array:
+    """One parameter on its devices; each device is given its own slice only."""
+    if callable(sharding):
+        sharding = sharding(name, value.shape)
+    if sharding is None:
+        return jnp.asarray(value)
+    value = np.asarray(value)
+    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+
+
+def _canonical(entries: dict[str, Entry], base: str) -> tuple[dict[str, Entry], list[str]]:
+    """Entries under the names of the full model: a bare encoder leaves out its own."""
+    bare = base and not any(name.startswith(f"{base}.") for name in entries)
+    named, problems = {}, []
+    for raw, entry in entries.items():
+        name = f"{base}.{raw}" if bare else raw
+        for old, new in OLD_NAMES.items():
+            name = name.replace(old, new) if name.endswith(old) else name
+        if name in named:
+            problems.append(f"{name} is there twice, once as {raw}")
+        named[name] = entry
+    return named, problems
+
+
+def _misfits(name: str, entry: Entry, leaf: Leaf) -> list[str]:
+    problems = []
+    if entry.shape != leaf.stored_shape:
+        problems.append(f"{name} has shape {entry.shape}; allowed is {leaf.stored_shape}")
+    if entry.dtype not in FLOATS:
+        problems.append(f"{name} has dtype {entry.dtype}; allowed are {', '.join(FLOATS)}")
+    return problems
+
+
+def _ignorable(name: str, model: nnx.Module, leaves: dict[str, Leaf]) -> bool:
+    absent = [path for path in model.optional if not any(_within(leaf, path) for leaf in leaves)]
+    return any(_within(name, path) for path in absent) or any(
+        re.fullmatch(pattern, name) for pattern in model.ignored
+    )
+
+
+def _may_lack(name: str, model: nnx.Module, plan: dict[str, Entry]) -> bool:
+    """An optional module is fresh as a whole or not at all."""
+    owners = [path for path in model.optional if _within(name, path)]
+    return any(not any(_within(other, path) for other in plan) for path in owners)
+
+
+def _within(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}.")
+
+
+def _read(entry: Entry, leaf: Leaf, name: str, source: str) -> np.ndarray:
+    value = entry.read().astype(np.float32)
+    if not np.isfinite(value).all():
+        raise ValueError(f"{source}: {name} contains NaN or infinity; allowed are finite numbers")
+    return np.ascontiguousarray(value.T) if leaf.transposed else value

@@ -1,0 +1,201 @@
+"""Growth within a budget, in private before; scores; phases."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from finetune.methods import factors, levels, scores
+from finetune.methods.adapad import AdapadConfig, adapad
+from tests.finetune.methods import linear
+
+HEAD = {"bias": jnp.zeros(linear.OUT)}
+
+
+def problem(config, total=40, kernels=None, direction=None):
+    x, made, y = linear.chain_data(dtype=np.float32)
+    direction = direction or optax.scale_by_adam()
+    method = adapad(config, direction, lambda step: jnp.asarray(0.01, jnp.float32), total)
+    target = linear.chain(method, x, made, y)
+    target = target._replace(loss=lambda t, a, h, k=None, f=target.loss: f(t, a, HEAD, k))
+    theta, aux = method.prepare(jax.random.key(0), made, None)
+    return method, target, (theta, aux, method.tx.init(theta))
+
+
+def run(config, total=40):
+    method, target, state = problem(config, total)
+    traces = []
+
+    def one(state, step):
+        traces.append(1)
+        return linear.advance(method, target, state, step)
+
+    one, found = jax.jit(one), [state]
+    for step in range(total):
+        found.append(one(found[-1], jnp.asarray(step, jnp.int32)))
+    assert len(traces) == 1, "growth compiled the step again"
+    return found
+
+
+def ranks(state):
+    return [int(entry["rank"]) for entry in state[1].values()]
+
+
+@pytest.mark.parametrize("phase", ["parallel", "split", "joint"])
+@pytest.mark.parametrize("advance", [True, False])
+def test_ranks_grow_to_the_budget_and_no_further(phase, advance):
+    config = AdapadConfig(
+        3, budget=5, phase=phase, advance=advance, every=5, cycle=2, score_every=2
+    )
+    states = run(config)
+    totals = [sum(ranks(state)) for state in states]
+    assert totals[0] == 2 and totals[-1] == 5 and max(totals) == 5
+    assert np.all(np.diff(totals) >= 0)
+    assert [step for step in range(1, 41) if totals[step] > totals[step - 1]] == [5, 10, 15]
+    last = states[-1][1]
+    assert all(int(entry["private"]) == 0 for entry in last.values())
+    for path, entry in last.items():
+        live = np.arange(3) < int(entry["rank"])
+        assert np.array_equal(np.asarray(entry["gain"]) != 0, live)
+        # What is published has learnt something, and nothing else is deployed.
+        assert np.all(np.linalg.norm(states[-1][0][path]["b"], axis=1)[live] > 0)
+    one = {
+        path: jax.tree.map(lambda leaf: leaf.dtype, entry) for path, entry in states[0][1].items()
+    }
+    two = {path: jax.tree.map(lambda leaf: leaf.dtype, entry) for path, entry in last.items()}
+    assert one == two
+
+
+def test_the_private_component_learns_and_is_seen_by_nobody():
+    config = AdapadConfig(3, budget=3, every=20)
+    with_it, without = run(config), run(AdapadConfig(3, budget=3, every=20, advance=False))
+    b = with_it[-1][0]["one"]["b"]
+    assert np.any(b[1]) and not np.any(b[2])
+    assert not np.any(without[-1][0]["one"]["b"][1])
+    for one, other in zip(with_it, without, strict=True):
+        assert np.array_equal(one[0]["one"]["b"][0], other[0]["one"]["b"][0])
+    exported = factors.export(None, with_it[-1][0]["one"], with_it[-1][1]["one"])
+    assert exported.a.shape == (linear.IN, 1)
+
+
+def test_a_new_component_starts_with_fresh_moments():
+    states = run(AdapadConfig(3, budget=4, every=10, grow=1, advance=False), 30)
+    grown = next(p for p in states[-1][1] if int(states[-1][1][p]["rank"]) > 1)
+    ages = [state[2][0][grown].count.tolist() for state in states]
+    assert ages[10][:2] in ([10, 0],) or ages[20][:2] == [20, 0]
+    assert ages[30][1] in (10, 20) and ages[30][0] == 30
+
+
+def test_joint_sees_the_successors_and_parallel_does_not():
+    both = []
+    for phase in ("joint", "parallel"):
+        config = AdapadConfig(2, budget=4, phase=phase, advance=False)
+        method, target, (theta, aux, _) = problem(config)
+        aux = levels.with_rank(aux, jnp.asarray(2))
+        both.append(
+            method.grads(target, linear.trained(theta, aux), aux, HEAD, jnp.asarray(0), None)
+        )
+    joint, parallel = (found.theta["one"]["b"] for found in both)
+    assert np.abs(joint[0] - parallel[0]).max() > 1e-3
+    # The last level is the whole network.
+    np.testing.assert_allclose(joint[1], parallel[1], atol=1e-5)
+
+
+def test_split_trains_one_level_at_a_time():
+    config = AdapadConfig(2, budget=4, phase="split", cycle=3, every=100)
+    method, target, state = problem(config, total=400)
+
+    @jax.jit
+    def active(step):
+        return method.grads(target, *state[:2], {}, step, None).info["active"]["one"]
+
+    trained = [active(jnp.asarray(step, jnp.int32)).tolist() for step in range(9)]
+    first, second = [True, False], [False, True]
+    assert trained == [first] * 3 + [second] * 3 + [first] * 3
+
+
+def test_the_effective_score_is_that_of_the_dense_gradient():
+    x, kernels, y = linear.chain_data(dtype=np.float32)
+    config = AdapadConfig(3, score_every=1)
+    method, target, (theta, aux, _) = problem(config)
+    theta, aux = (
+        linear.trained(theta, aux),
+        {**scores.initial(levels.with_rank(aux, jnp.asarray(2)))},
+    )
+    aux = {path: {**entry, "rank": jnp.asarray(1, jnp.int32)} for path, entry in aux.items()}
+    aux = {path: {**entry, "gain": levels.published(entry)} for path, entry in aux.items()}
+    found = linear.grads(method, target, theta, aux, HEAD).info
+
+    def loss(changes):
+        hidden = jnp.tanh(x @ (kernels["one"] + changes["one"]))
+        return jnp.mean((hidden @ (kernels["two"] + changes["two"]) - y) ** 2)
+
+    changes = {path: jnp.outer(t["a"][:, 0], t["b"][0]) for path, t in theta.items()}
+    dense = jax.grad(loss)(changes)
+    assert bool(found["due"])
+    for path, change in changes.items():
+        wanted = jnp.sum(jnp.abs(change * dense[path])) / change.size**0.5
+        np.testing.assert_allclose(found["raw"][path], wanted, rtol=1e-4)
+
+
+def test_scores_are_taken_only_when_due_and_averaged_over_as_many_steps():
+    aux = {"fc": {"sensitivity": jnp.zeros(()), "variability": jnp.zeros(())}}
+    often = rarely = aux
+    for step in range(1, 41):
+        often = scores.averaged(often, {"fc": jnp.ones(())}, 0.9, jnp.asarray(True))
+        due = jnp.asarray(step % 5 == 0)
+        rarely = scores.averaged(rarely, {"fc": jnp.ones(())}, 0.9**5, due)
+    np.testing.assert_allclose(often["fc"]["sensitivity"], rarely["fc"]["sensitivity"], rtol=1e-5)
+    # The deviation is measured from the average that has moved already.
+    once = scores.averaged(aux, {"fc": jnp.ones(())}, 0.75, jnp.asarray(True))["fc"]
+    assert float(once["sensitivity"]) == 0.25 and float(once["variability"]) == 0.1875
+
+
+@pytest.mark.parametrize("kind", scores.KINDS)
+def test_every_score_can_steer_the_growth(kind):
+    states = run(AdapadConfig(3, budget=5, every=5, score=kind, score_every=2))
+    assert sum(ranks(states[-1])) == 5
+
+
+def test_ties_do_not_grow_more_than_there_is_room():
+    score = jnp.array([1.0, 1.0, 1.0, 2.0])
+    eligible = jnp.array([True, True, True, False])
+    for count in range(5):
+        chosen = scores.largest(score, eligible, count)
+        assert chosen.sum() == min(count, 3) and not chosen[3]
+    assert scores.largest(score, eligible, 2).tolist() == [True, True, False, False]
+
+
+def test_what_is_not_said_is_chosen_for_the_run():
+    config = AdapadConfig().resolved(modules=72, total=1000)
+    assert (config.budget, config.grow, config.every) == (144, 8, 66)
+    assert AdapadConfig(rank=1).resolved(3, 10).budget == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"budget": 1}, "budget is 1; allowed are integers from 2 to 8"),
+        ({"budget": 9}, "budget is 9; allowed are integers from 2 to 8"),
+        ({"every": 90}, "every is 90 with 2 growths of 1 modules each; allowed are at most 100"),
+    ],
+)
+def test_a_budget_that_cannot_be_met_is_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        AdapadConfig(**options).resolved(2, 100)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beta": 1.0},
+        {"score": "reserve", "advance": False},
+        {"phase": "both"},
+        {"rank": 0},
+        {"cycle": 0},
+    ],
+)
+def test_options_outside_their_range_are_refused(options):
+    with pytest.raises(ValueError, match="allowed"):
+        AdapadConfig(**options)

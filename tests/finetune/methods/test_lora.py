@@ -1,0 +1,115 @@
+"""LoRA, rsLoRA, and what all low-rank methods share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from finetune.methods import MethodConfig, factors, make
+from finetune.methods.components import by_component
+from finetune.methods.lora import LoraConfig, lora, rslora
+from finetune.training.optimisers import OptimiserConfig
+from tests.finetune.methods import linear
+
+KERNELS = {"b.fc": jnp.ones((6, 3)), "a.fc": jnp.ones((4, 5))}
+
+
+def same(x):
+    return x
+
+
+@pytest.mark.parametrize(("make_it", "scale"), [(lora, 4.0), (rslora, 8.0)])
+def test_scale_and_start(make_it, scale):
+    method = make_it(LoraConfig(4, alpha=16.0), optax.sgd(0.1))
+    theta, aux = method.prepare(jax.random.key(0), KERNELS, None)
+    assert list(theta) == ["a.fc", "b.fc"]
+    for path, kernel in KERNELS.items():
+        assert aux[path]["gain"].tolist() == [scale] * 4
+        a = np.asarray(theta[path]["a"])
+        assert np.abs(a).max() <= kernel.shape[0] ** -0.5 and np.abs(a).std() > 0.05
+        x = jnp.arange(2.0 * kernel.shape[0]).reshape(2, -1)
+        y = method.apply(x, kernel, theta[path], aux[path], same)
+        assert np.array_equal(y, x @ kernel), "an untrained adapter changes the network"
+
+
+def test_first_values_do_not_depend_on_the_other_modules_or_the_rank():
+    small = make(MethodConfig("lora", rank=2), OptimiserConfig(), 10)
+    large = make(MethodConfig("lora", rank=5), OptimiserConfig(), 10)
+    one = small.prepare(jax.random.key(0), {"a.fc": KERNELS["a.fc"]}, None)[0]
+    two = large.prepare(jax.random.key(0), KERNELS, None)[0]
+    assert np.array_equal(one["a.fc"]["a"], two["a.fc"]["a"][:, :2])
+
+
+def test_activation_form_export_and_look_up_are_the_dense_change():
+    method = lora(LoraConfig(3), optax.sgd(0.1))
+    theta, aux = method.prepare(jax.random.key(0), KERNELS, None)
+    theta = linear.trained(theta, aux)
+    for path, kernel in KERNELS.items():
+        change = factors.delta(theta[path], aux[path])
+        exported = method.export(kernel, theta[path], aux[path])
+        np.testing.assert_allclose(exported.a @ exported.b, change, atol=1e-5)
+        x = jax.random.normal(jax.random.key(1), (2, 3, kernel.shape[0]))
+        y = method.apply(x, kernel, theta[path], aux[path], same)
+        np.testing.assert_allclose(y, x @ (kernel + change), atol=1e-4)
+        dropped = method.apply(x, kernel, theta[path], aux[path], jnp.zeros_like)
+        np.testing.assert_allclose(dropped, x @ kernel, atol=1e-5)
+        ids = jnp.array([[0, 2], [1, 1]])
+        rows = method.lookup(ids, kernel, theta[path], aux[path])
+        np.testing.assert_allclose(rows, (kernel + change)[ids], atol=1e-5)
+
+
+def test_dead_components_are_not_exported():
+    theta = {"a": jnp.ones((2, 3)), "b": jnp.ones((3, 2))}
+    assert (
+        factors.export(None, theta, {"gain": jnp.array([2.0, 0.0, 0.0])}).a.tolist() == [[2.0]] * 2
+    )
+    assert factors.export(None, theta, {"gain": jnp.zeros(3)}).b.shape == (0, 2)
+
+
+def test_bfloat16_activations_stay_so():
+    method = lora(LoraConfig(2), optax.sgd(0.1))
+    theta, aux = method.prepare(jax.random.key(0), KERNELS, None)
+    x = jnp.ones((2, 4), jnp.bfloat16)
+    assert method.apply(x, KERNELS["a.fc"], theta["a.fc"], aux["a.fc"], same).dtype == jnp.bfloat16
+
+
+def test_components_have_their_own_adam():
+    theta = {"fc": {"a": jnp.ones((3, 2)), "b": jnp.ones((2, 4))}}
+    gradients = jax.tree.map(lambda leaf: leaf * 0.3, theta)
+    apart, inner = by_component(optax.scale_by_adam()), optax.scale_by_adam()
+    state, alone = apart.init(theta), inner.init(theta)
+    for active in ([True, False], [True, True], [True, False]):
+        updates, state = apart.update(gradients, state, theta, active={"fc": jnp.array(active)})
+        wanted, alone = inner.update(gradients, alone, theta)
+        np.testing.assert_allclose(updates["fc"]["a"][:, 0], wanted["fc"]["a"][:, 0], rtol=1e-6)
+        assert np.any(updates["fc"]["b"][1]) == active[1]
+    assert state["fc"].count.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"name": "sora"}, "method is 'sora'"),
+        ({"name": "lora", "budget": 3}, "budget is 3; allowed with method 'lora' is None"),
+        ({"name": "adapad", "alpha": 2.0}, "alpha is 2.0; allowed with method 'adapad' is 16.0"),
+        ({"name": "sequential", "path": (1, 2), "rank": 3}, "path has 2 entries; allowed are 3"),
+        ({"name": "lora", "rank": 0}, "rank is 0"),
+    ],
+)
+def test_an_option_without_effect_is_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        MethodConfig(**options)
+
+
+def test_too_few_steps_are_refused():
+    with pytest.raises(ValueError, match="total is 3"):
+        make(MethodConfig("sequential", rank=4), OptimiserConfig(), 3)
+    with pytest.raises(ValueError, match="stagger is 10 with rank 4; allowed are at most 30 steps"):
+        make(MethodConfig("parallel", stagger=10), OptimiserConfig(), 30)
+
+
+def test_sequential_budgets_reach_the_schedule():
+    method = make(MethodConfig("sequential", rank=3, order=1.0), OptimiserConfig(), 30)
+    _, aux = method.prepare(jax.random.key(0), KERNELS, None)
+    assert aux["a.fc"]["gain"].tolist() == [1.0, 0.0, 0.0]

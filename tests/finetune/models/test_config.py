@@ -1,0 +1,118 @@
+"""config.json becomes a configuration, or one clear line."""
+
+import json
+
+import pytest
+
+from finetune.models.bert import BertConfig
+from finetune.models.config import parse
+from finetune.models.deberta import DebertaV2Config
+from finetune.models.registry import read_config
+from tests.finetune.models.tiny import BERT, DATA, DEBERTA
+
+V3 = {**DEBERTA, **DebertaV2Config.written}
+
+# Entries of published files that change nothing.
+PUBLISHED = {
+    "architectures": ["BertForMaskedLM"],
+    "gradient_checkpointing": False,
+    "position_embedding_type": "absolute",
+    "directionality": "bidi",
+    "pooler_type": "first_token_transform",
+    "transformers_version": "4.6.0.dev0",
+    "id2label": {"0": "a", "1": "b"},
+    "use_cache": True,
+    "pad_token_id": 0,
+    "model_type": "bert",
+}
+
+
+def write(folder, raw):
+    (folder / "config.json").write_text(json.dumps(raw))
+    return folder
+
+
+def test_entries_and_defaults():
+    config = parse(BertConfig, {**BERT, **PUBLISHED, "layer_norm_eps": 1e-6}, num_labels=5)
+    assert (config.num_labels, config.hidden_size, config.layer_norm_eps) == (5, 16, 1e-6)
+    assert config.hidden_dropout_prob == 0.1
+    assert hash(config) == hash(parse(BertConfig, {**BERT, "layer_norm_eps": 1e-6}, num_labels=5))
+
+
+@pytest.mark.parametrize("terms", ["p2c|c2p", "C2P | P2C", ["p2c", "c2p"]])
+def test_deberta_terms(terms):
+    config = parse(DebertaV2Config, {**V3, "pos_att_type": terms}, num_labels=2)
+    assert config.longest == 32
+    assert parse(DebertaV2Config, {**V3, "max_relative_positions": 9}, num_labels=2).longest == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"position_embedding_type": "relative_key"}, "'relative_key'; allowed: 'absolute'"),
+        ({"hidden_act": "swish2"}, "hidden_act is 'swish2'; allowed: 'gelu' or"),
+        ({"is_decoder": True}, "is_decoder is True; allowed: False"),
+        ({"hidden_size": 16.0}, "hidden_size is 16.0; allowed: integers >= 1"),
+        ({"hidden_size": True}, "hidden_size is True"),
+        ({"hidden_dropout_prob": 1.0}, "allowed: numbers in [0, 1)"),
+        ({"layer_norm_eps": 0}, "layer_norm_eps is 0; allowed: numbers > 0"),
+        ({"num_attention_heads": 3}, "hidden_size is 16; allowed are multiples of the 3 heads"),
+        ({"rotary_base": 1e4, "alibi": 1}, "not known here: alibi, rotary_base"),
+        ({"pruned_heads": {"0": [1]}}, "no pruned heads"),
+        ({"quantization_config": {}}, "quantization_config"),
+    ],
+)
+def test_refused_entries(change, words):
+    with pytest.raises(ValueError) as error:
+        parse(BertConfig, {**BERT, **change}, num_labels=2)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"share_att_key": False}, "share_att_key is False; allowed: True"),
+        ({"position_biased_input": 0}, "position_biased_input is 0; allowed: False"),
+        ({"pos_att_type": "c2p"}, "pos_att_type is 'c2p'"),
+        ({"conv_kernel_size": 3}, "conv_kernel_size is 3"),
+        ({"attention_head_size": 64}, "not known here: attention_head_size"),
+        ({"pooler_hidden_size": 8}, "pooler_hidden_size is 8; allowed: 16"),
+        ({"position_buckets": 64}, "position_buckets is 64; allowed are integers < 62"),
+    ],
+)
+def test_other_debertas_are_refused(change, words):
+    with pytest.raises(ValueError) as error:
+        parse(DebertaV2Config, {**V3, **change}, num_labels=2)
+    assert words in str(error.value)
+
+
+def test_problems_come_together():
+    raw = {k: v for k, v in V3.items() if k not in ("relative_attention", "vocab_size")}
+    with pytest.raises(ValueError) as error:
+        parse(DebertaV2Config, {**raw, "hidden_act": "x", "extra": 1}, num_labels=2)
+    for words in ("vocab_size is missing", "relative_attention is missing", "'x'", "extra"):
+        assert words in str(error.value)
+
+
+def test_direct_construction_is_checked():
+    with pytest.raises(ValueError, match="num_labels is 0"):
+        BertConfig(num_labels=0, **BERT)
+    with pytest.raises(ValueError, match="pooling is 'max'; allowed: 'cls' or 'mean'"):
+        BertConfig(num_labels=2, pooling="max", **BERT)
+
+
+def test_folders(tmp_path):
+    assert read_config(DATA / "deberta_v2", labels=2).position_buckets == 8
+    assert read_config(DATA / "bert", labels=2, pooling="mean").pooling == "mean"
+    with pytest.raises(ValueError, match=r"config\.json cannot be read: No such file"):
+        read_config(tmp_path, labels=2)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        read_config(tmp_path, labels=2)
+    with pytest.raises(ValueError, match="holds a list; allowed is an object"):
+        read_config(write(tmp_path, []), labels=2)
+    with pytest.raises(ValueError, match="model_type is 't5'; allowed are 'bert', 'distilbert'"):
+        read_config(write(tmp_path, {"model_type": "t5"}), labels=2)
+    with pytest.raises(ValueError, match=r"config\.json: configuration of a bert model: voc"):
+        read_config(write(tmp_path, {"model_type": "bert"}), labels=2)

@@ -1,0 +1,140 @@
+"""Each layer against its formula in numpy."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from finetune.models.heads import Pooler, pool
+from finetune.models.layers import (
+    ACTIVATIONS,
+    Embedding,
+    LayerNorm,
+    Linear,
+    attend,
+    dropout,
+    fork,
+    positions,
+    scores,
+)
+from finetune.models.ops import PLAIN, Ops
+
+KEY = jax.random.key(0)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_gelu_is_the_exact_one():
+    x = np.linspace(-4, 4, 41, dtype=np.float32)
+    exact = np.array([v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x.tolist()])
+    assert np.abs(ACTIVATIONS["gelu"](x) - exact).max() < 1e-6
+    # The tanh approximation is off by 5e-4: the two cannot be mistaken for each other.
+    assert np.abs(ACTIVATIONS["gelu_new"](x) - exact).max() > 1e-4
+
+
+def test_linear_goes_through_ops():
+    layer = Linear("a.b", 3, 2)
+    layer.kernel[...] = jnp.asarray(normal(3, 2))
+    layer.bias[...] = jnp.asarray(normal(2, seed=1))
+    x = normal(5, 3, seed=2)
+    plain = x @ np.asarray(layer.kernel[...]) + np.asarray(layer.bias[...])
+    np.testing.assert_allclose(layer(jnp.asarray(x), PLAIN), plain, atol=1e-6)
+
+    def twice(path, x, kernel):
+        assert path == "a.b"
+        return 2 * PLAIN.linear(path, x, kernel)
+
+    changed = layer(jnp.asarray(x), Ops(twice, PLAIN.embed))
+    np.testing.assert_allclose(changed, 2 * plain - layer.bias[...], atol=1e-6)
+    assert layer(jnp.asarray(x, jnp.bfloat16), PLAIN).dtype == jnp.bfloat16
+
+
+def test_embedding_goes_through_ops():
+    layer = Embedding("table", 4, 2)
+    layer.embedding[...] = jnp.asarray(normal(4, 2))
+    ids = jnp.array([[3, 0], [1, 1]])
+    np.testing.assert_array_equal(layer(ids, PLAIN), layer.embedding[...][ids])
+
+    def zero(path, ids, table):
+        return jnp.zeros((*ids.shape, table.shape[1]), table.dtype)
+
+    assert not layer(ids, Ops(PLAIN.linear, zero)).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layer_norm(dtype):
+    layer = LayerNorm(8, 1e-5, dtype)
+    layer.scale[...] = jnp.asarray(normal(8, seed=3))
+    layer.bias[...] = jnp.asarray(normal(8, seed=4))
+    # A large mean: the squares would lose everything if they were taken before centring.
+    x = jnp.asarray(100 + normal(6, 8), dtype)
+    y = np.asarray(x, np.float64)
+    y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True) + 1e-5)
+    y = y * np.asarray(layer.scale[...]) + np.asarray(layer.bias[...])
+    got = layer(x)
+    assert got.dtype == dtype
+    # Computed in float32 in both cases, then rounded once to the compute dtype.
+    rounding = {"float32": 2e-4, "bfloat16": 2**-8 * np.abs(y).max()}[dtype]
+    assert np.abs(np.asarray(got, np.float64) - y).max() < rounding
+
+
+def test_dropout():
+    x = jnp.ones((200, 200))
+    assert dropout(x, 0.3, None) is x
+    assert dropout(x, 0.0, KEY) is x
+    y = dropout(x, 0.3, KEY)
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.7)}
+    # 40000 entries: the mean is within 4 standard errors of 1.
+    assert abs(float(y.mean()) - 1) < 4 * math.sqrt(0.3 / 0.7 / 40000)
+    assert fork(None, 2) == (None, None)
+    assert len({str(jax.random.key_data(k)) for k in fork(KEY, 3)}) == 3
+
+
+def test_attend():
+    query, key, value = (jnp.asarray(normal(2, 5, 3, 4, seed=s)) for s in (1, 2, 3))
+    mask = np.array([[1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
+    raw = scores("blhk,bmhk->bhlm", query, key)
+    got = attend(raw, value, jnp.asarray(mask), 0.0, None)
+    weights = np.where(mask[:, None, None, :] == 1, np.asarray(raw, np.float64), -np.inf)[0]
+    weights = np.exp(weights - weights.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    expected = np.einsum("hlm,mhk->lhk", weights, np.asarray(value)[0]).reshape(5, 12)
+    np.testing.assert_allclose(got[0], expected, atol=1e-6)
+    # A sequence of padding alone stays finite: it attends to all alike.
+    np.testing.assert_allclose(got[1, 0], np.asarray(value)[1].mean(0).reshape(12), atol=1e-6)
+
+
+def test_scores_keep_float32():
+    x = jnp.asarray(normal(1, 2, 1, 64), jnp.bfloat16)
+    assert scores("blhk,bmhk->bhlm", x, x).dtype == jnp.float32
+    mask = jnp.zeros((1, 2), jnp.int32)
+    low = attend(scores("blhk,bmhk->bhlm", x, x), x, mask, 0.0, None)
+    assert low.dtype == jnp.bfloat16
+    assert jnp.isfinite(low).all()
+
+
+def test_positions_end_with_the_table():
+    np.testing.assert_array_equal(positions(3, 3), [0, 1, 2])
+    with pytest.raises(ValueError, match="input_ids have length 4; allowed is at most 3"):
+        positions(4, 3)
+
+
+def test_pooling():
+    hidden = jnp.asarray(normal(2, 3, 4), jnp.bfloat16)
+    mask = jnp.array([[1, 1, 0], [0, 0, 0]])
+    first = pool(hidden, mask, "cls")
+    assert first.dtype == jnp.float32
+    np.testing.assert_array_equal(first, hidden[:, 0].astype(jnp.float32))
+    mean = pool(hidden, mask, "mean")
+    np.testing.assert_allclose(mean[0], np.asarray(hidden, np.float32)[0, :2].mean(0), atol=1e-6)
+    assert not mean[1].any()
+
+
+def test_pooler():
+    pooler = Pooler("pooler", 4, "tanh")
+    pooler.dense.bias[...] = jnp.ones(4)
+    np.testing.assert_allclose(pooler(jnp.ones((2, 4)), PLAIN), np.tanh(1.0), atol=1e-6)

@@ -1,0 +1,120 @@
+"""Small models, their inputs, and where the reference numbers lie."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from finetune.models import PLAIN, abstract
+from finetune.models.bert import BertConfig
+from finetune.models.deberta import DebertaV2Config
+from finetune.models.distilbert import DistilBertConfig
+from finetune.models.mlp import MLPConfig
+from finetune.weights.naming import named_leaves, rebuild
+
+DATA = pathlib.Path(__file__).parents[1] / "data"
+GOLDEN = ("bert", "distilbert", "deberta_v2")
+
+BERT = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "hidden_act": "gelu",
+    "max_position_embeddings": 20,
+    "type_vocab_size": 2,
+}
+DISTILBERT = {
+    "vocab_size": 50,
+    "dim": 16,
+    "n_layers": 2,
+    "n_heads": 2,
+    "hidden_dim": 24,
+    "activation": "gelu",
+    "max_position_embeddings": 20,
+}
+DEBERTA = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "hidden_act": "gelu",
+    "max_position_embeddings": 32,
+    "position_buckets": 4,
+}
+MLP = {"input_size": 12, "hidden_size": 8}
+
+CONFIGS = {
+    "bert": BertConfig(num_labels=3, **BERT),
+    "distilbert": DistilBertConfig(num_labels=3, **DISTILBERT),
+    "deberta-v2": DebertaV2Config(num_labels=3, **DEBERTA),
+}
+LAYERS = {"bert": "num_hidden_layers", "distilbert": "n_layers", "deberta-v2": "num_hidden_layers"}
+MLP_CONFIG = MLPConfig(num_labels=3, **MLP)
+
+
+def batch(seed=0, size=3, length=9, vocabulary=50):
+    """Tokens with right padding; the first sequence is full."""
+    rng = np.random.default_rng(seed)
+    lengths = np.array([length, *rng.integers(2, length, size - 1)])
+    mask = (np.arange(length) < lengths[:, None]).astype(np.int32)
+    ids = rng.integers(1, vocabulary, (size, length)).astype(np.int32) * mask
+    types = rng.integers(0, 2, (size, length)).astype(np.int32) * mask
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def random_model(config, dtype="float32", seed=0):
+    """Every parameter is random, biases too, and large enough for attention to matter."""
+    model = abstract(config, dtype)
+    rng = np.random.default_rng(seed)
+    values = {
+        name: 0.3 * rng.normal(size=leaf.shape) + name.endswith("LayerNorm.weight")
+        for name, leaf in named_leaves(model).items()
+    }
+    return rebuild(model, {name: jnp.asarray(v, jnp.float32) for name, v in values.items()})
+
+
+@functools.cache
+def model_of(kind, dtype="float32", pooling="cls"):
+    """One layer is enough for most promises; tests share these models and their programs."""
+    changes = {LAYERS[kind]: 1, "pooling": pooling}
+    return random_model(dataclasses.replace(CONFIGS[kind], **changes), dtype)
+
+
+# Tiny programs: what counts is the time to compile them.
+FAST = {"xla_backend_optimization_level": 0}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=FAST)
+def call(graphdef, ops, params, inputs, key):
+    return nnx.merge(graphdef, params)(inputs, ops=ops, key=key)
+
+
+def run(model, inputs, ops=PLAIN, key=None):
+    graphdef, params = nnx.split(model)
+    return call(graphdef, ops, params, inputs, key)
+
+
+def tokens_only(values, reference, mask):
+    """Largest difference where the mask is one."""
+    return np.abs(np.asarray(values, np.float64) - reference)[np.asarray(mask, bool)].max()
+
+
+def peft_folder(name):
+    """A folder of the PEFT reference set, beside the tests or under $RANKWISE_SHARED."""
+    shared = os.environ.get("RANKWISE_SHARED")
+    places = [DATA / "peft_adapters" / name]
+    if shared:
+        places.append(pathlib.Path(shared) / "data" / "golden" / "peft_adapters" / name)
+    for place in places:
+        if place.is_dir():
+            return place
+    return pytest.skip("PEFT reference set absent; RANKWISE_SHARED names the folder above data/")
