@@ -22,6 +22,7 @@ from linear_theory.perturbation import as_spectrum, gap_ratio, gaps_open, spectr
 from linear_theory.truncation import tail_norm
 
 
+@jax.jit
 def amplification(singular_values: jax.Array) -> jax.Array:
     """Amplification factors rho_k = 2 + 6 s_k/T_k >= 8 of the mismatch in one deflation step.
 
@@ -35,6 +36,7 @@ def amplification(singular_values: jax.Array) -> jax.Array:
     return 2 + 6 * gap_ratio(singular_values)
 
 
+@jax.jit
 def improved_amplification(singular_values: jax.Array) -> jax.Array:
     """Amplification factors 4 s_k/T_k, valid while the mismatch stays below T_k/2.
 
@@ -48,6 +50,7 @@ def improved_amplification(singular_values: jax.Array) -> jax.Array:
     return 4 * gap_ratio(singular_values)
 
 
+@jax.jit
 def log_recurrence_bound(factors: jax.Array, sources: jax.Array) -> jax.Array:
     """Natural log of Q_{k+1} = a_k Q_k + c_k, Q_1 = 0, that is of sum_i c_i prod_{j > i} a_j.
 
@@ -80,6 +83,7 @@ def log_recurrence_bound(factors: jax.Array, sources: jax.Array) -> jax.Array:
     return jnp.moveaxis(jnp.concatenate([start[None], later]), 0, -1)
 
 
+@jax.jit
 def recurrence_bound(factors: jax.Array, sources: jax.Array) -> jax.Array:
     """Q_{k+1} <= a_k Q_k + c_k with Q_1 = 0 implies Q_k <= sum_{i<k} c_i prod_{i<j<k} a_j.
 
@@ -93,6 +97,7 @@ def recurrence_bound(factors: jax.Array, sources: jax.Array) -> jax.Array:
     return jnp.exp(log_recurrence_bound(factors, sources))
 
 
+@jax.jit
 def accumulated_error(singular_values: jax.Array, errors: jax.Array) -> jax.Array:
     """Bound ||Y*_k - Y_k|| <= E(k) = sum_{i<k} psi_i prod_{i<j<k} rho_j, k = 1, ..., R + 1.
 
@@ -116,6 +121,7 @@ def accumulated_error(singular_values: jax.Array, errors: jax.Array) -> jax.Arra
     return recurrence_bound(amplification(values)[..., : errors.shape[-1]], errors)
 
 
+@jax.jit
 def first_order_mismatch(singular_values: jax.Array) -> jax.Array:
     """sup ||Y*_k - Y_k|| / ||Psi_1|| as Psi_1 -> 0, later steps exact: max(1, s_k/T_{k-1}), k >= 3.
 
@@ -140,6 +146,7 @@ def first_order_mismatch(singular_values: jax.Array) -> jax.Array:
     return jnp.concatenate([first, jnp.ones_like(factor[..., :1]), factor[..., 1:]], axis=-1)
 
 
+@jax.jit
 def perturbative(singular_values: jax.Array, errors: jax.Array) -> jax.Array:
     """Whether E(k) < T_k/2 for all k <= r: the hypothesis printed with theorem 1.
 
@@ -158,6 +165,7 @@ def perturbative(singular_values: jax.Array, errors: jax.Array) -> jax.Array:
     return jnp.cumprod(jnp.concatenate([start, small], axis=-1), axis=-1).astype(bool)
 
 
+@jax.jit
 def training_bound_single(singular_values: jax.Array, errors: jax.Array) -> jax.Array:
     """||Y_{r+1} P_X|| <= tau_r + sum_{k<=r} psi_k prod_{k<j<=r} rho_j, for T_k > 0, k <= r.
 
@@ -172,6 +180,7 @@ def training_bound_single(singular_values: jax.Array, errors: jax.Array) -> jax.
     return tail_norm(values)[..., : errors.shape[-1] + 1] + accumulated_error(values, errors)
 
 
+@jax.jit
 def training_bound_double(singular_values: jax.Array, errors: jax.Array) -> jax.Array:
     """||Y_{r+1} P_X|| <= tau_r + sum_{k<=r} sum_{i<=k} psi_i prod_{i<j<=k} rho_j.
 
@@ -187,6 +196,7 @@ def training_bound_double(singular_values: jax.Array, errors: jax.Array) -> jax.
     return tail + jnp.cumsum(accumulated_error(values, errors), axis=-1)
 
 
+@jax.jit
 def training_bound_gap_free(singular_values: jax.Array, errors: jax.Array) -> jax.Array:
     """||Y_{r+1} P_X|| <= tau_r + sum_{k<=r} psi_k: any spectrum, any errors, no amplification.
 
@@ -203,6 +213,7 @@ def training_bound_gap_free(singular_values: jax.Array, errors: jax.Array) -> ja
     return tail_norm(values)[..., : errors.shape[-1] + 1] + _partial_sums(errors)
 
 
+@jax.jit
 def training_bound_gap_free_spectral(singular_values: jax.Array, errors: jax.Array) -> jax.Array:
     """||Y_{r+1} P_X||_2 <= s_{r+1} + sum_{k<=r} ||Psi_k||_2, the same proof in spectral norm.
 

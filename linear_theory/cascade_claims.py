@@ -12,9 +12,10 @@ import functools
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from linear_theory import cascade
+from linear_theory.batching import compiled
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.draws import draw_numbers, log_uniform
 from linear_theory.inexact import RANK, Run, draw_runs
@@ -29,12 +30,20 @@ draw_extremal = functools.partial(
 )
 
 
+_accumulated_error = compiled(cascade.accumulated_error)
+_amplification = compiled(cascade.amplification)
+_gap_ratio = compiled(gap_ratio)
+_gaps_open = compiled(gaps_open)
+_recurrence_bound = compiled(cascade.recurrence_bound)
+_source_constant = compiled(rank_one_source_constant)
+
+
 class Recurrence(NamedTuple):
     """Q_1 = 0, Q_{k+1} = share_k (a_k Q_k + c_k), share_k in (0, 1]; all (trials, R [+ 1])."""
 
-    factors: jax.Array
-    sources: jax.Array
-    values: jax.Array
+    factors: np.ndarray
+    sources: np.ndarray
+    values: np.ndarray
 
 
 def draw_recurrences(key: jax.Array, trials: int) -> Recurrence:
@@ -42,26 +51,26 @@ def draw_recurrences(key: jax.Array, trials: int) -> Recurrence:
     _, uniform = draw_numbers(key, trials)
     factors = log_uniform(uniform[:, :6], 0.1, 100.0)
     sources = log_uniform(uniform[:, 6:12], 1e-3, 1.0)
-    shares = jnp.minimum(1, 2 * uniform[:, 12:18])
-    values = [jnp.zeros(trials)]
+    shares = np.minimum(1, 2 * uniform[:, 12:18])
+    values = [np.zeros(trials)]
     for k in range(6):
         values.append(shares[:, k] * (factors[:, k] * values[-1] + sources[:, k]))
-    return Recurrence(factors, sources, jnp.stack(values, axis=1))
+    return Recurrence(factors, sources, np.stack(values, axis=1))
 
 
-def all_gaps_open(run: Run) -> jax.Array:
+def all_gaps_open(run: Run) -> np.ndarray:
     """Whether T_k > 0 for all k <= r, (trials, R), r = 1..R: what the printed bounds need."""
-    return jnp.cumprod(gaps_open(run.values)[:, :RANK], axis=1).astype(bool)
+    return np.cumprod(_gaps_open(run.values)[:, :RANK], axis=1).astype(bool)
 
 
-def _steps(values: jax.Array) -> jax.Array:
+def _steps(values: np.ndarray) -> np.ndarray:
     return values[:, :RANK]
 
 
 def _lemma_1(run: Run) -> Evidence:
     # Rounding enters every residual and passes the map Y_k -> R(Y_k), whose constant is s/T.
-    ratio = _steps(gap_ratio(run.values)).max(axis=1, keepdims=True)
-    tolerance = 100 * jnp.finfo(run.values.dtype).eps * run.values[:, :1] * ratio
+    ratio = _steps(_gap_ratio(run.values)).max(axis=1, keepdims=True)
+    tolerance = 100 * np.finfo(run.values.dtype).eps * run.values[:, :1] * ratio
     return Evidence(run.shift, tolerance, 1 / ratio > RESOLVED)
 
 
@@ -88,42 +97,41 @@ def _lemma_2_spectral_without_shift(run: Run) -> Evidence:
 
 
 def _lemma_3(run: Run) -> Evidence:
-    constant = _steps(rank_one_source_constant(run.values))
-    return Evidence(run.shift, constant * run.mismatch_spectral[:, :-1], jnp.isfinite(constant))
+    constant = _steps(_source_constant(run.values))
+    return Evidence(run.shift, constant * run.mismatch_spectral[:, :-1], np.isfinite(constant))
 
 
 def _lemma_3_local(run: Run) -> Evidence:
-    constant = 0.9 * _steps(gap_ratio(run.values))
+    constant = 0.9 * _steps(_gap_ratio(run.values))
     return _lemma_3(run)._replace(bound=constant * run.mismatch_spectral[:, :-1])
 
 
 def _lemma_5(recurrence: Recurrence) -> Evidence:
-    return Evidence(
-        recurrence.values, cascade.recurrence_bound(recurrence.factors, recurrence.sources)
-    )
+    bound = _recurrence_bound(recurrence.factors, recurrence.sources)
+    return Evidence(recurrence.values, bound)
 
 
 def _lemma_5_earlier(recurrence: Recurrence) -> Evidence:
     # c_i times the factors of the steps before i.
-    before = jnp.cumprod(recurrence.factors, axis=1) / recurrence.factors
-    sums = jnp.cumsum(recurrence.sources * before, axis=1)
-    return Evidence(recurrence.values, jnp.pad(sums, ((0, 0), (1, 0))))
+    before = np.cumprod(recurrence.factors, axis=1) / recurrence.factors
+    sums = np.cumsum(recurrence.sources * before, axis=1)
+    return Evidence(recurrence.values, np.pad(sums, ((0, 0), (1, 0))))
 
 
 def _mismatch(run: Run) -> Evidence:
-    bound = cascade.accumulated_error(run.values, run.errors)
+    bound = _accumulated_error(run.values, run.errors)
     return Evidence(run.mismatch[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
 def _mismatch_without_factors(run: Run) -> Evidence:
-    return _mismatch(run)._replace(bound=jnp.cumsum(run.errors, axis=1))
+    return _mismatch(run)._replace(bound=np.cumsum(run.errors, axis=1))
 
 
 def _growth(run: Run, shift: int = 0) -> Evidence:
     """The weight of psi_k, k < r = R, in theorem 1 against 8 to the number of later steps."""
-    factors = _steps(cascade.amplification(run.values))[:, 1:]
-    weights = jnp.exp(jnp.cumsum(jnp.log(factors)[:, ::-1], axis=1))
-    floor = 8.0 ** (jnp.arange(1, RANK) + shift)
+    factors = _steps(_amplification(run.values))[:, 1:]
+    weights = np.exp(np.cumsum(np.log(factors)[:, ::-1], axis=1))
+    floor = 8.0 ** (np.arange(1, RANK) + shift)
     return Evidence(weights, floor[None], all_gaps_open(run)[:, -1:])
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from linear_theory.perturbation import as_spectrum, spectral_gaps
 
 
+@jax.jit
 def alternating_rate(singular_values: jax.Array, sweeps: int = 1) -> jax.Array:
     """F_k = (s_{k+1}/s_k)^{2T}, the late contraction of alternating least squares; 1 where s_k = 0.
 
@@ -31,6 +32,7 @@ def alternating_rate(singular_values: jax.Array, sweeps: int = 1) -> jax.Array:
     return jnp.where(positive, after / jnp.where(positive, values, 1), 1) ** (2 * sweeps)
 
 
+@jax.jit
 def alternating_contraction(ratio: jax.Array, cosine: jax.Array, sweeps: int = 1) -> jax.Array:
     """||R_l - R^|| / ||R_{l-1} - R^|| <= sqrt(1 + q^2) q^{2T} / cos t, guaranteed in every round.
 
@@ -56,6 +58,7 @@ def alternating_contraction(ratio: jax.Array, cosine: jax.Array, sweeps: int = 1
     return jnp.sqrt(1 + ratio**2) * ratio ** (2 * sweeps) / cosine
 
 
+@jax.jit
 def descent_eigenvalues(singular_values: jax.Array) -> jax.Array:
     """Hessian of 1/2 ||M_k - b a^T||^2 at a balanced optimum |b| = |a|, X X^T = I, gauge left out.
 
@@ -79,6 +82,7 @@ def descent_eigenvalues(singular_values: jax.Array) -> jax.Array:
     return jnp.concatenate([own + shift, own - minus], axis=-1)
 
 
+@jax.jit
 def descent_rate(eigenvalues: jax.Array, step_size: jax.Array, steps: int = 1) -> jax.Array:
     """F = max |1 - eta lambda|^T over the non-gauge eigenvalues of the Hessian.
 
@@ -99,6 +103,7 @@ def descent_rate(eigenvalues: jax.Array, step_size: jax.Array, steps: int = 1) -
     return jnp.max(jnp.abs(1 - jnp.asarray(step_size)[..., None] * eigenvalues), axis=-1) ** steps
 
 
+@jax.jit
 def best_descent_step(singular_values: jax.Array) -> jax.Array:
     """eta_k = 2/(2 s_k + T_k), with which F_k = ((2 s_k - T_k)/(2 s_k + T_k))^T is least.
 
@@ -112,6 +117,7 @@ def best_descent_step(singular_values: jax.Array) -> jax.Array:
     return 2 / (2 * values + spectral_gaps(values))
 
 
+@jax.jit
 def descent_hessian(b: jax.Array, a: jax.Array, cross: jax.Array, gram: jax.Array) -> jax.Array:
     """Hessian of 1/2 ||Y_k - b a^T X||^2 in (b, a): blocks (a^T S a) I, |b|^2 S, 2 b (S a)^T - C.
 
@@ -137,6 +143,7 @@ def descent_hessian(b: jax.Array, a: jax.Array, cross: jax.Array, gram: jax.Arra
     return jnp.concatenate([top, bottom])
 
 
+@jax.jit
 def non_gauge(hessian: jax.Array) -> jax.Array:
     """Eigenvalues of the Hessian at an optimum, ascending, without the one nearest to zero.
 

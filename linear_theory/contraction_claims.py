@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 import deflation
+from deflation.solvers import GradientDescent
 from linear_theory import contraction
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.measured_run import FLOOR, Run, last_factor, run
@@ -90,7 +91,7 @@ def _hessians(problem: Problem) -> jax.Array:
 def _descent_rate(problem, whitened: bool = False) -> Evidence:
     eigenvalues = np.asarray(contraction.non_gauge(_hessians(problem)))
     step = 1.5 / eigenvalues[..., -1:]
-    solver = deflation.gradient_descent(step, DESCENT_STEPS, coordinates="original")
+    solver = GradientDescent(step, DESCENT_STEPS, coordinates="original")
     current = run(problem, solver, rounds=DESCENT_ROUNDS)
     factors = np.sort(np.abs(1 - step * eigenvalues) ** DESCENT_STEPS, axis=2)
     errors = current.trajectory.error

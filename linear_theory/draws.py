@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from linear_theory.batching import compiled
 from linear_theory.simulate import spectrum
 
 
-def draw_numbers(key: jax.Array, trials: int) -> tuple[jax.Array, jax.Array]:
+def draw_numbers(key: jax.Array, trials: int) -> tuple[np.ndarray, np.ndarray]:
     """Gaussian (trials, 640) and uniform (trials, 48) numbers, of which all instances are made.
 
     Drawn in one piece: a generator inside `vmap` takes the compiler several seconds.
+
+    Example:
+      >>> draw_numbers(jax.random.key(0), 3)[1].shape
+      (3, 48)
     """
+    # From zeros, so that the shapes are known to the compiler.
+    return _numbers(key, np.zeros(trials))
+
+
+@compiled
+def _numbers(key: jax.Array, instances: jax.Array) -> tuple[jax.Array, jax.Array]:
     key_normal, key_uniform = jax.random.split(key)
-    shape = (trials, 640), (trials, 48)
-    return jax.random.normal(key_normal, shape[0]), jax.random.uniform(key_uniform, shape[1])
+    shape = instances.shape
+    return jax.random.normal(key_normal, (*shape, 640)), jax.random.uniform(
+        key_uniform, (*shape, 48)
+    )
 
 
 def mixed_spectrum(uniform: jax.Array, count: int) -> jax.Array:

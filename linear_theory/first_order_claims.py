@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from linear_theory import cascade
-from linear_theory.batching import per_instance
+from linear_theory.batching import compiled, per_instance
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.draws import draw_numbers, mixed_spectrum
 from linear_theory.perturbation import gap_ratio
@@ -26,6 +27,9 @@ TOLERANCE = 1e-5
 
 # Sizes of the alternating runs, and the largest number of sweeps in a step.
 HEIGHT, WIDTH, RANK, SWEEPS = 7, 6, 4, 3
+
+_first_order = compiled(cascade.first_order_mismatch)
+_gap_ratio = compiled(gap_ratio)
 
 
 class Jacobians(NamedTuple):
@@ -79,12 +83,12 @@ def _operator_norms(columns: jax.Array) -> jax.Array:
 
 def draw_terminations(key: jax.Array, trials: int) -> Terminations:
     """Four steps of alternating least squares, 1 to 3 sweeps each, on matrices of rank 4."""
-    return _terminations(*draw_numbers(key, trials), jnp.ones(trials))
+    return _terminations(*draw_numbers(key, trials), np.ones(trials))
 
 
 def draw_shortened(key: jax.Array, trials: int) -> Terminations:
     """The same with the last least-squares half-step shortened to nine tenths."""
-    return _terminations(*draw_numbers(key, trials), jnp.full(trials, 0.9))
+    return _terminations(*draw_numbers(key, trials), np.full(trials, 0.9))
 
 
 @per_instance
@@ -114,14 +118,14 @@ def _terminations(normal: jax.Array, uniform: jax.Array, share: jax.Array) -> Te
 
 
 def _supremum(jacobians: Jacobians) -> Evidence:
-    prediction = cascade.first_order_mismatch(jacobians.values)[:, 2:]
+    prediction = _first_order(jacobians.values)[:, 2:]
     return Evidence(jacobians.any, prediction, tolerance=TOLERANCE * prediction)
 
 
 def _supremum_product(jacobians: Jacobians) -> Evidence:
-    factors = jnp.maximum(1, gap_ratio(jacobians.values)[:, 1:3] - 1)
-    first = cascade.first_order_mismatch(jacobians.values)[:, 1:2]
-    prediction = first * jnp.cumprod(factors, axis=1)
+    factors = np.maximum(1, _gap_ratio(jacobians.values)[:, 1:3] - 1)
+    first = _first_order(jacobians.values)[:, 1:2]
+    prediction = first * np.cumprod(factors, axis=1)
     return Evidence(jacobians.any, prediction, tolerance=TOLERANCE * prediction)
 
 
@@ -130,22 +134,22 @@ def _supremum_rank_one(jacobians: Jacobians) -> Evidence:
 
 
 def _supremum_rank_one_any(jacobians: Jacobians) -> Evidence:
-    prediction = cascade.first_order_mismatch(jacobians.values)[:, 2:]
+    prediction = _first_order(jacobians.values)[:, 2:]
     return Evidence(jacobians.rank_one, prediction, tolerance=TOLERANCE * prediction)
 
 
 def _termination(run: Terminations) -> Evidence:
     # Rounding of a step, s_1 eps, relative to the smallest singular value it divides by.
-    eps = jnp.finfo(run.values.dtype).eps
+    eps = np.finfo(run.values.dtype).eps
     tolerance = 100 * eps * run.values[:, :1] ** 2 / run.values[:, -1:]
-    return Evidence(jnp.linalg.norm(run.residual[:, -1], axis=1)[:, None], tolerance)
+    return Evidence(np.linalg.norm(run.residual[:, -1], axis=1)[:, None], tolerance)
 
 
 def _ranks(run: Terminations) -> Evidence:
     # Singular values interlace, so that none falls below the smallest of Y before it vanishes.
     cut = 1e-6 * run.values[:, None, -1:]
-    ranks = jnp.sum(run.residual > cut, axis=2)
-    return Evidence(ranks, RANK - 1.0 - jnp.arange(RANK)[None], tolerance=0.0)
+    ranks = np.sum(run.residual > cut, axis=2)
+    return Evidence(ranks, RANK - 1.0 - np.arange(RANK)[None], tolerance=0.0)
 
 
 CLAIMS = (

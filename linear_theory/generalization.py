@@ -13,12 +13,15 @@ Source: arXiv 2605.10741 (the decomposition in words); the constants are derived
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from linear_theory.perturbation import as_spectrum
 
 
+@jax.jit
 def decomposition(algorithmic: jax.Array, statistical: jax.Array, truncation: jax.Array):
     """||(W_l - W) X|| <= sum_k E_k + ||M_(r) - M*_(r)|| + (sum_{k>r} s_k^2)^{1/2}.
 
@@ -75,6 +78,7 @@ def noise_floor(rows: int, columns: int, rank: int, std) -> jax.Array:
     return jnp.asarray(std) ** 2 * degrees_of_freedom(rows, columns, rank)
 
 
+@functools.partial(jax.jit, static_argnames=("rows", "columns"))
 def noise_floor_second_order(rows: int, columns: int, singular_values: jax.Array, std):
     """std^2 r (m + d - r) + 3 std^4 (m - r)(d - r) sum_k s_k^{-2}, r the number of values given.
 
@@ -107,6 +111,7 @@ def noise_floor_second_order(rows: int, columns: int, singular_values: jax.Array
     return first + 3 * jnp.asarray(std) ** 4 * outside * jnp.sum(values**-2, axis=-1)
 
 
+@functools.partial(jax.jit, static_argnames=("rows", "columns"))
 def component_noise_floor(rows: int, columns: int, singular_values: jax.Array, std) -> jax.Array:
     """E ||R_k - R*_k||^2 = std^2 (1 + |m - d| + sum_{i != k} 2 s_k^2 (s_k^2 + s_i^2) /
     (s_k^2 - s_i^2)^2) + O(std^4), i <= min(m, d), with s_i = 0 for i > r.

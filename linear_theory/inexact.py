@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from linear_theory.batching import per_instance
 from linear_theory.draws import draw_numbers, log_uniform, mixed_spectrum, unit
@@ -37,12 +38,14 @@ QUIET = 1e-8
 class Setting(NamedTuple):
     """What a run is made of; leading axis trials.
 
-    values: singular values of W, (R,). sizes: of the errors, (R,). shape: index into SHAPES.
-    orthonormal: X X^T = I in place of unit columns. std: of the noise. gap_std: added to it in
-    units of the smallest gap of W X. normal: Gaussian numbers for the errors.
+    spectrum: uniform numbers for the singular values of W. is_tied: whether these are rounded
+    down to thirds. sizes: of the errors, (R,). shape: index into SHAPES. orthonormal: X X^T = I in
+    place of unit columns. std: of the noise. gap_std: added to it in units of the smallest gap of
+    W X. normal: Gaussian numbers for the errors.
     """
 
-    values: jax.Array
+    spectrum: jax.Array
+    is_tied: jax.Array
     sizes: jax.Array
     shape: jax.Array
     orthonormal: jax.Array
@@ -113,41 +116,35 @@ def draw_runs(
       ValueError: for an unknown shape or profile.
 
     Example:
-      >>> draw_runs(jax.random.key(0), 3).errors.shape
-      (3, 5)
+      >>> with jax.enable_x64(True):
+      ...     draw_runs(jax.random.key(0), 32).errors.shape
+      (32, 5)
     """
     for name, given, allowed in (("shapes", shapes, SHAPES), ("profiles", profiles, PROFILES)):
         if not given or not set(given) <= set(allowed):
             raise ValueError(f"{name} is {given}; allowed are some of {allowed}")
     key_run, key_numbers = jax.random.split(key)
     normal, uniform = draw_numbers(key_numbers, trials)
-    values = jax.vmap(lambda row: mixed_spectrum(row, RANK))(uniform[:, 8:])
-    orthonormal = uniform[:, 0] < 0.5
-    if tied:
-        # Five values on the levels 0, 1/3, 2/3, 1: two of them agree.
-        is_tied = uniform[:, 1] < 0.5
-        values = jnp.where(is_tied[:, None], jnp.floor(3 * values) / 3, values)
-        orthonormal |= is_tied
+    is_tied = uniform[:, 1] < 0.5 * tied
     loud = log_uniform(uniform[:, 20 : 20 + RANK], *sizes)
-    quiet = jnp.minimum(loud, QUIET)
-    step = jnp.arange(RANK)
+    step = np.arange(RANK)
     masks = {"all": step >= 0, "first": step == 0, "last": step == RANK - 1}
-    chosen = _one_of(uniform[:, 2], jnp.stack([masks[name] for name in profiles]))
-    none = jnp.zeros(trials)
+    chosen = _one_of(uniform[:, 2], [masks[name] for name in profiles])
     setting = Setting(
-        values=values,
-        sizes=jnp.where(chosen, loud, quiet),
-        shape=_one_of(uniform[:, 3], jnp.array([SHAPES.index(name) for name in shapes])),
-        orthonormal=orthonormal,
-        std=log_uniform(uniform[:, 4], *std) if std else none,
-        gap_std=log_uniform(uniform[:, 5], *gap_std) if gap_std else none,
+        spectrum=uniform[:, 8 : 10 + RANK],
+        is_tied=is_tied,
+        sizes=np.where(chosen, loud, np.minimum(loud, QUIET)),
+        shape=_one_of(uniform[:, 3], [SHAPES.index(name) for name in shapes]),
+        orthonormal=is_tied | (uniform[:, 0] < 0.5),
+        std=log_uniform(uniform[:, 4], *std) if std else np.zeros(trials),
+        gap_std=log_uniform(uniform[:, 5], *gap_std) if gap_std else np.zeros(trials),
         normal=normal,
     )
     return _run(jax.random.split(key_run, trials), setting)
 
 
-def _one_of(uniform: jax.Array, choices: jax.Array) -> jax.Array:
-    return choices[(uniform * len(choices)).astype(int)]
+def _one_of(uniform: np.ndarray, choices: list) -> np.ndarray:
+    return np.array(choices)[(uniform * len(choices)).astype(int)]
 
 
 @per_instance
@@ -207,7 +204,10 @@ def _run(key: jax.Array, setting: Setting) -> Run:
 
 
 def _problem(key: jax.Array, setting: Setting):
-    drawn = simulate(key, ROWS, INPUTS, SAMPLES, RANK, setting.values, "column", noise=1.0)
+    values = mixed_spectrum(setting.spectrum, RANK)
+    # Five values on the levels 0, 1/3, 2/3, 1: two of them agree.
+    values = jnp.where(setting.is_tied, jnp.floor(3 * values) / 3, values)
+    drawn = simulate(key, ROWS, INPUTS, SAMPLES, RANK, values, "column", noise=1.0)
     left, _, right = jnp.linalg.svd(drawn.x, full_matrices=False)
     x = jnp.where(setting.orthonormal, left @ right, drawn.x)
     clean = drawn.truth @ x

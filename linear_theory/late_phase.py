@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from linear_theory.perturbation import as_spectrum
 
 
+@jax.jit
 def first_order_errors(modes: jax.Array, before: jax.Array, singular_values: jax.Array):
     """The error of a worker from its own modes and those its predecessors left one round ago:
 
@@ -53,6 +54,7 @@ def first_order_errors(modes: jax.Array, before: jax.Array, singular_values: jax
     return jnp.sqrt(jnp.sum((own**2 + slaved**2) * weight, axis=-1))
 
 
+@jax.jit
 def first_order_sum_error(modes: jax.Array, before: jax.Array, singular_values: jax.Array):
     """||sum_k (R_{k,l} - R*_k)||, to first order: errors inside the first r modes cancel, up to one
     round. The square is
@@ -74,6 +76,7 @@ def first_order_sum_error(modes: jax.Array, before: jax.Array, singular_values: 
     return jnp.sqrt(jnp.sum(left**2 * _pair_weight(singular_values, rank), axis=(-2, -1)))
 
 
+@jax.jit
 def late_rate(contraction: jax.Array) -> jax.Array:
     """max(F_{k-1}, F_k), F_0 = 0: the rate at which E_{k,l} falls in the end.
 

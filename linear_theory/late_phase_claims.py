@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-import deflation
+from deflation.solvers import GradientDescent
 from linear_theory import contraction, late_phase, warm_up
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.contraction_claims import DESCENT_ROUNDS, DESCENT_STEPS
@@ -127,7 +127,7 @@ def _late_rate(problem, rate=late_phase.late_rate) -> Evidence:
 
 def _late_rate_descent(problem, rate=late_phase.late_rate) -> Evidence:
     step = np.full((len(problem.x), RANK, 1), 0.5)
-    solver = deflation.gradient_descent(step, DESCENT_STEPS, coordinates="original")
+    solver = GradientDescent(step, DESCENT_STEPS, coordinates="original")
     current = run(problem, solver, rounds=DESCENT_ROUNDS)
     values = current.values
     rates = (1 - step * np.abs(values[:, :RANK, None] - values[:, None])) ** DESCENT_STEPS

@@ -71,13 +71,13 @@ def fits(sample: Sample, rank: int) -> tuple[np.ndarray, np.ndarray]:
       >>> fits(draw_sample(jax.random.key(0), 2, (4, 5, 9), (0.1,)), 3)[0].shape
       (2, 2, 3, 4)
     """
-    levels = tuple(sample.levels.tolist())
-    b, a = _fit(sample.x, sample.truth @ sample.x, sample.noise, rank, levels)
+    levels = np.concatenate([np.zeros(1), sample.levels])
+    b, a = _fit(sample.x, sample.truth @ sample.x, sample.noise, levels, rank)
     return np.asarray(b), np.asarray(a)
 
 
-@functools.partial(jax.jit, static_argnames=("rank", "levels"))
-def _fit(x, clean, noise, rank: int, levels: tuple[float, ...]):
+@functools.partial(jax.jit, static_argnames="rank")
+def _fit(x, clean, noise, levels, rank: int):
     def one(x, clean, noise):
         # One reduction for all levels: it is linear in Y.
         both = Regression.from_data(x, jnp.concatenate([clean, noise]))
@@ -86,7 +86,7 @@ def _fit(x, clean, noise, rank: int, levels: tuple[float, ...]):
         def at(level):
             return deflation.exact(both._replace(target=target + level * change), rank).components
 
-        return jax.vmap(at)(jnp.array((0.0, *levels)))
+        return jax.vmap(at)(levels)
 
     return jax.vmap(one)(x, clean, noise)
 

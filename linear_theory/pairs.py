@@ -74,8 +74,9 @@ def draw_pairs(key: jax.Array, trials: int, shape: str | None = None) -> Pairs:
       ValueError: for an unknown shape.
 
     Example:
-      >>> draw_pairs(jax.random.key(0), 3).matrix.shape
-      (3, 7, 6)
+      >>> with jax.enable_x64(True):
+      ...     draw_pairs(jax.random.key(0), 32).matrix.shape
+      (32, 7, 6)
     """
     normal, uniform = draw_numbers(key, trials)
     if shape is not None:
@@ -83,7 +84,8 @@ def draw_pairs(key: jax.Array, trials: int, shape: str | None = None) -> Pairs:
             raise ValueError(f"shape is {shape!r}; allowed are {SHAPES}")
         # Number 6 picks the shape and number 7 the large perturbations.
         middle = (SHAPES.index(shape) + 0.5) / len(SHAPES)
-        uniform = uniform.at[:, 6].set(middle).at[:, 7].set(1)
+        uniform = uniform.copy()
+        uniform[:, 6:8] = middle, 1
     return _pairs(normal, uniform)
 
 
@@ -91,14 +93,21 @@ def draw_comparisons(key: jax.Array, trials: int, shape: str | None = None) -> C
     """The `Comparison` of random pairs: the instances of most perturbation claims.
 
     Example:
-      >>> draw_comparisons(jax.random.key(0), 3).values.shape
-      (3, 6)
+      >>> with jax.enable_x64(True):
+      ...     draw_comparisons(jax.random.key(0), 32).values.shape
+      (32, 6)
     """
     return compare(draw_pairs(key, trials, shape))
 
 
 def compare(pairs: Pairs) -> Comparison:
-    """Measures everything that the perturbation claims speak about, on a batch of pairs."""
+    """Measures everything that the perturbation claims speak about, on a batch of pairs.
+
+    Example:
+      >>> with jax.enable_x64(True):
+      ...     compare(draw_pairs(jax.random.key(0), 32)).shift.shape
+      (32, 6)
+    """
     return _compare(pairs)
 
 

@@ -34,6 +34,7 @@ def as_spectrum(singular_values: jax.Array) -> jax.Array:
     return values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(float)
 
 
+@jax.jit
 def spectral_gaps(singular_values: jax.Array) -> jax.Array:
     """Spectral gaps T_k = s_k - s_{k+1}, with s_{K+1} = 0.
 
@@ -56,6 +57,7 @@ def spectral_gaps(singular_values: jax.Array) -> jax.Array:
     return values - _next(values)
 
 
+@jax.jit
 def gaps_open(singular_values: jax.Array) -> jax.Array:
     """Where T_k > GAP_FLOOR s_1, so that component k is determined at all.
 
@@ -69,6 +71,7 @@ def gaps_open(singular_values: jax.Array) -> jax.Array:
     return values - _next(values) > GAP_FLOOR * values[..., :1]
 
 
+@jax.jit
 def gap_ratio(singular_values: jax.Array) -> jax.Array:
     """The exact local Lipschitz constant s_k / T_k of M -> R_1(M), for every component in turn.
 
@@ -91,6 +94,7 @@ def gap_ratio(singular_values: jax.Array) -> jax.Array:
     return jnp.where(is_open, values / gaps, jnp.inf)
 
 
+@jax.jit
 def sin_theta_bound(residual: jax.Array, gap: jax.Array) -> jax.Array:
     """Davis-Kahan and Wedin: ||sin Theta|| <= residual / gap, +inf where the gap is not positive.
 
@@ -109,6 +113,7 @@ def sin_theta_bound(residual: jax.Array, gap: jax.Array) -> jax.Array:
     return jnp.where(gap > 0, residual / jnp.where(gap > 0, gap, 1), jnp.inf)
 
 
+@jax.jit
 def rank_one_source_constant(singular_values: jax.Array) -> jax.Array:
     """Factor c = 1 + 6 s_k/T_k in ||R_1(M + E) - R_1(M)|| <= c ||E||_2, with no condition on E.
 
@@ -123,6 +128,7 @@ def rank_one_source_constant(singular_values: jax.Array) -> jax.Array:
     return 1 + 6 * gap_ratio(singular_values)
 
 
+@jax.jit
 def rank_one_improved_constant(singular_values: jax.Array) -> jax.Array:
     """Factor c = 4 s_k/T_k - 1 in ||R_1(M + E) - R_1(M)|| <= c ||E||_2 while ||E||_2 <= T/2.
 
@@ -136,6 +142,7 @@ def rank_one_improved_constant(singular_values: jax.Array) -> jax.Array:
     return 4 * gap_ratio(singular_values) - 1
 
 
+@jax.jit
 def rank_one_integrated_constant(singular_values: jax.Array, distance: jax.Array) -> jax.Array:
     """Factor c(t) = L s_k/T_k + (L - 1)/sqrt(2), L = -ln(1 - t)/t, t = sqrt(2) ||E||/T_k < 1.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 
-import jax.numpy as jnp
+import numpy as np
 
+from linear_theory.batching import compiled
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.pairs import Comparison, draw_comparisons
 from linear_theory.perturbation import sin_theta_bound
@@ -18,24 +19,27 @@ from linear_theory.truncation import tail_norm
 # Perturbations that turn singular vectors, where a wrong gap shows.
 draw_mixing = functools.partial(draw_comparisons, shape="mixing")
 
+_sin_theta_bound = compiled(sin_theta_bound)
+_tail_norm = compiled(tail_norm)
+
 
 def _eckart_young_frobenius(pair: Comparison, rank_shift: int = 0) -> Evidence:
     # The truncated M + E is a competitor of rank r as close to the optimum as E is small.
-    tail = tail_norm(pair.values)
+    tail = _tail_norm(pair.values)
     return Evidence(pair.error, tail[:, 1 - rank_shift : tail.shape[1] - rank_shift])
 
 
 def _eckart_young_spectral(pair: Comparison, rank_shift: int = 0) -> Evidence:
-    padded = jnp.pad(pair.values, ((0, 0), (0, 1)))
+    padded = np.pad(pair.values, ((0, 0), (0, 1)))
     return Evidence(pair.error_spectral, padded[:, 1 - rank_shift : padded.shape[1] - rank_shift])
 
 
 def _weyl(pair: Comparison, factor: float = 1.0) -> Evidence:
-    return Evidence(jnp.abs(pair.values - pair.moved_values), factor * pair.norm_spectral)
+    return Evidence(np.abs(pair.values - pair.moved_values), factor * pair.norm_spectral)
 
 
 def _mirsky(pair: Comparison) -> Evidence:
-    shift = jnp.linalg.norm(pair.values - pair.moved_values, axis=1, keepdims=True)
+    shift = np.linalg.norm(pair.values - pair.moved_values, axis=1, keepdims=True)
     return Evidence(shift, pair.norm)
 
 
@@ -56,15 +60,15 @@ def _wedin_subspace(pair: Comparison, after: int = 1) -> Evidence:
 def _wedin(pair: Comparison, after: int = 1) -> Evidence:
     gap = pair.moved_values[:, :1] - pair.values[:, after : after + 1]
     honest = pair.moved_values[:, :1] > pair.values[:, 1:2]
-    return Evidence(pair.sines[:, :1], sin_theta_bound(pair.moved_residual, gap), honest)
+    return Evidence(pair.sines[:, :1], _sin_theta_bound(pair.moved_residual, gap), honest)
 
 
 def _sin_theta(sines, residual, values, moved_values, after: int) -> Evidence:
     """Spaces of dimension r against the gap to value r + after; the last space has no gap."""
     inner = slice(0, values.shape[1] - 1)
-    beyond = jnp.pad(moved_values, ((0, 0), (0, after)))[:, after:][:, inner]
+    beyond = np.pad(moved_values, ((0, 0), (0, after)))[:, after:][:, inner]
     next_one = moved_values[:, 1:]
-    bound = sin_theta_bound(residual[:, inner], values[:, inner] - beyond)
+    bound = _sin_theta_bound(residual[:, inner], values[:, inner] - beyond)
     return Evidence(sines[:, inner], bound, values[:, inner] > next_one)
 
 

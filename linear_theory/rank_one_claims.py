@@ -1,8 +1,7 @@
-"""Claims: how far the best approximation of rank one, or r, moves when the matrix is perturbed.
+"""Claims: how far the best rank-one approximation moves when the matrix is perturbed.
 
-Legend: M (m, d) a matrix of rank r*, E its perturbation, eta = ||E||_2; s_k the singular values of
-M, T_k = s_k - s_{k+1}; R_1(M) and M_(r) the best approximations of rank one and r; ||.|| is the
-Frobenius norm.
+Legend: M (m, d) a matrix, E its perturbation; s_k the singular values of M, T_k = s_k - s_{k+1};
+R_1(M) the best rank-one approximation; ||.|| is the Frobenius norm.
 """
 
 from __future__ import annotations
@@ -13,16 +12,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from linear_theory import perturbation, truncation
-from linear_theory.batching import per_instance
+from linear_theory import perturbation
+from linear_theory.batching import compiled, per_instance
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.draws import draw_numbers, mixed_spectrum, unit
 from linear_theory.pairs import Comparison, draw_comparisons
+from linear_theory.truncation import truncate
 
 # Width of the finite difference in units of the gap: its error is the square of it, 1e-10.
 STEP = 1e-5
 draw_mixing = functools.partial(draw_comparisons, shape="mixing")
+
+_gap_ratio = compiled(perturbation.gap_ratio)
+_improved_constant = compiled(perturbation.rank_one_improved_constant)
+_integrated_constant = compiled(perturbation.rank_one_integrated_constant)
+_source_constant = compiled(perturbation.rank_one_source_constant)
+_spectral_gaps = compiled(perturbation.spectral_gaps)
 
 
 class Slopes(NamedTuple):
@@ -39,7 +46,7 @@ def draw_slopes(key: jax.Array, trials: int) -> Slopes:
 
 
 def _rank_one(matrix: jax.Array) -> jax.Array:
-    return truncation.truncate(matrix, 1)
+    return truncate(matrix, 1)
 
 
 @per_instance
@@ -63,80 +70,47 @@ def _slopes(normal: jax.Array, uniform: jax.Array) -> Slopes:
 
 
 def _local_fit(slopes: Slopes, factor: float = 1.0) -> Evidence:
-    prediction = factor * perturbation.gap_ratio(slopes.values)[:, :1]
+    prediction = factor * _gap_ratio(slopes.values)[:, :1]
     return Evidence(slopes.extremal, prediction, tolerance=1e-6 * prediction)
 
 
 def _local_upper(slopes: Slopes, factor: float = 1.0) -> Evidence:
-    return Evidence(slopes.slopes, factor * perturbation.gap_ratio(slopes.values)[:, :1])
+    return Evidence(slopes.slopes, factor * _gap_ratio(slopes.values)[:, :1])
 
 
 def _integrated(pair: Comparison) -> Evidence:
-    constant = perturbation.rank_one_integrated_constant(pair.values, pair.norm)[:, :1]
-    return Evidence(pair.shift[:, :1], constant * pair.norm, jnp.isfinite(constant))
+    constant = _integrated_constant(pair.values, pair.norm)[:, :1]
+    return Evidence(pair.shift[:, :1], constant * pair.norm, np.isfinite(constant))
 
 
 def _integrated_local(pair: Comparison) -> Evidence:
-    local = perturbation.gap_ratio(pair.values)[:, :1] * pair.norm
+    local = _gap_ratio(pair.values)[:, :1] * pair.norm
     return _integrated(pair)._replace(bound=local)
 
 
 def _source(pair: Comparison) -> Evidence:
-    constant = perturbation.rank_one_source_constant(pair.values)[:, :1]
+    constant = _source_constant(pair.values)[:, :1]
     return Evidence(pair.shift[:, :1], constant * pair.norm_spectral)
 
 
 def _source_local(pair: Comparison) -> Evidence:
-    constant = 0.9 * perturbation.gap_ratio(pair.values)[:, :1]
+    constant = 0.9 * _gap_ratio(pair.values)[:, :1]
     return Evidence(pair.shift[:, :1], constant * pair.norm_spectral)
 
 
-def _within_half_gap(pair: Comparison) -> jax.Array:
-    return pair.norm_spectral <= perturbation.spectral_gaps(pair.values) / 2
+def within_half_gap(pair: Comparison) -> np.ndarray:
+    """Whether ||E||_2 <= T_r/2, (trials, K), r = 1..K."""
+    return pair.norm_spectral <= _spectral_gaps(pair.values) / 2
 
 
 def _improved(pair: Comparison) -> Evidence:
-    constant = perturbation.rank_one_improved_constant(pair.values)[:, :1]
-    within = _within_half_gap(pair)[:, :1]
+    constant = _improved_constant(pair.values)[:, :1]
+    within = within_half_gap(pair)[:, :1]
     return Evidence(pair.shift[:, :1], constant * pair.norm_spectral, within)
 
 
 def _improved_local(pair: Comparison) -> Evidence:
-    return _source_local(pair)._replace(premise=_within_half_gap(pair)[:, :1])
-
-
-def _ranks(pair: Comparison) -> jax.Array:
-    return jnp.arange(1, pair.values.shape[1] + 1)
-
-
-def _below_rank(pair: Comparison) -> Evidence:
-    bound = truncation.truncation_bound_below_rank(pair.values, pair.norm_spectral)
-    premise = (_ranks(pair) <= pair.rank) & _within_half_gap(pair)
-    return Evidence(pair.shift, bound, premise)
-
-
-def _below_rank_without_gap(pair: Comparison) -> Evidence:
-    bound = 3 * jnp.sqrt(_ranks(pair).astype(float)) * pair.norm_spectral
-    return _below_rank(pair)._replace(bound=bound)
-
-
-def _above_rank(pair: Comparison) -> Evidence:
-    bound = truncation.truncation_bound_above_rank(_ranks(pair), pair.rank, pair.norm_spectral)
-    return Evidence(pair.error, bound, _ranks(pair) > pair.rank)
-
-
-def _above_rank_halved(pair: Comparison) -> Evidence:
-    bound = jnp.sqrt(_ranks(pair).astype(float)) * pair.norm_spectral
-    return _above_rank(pair)._replace(bound=bound)
-
-
-def _gap_free(pair: Comparison) -> Evidence:
-    bound = truncation.truncation_bound_gap_free(pair.values, pair.rank, pair.norm_spectral)
-    return Evidence(pair.error, bound[:, 1:])
-
-
-def _tail_alone(pair: Comparison) -> Evidence:
-    return Evidence(pair.error, truncation.tail_norm(pair.values)[:, 1:])
+    return _source_local(pair)._replace(premise=within_half_gap(pair)[:, :1])
 
 
 CLAIMS = (
@@ -202,42 +176,5 @@ CLAIMS = (
         instances=draw_comparisons,
         measure=_improved,
         control=Control("0.9 s/T, below the sharp sqrt(2) s/T", _improved_local, draw_mixing),
-    ),
-    Claim(
-        name="perturbation.truncation_below_rank",
-        source="arXiv 2505.22602, lemma 4, first case",
-        statement="Best approximations of rank r <= r* move with the noise and the gap after r.",
-        formula="||(M + E)_(r) - M_(r)|| <= sqrt(r) (3 + 4 s_{r+1}/T_r) eta, eta <= T_r/2",
-        kind="upper",
-        status="with a condition",
-        instances=draw_comparisons,
-        measure=_below_rank,
-        control=Control("3 sqrt(r) eta, the gap left out", _below_rank_without_gap, draw_mixing),
-    ),
-    Claim(
-        name="perturbation.truncation_above_rank",
-        source="arXiv 2505.22602, lemma 4, second case",
-        statement="Best approximations of rank r > r* are off by the noise alone, with no gap.",
-        formula="||(M + E)_(r) - M|| <= 2 sqrt(r + r*) eta",
-        kind="upper",
-        status="as printed",
-        instances=draw_comparisons,
-        measure=_above_rank,
-        control=Control(
-            "sqrt(r) eta: noise counted on the kept directions",
-            _above_rank_halved,
-            functools.partial(draw_comparisons, shape="flat"),
-        ),
-    ),
-    Claim(
-        name="perturbation.truncation_gap_free",
-        source="proved in truncation.truncation_bound_gap_free",
-        statement="Bias and variance of a truncation of any rank, with no gap.",
-        formula="||M - (M + E)_(r)|| <= tau_r(M) + (sqrt(r) + 2 sqrt(r*)) eta",
-        kind="upper",
-        status="new",
-        instances=draw_comparisons,
-        measure=_gap_free,
-        control=Control("tau_r(M) alone, the noise left out", _tail_alone),
     ),
 )

@@ -22,6 +22,7 @@ from linear_theory.perturbation import as_spectrum, gap_ratio, rank_one_source_c
 from linear_theory.truncation import tail_norm, truncation_bound_below_rank
 
 
+@jax.jit
 def component_bound(singular_values: jax.Array, errors: jax.Array, smallest) -> jax.Array:
     """||b_k a_k^T - b*_k a*_k^T|| <= (psi_k + (1 + 6 s_k/T_k) E(k)) / smallest, noiseless.
 
@@ -48,6 +49,7 @@ def component_bound(singular_values: jax.Array, errors: jax.Array, smallest) -> 
     return (errors + moved) / smallest
 
 
+@jax.jit
 def map_bound(
     map_singular_values: jax.Array, singular_values: jax.Array, errors: jax.Array, smallest, largest
 ) -> jax.Array:
@@ -77,6 +79,7 @@ def map_bound(
     return largest / smallest * tail_norm(map_singular_values)[..., :count] + added / smallest
 
 
+@jax.jit
 def map_bound_single(singular_values: jax.Array, errors: jax.Array, smallest) -> jax.Array:
     """||W - W_r|| <= (tau_r(W X) + E(r + 1)) / smallest, sharper than `map_bound` in both terms.
 
@@ -90,6 +93,7 @@ def map_bound_single(singular_values: jax.Array, errors: jax.Array, smallest) ->
     return cascade.training_bound_single(singular_values, errors) / smallest
 
 
+@jax.jit
 def map_bound_gap_free(singular_values: jax.Array, errors: jax.Array, smallest) -> jax.Array:
     """||W - W_r|| <= (tau_r(W X) + sum_{k<=r} psi_k) / smallest, for any spectrum.
 
@@ -140,6 +144,7 @@ def noise_radius_frobenius(rows: int, columns: int, std, miss) -> jax.Array:
     return std * ((rows * columns) ** 0.5 + jnp.sqrt(-2 * jnp.log(miss)))
 
 
+@jax.jit
 def noisy_map_bound(
     map_singular_values: jax.Array,
     singular_values: jax.Array,
@@ -181,6 +186,7 @@ def noisy_map_bound(
     return largest / smallest * tail + (jnp.cumsum(doubled, axis=-1) + moved) / smallest
 
 
+@jax.jit
 def noisy_map_bound_gap_free(
     singular_values: jax.Array, errors: jax.Array, smallest, true_rank, noise_norm
 ) -> jax.Array:

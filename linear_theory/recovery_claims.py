@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import functools
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
 from linear_theory import recovery
+from linear_theory.batching import compiled
 from linear_theory.cascade_claims import all_gaps_open
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.inexact import INPUTS, MISS, RANK, RANK_ONE, ROWS, Run, draw_runs
@@ -34,8 +34,17 @@ draw_noisy_quiet = functools.partial(
 )
 
 
+_component_bound = compiled(recovery.component_bound)
+_map_bound = compiled(recovery.map_bound)
+_map_bound_single = compiled(recovery.map_bound_single)
+_map_bound_gap_free = compiled(recovery.map_bound_gap_free)
+_noisy_map_bound = compiled(recovery.noisy_map_bound)
+_noisy_map_bound_gap_free = compiled(recovery.noisy_map_bound_gap_free)
+_tail_norm = compiled(tail_norm)
+
+
 def _component(run: Run) -> Evidence:
-    bound = recovery.component_bound(run.values, run.errors, run.smallest)
+    bound = _component_bound(run.values, run.errors, run.smallest)
     return Evidence(run.component_error, bound, all_gaps_open(run))
 
 
@@ -45,17 +54,17 @@ def _component_largest(run: Run) -> Evidence:
 
 # Entry 0 of a bound is r = 0, where nothing was done yet.
 def _map(run: Run) -> Evidence:
-    bound = recovery.map_bound(run.map_values, run.values, run.errors, run.smallest, run.largest)
+    bound = _map_bound(run.map_values, run.values, run.errors, run.smallest, run.largest)
     return Evidence(run.map_error[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
 def _map_without_condition(run: Run) -> Evidence:
-    excess = (run.largest / run.smallest - 1) * tail_norm(run.map_values)[:, 1 : RANK + 1]
+    excess = (run.largest / run.smallest - 1) * _tail_norm(run.map_values)[:, 1 : RANK + 1]
     return _map(run)._replace(bound=_map(run).bound - excess)
 
 
 def _map_single(run: Run) -> Evidence:
-    bound = recovery.map_bound_single(run.values, run.errors, run.smallest)
+    bound = _map_bound_single(run.values, run.errors, run.smallest)
     return Evidence(run.map_error[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
@@ -64,22 +73,22 @@ def _map_single_largest(run: Run) -> Evidence:
 
 
 def _map_gap_free(run: Run) -> Evidence:
-    bound = recovery.map_bound_gap_free(run.values, run.errors, run.smallest)
+    bound = _map_bound_gap_free(run.values, run.errors, run.smallest)
     return Evidence(run.map_error[:, 1:], bound[:, 1:])
 
 
 def _map_gap_free_own_tail(run: Run) -> Evidence:
-    added = jnp.cumsum(run.errors, axis=1) / run.smallest
-    return _map_gap_free(run)._replace(bound=tail_norm(run.map_values)[:, 1 : RANK + 1] + added)
+    added = np.cumsum(run.errors, axis=1) / run.smallest
+    return _map_gap_free(run)._replace(bound=_tail_norm(run.map_values)[:, 1 : RANK + 1] + added)
 
 
-def _radius(run: Run) -> jax.Array:
+def _radius(run: Run) -> np.ndarray:
     return recovery.noise_radius(ROWS, INPUTS, run.std, MISS)
 
 
 def _theorem_3(run: Run, counted: float = 1.0) -> Evidence:
     radius = _radius(run)
-    bound = recovery.noisy_map_bound(
+    bound = _noisy_map_bound(
         run.map_values, run.clean_values, run.errors, run.smallest, run.largest, counted * radius
     )
     gaps = run.clean_values[:, :RANK] - run.clean_values[:, 1 : RANK + 1]
@@ -89,8 +98,8 @@ def _theorem_3(run: Run, counted: float = 1.0) -> Evidence:
 
 def _theorem_3_gap_free(run: Run, counted: float = 1.0) -> Evidence:
     radius = _radius(run)
-    true_rank = jnp.sum(run.map_values > 1e-9, axis=1, keepdims=True)
-    bound = recovery.noisy_map_bound_gap_free(
+    true_rank = np.sum(run.map_values > 1e-9, axis=1, keepdims=True)
+    bound = _noisy_map_bound_gap_free(
         run.clean_values, run.errors, run.smallest, true_rank, counted * radius
     )
     return Evidence(run.map_error[:, 1:], bound[:, 1:], run.noise_norm <= radius)

@@ -15,6 +15,7 @@ from linear_theory import (
     recursion_claims,
     self_correction_claims,
     training_claims,
+    truncation_claims,
     warm_up_claims,
 )
 from linear_theory.claim import Claim
@@ -22,6 +23,7 @@ from linear_theory.claim import Claim
 MODULES = (
     perturbation_claims,
     rank_one_claims,
+    truncation_claims,
     cascade_claims,
     training_claims,
     noise_claims,

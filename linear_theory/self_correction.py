@@ -16,6 +16,7 @@ normalisation of G and the constants; what is proved here says so.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -29,6 +30,7 @@ from linear_theory.perturbation import (
 )
 
 
+@jax.jit
 def mismatch_bound(errors: jax.Array) -> jax.Array:
     """||M_{k,l} - M*_k|| <= delta_{k,l} = sum_{j<k} s_j G_{j,l-1}, by the triangle inequality.
 
@@ -42,6 +44,7 @@ def mismatch_bound(errors: jax.Array) -> jax.Array:
     return jnp.cumsum(errors, axis=-1) - errors
 
 
+@jax.jit
 def gate_radius(singular_values: jax.Array, tau: float = 0.5) -> jax.Array:
     """delta = tau T_k/sqrt(2): up to here the target still has the gap that lemma P needs.
 
@@ -54,6 +57,7 @@ def gate_radius(singular_values: jax.Array, tau: float = 0.5) -> jax.Array:
     return tau * spectral_gaps(singular_values) / math.sqrt(2)
 
 
+@jax.jit
 def transfer_constant(singular_values: jax.Array, mismatch: jax.Array) -> jax.Array:
     """c_k of ||R^ - R*_k|| <= c_k delta for the first r workers, by the integrated lemma.
 
@@ -77,6 +81,7 @@ def transfer_constant(singular_values: jax.Array, mismatch: jax.Array) -> jax.Ar
     return constants[..., : mismatch.shape[-1]]
 
 
+@functools.partial(jax.jit, static_argnames="rank")
 def source_constant(singular_values: jax.Array, rank: int) -> jax.Array:
     """c_k = 1 + 6 s_k/T_k for the first `rank` workers: (..., K) to (..., rank).
 
@@ -89,6 +94,7 @@ def source_constant(singular_values: jax.Array, rank: int) -> jax.Array:
     return rank_one_source_constant(singular_values)[..., :rank]
 
 
+@jax.jit
 def one_step_bound(
     contraction: jax.Array, errors: jax.Array, mismatch: jax.Array, constant: jax.Array
 ) -> jax.Array:
@@ -106,6 +112,7 @@ def one_step_bound(
     return contraction * errors + (1 + contraction) * constant * mismatch
 
 
+@jax.jit
 def coupling(singular_values: jax.Array, contraction: jax.Array, constant: jax.Array) -> jax.Array:
     """kappa_kj = (1 + F_k) c_k s_j/s_k for j < k, so that G_k <= F_k G_k + sum_j kappa_kj G_j.
 
@@ -121,6 +128,7 @@ def coupling(singular_values: jax.Array, contraction: jax.Array, constant: jax.A
     return jnp.tril(factor[..., :, None] * values[..., None, :], -1)
 
 
+@functools.partial(jax.jit, static_argnames="rounds")
 def envelope(couplings: jax.Array, contraction: jax.Array, start: jax.Array, rounds: int):
     """G_{.,l0+t} <= N^t G_{.,l0} elementwise, N = diag(F) + kappa, t = 0, ..., rounds.
 
@@ -154,6 +162,7 @@ def envelope(couplings: jax.Array, contraction: jax.Array, start: jax.Array, rou
     return jnp.concatenate([first[None], later])
 
 
+@jax.jit
 def amplitude_bound(singular_values: jax.Array, mismatch: jax.Array) -> jax.Array:
     """G_{k,l} <= sqrt(1 + (s_{k+1}/s_k)^2) + delta_{k,l}/s_k after a round of alternating steps.
 
@@ -176,6 +185,7 @@ def amplitude_bound(singular_values: jax.Array, mismatch: jax.Array) -> jax.Arra
     return (jnp.hypot(own, after) + mismatch) / own
 
 
+@jax.jit
 def second_gate_round(singular_values, cosine, sweeps: int = 1, gate: float = 0.5) -> jax.Array:
     """l_2 = 1 + max(1, ln(s_1 sqrt(1 + q^2) tan t/(gate T_2)) / (2 T ln(1/q))), q = s_2/s_1:
     worker 2 sees delta_{2,l} <= gate T_2 in every round l >= l_2.

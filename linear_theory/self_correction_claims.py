@@ -13,6 +13,7 @@ import numpy as np
 
 import deflation
 from deflation import Components
+from deflation.solvers import GradientDescent
 from linear_theory import sample_form
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.measured_run import FLOOR, run
@@ -76,7 +77,7 @@ def _first_and_last(regression, solver, rounds: int):
 def _reduced_form(problem, jacobi: bool = True) -> Evidence:
     x, y = np.asarray(problem.x), np.asarray(problem.y)
     step = 0.3 / np.linalg.norm(x, 2, axis=(1, 2))[:, None] ** 2
-    descent = deflation.gradient_descent(jnp.asarray(step[:, 0]), coordinates="original")
+    descent = GradientDescent(jnp.asarray(step[:, 0]), coordinates="original")
     errors = []
     for solver, stepper in (
         (deflation.alternating(), sample_form.alternating_step),
@@ -107,11 +108,10 @@ def _draw_well_separated(key, trials):
 def _exact_solver(problem, early: int = 0) -> Evidence:
     """Workers do not refine before they publish: an exact solver would take them to the component
     of a predecessor, which is then subtracted and leaves no direction to go on from."""
-    how = {"staggered": False} if early else {"advance": False}
-    current = run(problem, deflation.alternating(EXACT_SWEEPS), rounds=RANK + 1, **how)
+    solver = deflation.alternating(EXACT_SWEEPS)
+    current = run(problem, solver, rounds=RANK + 1, advance=False)
     rounds, worker = np.arange(RANK + 2)[None, :, None], np.arange(1, RANK + 1)
-    premise = (rounds >= worker - early) & (rounds >= 1)
-    return Evidence(current.relative, FLOOR, premise)
+    return Evidence(current.relative, FLOOR, (rounds >= worker - early) & (rounds >= 1))
 
 
 def _frozen(problem, method: str = "sequential") -> Evidence:
@@ -199,8 +199,7 @@ CLAIMS = (
         instances=_draw_well_separated,
         measure=_exact_solver,
         control=Control(
-            "already from round k - 1 on, all workers starting in round 1",
-            lambda problem: _exact_solver(problem, early=1),
+            "already from round k - 1 on", lambda problem: _exact_solver(problem, early=1)
         ),
     ),
     Claim(

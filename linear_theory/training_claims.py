@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import functools
 
-import jax.numpy as jnp
+import numpy as np
 
 from linear_theory import cascade
+from linear_theory.batching import compiled
 from linear_theory.cascade_claims import all_gaps_open
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.inexact import RANK, Run, draw_runs
@@ -28,70 +29,79 @@ draw_noisy = functools.partial(draw_runs, std=(1e-2, 1.0))
 draw_noisy_quiet = functools.partial(draw_runs, sizes=(1e-12, 1e-10), std=(1e-2, 1.0))
 
 
+_single = compiled(cascade.training_bound_single)
+_double = compiled(cascade.training_bound_double)
+_gap_free = compiled(cascade.training_bound_gap_free)
+_gap_free_spectral = compiled(cascade.training_bound_gap_free_spectral)
+_improved = compiled(cascade.improved_amplification)
+_recurrence_bound = compiled(cascade.recurrence_bound)
+_spectral_gaps = compiled(spectral_gaps)
+_tail_norm = compiled(tail_norm)
+
+
 def _without_last(run: Run) -> Run:
     """The run as a bound sees it that leaves out the error of the last step, r = R."""
-    return run._replace(
-        errors=run.errors.at[:, -1].set(0), errors_spectral=run.errors_spectral.at[:, -1].set(0)
-    )
+    kept = np.arange(RANK) < RANK - 1
+    return run._replace(errors=kept * run.errors, errors_spectral=kept * run.errors_spectral)
 
 
 # Entry 0 of a bound is r = 0, where nothing was done yet.
 def _theorem_1(run: Run) -> Evidence:
-    bound = cascade.training_bound_single(run.values, run.errors)
+    bound = _single(run.values, run.errors)
     return Evidence(run.residual[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
 def _theorem_4(run: Run) -> Evidence:
-    bound = cascade.training_bound_double(run.values, run.errors)
+    bound = _double(run.values, run.errors)
     return Evidence(run.residual[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
 def _theorem_1_improved(run: Run) -> Evidence:
-    factors = cascade.improved_amplification(run.values)[:, :RANK]
-    bound = tail_norm(run.values)[:, : RANK + 1] + cascade.recurrence_bound(factors, run.errors)
-    within = run.mismatch_spectral[:, :-1] <= spectral_gaps(run.values)[:, :RANK] / 2
-    within = jnp.cumprod(within, axis=1) > 0
+    factors = _improved(run.values)[:, :RANK]
+    bound = _tail_norm(run.values)[:, : RANK + 1] + _recurrence_bound(factors, run.errors)
+    within = run.mismatch_spectral[:, :-1] <= _spectral_gaps(run.values)[:, :RANK] / 2
+    within = np.cumprod(within, axis=1) > 0
     return Evidence(run.residual[:, 1:], bound[:, 1:], all_gaps_open(run) & within)
 
 
 def _theorem_n(run: Run) -> Evidence:
-    bound = cascade.training_bound_gap_free(run.values, run.errors)
+    bound = _gap_free(run.values, run.errors)
     return Evidence(run.residual[:, 1:], bound[:, 1:])
 
 
 def _theorem_n_spectral(run: Run) -> Evidence:
-    bound = cascade.training_bound_gap_free_spectral(run.values, run.errors_spectral)
+    bound = _gap_free_spectral(run.values, run.errors_spectral)
     return Evidence(run.residual_spectral[:, 1:], bound[:, 1:])
 
 
 def _split(run: Run) -> Evidence:
-    error = jnp.abs(run.training**2 - run.outside**2 - run.residual**2)
-    scale = jnp.sum(run.raw_values**2, axis=1, keepdims=True) + run.training**2
-    return Evidence(error, 100 * jnp.finfo(error.dtype).eps * scale)
+    error = np.abs(run.training**2 - run.outside**2 - run.residual**2)
+    scale = np.sum(run.raw_values**2, axis=1, keepdims=True) + run.training**2
+    return Evidence(error, 100 * np.finfo(error.dtype).eps * scale)
 
 
 def _split_without_outside(run: Run) -> Evidence:
-    return _split(run._replace(outside=jnp.zeros_like(run.outside)))
+    return _split(run._replace(outside=np.zeros_like(run.outside)))
 
 
 def _theorem_1_noisy(run: Run) -> Evidence:
-    inside = cascade.training_bound_single(run.values, run.errors)[:, 1:]
-    bound = jnp.hypot(run.outside, inside)
+    inside = _single(run.values, run.errors)[:, 1:]
+    bound = np.hypot(run.outside, inside)
     return Evidence(run.training[:, 1:], bound, all_gaps_open(run))
 
 
 def _theorem_1_raw(run: Run) -> Evidence:
-    bound = cascade.training_bound_single(run.raw_values, run.errors)[:, 1:]
+    bound = _single(run.raw_values, run.errors)[:, 1:]
     return _theorem_1_noisy(run)._replace(bound=bound)
 
 
 def _theorem_n_noisy(run: Run) -> Evidence:
-    inside = cascade.training_bound_gap_free(run.values, run.errors)[:, 1:]
-    return Evidence(run.training[:, 1:], jnp.hypot(run.outside, inside))
+    inside = _gap_free(run.values, run.errors)[:, 1:]
+    return Evidence(run.training[:, 1:], np.hypot(run.outside, inside))
 
 
 def _theorem_n_raw(run: Run) -> Evidence:
-    bound = cascade.training_bound_gap_free(run.raw_values, run.errors)[:, 1:]
+    bound = _gap_free(run.raw_values, run.errors)[:, 1:]
     return Evidence(run.training[:, 1:], bound)
 
 

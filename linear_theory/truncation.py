@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from linear_theory.perturbation import as_spectrum, gap_ratio
 
 
+@jax.jit
 def tail_norm(singular_values: jax.Array) -> jax.Array:
     """Eckart-Young-Mirsky error tau_r = (sum_{i > r} s_i^2)^{1/2} for r = 0, ..., K.
 
@@ -54,6 +55,7 @@ def truncate(matrix: jax.Array, rank: int) -> jax.Array:
     return (left[..., :rank] * values[..., None, :rank]) @ right[..., :rank, :]
 
 
+@jax.jit
 def truncation_bound_below_rank(singular_values: jax.Array, noise_norm: jax.Array) -> jax.Array:
     """||(M + E)_(r) - M_(r)|| <= sqrt(r) (3 + 4 s_{r+1}/T_r) eta, r <= rank M and eta <= T_r/2.
 
@@ -81,9 +83,12 @@ def truncation_bound_below_rank(singular_values: jax.Array, noise_norm: jax.Arra
     values = as_spectrum(singular_values)
     ranks = jnp.arange(1, values.shape[-1] + 1, dtype=values.dtype)
     # s_{r+1}/T_r = s_r/T_r - 1.
-    return jnp.sqrt(ranks) * (4 * gap_ratio(values) - 1) * noise_norm
+    factor = jnp.sqrt(ranks) * (4 * gap_ratio(values) - 1)
+    # A zero gap leaves M_(r) undetermined even without noise: inf, where inf * 0 is NaN.
+    return jnp.where(jnp.isposinf(factor), jnp.inf, factor * noise_norm)
 
 
+@jax.jit
 def truncation_bound_above_rank(
     rank: jax.Array, true_rank: jax.Array, noise_norm: jax.Array
 ) -> jax.Array:
@@ -102,6 +107,7 @@ def truncation_bound_above_rank(
     return 2 * jnp.sqrt(jnp.asarray(rank + true_rank, jnp.result_type(float))) * noise_norm
 
 
+@jax.jit
 def truncation_bound_gap_free(
     singular_values: jax.Array, true_rank: jax.Array, noise_norm: jax.Array
 ) -> jax.Array:

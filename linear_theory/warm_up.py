@@ -19,6 +19,7 @@ from linear_theory.perturbation import as_spectrum, gaps_open, spectral_gaps
 NEWTON_STEPS = 8
 
 
+@jax.jit
 def lambert(argument: jax.Array) -> jax.Array:
     """What(x) = -W_{-1}(-x), the root w >= 1 of w e^{-w} = x for 0 < x < 1/e; 1 for x >= 1/e.
 
@@ -51,6 +52,7 @@ def lambert(argument: jax.Array) -> jax.Array:
     return jnp.where(argument > 0, w, jnp.where(argument == 0, jnp.inf, jnp.nan))
 
 
+@jax.jit
 def rounds_until(rate: jax.Array, level: jax.Array) -> jax.Array:
     """x_0 = What(a y)/a, a = ln(1/m): then x m^x <= y for all x >= x_0.
 
@@ -74,6 +76,7 @@ def rounds_until(rate: jax.Array, level: jax.Array) -> jax.Array:
     return lambert(decay * level) / decay
 
 
+@jax.jit
 def proved_rates(contraction: jax.Array) -> jax.Array:
     """m_1 = F_1, m_k = max(F_k, 1/k + (k-1)/k m_{k-1}): a strictly increasing sequence below 1.
 
@@ -93,6 +96,7 @@ def proved_rates(contraction: jax.Array) -> jax.Array:
     return jnp.stack(rates, axis=-1)
 
 
+@jax.jit
 def warm_up_rounds(
     singular_values: jax.Array,
     rates: jax.Array,
@@ -154,6 +158,7 @@ def warm_up_rounds(
     return jnp.stack(rounds, axis=-1)
 
 
+@jax.jit
 def warm_up_rounds_printed(singular_values: jax.Array, rates: jax.Array) -> jax.Array:
     """s_1 = 1 and s_{k+1} = max_{k'<=k} ceil(max(p, t) + q + s_k'), as the source prints it:
 
@@ -185,6 +190,7 @@ def warm_up_rounds_printed(singular_values: jax.Array, rates: jax.Array) -> jax.
     return jnp.stack(rounds, axis=-1)
 
 
+@jax.jit
 def settled_bound(rates: jax.Array, warm_up: jax.Array, rounds, amplitude: float = 6.0):
     """A (l - s_k + 2) m_k^{l - s_k + 1}, the bound on G_{k,l} for l >= s_k - 1; +inf before.
 

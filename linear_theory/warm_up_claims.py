@@ -106,7 +106,7 @@ def _theorem_b(
 def _theorem_b_printed(problem) -> Evidence:
     current = run(problem)
     contraction, rates, _ = _settle(current, source_constants, SOURCE_AMPLITUDE)
-    rounds = np.asarray(jax.jit(warm_up.warm_up_rounds_printed)(current.values, rates))
+    rounds = np.asarray(warm_up.warm_up_rounds_printed(current.values, rates))
     return _settled(current, contraction, rates, rounds, SOURCE_AMPLITUDE)
 
 

@@ -61,6 +61,7 @@ def descend(problem: Regression, truth, solver, steps, first: Components, **opti
       first: first factors (N, r, m), (N, r, d).
       record: "curves" (errors after every iteration), "factors" (these and the running factors) or
         "end" (errors at the end alone, which compiles once for all T).
+      rounds: iterations to record, at least T and T when None; after T nothing changes.
       stop: ends a component when an iteration changes the training error by less than this, and
         passes its unused iterations on; None never does. Not with record="end".
       **options: of `deflation.sequential`: orthogonal, reoptimise, full_rank.
@@ -70,7 +71,7 @@ def descend(problem: Regression, truth, solver, steps, first: Components, **opti
     """
     record, stop = options.pop("record", "curves"), options.pop("stop", None)
     steps = jnp.asarray(steps)
-    rounds = int(steps[0].sum())
+    rounds = options.pop("rounds", None) or int(steps[0].sum())
     if record == "end":
         return _ends(problem, truth, solver, steps, first, rounds, tuple(options.items()))
     recorded = (rounds, record == "factors", stop is not None, tuple(options.items()))

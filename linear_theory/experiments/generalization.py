@@ -9,6 +9,8 @@ import numpy as np
 from deflation import exact, noise_floor
 from deflation.components import norms
 from linear_theory.experiments.setting import Setting, float64, reduced
+from linear_theory.generalization import noise_floor as expected_floor
+from linear_theory.generalization import noise_floor_second_order
 
 REFERENCE = (3.0, 2.0, 1.2)  # singular values of the reference setting of the noise floor
 
@@ -25,7 +27,8 @@ def floor(
     Orthonormal rows of X; the law does not depend on X or n as long as errors are measured on X.
 
     Returns:
-      values (r,), levels (L,), squared_error (L, N).
+      values (r,), levels (L,), squared_error (L, N); first_order and two_terms (L,), its mean by
+      `generalization.noise_floor` and `noise_floor_second_order`.
 
     Source: arXiv 2605.10741, statistical term.
     """
@@ -37,9 +40,13 @@ def floor(
         best = jax.vmap(lambda one: exact(one, setting.rank).components.matrix())(problem)
         return jnp.sum(((best - drawn.truth) @ drawn.x) ** 2, axis=(1, 2))
 
+    sizes, std = (setting.m, setting.d), jnp.asarray(levels)
+    two_terms = jax.vmap(lambda s: noise_floor_second_order(*sizes, jnp.asarray(values), s))(std)
     return {
         "values": values,
         "levels": levels,
+        "first_order": expected_floor(*sizes, len(values), std),
+        "two_terms": two_terms,
         "squared_error": jnp.stack(
             [measure(level * setting.noise(draw=row)) for row, level in enumerate(levels)]
         ),

@@ -37,10 +37,13 @@ def thresholds(
     problem = Regression.from_data(drawn.x, drawn.y)
     given = [list(unequal), [same] * len(budgets.ORDERS)]
 
+    longest = max(same, *unequal)
+
     def firsts(order: str, total: int):
         steps = np.asarray([budgets.linear_family(setting.rank, total, order).steps])
         first = setting.first_factors()
-        run = descend(problem, drawn.truth, setting.solver, steps, first, stop=STOP)
+        given = (problem, drawn.truth, setting.solver, steps, first)
+        run = descend(*given, stop=STOP, rounds=longest)  # one program for all budgets
         errors, component = np.asarray(run.reconstruction[0]), np.asarray(run.component[0])
         steps_taken = staircase(errors, component, float(jnp.linalg.norm(drawn.truth)))
         return first_below(steps_taken, levels), first_below(errors, levels)

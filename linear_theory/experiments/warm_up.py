@@ -40,7 +40,7 @@ def warm_up_against_gap(
 
     Source: arXiv 2605.10741, warm-up; arXiv 2502.17615, theorem 2.
     """
-    sweep = [_second(setting, gap, rounds) for gap in gaps]
+    sweep = [_second(setting, gap, workers, rounds) for gap in gaps]
     by_worker = [_workers(setting, ratio, workers, rounds) for ratio in ratios]
     result = {"gaps": gaps, "ratios": ratios}
     for name in sweep[0]:
@@ -50,14 +50,18 @@ def warm_up_against_gap(
     return result
 
 
-def _second(setting: Setting, gap: float, rounds: int) -> dict:
-    """Worker 2 behind a worker 1 that does not change with the gap."""
+def _second(setting: Setting, gap: float, workers: int, rounds: int) -> dict:
+    """Worker 2 behind a worker 1 that does not change with the gap.
+
+    Later workers change nothing for it; they are there to share the program of `_workers`.
+    """
     tail = (SECOND - gap) * 0.6 ** np.arange(setting.rank - 2)
     values = jnp.asarray([1.0, SECOND, *tail])
     problem = problem_of(setting, values)
     keys, solver = setting.trial_keys(), alternating()
-    run = follow(problem, 2, solver, keys, rounds=rounds)
-    predicted = _predicted(values, _first_cosine(problem, solver, keys))
+    run = follow(problem, workers, solver, keys, rounds=rounds)
+    predicted = _predicted(values, _first_cosine(problem, workers, solver, keys))
+    predicted["theorem"] = _theorem(values, workers, predicted.pop("burn_in"))[:, 1]
     return {"measured": _gate_rounds(run.error, values)[:, 1], **predicted}
 
 
@@ -70,10 +74,11 @@ def _predicted(values: jax.Array, cosine: jax.Array) -> dict:
         "sharp": self_correction.second_gate_round(values, cosine, gate=TAU / 2**0.5),
         "lambert_1": burn_in + warm_up.rounds_until(rate, level),
         "lambert_6": burn_in + warm_up.rounds_until(rate, level / 6),
-        "theorem": _theorem(values, 2, burn_in)[:, 1],
+        "burn_in": burn_in,
     }
 
 
+@jax.jit
 def _burn_in(values: jax.Array, cosine: jax.Array) -> jax.Array:
     """Rounds until worker 1 is within 45 degrees of its direction, (N,)."""
     tangent = jnp.sqrt(1 / cosine**2 - 1)
@@ -85,18 +90,18 @@ def _workers(setting: Setting, ratio: float, workers: int, rounds: int) -> dict:
     problem = problem_of(setting, values)
     keys, solver = setting.trial_keys(), alternating()
     run = follow(problem, workers, solver, keys, rounds=rounds)
-    burn_in = _burn_in(values, _first_cosine(problem, solver, keys))
+    burn_in = _burn_in(values, _first_cosine(problem, workers, solver, keys))
     return {
         "measured": _gate_rounds(run.error, values),
         "theorem": _theorem(values, workers, burn_in),
     }
 
 
-@jax.jit
-def _first_cosine(problem, solver, keys) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=1)
+def _first_cosine(problem, workers: int, solver, keys) -> jax.Array:
     """Cosine between worker 1's first direction and its goal, (N,)."""
     top = jnp.linalg.svd(problem.target, full_matrices=False)[2][0]
-    first = jax.vmap(lambda key: solver.init(problem, 1, key).a[0])(keys)
+    first = jax.vmap(lambda key: solver.init(problem, workers, key).a[0])(keys)
     return jnp.abs(first @ top)
 
 

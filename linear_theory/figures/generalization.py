@@ -16,8 +16,7 @@ def noise_floor(arrays: Arrays, setting: Setting) -> Figure:
     levels, values = arrays["levels"], arrays["values"]
     runs = arrays["squared_error"]
     mean, stderr = runs.mean(axis=1), runs.std(axis=1, ddof=1) / runs.shape[1] ** 0.5
-    formulas = {"first order": floor_terms(levels, values, setting)[0]}
-    formulas["two terms"] = sum(floor_terms(levels, values, setting))
+    formulas = {"first order": arrays["first_order"], "two terms": arrays["two_terms"]}
     figure, axes = style.panels(
         1,
         2,
@@ -50,17 +49,6 @@ def noise_floor(arrays: Arrays, setting: Setting) -> Figure:
     return figure
 
 
-def floor_terms(levels: np.ndarray, values: np.ndarray, setting: Setting):
-    """s^2 r (m + d - r) and 3 s^4 (m - r)(d - r) sum_k s_k^{-2}: both terms of the noise floor.
-
-    levels s (L,), values s_k (r,); returns two arrays (L,).
-    """
-    rank = len(values)
-    first = levels**2 * rank * (setting.m + setting.d - rank)
-    spread = (setting.m - rank) * (setting.d - rank)
-    return first, 3 * levels**4 * spread * np.sum(values**-2.0)
-
-
 @style.styled
 def best_rank(arrays: Arrays, setting: Setting) -> Figure:
     """Error against the number of components by noise, and the best number against noise."""
@@ -84,8 +72,7 @@ def best_rank(arrays: Arrays, setting: Setting) -> Figure:
         left, "components $r$   (dot: best)", r"reconstruction  $\|W - W_r\|_F\,/\,\|W\|_F$"
     )
     style.log_axis(left)
-    left.set_ylim(None, 5 * mean.max())  # room for the legend
-    left.legend(ncols=3, loc="upper left")
+    style.legend_on_top(left)
     best = ranks[arrays["error"].argmin(axis=-1)]
     style.band(right, levels, best.T, style.PALETTE[0], "best in hindsight", marker="o")
     label = "chosen by deflation.noise_floor"
@@ -94,5 +81,6 @@ def best_rank(arrays: Arrays, setting: Setting) -> Figure:
     style.labelled(right, "noise $\\kappa$", "components")
     right.set_xscale("log")
     right.set_ylim(0, None)
+    right.yaxis.get_major_locator().set_params(integer=True)
     right.legend(loc="lower left")
     return figure

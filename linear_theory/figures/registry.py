@@ -179,7 +179,7 @@ def _parallel() -> list[Recipe]:
             "what private refinement before the first broadcast is worth",
             experiments.advance_learning,
             parallel.advance_learning,
-            Scale(WORKERS, {"rounds": 80}),
+            Scale(WORKERS, {"rounds": 64}),
             Scale(MANY_WORKERS),
         ),
         Recipe(

@@ -92,11 +92,15 @@ def allocation_limits(arrays: Arrays, setting: Setting) -> Figure:
         1,
         3,
         "Which division of the budget is best depends on budget, conditioning and step size\n"
-        + style.conditions(setting, spectrum="exponential"),
+        + style.conditions(setting, design=False, spectrum="exponential"),
         size=(3.9, 3.5),
     )
     panels = (
-        ("by_total", [f"T = {value}" for value in arrays["totals"]], "fixed step, by budget T"),
+        (
+            "by_total",
+            [f"T = {value}" for value in arrays["totals"]],
+            f"fixed step, {setting.design}, by budget T",
+        ),
         ("by_design", list(arrays["designs"]), f"fixed step, T = {total}, by design of X"),
         ("by_design_auto", list(arrays["designs"]), f"adaptive step, T = {total}, by design of X"),
     )
@@ -110,7 +114,7 @@ def allocation_limits(arrays: Arrays, setting: Setting) -> Figure:
             ax.plot(alphas[best], runs.mean(axis=1)[best], **ring)
         style.labelled(ax, r"$\alpha$   (ring: best)", RECONSTRUCTION, title)
         style.log_axis(ax)
-        ax.legend(ncols=2 if name == "by_total" else 1)
+        style.legend_on_top(ax)
     return figure
 
 

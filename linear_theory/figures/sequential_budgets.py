@@ -70,7 +70,7 @@ def horizon(arrays: Arrays, setting: Setting) -> Figure:
         1,
         1,
         "Error when the budget is spent\n" + style.conditions(setting, spectrum="exponential"),
-        size=(6.2, 3.6),
+        size=(6.8, 3.6),
     )
     ax = axes[0, 0]
     for which, order in enumerate(orders):

@@ -64,15 +64,14 @@ def panels(rows: int, columns: int, title: str, *, size=(3.6, 2.9), **kwargs):
     return figure, axes
 
 
-def conditions(setting: Setting, *, runs: bool = True, **others) -> str:
+def conditions(setting: Setting, *, runs: bool = True, design: bool = True, **others) -> str:
     """One line for a title: sizes, design of X, others by name, number of runs."""
-    design = {"column": "unit columns", "row": "unit rows", "gauss": "Gaussian X"}.get(
-        setting.design, f"{setting.design} X"
-    )
-    sizes = f"m, d, n = {setting.m}, {setting.d}, {setting.n}, rank {setting.rank}"
-    rest = [f"{name} = {value}" for name, value in others.items()]
-    count = [f"{setting.trials} runs"] if runs else []
-    return ", ".join([sizes, design, *rest, *count])
+    named = {"column": "unit columns", "row": "unit rows", "gauss": "Gaussian X"}
+    parts = [f"m, d, n = {setting.m}, {setting.d}, {setting.n}, rank {setting.rank}"]
+    parts += [named.get(setting.design, f"{setting.design} X")] if design else []
+    parts += [f"{name} = {value}" for name, value in others.items()]
+    parts += [f"{setting.trials} runs"] if runs else []
+    return ", ".join(parts)
 
 
 def finding(figure: Figure, text: str) -> None:
@@ -124,6 +123,13 @@ def legend_below(figure: Figure, axes: Axes, title: str | None = None) -> None:
     handles, labels = axes.get_legend_handles_labels()
     columns = min(len(labels), 7)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, title=title)
+
+
+def legend_on_top(axes: Axes) -> None:
+    """A legend inside a logarithmic panel, above its curves."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.3)
+    axes.legend(loc="upper left", ncols=3 if len(axes.get_legend_handles_labels()[0]) > 4 else 2)
 
 
 def numbers(values: Sequence[float]) -> list[str]:

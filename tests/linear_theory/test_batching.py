@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linear_theory.batching import per_instance
+from linear_theory.batching import compiled, per_instance
 
 
 def test_equals_a_loop_over_instances_of_any_pytree():
@@ -27,3 +27,8 @@ def test_keeps_the_name_and_the_dtype_of_the_context():
     assert doubled(np.ones(2, np.float32)).dtype == np.float32
     with jax.enable_x64(True):
         assert doubled(np.ones(2)).dtype == np.float64
+
+
+def test_results_are_numpy_arrays():
+    assert isinstance(compiled(lambda x: x + 1)(jnp.ones(2)), np.ndarray)
+    assert isinstance(per_instance(lambda x: x + 1)(jnp.ones(2)), np.ndarray)

@@ -4,7 +4,7 @@ import pytest
 
 from linear_theory import inexact
 
-TRIALS = 16
+TRIALS = 32
 KEY = jax.random.key(0)
 
 
@@ -62,7 +62,7 @@ def test_profiles_leave_the_other_steps_quiet(profile, loud):
 
 
 def test_half_of_the_tied_runs_have_ties():
-    run = inexact.draw_runs(KEY, 4 * TRIALS, tied=True)
+    run = inexact.draw_runs(KEY, TRIALS, tied=True)
     values = np.asarray(run.clean_values)[:, :5]
     has_tie = (np.abs(np.diff(values, axis=1)) < 1e-12).any(axis=1)
     assert 0.3 < has_tie.mean() < 0.7
@@ -71,6 +71,6 @@ def test_half_of_the_tied_runs_have_ties():
 
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="shapes is"):
-        inexact.draw_runs(KEY, 2, shapes=("round",))
+        inexact.draw_runs(KEY, TRIALS, shapes=("round",))
     with pytest.raises(ValueError, match="profiles is"):
-        inexact.draw_runs(KEY, 2, profiles=())
+        inexact.draw_runs(KEY, TRIALS, profiles=())

@@ -5,7 +5,7 @@ import pytest
 from linear_theory import pairs
 from linear_theory.perturbation import spectral_gaps
 
-TRIALS = 24
+TRIALS = 32
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,8 @@ def test_shapes_are_what_they_say(shape):
         np.testing.assert_allclose(values, values[:, :1] * np.ones(6))
     compared = pairs.compare(drawn)
     if shape == "values":
-        assert float(compared.sines[:, 0].max()) < 1e-9
+        # The top pair stays, or another one takes its place.
+        assert (np.minimum(compared.sines, abs(compared.sines - np.sqrt(2)))[:, 0] < 1e-9).all()
     if shape == "closing":
         # By at least 0.8 cos(0.5) of the gap at the index that was drawn.
         before, after = spectral_gaps(compared.values), spectral_gaps(compared.moved_values)
@@ -41,7 +42,7 @@ def test_shapes_are_what_they_say(shape):
 
 
 def test_comparison_by_numpy():
-    drawn = pairs.draw_pairs(jax.random.key(2), 5)
+    drawn = pairs.draw_pairs(jax.random.key(2), TRIALS)
     compared = pairs.compare(drawn)
     for i in range(5):
         old, change = np.asarray(drawn.matrix[i]), np.asarray(drawn.perturbation[i])

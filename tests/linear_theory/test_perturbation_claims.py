@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from linear_theory import perturbation_claims, rank_one_claims
+from linear_theory import perturbation_claims, rank_one_claims, truncation_claims
 from linear_theory.check import check
 
 CLAIMS = [
@@ -9,6 +9,7 @@ CLAIMS = [
     for module in (
         perturbation_claims,
         rank_one_claims,
+        truncation_claims,
     )
     for claim in module.CLAIMS
 ]

@@ -1,0 +1,17 @@
+"""Fine-tuning methods, each a `Method`: pure functions that one training loop serves."""
+
+from finetune.methods.method import Dense, Factors, Gradients, Info, Method, Objective, Refused
+from finetune.methods.registry import NAMES, MethodConfig, make
+
+__all__ = [
+    "NAMES",
+    "Dense",
+    "Factors",
+    "Gradients",
+    "Info",
+    "Method",
+    "MethodConfig",
+    "Objective",
+    "Refused",
+    "make",
+]

@@ -1,0 +1,91 @@
+"""LoRA and rsLoRA: all components at once, y = x W + s (drop(x) a) b.
+
+Source: Hu et al. (2021), arXiv 2106.09685; Kalajdzievski (2023), arXiv 2312.03732.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from deflation import checks
+from finetune.methods import factors
+from finetune.methods.method import Method
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """Settings of `lora`.
+
+    Attributes:
+      rank: r, of every module.
+      alpha: the scale is alpha / r, or alpha / sqrt(r) with `stabilised`.
+      stabilised: rsLoRA's scale, with which the size of an update does not fall with the rank.
+    """
+
+    rank: int = 4
+    alpha: float = 16.0
+    stabilised: bool = False
+
+    def __post_init__(self):
+        checks.integer("rank", self.rank, 1)
+        checks.positive("alpha", self.alpha)
+
+    @property
+    def scale(self) -> float:
+        """s."""
+        return self.alpha / (self.rank**0.5 if self.stabilised else self.rank)
+
+
+def lora(config: LoraConfig, tx: optax.GradientTransformation) -> Method:
+    """y = x W + s (drop(x) a) b with a ~ U(-1/sqrt(in), 1/sqrt(in)) and b = 0.
+
+    Args:
+      config: the settings.
+      tx: the optimiser of both factors.
+
+    Returns:
+      A Method whose theta[path] is {a (in, r), b (r, out)}, float32 (float64 for float64 kernels),
+      and whose aux[path] is {gain (r,)}, every entry s.
+
+    Source: Hu et al. (2021), section 4.1, with the initialisation of PEFT's implementation.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> method = lora(LoraConfig(rank=2), optax.sgd(0.1))
+      >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
+      >>> theta["fc"]["a"].shape, theta["fc"]["b"].shape, aux["fc"]["gain"].tolist()
+      ((3, 2), (2, 5), [8.0, 8.0])
+    """
+
+    def prepare(key, kernels, gradients):
+        del gradients
+        theta = factors.start(key, kernels, config.rank, _kaiming)
+        aux = {
+            path: {"gain": jnp.full((config.rank,), config.scale, leaves["a"].dtype)}
+            for path, leaves in theta.items()
+        }
+        return theta, aux
+
+    return Method(
+        name="rslora" if config.stabilised else "lora",
+        prepare=prepare,
+        apply=factors.apply,
+        lookup=factors.lookup,
+        export=factors.export,
+        tx=tx,
+    )
+
+
+def rslora(config: LoraConfig, tx: optax.GradientTransformation) -> Method:
+    """`lora` with s = alpha / sqrt(r)."""
+    return lora(dataclasses.replace(config, stabilised=True), tx)
+
+
+def _kaiming(key: jax.Array, shape: tuple[int], dtype) -> jax.Array:
+    """Kaiming-uniform with a slope of sqrt(5), which is what torch's Linear starts from."""
+    bound = shape[0] ** -0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)

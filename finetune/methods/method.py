@@ -1,0 +1,169 @@
+"""What a fine-tuning method is: a record of pure functions that the training loop calls.
+
+Notation of this package: a kernel W (in, out) acts as y = x W. theta[path] holds the trained arrays
+of one module, aux[path] what belongs to it and is not trained (scales, ranks, averages); path is
+the module's name in torch. An adapter has factors a (in, R) and b (R, out) and a gain (R,):
+
+    y = x W + ((x a) * gain) b
+
+R is static and ranks are data: a component that does not exist yet has gain 0. So growing or
+pruning never recompiles, provided that every leaf keeps its dtype.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Leaves = dict[str, jax.Array]
+Tree = dict[str, Leaves]
+Drop = Callable[[jax.Array], jax.Array]
+
+
+class Factors(NamedTuple):
+    """A low-rank change of a kernel, W + a b, all scales folded in.
+
+    Attributes:
+      a: (in, r).
+      b: (r, out). r may be 0.
+    """
+
+    a: jax.Array
+    b: jax.Array
+
+
+class Dense(NamedTuple):
+    """A change of a kernel that is no product of small factors, W + delta.
+
+    Attributes:
+      delta: (in, out).
+    """
+
+    delta: jax.Array
+
+
+class Refused(NamedTuple):
+    """A module that has no such form."""
+
+    reason: str
+
+
+class Objective(NamedTuple):
+    """The loss of one batch, as the methods see it.
+
+    Attributes:
+      loss: (theta, aux, head, kernels=None) -> scalar; a module that `kernels` names uses the
+        kernel given there, so that the dense gradient dL/dW is a derivative like any other.
+      kernels: () -> path -> the kernels of the adapted modules.
+    """
+
+    loss: Callable[..., jax.Array]
+    kernels: Callable[[], Leaves]
+
+
+class Gradients(NamedTuple):
+    """What `Method.grads` returns.
+
+    Attributes:
+      loss: scalar, of the deployed network where the method has one.
+      theta: like theta.
+      head: like the head's parameters.
+      info: arrays for the optimiser (as keyword arguments) and for `post`. Over the parts of an
+        accumulated batch floating entries are averaged, of others the last is taken.
+    """
+
+    loss: jax.Array
+    theta: Tree
+    head: Leaves
+    info: dict[str, Any]
+
+
+class Info(NamedTuple):
+    """What `Method.post` learns about the step.
+
+    Attributes:
+      step: number of the step just taken, from 0, int32.
+      key: a key of this step alone.
+      gradients: of theta, clipped, the regulariser's included.
+      extra: the `info` of `Gradients`.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    gradients: Tree
+    extra: dict[str, Any]
+
+
+def together(objective: Objective, theta: Tree, aux: Tree, head: Leaves, step, key) -> Gradients:
+    """The default `Method.grads`: one pass, all of theta and the head against one loss."""
+    del step, key
+
+    def loss(theta, head):
+        return objective.loss(theta, aux, head)
+
+    value, (of_theta, of_head) = jax.value_and_grad(loss, (0, 1))(theta, head)
+    return Gradients(value, of_theta, of_head, {})
+
+
+def unregularised(theta: Tree, aux: Tree) -> jax.Array:
+    """The default `Method.regulariser`."""
+    del theta, aux
+    return jnp.zeros((), jnp.float32)
+
+
+def unchanged(theta: Tree, aux: Tree, opt: Any, info: Info):
+    """The default `Method.post`."""
+    del info
+    return theta, aux, opt
+
+
+def recorded_ranks(theta: Tree, aux: Tree) -> Leaves:
+    """The default `Method.ranks`: aux[path]["rank"] where there is one, else the width of a."""
+    return {
+        path: aux[path].get("rank", jnp.asarray(leaves["a"].shape[-1], jnp.int32))
+        for path, leaves in theta.items()
+        if "a" in leaves
+    }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Method:
+    """A way to fine-tune, as pure functions over theta and aux.
+
+    Attributes:
+      name: as in `finetune.methods.names()`.
+      prepare: (key, kernels, gradients or None) -> (theta, aux), both with explicit dtypes.
+      apply: (x (..., in), kernel, theta[path], aux[path], drop) -> y (..., out), without bias; drop
+        is the dropout that acts on an adapter's input.
+      export: (kernel, theta[path], aux[path]) -> Factors, Dense or Refused; on the host.
+      tx: optax transformation of theta's gradients into updates. Gets `step`, and the entries of
+        `Gradients.info`, as keyword arguments.
+      grads: (Objective, theta, aux, head, step, key) -> Gradients.
+      regulariser: (theta, aux) -> scalar added to the loss of theta.
+      post: (theta, aux, opt, Info) -> the three of them: growth, masks, resets of moments.
+      lookup: (ids, table, theta[path], aux[path]) -> rows, for methods that adapt embeddings.
+      ranks: (theta, aux) -> path -> int32.
+      own_clipping: `grads` has clipped theta's gradients already.
+      needs_gradients: `prepare` gets path -> dL/dW of the network before training.
+      step: replaces the whole training step, (state, params, batch) -> (state, metrics), for
+        methods with losses or loops of their own.
+    """
+
+    name: str
+    prepare: Callable[[jax.Array, Mapping[str, jax.Array], Any], tuple[Tree, Tree]]
+    apply: Callable[[jax.Array, jax.Array, Leaves, Leaves, Drop], jax.Array]
+    export: Callable[[jax.Array, Leaves, Leaves], Factors | Dense | Refused]
+    tx: optax.GradientTransformation
+    grads: Callable[..., Gradients] = together
+    regulariser: Callable[[Tree, Tree], jax.Array] = unregularised
+    post: Callable[[Tree, Tree, Any, Info], tuple[Tree, Tree, Any]] = unchanged
+    lookup: Callable[..., jax.Array] | None = None
+    ranks: Callable[[Tree, Tree], Leaves] = recorded_ranks
+    own_clipping: bool = False
+    needs_gradients: bool = False
+    step: Callable[..., Any] | None = None

@@ -1,0 +1,119 @@
+"""One rank at a time: component k is trained for its budget, then frozen.
+
+It is parallel deflation with one worker at work, whose level is the deployed network; so one pass
+per step does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deflation import budgets, checks
+from finetune.methods import levels
+from finetune.methods.deflation import assembled, start
+from finetune.methods.method import Gradients, Method
+from finetune.training.optimisers import OptimiserConfig, clipped, direction, rate
+
+
+@dataclasses.dataclass(frozen=True)
+class SequentialConfig:
+    """Settings of `sequential`.
+
+    Attributes:
+      steps: optimiser steps of each component, the first component first; their number is R.
+      scale: of every component; the paper has 1, without alpha / r.
+      std: standard deviation of the first a_k; the paper has 0.01.
+    """
+
+    steps: tuple[int, ...]
+    scale: float = 1.0
+    std: float = 0.01
+
+    def __post_init__(self):
+        object.__setattr__(self, "steps", budgets.Budget(tuple(self.steps)).steps)
+        checks.positive("scale", self.scale)
+        checks.positive("std", self.std)
+
+
+def path_steps(path: tuple[float, ...], total: int) -> tuple[int, ...]:
+    """Steps of every component when epochs are spent as in `path`, such as (1, 3, 5).
+
+    Whole numbers >= 1 that are proportional to the path and sum to `total`.
+
+    Raises:
+      ValueError: an entry that is not > 0, or a total below the number of components.
+
+    Example:
+      >>> path_steps((1, 3, 5), 90)
+      (10, 30, 50)
+    """
+    for entry in path:
+        checks.positive("path", entry)
+    total = checks.integer("steps", total, len(path), why=" (one per component)")
+    ends = np.round(np.cumsum(path) / np.sum(path) * total).astype(int)
+    # Where rounding leaves a component nothing, it takes a step from its successors.
+    least = np.arange(1, len(path) + 1)
+    ends = np.minimum(np.maximum.accumulate(np.maximum(ends, least) - least), total - len(path))
+    return tuple(int(n) for n in np.diff(ends + least, prepend=0))
+
+
+def sequential(config: SequentialConfig, optimiser: OptimiserConfig) -> Method:
+    """min over (a_k, b_k) of L(W + s sum_{j<k} a_j b_j + s a_k b_k), for k = 1, ..., R in turn.
+
+    Every component has fresh moments and a learning rate schedule over its own steps. The head, if
+    it is trained, is trained throughout. After the last component's steps, the last goes on.
+
+    Args:
+      config: the settings; `deflation.budgets` and `path_steps` make the steps.
+      optimiser: its clip bounds the norm of the current component's gradient.
+
+    Returns:
+      A Method; theta[path] is {a (in, R), b (R, out)}, aux as in `levels`.
+
+    Source: arXiv 2505.22602, section 3 and its experiments with LoRA.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> method = sequential(SequentialConfig((5, 3)), OptimiserConfig())
+      >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
+      >>> aux["fc"]["gain"].tolist()
+      [1.0, 0.0]
+    """
+    size = len(config.steps)
+    ends = np.cumsum(config.steps)
+    begins = ends - np.asarray(config.steps)
+
+    def current(step):
+        return jnp.minimum(jnp.sum(step >= jnp.asarray(ends, jnp.int32)), size - 1)
+
+    def schedule(step):
+        k = current(step)
+        local = step - jnp.asarray(begins, jnp.int32)[k]
+        return rate(optimiser, local, jnp.asarray(config.steps, jnp.int32)[k])
+
+    def prepare(key, kernels, gradients):
+        del gradients
+        theta = start(key, kernels, size, config.std)
+        return theta, levels.initial(theta, config.scale, 1, 0)
+
+    def grads(objective, theta, aux, head, step, key):
+        del key
+        index = levels.everywhere(aux, current(step))
+
+        def loss(rows, head):
+            return objective.loss(*levels.view(theta, aux, rows, index), head)
+
+        rows = levels.own(theta, index)
+        value, (of_rows, of_head) = jax.value_and_grad(loss, (0, 1))(rows, head)
+        of_rows, _ = clipped(of_rows, optimiser.clip)
+        active = {path: jnp.arange(size) == k for path, k in index.items()}
+        return Gradients(value, levels.placed(of_rows, index, theta), of_head, {"active": active})
+
+    def post(theta, aux, opt, info):
+        return theta, levels.with_rank(aux, current(info.step + 1) + 1), opt
+
+    return assembled("sequential", prepare, grads, post, direction(optimiser), schedule)

@@ -1,0 +1,156 @@
+"""README.md of an exported folder: what it is, where it comes from, how to load it.
+
+Every number in it is an argument; what is not known is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+
+LOAD_PEFT = """\
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+base = AutoModelForSequenceClassification.from_pretrained({source})
+model = PeftModel.from_pretrained(base, "FOLDER").eval()
+"""
+LOAD_BARE = """\
+from peft import PeftModel
+
+# `base` is a torch model with the module paths of the adapter.
+model = PeftModel.from_pretrained(base, "FOLDER").eval()
+"""
+LOAD_MERGED = """\
+from transformers import AutoModelForSequenceClassification
+
+model = AutoModelForSequenceClassification.from_pretrained("FOLDER").eval()
+"""
+LOAD_OWN = """\
+import jax
+from finetune.models import load
+
+config, model = load("FOLDER", labels={labels}, key=jax.random.key(0))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a model card says beyond ranks and base; None is left out.
+
+    Attributes:
+      method: how it was trained.
+      data: on what.
+      metric: name of the score.
+      score: on the evaluation split, after the last step.
+      majority: what the most frequent class would score.
+      notes: sentences of their own.
+    """
+
+    method: str | None = None
+    data: str | None = None
+    metric: str | None = None
+    score: float | None = None
+    majority: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def render(
+    card: Card,
+    ranks: Mapping[str, int],
+    *,
+    form: str,
+    base: str,
+    revision: str | None,
+    labels: int | None,
+    parameters: int,
+) -> str:
+    """The text of README.md.
+
+    Args:
+      card: see `Card`.
+      ranks: module path -> rank, zeros included.
+      form: "peft", "merged", or "own" for a merged network that transformers does not have.
+      base, revision: the base model.
+      labels: columns of the logits, None for an adapter without a head.
+      parameters: entries of all factors.
+
+    Example:
+      >>> text = render(Card(method="lora"), {"fc1": 2}, form="peft", base="b", revision=None,
+      ...               labels=None, parameters=8)
+      >>> "| `fc1` | 2 |" in text
+      True
+    """
+    front = {
+        "base_model": base,
+        "library_name": {"own": "rankwise", "merged": "transformers"}.get(form, form),
+        "tags": ["lora"],
+    }
+    # JSON is YAML, with strings quoted for good.
+    lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in front.items()), "---", ""]
+    kind = "Adapter for" if form == "peft" else "Adapted from"
+    lines += [f"# {kind} {_line(base)}", ""]
+    lines += [f"* {name}: {text}" for name, text in _facts(card, base, revision, parameters)]
+    if ranks:
+        lines += ["", "## Ranks", "", *rank_table(ranks)]
+    lines += ["", "## Use", "", "```python", *_usage(form, base, revision, labels), "```"]
+    lines += ["", "The tokenizer is the base model's."] if form != "own" and labels else []
+    return "\n".join(lines) + "\n"
+
+
+def rank_table(ranks: Mapping[str, int]) -> list[str]:
+    """Lines of a table: a row per kind of module, a column per layer.
+
+    Example:
+      >>> print("\\n".join(rank_table({"layer.0.key": 1, "layer.1.key": 0, "layer.1.out": 3})))
+      | module | 0 | 1 |
+      |---|---|---|
+      | `layer.*.key` | 1 | 0 |
+      | `layer.*.out` |  | 3 |
+    """
+    rows: dict[str, dict[int, int]] = {}
+    for path, rank in ranks.items():
+        layer = re.search(r"\.(\d+)\.", path)
+        name = path if layer is None else f"{path[: layer.start()]}.*.{path[layer.end() :]}"
+        rows.setdefault(name, {})[-1 if layer is None else int(layer[1])] = rank
+    columns = sorted({layer for row in rows.values() for layer in row})
+    heads = ["rank" if layer < 0 else str(layer) for layer in columns]
+    table = [["module", *heads]]
+    for name in sorted(rows):
+        table.append([f"`{name}`", *(str(rows[name].get(layer, "")) for layer in columns)])
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return [lines[0], "|" + "---|" * len(table[0]), *lines[1:]]
+
+
+def _facts(card: Card, base: str, revision: str | None, parameters: int) -> list[tuple[str, str]]:
+    facts = [
+        ("method", card.method),
+        ("base model", f"`{_line(base)}`"),
+        ("revision", None if revision is None else f"`{_line(revision)}`"),
+        ("data", card.data),
+        (card.metric or "score", _number(card.score)),
+        ("the most frequent class scores", _number(card.majority)),
+        ("parameters in the factors", f"{parameters:,}"),
+        *(("note", note) for note in card.notes),
+    ]
+    return [(_line(name), _line(text)) for name, text in facts if text is not None]
+
+
+def _usage(form: str, base: str, revision: str | None, labels: int | None) -> list[str]:
+    if form != "peft":
+        text = LOAD_MERGED if form == "merged" else LOAD_OWN.format(labels=labels)
+        return text.splitlines()
+    source = json.dumps(base)
+    source += "" if labels is None else f", num_labels={labels}"
+    source += "" if revision is None else f", revision={json.dumps(revision)}"
+    return (LOAD_BARE if labels is None else LOAD_PEFT).format(source=source).splitlines()
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}"
+
+
+def _line(text: str) -> str:
+    return " ".join(str(text).split())

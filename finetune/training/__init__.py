@@ -1,0 +1,1 @@
+"""Training as pure functions over pytrees: state, step, loop, checkpoints."""

@@ -1,0 +1,111 @@
+"""The trained adapter as one safetensors file, in our layout (in, r) and (r, out).
+
+Tensors: path + ".a" and ".b" (scales folded into a), or ".delta"; "head." + name for a trained
+head. Modules of rank 0 have no tensors. The metadata say what the adapter belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialised
+
+from finetune.methods.method import Dense, Factors, Leaves, Method, Refused
+from finetune.training.state import TrainState
+
+FORMAT = "rankwise adapter 1"
+
+
+class Adapter(NamedTuple):
+    """An adapter on disk.
+
+    Attributes:
+      modules: path -> Factors or Dense, numpy.
+      head: name -> array.
+      about: method, base and whatever else was written.
+    """
+
+    modules: dict[str, Factors | Dense]
+    head: dict[str, np.ndarray]
+    about: dict[str, Any]
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """path -> rank; of a dense change the largest it could have."""
+        return {
+            path: change.a.shape[1] if isinstance(change, Factors) else min(change.delta.shape)
+            for path, change in self.modules.items()
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Entries of all factors, the head not counted."""
+        return sum(leaf.size for change in self.modules.values() for leaf in change)
+
+
+def exported(method: Method, state: TrainState, kernels: Leaves, about: dict[str, Any]) -> Adapter:
+    """The adapter of a training state.
+
+    Raises:
+      ValueError: a module whose change has no such form, with the method's reason.
+    """
+    modules = {}
+    for path, leaves in state.theta.items():
+        change = method.export(kernels[path], leaves, state.aux[path])
+        if isinstance(change, Refused):
+            raise ValueError(f"module {path} cannot be exported: {change.reason}")
+        modules[path] = type(change)(*map(np.asarray, change))
+    head = {name: np.asarray(leaf) for name, leaf in state.head.items()}
+    return Adapter(modules, head, {"method": method.name, **about})
+
+
+def save(path: str | pathlib.Path, adapter: Adapter) -> None:
+    """Writes one file, whole or not at all; the same adapter gives the same bytes."""
+    path = pathlib.Path(path)
+    tensors = {f"head.{name}": leaf for name, leaf in adapter.head.items()}
+    for module, change in adapter.modules.items():
+        if adapter.ranks[module]:
+            tensors |= {f"{module}.{name}": leaf for name, leaf in change._asdict().items()}
+    # safetensors writes the buffer as it lies: it must be contiguous to be read back right.
+    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in tensors.items()}
+    about = json.dumps({**adapter.about, "ranks": adapter.ranks}, sort_keys=True)
+    # One entry: safetensors does not keep the order of several.
+    content = serialised(tensors, metadata={"rankwise": json.dumps([FORMAT, about])})
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def load(path: str | pathlib.Path) -> Adapter:
+    """The adapter in a file; modules of rank 0 are left out.
+
+    Raises:
+      ValueError: no such file, or not an adapter of this program.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            form, about = json.loads((file.metadata() or {})["rankwise"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is no adapter of this program ({type(error).__name__})") from None
+    if form != FORMAT:
+        raise ValueError(f"{path} has format {form!r}; allowed is {FORMAT!r}")
+    head = {n.removeprefix("head."): leaf for n, leaf in tensors.items() if n.startswith("head.")}
+    modules: dict[str, Factors | Dense] = {}
+    for name, leaf in tensors.items():
+        module, _, kind = name.rpartition(".")
+        if name.startswith("head."):
+            continue
+        if kind == "delta":
+            modules[module] = Dense(leaf)
+        elif kind == "a":
+            modules[module] = Factors(leaf, tensors[f"{module}.b"])
+    return Adapter(modules, head, json.loads(about))

@@ -1,0 +1,164 @@
+"""Checkpoints of a run in one folder: the state, what it belongs to, and nothing of the base.
+
+A checkpoint is refused, in one line and with nothing changed on disk, if it was cut short, is no
+checkpoint of ours, or belongs to another configuration, base model or data.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+FORMAT = 1
+TEMPORARY = "orbax-checkpoint-tmp"
+
+
+class Restored(NamedTuple):
+    """A checkpoint: the state, and what was saved beside it."""
+
+    state: Any
+    extra: dict[str, Any]
+
+
+class Checkpoints:
+    """The folder of a run's checkpoints; writing goes on in the background.
+
+    Args:
+      folder: made with the first checkpoint.
+      identity: what a checkpoint must belong to: name -> JSON value.
+      keep: how many of the latest checkpoints stay on disk.
+    """
+
+    def __init__(self, folder: str | pathlib.Path, identity: dict[str, Any], keep: int = 2):
+        self.folder = pathlib.Path(folder).absolute()
+        self._identity = json.loads(json.dumps({"format": FORMAT, **identity}))
+        self._keep = keep
+        self._writer = None
+        self._pending = None
+        self.last: int | None = None  # the latest one that is on disk as a whole
+
+    def restore(self, like: Any) -> Restored | None:
+        """The latest checkpoint in the structure of `like`; None if there is none yet.
+
+        Raises:
+          ValueError: a damaged or foreign checkpoint, or one that belongs to something else.
+        """
+        if not self.folder.is_dir():
+            return None
+        names = [path.name for path in self.folder.iterdir() if TEMPORARY not in path.name]
+        steps = sorted(int(name) for name in names if name.isdigit())
+        strangers = sorted(name for name in names if not name.isdigit())
+        if strangers:
+            raise ValueError(f"{self.folder / strangers[0]} is no checkpoint; use another folder")
+        if not steps:
+            return None
+        path = self.folder / str(steps[-1])
+        arrays, meta = _read(path)
+        for name, value in self._identity.items():
+            if meta["identity"].get(name) != value:
+                raise ValueError(f"{path} {_difference(name, meta['identity'].get(name), value)}")
+        state = _placed(path, arrays, meta["crc"], like)
+        self.last = steps[-1]
+        return Restored(state, meta["extra"])
+
+    def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
+        """Begins to write a checkpoint, once the one before is written.
+
+        The state may be overwritten when this returns.
+        """
+        if self._writer is None:
+            policy = ocp.training.preservation_policies.LatestN(self._keep)
+            self._writer = ocp.training.Checkpointer(
+                self.folder, preservation_policy=policy, cleanup_tmp_directories=True
+            )
+        # Copies: a view of a buffer would change with the next, donated, step.
+        arrays = {name: np.array(leaf) for name, leaf in _named(state).items()}
+        meta = {"identity": self._identity, "extra": extra, "crc": _crc(arrays)}
+        text = np.frombuffer(json.dumps(meta).encode(), np.uint8).copy()
+        self._wait()
+        content = {"state": arrays, "meta": {"json": text}}
+        # Forced: orbax's own policy leaves out a checkpoint when it is busy.
+        response = self._writer.save_checkpointables_async(step, content, force=True)
+        self._pending = (step, response)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            step, response = self._pending
+            self._pending = None
+            response.result()  # raises what went wrong in the background
+            self.last = step
+
+    def close(self) -> None:
+        """Waits until the last checkpoint is on disk."""
+        self._wait()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    try:
+        found = ocp.load_checkpointables(path)
+        return found["state"], json.loads(found["meta"]["json"].tobytes())
+    except Exception as error:  # orbax and tensorstore raise nearly every type for a damaged file
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise ValueError(
+            f"{path} is damaged or no checkpoint of this program "
+            f"({type(error).__name__}: {reason}); remove it to go on from the one before"
+        ) from None
+
+
+def _placed(path, arrays, crc: int, like):
+    wanted = _named(like)
+    shapes = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in wanted.items()}
+    found = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in arrays.items()}
+    if shapes != found:
+        names = sorted(n for n in {*shapes, *found} if shapes.get(n) != found.get(n))
+        raise ValueError(
+            f"{path} has {found.get(names[0])} for {names[0]}; allowed here is "
+            f"{shapes.get(names[0])} ({len(names)} such entries)"
+        )
+    if _crc(arrays) != crc:
+        raise ValueError(f"{path} is damaged: its checksum differs")
+    leaves, structure = jax.tree.flatten(like)
+    values = [arrays[name] for name in wanted]
+    return jax.tree.unflatten(structure, map(_like, values, leaves))
+
+
+def _named(state: Any) -> dict[str, Any]:
+    """Name -> leaf, in the order of the tree's leaves; a random key as its data."""
+    named = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        named[jax.tree_util.keystr(path)] = jax.random.key_data(leaf) if is_key else leaf
+    return named
+
+
+def _like(value: np.ndarray, leaf: jax.Array) -> jax.Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))
+        return jax.device_put(value, leaf.sharding) if leaf.committed else value
+    # Only where the fresh state was placed: a committed array would compile the step once more.
+    return jax.device_put(value, leaf.sharding if leaf.committed else None)
+
+
+def _crc(arrays: dict[str, np.ndarray]) -> int:
+    found = 0
+    for name in sorted(arrays):
+        found = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), found)
+    return found
+
+
+def _difference(name: str, there: Any, here: Any) -> str:
+    if isinstance(here, dict) and isinstance(there, dict):
+        for key in sorted({*there, *here}):
+            if there.get(key) != here.get(key):
+                name, there, here = key, there.get(key), here.get(key)
+                break
+    return f"belongs to a run with {name} {there!r}; allowed here is {here!r}"

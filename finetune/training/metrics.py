@@ -1,0 +1,71 @@
+"""The curves of a run: one JSON object per line, continued exactly where a run resumes."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+
+
+class JsonLines:
+    """A file of records with a `step`; a resumed run drops what it is about to repeat.
+
+    Args:
+      path: made or continued.
+      upto: keep earlier records up to this step; 0 starts anew.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     lines = JsonLines(folder + "/metrics.jsonl", upto=0)
+      ...     lines.write({"step": 1, "loss": float("nan")})
+      ...     read(folder + "/metrics.jsonl")
+      [{'step': 1, 'loss': None}]
+    """
+
+    def __init__(self, path: str | pathlib.Path, upto: int):
+        self.path = pathlib.Path(path)
+        kept = read(self.path, upto) if upto else []
+        part = self.path.with_name(f".{self.path.name}.part")
+        part.write_text("".join(map(_line, kept)), encoding="utf-8")
+        part.replace(self.path)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Adds one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+
+
+def read(path: str | pathlib.Path, upto: int | None = None) -> list[dict[str, Any]]:
+    """The records up to a step, without a last line that a kill cut short; [] without a file."""
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if upto is None or record["step"] <= upto:
+            records.append(record)
+    return records
+
+
+def rank_table(records: list[dict[str, Any]]) -> tuple[list[int], list[str], np.ndarray]:
+    """(steps, module paths, ranks (steps, modules)) from the records that have `ranks`."""
+    rows = [record for record in records if "ranks" in record]
+    paths = list(rows[0]["ranks"]) if rows else []
+    table = np.array([[row["ranks"][path] for path in paths] for row in rows], int)
+    return [row["step"] for row in rows], paths, table.reshape(len(rows), len(paths))
+
+
+def _line(record: dict[str, Any]) -> str:
+    plain = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }
+    return json.dumps(plain, allow_nan=False, ensure_ascii=False) + "\n"

@@ -1,0 +1,114 @@
+"""A network as training sees it: a pure function of named parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from finetune.models import head_modules, linears
+from finetune.models.initialise import parameter
+from finetune.models.ops import Ops
+from finetune.weights.naming import named_leaves
+
+HEADS = ("train", "freeze", "frozen_random")
+Params = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """forward(params, inputs, ops, key) -> logits (b, k), and what its parameters are.
+
+    Attributes:
+      forward: pure; a key switches dropout on, None is evaluation.
+      params: torch name -> array; kernels (in, out) are named path + ".weight".
+      linears: paths of the linear maps that go through `ops`.
+      heads: paths of the modules that a new task trains beside its adapters.
+    """
+
+    forward: Callable[[Params, Mapping[str, Any], Ops, jax.Array | None], jax.Array]
+    params: Params
+    linears: tuple[str, ...]
+    heads: tuple[str, ...]
+
+    def kernels(self, paths: tuple[str, ...], params: Params | None = None) -> Params:
+        """path -> kernel (in, out)."""
+        params = self.params if params is None else params
+        return {path: params[f"{path}.weight"] for path in paths}
+
+    def head(self) -> Params:
+        """The parameters of the heads by name."""
+        return {name: leaf for name, leaf in self.params.items() if self._in_head(name)}
+
+    def adapted(self, pattern: str | None = None) -> tuple[str, ...]:
+        """Sorted paths of the linear maps that get an adapter.
+
+        Args:
+          pattern: a regular expression that is found in the path. None takes all but the heads and
+            poolers, that is, attention and feed-forward maps.
+
+        Raises:
+          ValueError: not a regular expression, or one that is found nowhere.
+        """
+        if pattern is None:
+            chosen = [p for p in self.linears if not self._in_head(p) and "pooler" not in p]
+        else:
+            try:
+                chosen = [path for path in self.linears if re.search(pattern, path)]
+            except re.error as error:
+                raise ValueError(
+                    f"modules is {pattern!r}, no regular expression: {error}"
+                ) from None
+        if not chosen:
+            raise ValueError(
+                f"modules is {pattern!r}, which no linear map matches; "
+                f"the first of them is {self.linears[0]!r}"
+            )
+        return tuple(sorted(chosen))
+
+    def _in_head(self, name: str) -> bool:
+        return any(name == path or name.startswith(path + ".") for path in self.heads)
+
+
+def from_module(model: nnx.Module, head: str = "train", key: jax.Array | None = None) -> Network:
+    """The network of a model of `finetune.models`.
+
+    Args:
+      head: "frozen_random" draws the head's parameters anew from `key`; else they are as they are.
+      key: only needed for that.
+
+    Raises:
+      ValueError: an unknown `head`.
+    """
+    if head not in HEADS:
+        raise ValueError(f"head is {head!r}; allowed are {', '.join(HEADS)}")
+    graphdef, tree = nnx.split(model)
+    structure = jax.tree.structure(tree)
+    params = {name: leaf.value for name, leaf in named_leaves(model).items()}
+    names = tuple(params)
+
+    def forward(params, inputs, ops, key):
+        leaves = [params[name] for name in names]
+        return nnx.merge(graphdef, jax.tree.unflatten(structure, leaves))(inputs, ops, key).logits
+
+    network = Network(forward, params, tuple(linears(model)), head_modules(model))
+    if head != "frozen_random":
+        return network
+    fresh = {n: parameter(model.config, key, n, leaf.shape) for n, leaf in network.head().items()}
+    return dataclasses.replace(network, params={**params, **fresh})
+
+
+def digest(params: Params) -> str:
+    """A fingerprint of names, shapes, dtypes and values: 16 hexadecimal digits of SHA-256."""
+    found = hashlib.sha256()
+    for name in sorted(params):
+        leaf = np.asarray(params[name])
+        found.update(f"{name} {leaf.shape} {leaf.dtype};".encode())
+        found.update(np.ascontiguousarray(leaf).data.cast("B") if leaf.size else b"")
+    return found.hexdigest()[:16]

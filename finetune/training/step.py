@@ -1,0 +1,188 @@
+"""One training step, and prediction, as pure functions of (state, parameters, batch)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from finetune.methods.factors import path_key
+from finetune.methods.method import Gradients, Info, Leaves, Method, Objective, Tree
+from finetune.models.layers import dropout
+from finetune.models.ops import PLAIN, Ops
+from finetune.training.network import Network, Params
+from finetune.training.optimisers import clipped
+from finetune.training.state import TrainState
+
+Batch = Mapping[str, Any]
+LABELS = ("labels", "weight")
+Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepConfig:
+    """Settings of `train_step`.
+
+    Attributes:
+      clip: largest global norm of the gradients, 0 for none.
+      accumulate: parts that a batch is cut into, one after the other.
+      dropout: use the network's own dropout rates.
+      adapter_dropout: rate on the input of every adapter.
+    """
+
+    clip: float = 1.0
+    accumulate: int = 1
+    dropout: bool = True
+    adapter_dropout: float = 0.0
+
+
+def train_step(
+    network: Network,
+    method: Method,
+    loss: Loss,
+    head_tx: optax.GradientTransformation,
+    config: StepConfig,
+) -> Callable[[TrainState, Params, Batch], tuple[TrainState, Leaves]]:
+    """The function (state, params, batch) -> (state, metrics) to be compiled.
+
+    theta <- theta + tx(clip(grad (L + regulariser))), the same for the head, then the method's
+    `post`. A method with a step of its own replaces all of it.
+
+    Args:
+      loss: (logits, labels, weight) -> mean over the batch; its parts are weighed by sum(weight).
+
+    Returns:
+      A function whose metrics are loss, gradient_norm, and the method's `levels` where it has them.
+    """
+    if method.step is not None:
+        return method.step
+
+    def step(state: TrainState, params: Params, batch: Batch):
+        key = jax.random.fold_in(state.key, state.step)
+        found = _accumulated(network, method, loss, config, state, params, batch, key)
+        extra = jax.grad(method.regulariser)(state.theta, state.aux)
+        of_theta = jax.tree.map(jnp.add, found.theta, extra)
+        if method.own_clipping:
+            of_head, head_norm = clipped(found.head, config.clip)
+            norm = jnp.hypot(optax.tree.norm(of_theta), head_norm)
+        else:
+            (of_theta, of_head), norm = clipped((of_theta, found.head), config.clip)
+        updates, opt = method.tx.update(
+            of_theta, state.opt, state.theta, step=state.step, **found.info
+        )
+        theta = optax.apply_updates(state.theta, updates)
+        updates, head_opt = head_tx.update(of_head, state.head_opt, state.head, step=state.step)
+        head = optax.apply_updates(state.head, updates)
+        info = Info(state.step, jax.random.fold_in(key, 1), of_theta, found.info)
+        theta, aux, opt = method.post(theta, state.aux, opt, info)
+        metrics = {"loss": found.loss, "gradient_norm": norm}
+        if "levels" in found.info:
+            metrics["levels"] = found.info["levels"]
+        new = TrainState(theta, aux, head, opt, head_opt, state.step + 1, state.key)
+        return new, metrics
+
+    return step
+
+
+def predict(network: Network, method: Method) -> Callable[..., jax.Array]:
+    """The function (theta, aux, head, params, batch) -> logits (b, k), without dropout."""
+
+    def logits(theta: Tree, aux: Tree, head: Leaves, params: Params, batch: Batch) -> jax.Array:
+        ops = adapted(method, theta, aux)
+        return network.forward({**params, **head}, _inputs(batch), ops, None)
+
+    return logits
+
+
+def adapted(
+    method: Method,
+    theta: Tree,
+    aux: Tree,
+    kernels: Leaves | None = None,
+    drop: Callable[[str, jax.Array], jax.Array] | None = None,
+) -> Ops:
+    """`Ops` in which the modules of theta are computed by the method.
+
+    Args:
+      kernels: replace the network's own kernels.
+      drop: (path, x) -> x, dropout on an adapter's input.
+    """
+    kernels = {} if kernels is None else kernels
+
+    def linear(path, x, kernel):
+        kernel = kernels.get(path, kernel)
+        if path not in theta:
+            return PLAIN.linear(path, x, kernel)
+        own = _same if drop is None else functools.partial(drop, path)
+        return method.apply(x, kernel, theta[path], aux[path], own)
+
+    def embed(path, ids, table):
+        if path not in theta:
+            return PLAIN.embed(path, ids, table)
+        return method.lookup(ids, table, theta[path], aux[path])
+
+    return Ops(linear, embed)
+
+
+def objective(
+    network: Network,
+    method: Method,
+    loss: Loss,
+    paths: tuple[str, ...],
+    params: Params,
+    batch: Batch,
+    config: StepConfig,
+    key: jax.Array | None,
+) -> Objective:
+    """The loss of one batch as a function of what is trained."""
+    model_key = adapter_key = None
+    if key is not None:
+        model_key = jax.random.fold_in(key, 2) if config.dropout else None
+        adapter_key = jax.random.fold_in(key, 3) if config.adapter_dropout else None
+
+    def drop(path, x):
+        return dropout(x, config.adapter_dropout, path_key(adapter_key, path))
+
+    def value(theta, aux, head, kernels=None):
+        ops = adapted(method, theta, aux, kernels, None if adapter_key is None else drop)
+        logits = network.forward({**params, **head}, _inputs(batch), ops, model_key)
+        return loss(logits, batch["labels"], batch["weight"])
+
+    return Objective(value, lambda: network.kernels(paths, params))
+
+
+def _accumulated(network, method, loss, config, state, params, batch, key) -> Gradients:
+    paths = tuple(state.theta)
+
+    def part(batch, key) -> Gradients:
+        target = objective(network, method, loss, paths, params, batch, config, key)
+        return method.grads(target, state.theta, state.aux, state.head, state.step, key)
+
+    if config.accumulate == 1:
+        return part(batch, key)
+    count = config.accumulate
+    cut = {name: leaf.reshape(count, -1, *leaf.shape[1:]) for name, leaf in batch.items()}
+    keys = jax.random.split(key, count)
+    found = jax.lax.map(lambda both: part(*both), (cut, keys))
+    size = jnp.sum(cut["weight"], axis=1)
+    share = size / jnp.maximum(jnp.sum(size), 1)
+
+    def joined(leaf):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf[-1]
+        return jnp.tensordot(share.astype(leaf.dtype), leaf, axes=1)
+
+    return jax.tree.map(joined, found)
+
+
+def _inputs(batch: Batch) -> dict[str, Any]:
+    return {name: leaf for name, leaf in batch.items() if name not in LABELS}
+
+
+def _same(x: jax.Array) -> jax.Array:
+    return x

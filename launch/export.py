@@ -1,0 +1,99 @@
+"""Write the adapter of a finished `launch.train` run for PEFT, or merged into its base.
+
+python -m launch.export --workdir=runs/cola --format=peft|merged --output=adapters/cola
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from finetune import models, peft
+from finetune.methods.method import Factors
+from finetune.models.mlp import MLPConfig
+from finetune.training import adapters
+from finetune.weights.files import read_json
+from finetune.weights.naming import rebuild
+from launch import app, training
+from launch.train_config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """The flags of `python -m launch.export`."""
+
+    workdir: str | None
+    format: str
+    output: str | None
+
+    def __post_init__(self):
+        if not (self.workdir and self.output):
+            raise ValueError("--workdir and --output are needed")
+
+
+def define_flags() -> None:
+    """One flag per field of `ExportConfig`."""
+    flags.DEFINE_string("workdir", None, "folder of a finished run of launch.train")
+    flags.DEFINE_enum("format", "peft", ("peft", "merged"), "an adapter, or the whole model")
+    flags.DEFINE_string("output", None, "new folder for the result")
+
+
+def main(config: ExportConfig) -> None:
+    """Loads base and adapter of the run, checks that they belong together, and writes."""
+    run = pathlib.Path(config.workdir)
+    record, train = read_json(run / "result.json"), train_config(run / "config.json")
+    adapter, job = adapters.load(run / "adapter.safetensors"), training.prepare(train)
+    if adapter.about["base"] != job.base:
+        raise ValueError(f"{train.base()} is another base model than the one of {run}")
+    sizes, revision, entries = base_model(train, job)
+    changes = {**unused(adapter, job.network.params), **adapter.modules}
+    about = {"base": train.base(), "revision": revision, "card": card(record)}
+    if config.format == "merged":
+        model = rebuild(models.abstract(sizes), job.network.params)
+        peft.export_merged(config.output, model, changes, adapter.head, entries=entries, **about)
+    elif train.base() == "mlp":
+        raise ValueError("the base network mlp is random and nowhere else; use --format=merged")
+    else:
+        # Also a head that was not trained: the base checkpoint may lack it.
+        peft.export(config.output, changes, {**job.network.head(), **adapter.head}, sizes, **about)
+    print(f"{config.format} of {len(changes)} modules in {config.output}")
+
+
+def train_config(path: pathlib.Path) -> TrainConfig:
+    """The flags of the run."""
+    raw = read_json(path)
+    if set(raw) != {field.name for field in dataclasses.fields(TrainConfig)}:
+        raise ValueError(f"{path} is no configuration of this version of launch.train")
+    return TrainConfig(**raw)
+
+
+def base_model(train: TrainConfig, job: training.Job):
+    """Configuration, revision and config.json of the base model."""
+    labels = job.task.num_labels
+    if train.base() == "mlp":
+        inputs, width = job.network.params["fc1.weight"].shape
+        return MLPConfig(num_labels=labels, input_size=inputs, hidden_size=width), None, {}
+    folder = models.resolve(train.base(), revision=train.revision)
+    sizes = models.read_config(folder, labels=labels, pooling=train.pooling)
+    revision = None if pathlib.Path(train.base()).is_dir() else folder.name  # a commit
+    return sizes, revision, read_json(folder / "config.json")
+
+
+def unused(adapter: adapters.Adapter, params) -> dict[str, Factors]:
+    """Factors of rank 0 for the modules that got no component."""
+    shapes = {path: params[f"{path}.weight"].shape for path in adapter.about["ranks"]}
+    return {p: Factors(np.zeros((m, 0)), np.zeros((0, n))) for p, (m, n) in shapes.items()}
+
+
+def card(record: dict) -> peft.Card:
+    """What result.json says about the run."""
+    known = {name: record[name] for name in ("method", "metric", "score", "majority")}
+    notes = (record["note"],) if record["note"] else ()
+    return peft.Card(data=f"{record['task']}, scored on {record['split']}", notes=notes, **known)
+
+
+if __name__ == "__main__":
+    app.run(main, define_flags, ExportConfig)

@@ -1,0 +1,82 @@
+"""Fine-tune a network with rank-one components, trained together, in turn or in parallel.
+
+python -m launch.train --task=digits --method=adapad --workdir=runs/digits
+python -m launch.train --task=sst2 --data_dir=data/glue/sst2 --model=MODEL_FOLDER --method=lora
+python -m launch.train --task=mnist --method=sequential --path=1,3,5 --head=freeze --modules=fc
+
+The same command with the same --workdir goes on where an earlier run stopped, or was killed, and
+ends with bitwise the same adapter.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from finetune.training import adapters, metrics
+from launch import app, longrun, pictures, train_pictures, training
+from launch.outputs import Workdir
+from launch.tables import table
+from launch.train_config import TrainConfig
+from launch.train_display import Display
+from launch.train_flags import define_flags
+
+
+def main(config: TrainConfig) -> None:
+    """Trains, prints the scores and writes the files."""
+    longrun.same_run(config.workdir, config, training.FREE)
+    job = training.prepare(config)
+    saved = training.checkpoints(config, job)
+    restored = None if saved is None else saved.restore(job.state)
+    done = 0 if restored is None else int(restored.state.step)
+    # Only now, when nothing was refused, is anything written.
+    workdir = Workdir(config.workdir, config, resume=True)
+    lines = None
+    if workdir.folder is not None:
+        lines = metrics.JsonLines(workdir.folder / "metrics.jsonl", upto=done)
+    display = Display(job.loop.steps, done, job.task.metric)
+
+    def report(record):
+        if lines is not None:
+            lines.write(record)
+        display(record)
+
+    try:
+        outcome = training.run(job, saved, restored, report)
+    finally:
+        display.close()
+    record, adapter = training.result(config, job, outcome)
+    print_result(record)
+    if workdir.folder is not None:
+        adapters.save(workdir.folder / "adapter.safetensors", adapter)
+        draw(workdir.folder, record)
+    workdir.result(record)
+
+
+def print_result(record: dict) -> None:
+    """The scores, the majority class beside them, and what was trained."""
+    names = ("score", "best_score", "majority")
+    print(table(("", record["metric"]), [(name, record[name]) for name in names]))
+    ranks = list(record["ranks"].values())
+    print(
+        f"{record['method']} on {record['split']} of {record['task']}: "
+        f"{record['trainable_parameters']} parameters in {len(ranks)} modules of rank "
+        f"{min(ranks)} to {max(ranks)}, head {record['head']} ({record['head_parameters']}); "
+        f"{record['steps']} steps in {record['seconds']:.1f} s"
+    )
+    print("best_score is the largest of several evaluations on that split; score is the last.")
+    if record["note"]:
+        print(record["note"])
+
+
+def draw(folder: pathlib.Path, record: dict) -> None:
+    """curves and ranks, PNG and SVG."""
+    records = metrics.read(folder / "metrics.jsonl")
+    curves = train_pictures.curves(records, record["metric"], record["majority"])
+    pictures.write(curves, folder / "curves")
+    ranks = train_pictures.rank_map(records, record["steps"])
+    if ranks is not None:
+        pictures.write(ranks, folder / "ranks")
+
+
+if __name__ == "__main__":
+    app.run(main, define_flags, TrainConfig)

@@ -1,0 +1,123 @@
+"""The flags of `python -m launch.train` as one frozen record, and what the libraries make of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from finetune.methods import MethodConfig
+from finetune.tasks import TaskConfig, needs_tokenizer
+from finetune.training.loop import LoopConfig
+from finetune.training.optimisers import OptimiserConfig
+from finetune.training.step import StepConfig
+
+EPOCHS = 10
+TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One field per flag; see `launch.train_flags`."""
+
+    task: str
+    data_dir: str | None
+    classes: str
+    max_length: int
+    texts: list[str]
+    label: str
+    regression: bool
+    heldout: float
+    model: str | None
+    revision: str | None
+    pooling: str | None
+    dtype: str
+    hidden_size: int
+    model_seed: int
+    modules: str | None
+    head: str
+    method: str
+    rank: int | None
+    alpha: float
+    scale: float
+    std: float | None
+    order: float
+    path: list[str]
+    stagger: int
+    advance: bool
+    way: str
+    budget: int | None
+    phase: str
+    every: int | None
+    grow: int | None
+    score: str
+    score_every: int
+    beta: float
+    cycle: int
+    optimiser: str
+    learning_rate: float
+    head_learning_rate: float | None
+    schedule: str
+    warmup: float
+    weight_decay: float
+    clip: float
+    dropout: bool
+    adapter_dropout: float
+    steps: int | None
+    epochs: float | None
+    batch_size: int
+    accumulate: int
+    seed: int
+    evaluate_every: int | None
+    checkpoint_every: int | None
+    log_every: int
+    eval_batch_size: int
+    workdir: str | None
+
+    def __post_init__(self):
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("--steps and --epochs are two ways to say the same; give one of them")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size is {self.batch_size}; allowed are multiples of "
+                f"--accumulate={self.accumulate}"
+            )
+        # Before data and model are loaded.
+        self.method_config(), self.optimiser_config()
+
+    def task_config(self) -> TaskConfig:
+        """What is learnt; options for text only where the task is text."""
+        text = {"max_length": self.max_length} if needs_tokenizer(self.task) else {}
+        given = {n: getattr(self, n) for n in ("data_dir", "classes", "label", "regression")}
+        return TaskConfig(self.task, texts=tuple(self.texts), heldout=self.heldout, **given, **text)
+
+    def base(self) -> str:
+        """The model's name, with the default for the kind of task."""
+        return self.model or (TEXT_MODEL if needs_tokenizer(self.task) else "mlp")
+
+    def method_config(self) -> MethodConfig:
+        """How it is learnt."""
+        names = [f.name for f in dataclasses.fields(MethodConfig) if f.name not in ("name", "path")]
+        path = tuple(float(entry) for entry in self.path)
+        return MethodConfig(self.method, path=path, **{n: getattr(self, n) for n in names})
+
+    def optimiser_config(self, head: bool = False) -> OptimiserConfig:
+        """The optimiser of the adapter, or of the head."""
+        names = [f.name for f in dataclasses.fields(OptimiserConfig) if hasattr(self, f.name)]
+        chosen = OptimiserConfig(name=self.optimiser, **{n: getattr(self, n) for n in names})
+        rate = self.head_learning_rate
+        return dataclasses.replace(chosen, learning_rate=rate) if head and rate else chosen
+
+    def step_config(self) -> StepConfig:
+        """One step."""
+        return StepConfig(self.clip, self.accumulate, self.dropout, self.adapter_dropout)
+
+    def loop_config(self, per_epoch: int) -> LoopConfig:
+        """The run; about ten evaluations and checkpoints unless told otherwise."""
+        epochs = EPOCHS if self.epochs is None else self.epochs
+        steps = self.steps or max(round(epochs * per_epoch), 1)
+        tenth = max(steps // 10, 1)
+        return LoopConfig(
+            steps=steps,
+            evaluate_every=self.evaluate_every or tenth,
+            checkpoint_every=self.checkpoint_every or tenth,
+            **{n: getattr(self, n) for n in ("batch_size", "seed", "log_every", "eval_batch_size")},
+        )

@@ -1,0 +1,87 @@
+"""The flags of `python -m launch.train`, by concern; None leaves the choice to the code."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from finetune import tasks
+from finetune.methods import NAMES, MethodConfig
+from finetune.methods.adapad import PHASES
+from finetune.methods.deflation import WAYS
+from finetune.methods.scores import KINDS
+from finetune.training.network import HEADS
+from finetune.training.optimisers import OPTIMISERS, SCHEDULES
+
+
+def define_flags() -> None:
+    """The flags, in the order of `TrainConfig`."""
+    _of_task()
+    _of_model()
+    _of_method()
+    _of_training()
+
+
+def _of_task() -> None:
+    flags.DEFINE_enum("task", "digits", tasks.names(), "what is learnt")
+    flags.DEFINE_string("data_dir", None, "folder (table: or file) with the data; else the Hub")
+    flags.DEFINE_enum("classes", "all", ("all", "first", "second"), "half of an image task")
+    flags.DEFINE_integer("max_length", 128, "tokens per text", lower_bound=8)
+    flags.DEFINE_list("texts", [], "of the task table: one or two columns of text")
+    flags.DEFINE_string("label", "label", "of the task table: the column of labels")
+    flags.DEFINE_bool("regression", False, "of the task table: labels are numbers")
+    flags.DEFINE_float("heldout", 0.0, "of the task table: share of the rows to score on")
+
+
+def _of_model() -> None:
+    flags.DEFINE_string("model", None, "'mlp' (random), a model folder, or a name on the Hub")
+    flags.DEFINE_string("revision", None, "branch, tag or commit on the Hub")
+    flags.DEFINE_enum("pooling", None, ("cls", "mean"), "what the head sees")
+    flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "of the activations")
+    flags.DEFINE_integer("hidden_size", 512, "of --model=mlp", lower_bound=1)
+    flags.DEFINE_integer("model_seed", 0, "of new weights: the mlp, a new head", lower_bound=0)
+    flags.DEFINE_string("modules", None, "pattern of adapted modules; else all but head and pooler")
+    flags.DEFINE_enum("head", "train", HEADS, "train it, leave it, or draw it anew and leave it")
+
+
+def _of_method() -> None:
+    default = MethodConfig("lora")
+    flags.DEFINE_enum("method", "adapad", NAMES, "how it is learnt")
+    flags.DEFINE_integer("rank", None, "components per module (adapad: at most); 4", lower_bound=1)
+    flags.DEFINE_float("alpha", default.alpha, "lora: scale alpha / r; rslora: alpha / sqrt(r)")
+    flags.DEFINE_float("scale", default.scale, "of every component of the other methods")
+    flags.DEFINE_float("std", None, "of the first factors of the other methods")
+    flags.DEFINE_float("order", default.order, "sequential: > 0 favours the first components")
+    flags.DEFINE_list("path", [], "sequential: relative steps of the components, as 1,3,5")
+    flags.DEFINE_integer("stagger", default.stagger, "parallel: steps between joining workers")
+    flags.DEFINE_bool("advance", default.advance, "parallel, adapad: train in private before")
+    flags.DEFINE_enum("way", default.way, WAYS, "parallel, adapad: how levels are computed")
+    flags.DEFINE_integer("budget", None, "adapad: components of all modules; two for each")
+    flags.DEFINE_enum("phase", default.phase, PHASES, "adapad: which components a step trains")
+    flags.DEFINE_integer("every", None, "adapad: steps between growths")
+    flags.DEFINE_integer("grow", None, "adapad: modules that grow at a time; a ninth of them")
+    flags.DEFINE_enum("score", default.score, KINDS, "adapad: which modules grow")
+    flags.DEFINE_integer("score_every", default.score_every, "adapad: steps between scores")
+    flags.DEFINE_float("beta", default.beta, "adapad: of the averages of the score")
+    flags.DEFINE_integer("cycle", default.cycle, "adapad: steps per level of --phase=split")
+
+
+def _of_training() -> None:
+    flags.DEFINE_enum("optimiser", "adamw", OPTIMISERS, "of adapters and head")
+    flags.DEFINE_float("learning_rate", 3e-3, "the largest one", lower_bound=0)
+    flags.DEFINE_float("head_learning_rate", None, "of the head, else the same", lower_bound=0)
+    flags.DEFINE_enum("schedule", "linear", SCHEDULES, "of the learning rate")
+    flags.DEFINE_float("warmup", 0.06, "steps, or below 1 a share of them", lower_bound=0)
+    flags.DEFINE_float("weight_decay", 0.0, "decoupled", lower_bound=0)
+    flags.DEFINE_float("clip", 1.0, "largest gradient norm, 0 for none", lower_bound=0)
+    flags.DEFINE_bool("dropout", True, "use the model's own dropout")
+    flags.DEFINE_float("adapter_dropout", 0.0, "on the input of adapters", 0, 0.99)
+    flags.DEFINE_integer("steps", None, "optimiser steps", lower_bound=1)
+    flags.DEFINE_float("epochs", None, "instead of --steps; 10", lower_bound=0)
+    flags.DEFINE_integer("batch_size", 32, "rows per step", lower_bound=1)
+    flags.DEFINE_integer("accumulate", 1, "parts that a batch is cut into", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "of adapters, dropout and order", lower_bound=0)
+    flags.DEFINE_integer("evaluate_every", None, "steps; a tenth of the run", lower_bound=1)
+    flags.DEFINE_integer("checkpoint_every", None, "steps; a tenth of the run", lower_bound=1)
+    flags.DEFINE_integer("log_every", 10, "steps", lower_bound=1)
+    flags.DEFINE_integer("eval_batch_size", 128, "rows per pass", lower_bound=1)
+    flags.DEFINE_string("workdir", None, "folder for adapter, curves, checkpoints and result")

@@ -1,0 +1,101 @@
+"""The command: a trained adapter leaves for PEFT, or merged, and what is refused."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from finetune import peft
+from finetune.models import load, read_config
+from finetune.models.bert import BertConfig
+from finetune.training import adapters
+from finetune.weights import saving
+from launch import app, export, train
+from launch.export import ExportConfig
+from launch.train_config import TrainConfig
+from tests.finetune.models.tiny import BERT, random_model, run
+from tests.finetune.peft.made import ops, with_heads
+from tests.finetune.tasks.made import backend, sentences
+
+ROWS = 12
+
+
+def command(module, config, *flags):
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as stop:
+        app.run(module.main, module.define_flags, config, [module.__name__, *flags])
+    return stop.value.code or 0
+
+
+def write(*flags):
+    return command(export, ExportConfig, *flags)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A run on a made table with a tiny BERT."""
+    folder = tmp_path_factory.mktemp("text")
+    saving.save(folder / "base", random_model(BertConfig(num_labels=2, **BERT)))
+    backend().save(str(folder / "base" / "tokenizer.json"))
+    rows = zip(sentences(ROWS), range(ROWS), strict=True)
+    table = "text,label\n" + "".join(f"{words},{'ab'[i % 2]}\n" for words, i in rows)
+    (folder / "data.csv").write_text(table)
+    flags = ["--task=table", f"--data_dir={folder}/data.csv", "--texts=text", "--heldout=0.3"]
+    flags += [f"--model={folder}/base", "--method=lora", "--rank=2", "--steps=2", "--batch_size=4"]
+    flags += ["--modules=query|value", "--max_length=8", f"--workdir={folder}/run"]
+    assert command(train, TrainConfig, *flags) == 0
+    return folder
+
+
+def test_peft(text, tmp_path, capsys):
+    assert write(f"--workdir={text}/run", f"--output={tmp_path}/x") == 0
+    assert "peft of 4 modules" in capsys.readouterr().out
+    config = read_config(text / "base", labels=2)
+    got, own = peft.load(tmp_path / "x", config), adapters.load(text / "run/adapter.safetensors")
+    assert got.config.base == str(text / "base") and got.config.revision is None
+    jax.tree.map(np.testing.assert_array_equal, got.adapters, dict(sorted(own.modules.items())))
+    jax.tree.map(np.testing.assert_array_equal, got.heads, own.head)
+    card, result = (tmp_path / "x" / "README.md").read_text(), text / "run" / "result.json"
+    score = json.loads(result.read_text())["score"]
+    assert f"{score:.4f}" in card and "method: lora" in card
+
+
+def test_merged(text, tmp_path):
+    assert write(f"--workdir={text}/run", "--format=merged", f"--output={tmp_path}/x") == 0
+    own = adapters.load(text / "run/adapter.safetensors")
+    inputs = {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.ones((1, 3), np.int32)}
+    _, base = load(text / "base", labels=2, key=jax.random.key(0))
+    _, joined = load(tmp_path / "x", labels=2, key=jax.random.key(0))
+    expected = run(with_heads(base, own.head), inputs, ops(own.modules)).logits
+    np.testing.assert_allclose(run(joined, inputs).logits, expected, atol=1e-5)
+
+
+def test_refused(text, tmp_path, capsys):
+    target = f"--output={tmp_path}/x"
+    assert write(target) == 2
+    assert write(f"--workdir={tmp_path}/none", target) == 2
+    assert write(f"--workdir={text}/run", f"--output={tmp_path}") == 2
+    words = ("--workdir", "result.json cannot be read", "exists")
+    for line, word in zip(capsys.readouterr().err.splitlines(), words, strict=True):
+        assert word in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_base_is_refused(text, tmp_path, capsys):
+    kept = (text / "base" / "model.safetensors").read_bytes()
+    try:
+        saving.save(text / "base", random_model(BertConfig(num_labels=2, **BERT), seed=1))
+        assert write(f"--workdir={text}/run", f"--output={tmp_path}/x") == 2
+    finally:
+        (text / "base" / "model.safetensors").write_bytes(kept)
+    assert "is another base model" in capsys.readouterr().err
+
+
+def test_the_mlp_is_nowhere_else(tmp_path, capsys):
+    flags = ["--hidden_size=8", "--steps=1", "--rank=1", "--method=lora"]
+    assert command(train, TrainConfig, *flags, f"--workdir={tmp_path}/run") == 0
+    assert write(f"--workdir={tmp_path}/run", f"--output={tmp_path}/x") == 2
+    assert "use --format=merged" in capsys.readouterr().err
+    assert write(f"--workdir={tmp_path}/run", "--format=merged", f"--output={tmp_path}/x") == 0
+    load(tmp_path / "x", labels=10, key=jax.random.key(0))

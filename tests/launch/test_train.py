@@ -1,0 +1,173 @@
+"""The command: files, the record, resumption, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+from safetensors.numpy import load_file
+
+from launch import app, train
+from launch.train_config import TrainConfig
+
+KEYS = [
+    "task",
+    "model",
+    "method",
+    "metric",
+    "score",
+    "best_score",
+    "majority",
+    "trainable_parameters",
+    "ranks",
+    "steps",
+    "seconds",
+]
+SMALL = ["--hidden_size=16", "--steps=20", "--rank=2", "--checkpoint_every=5"]
+
+
+def run(*flags):
+    """The exit status of the command."""
+    with pytest.raises(SystemExit) as stop:
+        app.run(train.main, train.define_flags, TrainConfig, ["train", *flags])
+    return stop.value.code or 0
+
+
+def record(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "w"
+    assert run("--method=adapad", *SMALL, f"--workdir={folder}") == 0
+    return folder
+
+
+def test_the_default_learns_the_digits(tmp_path, capsys):
+    assert run("--method=lora", "--steps=150", "--hidden_size=64", f"--workdir={tmp_path}/w") == 0
+    found = record(tmp_path / "w")
+    assert list(found)[: len(KEYS)] == KEYS
+    assert found["score"] > 0.75 > 0.2 > found["majority"]
+    assert found["best_score"] >= found["score"] and found["metric"] == "accuracy"
+    assert found["trainable_parameters"] == 4 * (64 + 64) * 2 and found["steps"] == 150
+    out = capsys.readouterr()
+    assert "majority" in out.out and "head train" in out.out and "random, not pretrained" in out.out
+    assert "examples/s" in out.err and len(out.err.splitlines()) < 40
+
+
+def test_a_run_leaves_its_files(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert {"config.json", "metrics.jsonl", "result.json", "adapter.safetensors"} <= names
+    assert {"curves.png", "ranks.png", "ranks.svg", "checkpoints"} <= names
+    assert not [name for name in names if "part" in name]
+    found = record(finished)
+    assert sum(found["ranks"].values()) == 4 and found["trainable_parameters"] > 0
+    tensors = load_file(finished / "adapter.safetensors")
+    assert tensors["fc1.a"].shape == (64, found["ranks"]["fc1"])
+    assert tensors["head.fc3.weight"].shape == (16, 10)
+    size = sum(leaf.size for name, leaf in tensors.items() if not name.startswith("head."))
+    assert size == found["trainable_parameters"]
+
+
+def test_a_finished_run_gives_the_same_answer_again(finished, tmp_path):
+    before, adapter = record(finished), (finished / "adapter.safetensors").read_bytes()
+    assert run("--method=adapad", *SMALL, f"--workdir={finished}") == 0
+    assert (finished / "adapter.safetensors").read_bytes() == adapter
+    again = record(finished)
+    assert {**again, "seconds": 0} == {**before, "seconds": 0}
+
+
+@pytest.mark.slow
+def test_a_killed_command_resumes_to_the_same_adapter(finished, tmp_path):
+    folder = tmp_path / "w"
+    flags = ["--method=adapad", *SMALL, f"--workdir={folder}"]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(jax.device_count())}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "launch.train", *flags],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    saved = folder / "checkpoints"
+    while child.poll() is None and time.monotonic() < deadline:
+        if saved.is_dir() and any(path.name.isdigit() for path in saved.iterdir()):
+            os.kill(child.pid, signal.SIGKILL)
+        time.sleep(0.001)
+    assert child.wait() == -signal.SIGKILL, "the kill came too late to prove anything"
+    assert not (folder / "result.json").exists()
+    assert run(*flags) == 0
+    one, two = ((where / "adapter.safetensors").read_bytes() for where in (finished, folder))
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--learning_rate=0.1"], "holds a run with --learning_rate=0.003, not 0.1"),
+        (["--method=lora"], "holds a run with --method=adapad, not lora"),
+        (["--seed=1"], "holds a run with --seed=0, not 1"),
+    ],
+)
+def test_another_configuration_is_refused_and_nothing_is_overwritten(finished, flags, text, capsys):
+    before = files(finished)
+    assert run("--method=adapad", *SMALL, *flags, f"--workdir={finished}") == 2
+    err = capsys.readouterr().err
+    assert text in err and err.count("\n") == 1
+    assert files(finished) == before
+
+
+def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):
+    (tmp_path / "w").mkdir()
+    os.symlink(finished / "checkpoints", tmp_path / "w" / "checkpoints")
+    assert run("--method=lora", *SMALL, f"--workdir={tmp_path}/w") == 2
+    err = capsys.readouterr().err
+    assert "belongs to a run with method 'adapad'; allowed here is 'lora'" in err
+    assert err.count("\n") == 1 and [p.name for p in (tmp_path / "w").iterdir()] == ["checkpoints"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--steps=5", "--epochs=1"], "--steps and --epochs"),
+        (["--budget=3", "--method=lora"], "budget is 3; allowed with method 'lora' is None"),
+        (["--budget=99"], "budget is 99; allowed are integers from 2 to 8"),
+        (["--modules=query"], "modules is 'query', which no linear map matches"),
+        (["--modules=fc3"], "--modules has fc3, which --head=train trains whole"),
+        (["--batch_size=9", "--accumulate=2"], "allowed are multiples of --accumulate=2"),
+        (["--path=1,x", "--method=sequential"], "could not convert string to float"),
+        (["--task=cola", "--model=/absent/model"], "/absent/model"),
+        (["--head=gone"], "--head=gone"),
+    ],
+)
+def test_mistakes_are_one_line(flags, text, capsys):
+    assert run(*flags) == 2
+    err = capsys.readouterr().err
+    assert text in err and err.count("\n") == 1
+
+
+def test_a_run_that_diverges_says_where(tmp_path, capsys):
+    flags = ["--method=lora", "--optimiser=sgd", "--clip=0", "--learning_rate=1e30", *SMALL]
+    assert run(*flags, f"--workdir={tmp_path}/w") == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "in step" in err and "checkpoint" in err
+    assert not (tmp_path / "w" / "result.json").exists()
+
+
+def test_a_path_of_the_sequential_paper_on_a_frozen_head(tmp_path):
+    flags = ["--method=sequential", "--path=1,3", "--head=freeze", "--modules=fc"]
+    assert run(*flags, "--steps=8", "--hidden_size=16", f"--workdir={tmp_path}/w") == 0
+    found = record(tmp_path / "w")
+    assert found["ranks"] == {"fc1": 2, "fc2": 2, "fc3": 2} and found["head_parameters"] == 0
+    lines = (tmp_path / "w" / "metrics.jsonl").read_text().splitlines()
+    ranks = [json.loads(line)["ranks"]["fc1"] for line in lines if "ranks" in line]
+    assert ranks[-1] == 2
