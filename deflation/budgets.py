@@ -33,7 +33,9 @@ class Budget:
     passes_on: bool = False
 
     def __post_init__(self):
-        if not self.steps:
+        if not isinstance(self.steps, Sequence | np.ndarray) or isinstance(self.steps, str):
+            raise ValueError(f"budget is {checks.shown(self.steps)}; allowed are integers >= 1")
+        if len(self.steps) == 0:
             raise ValueError("budget is empty; allowed is one integer >= 1 per component")
         steps = tuple(checks.integer("budget", step, 1) for step in self.steps)
         object.__setattr__(self, "steps", steps)
@@ -54,6 +56,7 @@ def equal(rank: int, total: int, minimum: int = 1) -> Budget:
       >>> equal(3, 10).steps
       (4, 3, 3)
     """
+    rank, total, minimum = _sizes(rank, total, minimum)
     return _split(rank, total, minimum, np.ones(rank))
 
 
@@ -73,8 +76,8 @@ def alpha_family(rank: int, total: int, alpha: float, minimum: int = 2) -> Budge
       >>> alpha_family(20, 500, alpha=1.0).steps[0]
       48
     """
-    if not np.isfinite(alpha):
-        raise ValueError(f"alpha is {alpha}; allowed are finite numbers")
+    alpha = checks.real("alpha", alpha)
+    rank, total, minimum = _sizes(rank, total, minimum)
     position = np.linspace(1, -1, rank) if rank > 1 else np.zeros(1)
     return _split(rank, total, minimum, np.maximum(1 + alpha * position, 1e-9))
 
@@ -95,8 +98,7 @@ def linear_family(rank: int, total: int, order: str = "more", minimum: int = 2) 
       (17, 10, 3)
     """
     checks.choice("order", order, ORDERS)
-    rank = checks.integer("rank", rank, 1)
-    checks.integer("total", total, rank * minimum, why=f" (rank {rank} times minimum {minimum})")
+    rank, total, minimum = _sizes(rank, total, minimum)
     line = np.linspace(max(total // rank, 2), 2, rank)
     share = {"more": line, "less": line[::-1], "equal": np.ones(rank)}[order]
     target = share / share.sum() * total
@@ -116,6 +118,7 @@ def adaptive(budget: Budget) -> Budget:
       >>> adaptive(equal(2, 10)).passes_on
       True
     """
+    checks.instance("budget", budget, Budget, "a Budget")
     return dataclasses.replace(budget, passes_on=True)
 
 
@@ -138,11 +141,16 @@ def as_budget(budget: Budget | int | Sequence[int], rank: int) -> Budget:
     return result
 
 
-def _split(rank: int, total: int, minimum: int, weights: np.ndarray) -> Budget:
+def _sizes(rank, total, minimum) -> tuple[int, int, int]:
     rank = checks.integer("rank", rank, 1)
     minimum = checks.integer("minimum", minimum, 1)
     why = f" (rank {rank} times minimum {minimum})"
-    total = checks.integer("total", total, rank * minimum, why=why)
+    return rank, checks.integer("total", total, rank * minimum, why=why), minimum
+
+
+def _split(rank: int, total: int, minimum: int, weights: np.ndarray) -> Budget:
+    # Large weights must not overflow when they are scaled.
+    weights = weights / weights.max()
     return Budget(
         _round_to_sum(minimum + (total - rank * minimum) * weights / weights.sum(), total)
     )

@@ -13,32 +13,54 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+FLOATS = ("float32", "float64")
+
 
 def traced(*values: Any) -> bool:
     """True if any leaf of the values is a tracer."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
+def shown(value: Any) -> str:
+    """The value in a message: one line, cut short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def array(name: str, value: Any):
     """`value` as a numpy or jax matrix of finite real numbers, entries and dtype untouched.
 
     Raises:
-      ValueError: not numeric, complex, not two-dimensional, empty, NaN or infinity.
+      ValueError: not numeric, complex, of half precision, not two-dimensional, empty, NaN or
+        infinity.
     """
     value = _numeric(name, value)
     if value.ndim != 2:
         raise ValueError(f"{name} has shape {value.shape}; allowed is a matrix (two axes)")
     if 0 in value.shape:
         raise ValueError(f"{name} has shape {value.shape}; allowed is a matrix that is not empty")
-    if not traced(value) and not _truth(lambda xp: xp.isfinite(value).all(), value):
+    if not traced(value) and not truth(lambda xp: xp.isfinite(value).all(), value):
         raise ValueError(f"{name} contains NaN or infinity; allowed are finite numbers")
     return value
 
 
-def matrix(name: str, value: Any) -> jax.Array:
-    """`array` as a jax array of a floating type, see `float_dtype`."""
+def matrix(name: str, value: Any, dtype=None) -> jax.Array:
+    """`array` as a jax array of a floating type: `dtype`, or that of `float_dtype`.
+
+    Raises:
+      ValueError: as `array`; entries that the type cannot hold.
+    """
     value = array(name, value)
-    return jnp.asarray(value, float_dtype(value.dtype))
+    dtype = float_dtype(value.dtype) if dtype is None else dtype
+    in_range(name, value, dtype)
+    return jnp.asarray(value, dtype)
+
+
+def in_range(name: str, value, dtype) -> None:
+    """Raises ValueError if entries of a concrete value overflow when it is cast to `dtype`."""
+    limit = float(jnp.finfo(dtype).max)
+    if not traced(value) and not truth(lambda xp: (xp.abs(value) <= limit).all(), value):
+        raise ValueError(f"{name} exceeds the range of {np.dtype(dtype)}; allowed is what fits it")
 
 
 def float_dtype(dtype) -> np.dtype:
@@ -52,16 +74,20 @@ def _numeric(name: str, value: Any):
     if not isinstance(value, jax.Array):
         try:
             value = np.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"{name} is not a rectangular array ({error})") from None
-    if jnp.issubdtype(value.dtype, jnp.complexfloating):
-        raise ValueError(f"{name} has dtype {value.dtype}; allowed are real numbers")
-    if value.dtype != bool and not jnp.issubdtype(value.dtype, jnp.number):
-        raise ValueError(f"{name} has dtype {value.dtype}; allowed are real numbers")
-    return value
+        except (ValueError, TypeError):
+            raise ValueError(f"{name} is {shown(value)}; allowed is a rectangular array") from None
+    dtype = value.dtype
+    # Random keys have a dtype without a kind.
+    if getattr(dtype, "kind", "O") not in "iub" and dtype.name not in FLOATS:
+        raise ValueError(
+            f"{name} has dtype {dtype}; allowed are integers and {' and '.join(FLOATS)}"
+        )
+    if isinstance(value, np.ndarray) and not dtype.isnative:
+        value = value.astype(dtype.newbyteorder("="))
+    return np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
 
 
-def _truth(test, value) -> bool:
+def truth(test, value) -> bool:
     """test(namespace) of a concrete value where it lies, also while something else is traced."""
     if not isinstance(value, jax.Array):
         return bool(test(np))
@@ -80,8 +106,14 @@ def columns_match(x, y) -> None:
 
 def not_all_zero(name: str, value) -> None:
     """Raises ValueError if every entry of a concrete value is zero."""
-    if not traced(value) and not _truth(lambda xp: xp.any(value), value):
+    if not traced(value) and not truth(lambda xp: xp.any(value), value):
         raise ValueError(f"{name} is all zeros; allowed is a target with something to learn")
+
+
+def instance(name: str, value: Any, kind: type | tuple[type, ...], allowed: str) -> None:
+    """Raises ValueError unless value is of that kind."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is {shown(value)}; allowed is {allowed}")
 
 
 def integer(name: str, value: Any, least: int, most: int | None = None, why: str = "") -> int:
@@ -94,9 +126,10 @@ def integer(name: str, value: Any, least: int, most: int | None = None, why: str
     try:
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{name} is {value!r}; allowed are {limit}{why}") from None
-    if isinstance(value, bool) or number < least or (most is not None and number > most):
-        raise ValueError(f"{name} is {value!r}; allowed are {limit}{why}")
+        number = None
+    outside = number is None or number < least or (most is not None and number > most)
+    if isinstance(value, bool) or outside:
+        raise ValueError(f"{name} is {shown(value)}; allowed are {limit}{why}")
     return number
 
 
@@ -105,15 +138,43 @@ def positive(name: str, value: Any, *, zero: bool = False) -> None:
     if traced(value):
         return
     allowed = "numbers >= 0" if zero else "numbers > 0"
+    number = real(name, value, allowed)
+    if number < 0 or (number == 0 and not zero):
+        raise ValueError(f"{name} is {shown(value)}; allowed are {allowed}")
+
+
+def real(name: str, value: Any, allowed: str = "finite numbers") -> float:
+    """`value` as a finite float; text, arrays and complex numbers are no numbers.
+
+    Raises:
+      ValueError: anything else.
+    """
+    scalar = not isinstance(value, str | bytes | complex) and np.ndim(value) == 0
     try:
-        number = float(value)
+        number = float(value) if scalar else np.nan
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is {value!r}; allowed are {allowed}") from None
-    if not np.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise ValueError(f"{name} is {value!r}; allowed are {allowed}")
+        number = np.nan
+    if not np.isfinite(number):
+        raise ValueError(f"{name} is {shown(value)}; allowed are {allowed}")
+    return number
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raises ValueError unless value is one of the allowed words."""
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}")
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} is {shown(value)}; allowed are {', '.join(map(repr, allowed))}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool; raises ValueError for anything that is not True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} is {shown(value)}; allowed are True and False")
+    return bool(value)
+
+
+def random_key(name: str, value: Any) -> jax.Array:
+    """A single typed key; raises ValueError for anything else."""
+    typed = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    if not typed or value.ndim:
+        raise ValueError(f"{name} is {shown(value)}; allowed is one key made by jax.random.key")
+    return value

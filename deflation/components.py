@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from deflation import checks
+
 
 class Components(NamedTuple):
     """W = sum_k b_k a_k^T, largest component first; any prefix is a valid smaller model.
@@ -37,7 +39,12 @@ class Components(NamedTuple):
         return product(self.b.T, product(self.a, x))
 
     def prefix(self, rank: int) -> Components:
-        """The model of the first `rank` components."""
+        """The model of the first `rank` components.
+
+        Raises:
+          ValueError: rank outside 0..r.
+        """
+        rank = checks.integer("rank", rank, 0, self.b.shape[0])
         return Components(self.b[:rank], self.a[:rank])
 
 
@@ -47,20 +54,28 @@ def product(left: jax.Array, right: jax.Array) -> jax.Array:
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
 
 
-def safe_norm(rows: jax.Array) -> jax.Array:
-    """Norm of every row, shape (r, 1)."""
-    return jnp.linalg.norm(rows, axis=-1, keepdims=True)
+def row_norm(rows: jax.Array) -> jax.Array:
+    """Norm of every row, shape (r, 1), at any scale: squares of float32 leave its range early."""
+    largest = _largest(rows)
+    return largest * jnp.linalg.norm(rows / largest, axis=-1, keepdims=True)
 
 
 def normalise(rows: jax.Array) -> jax.Array:
     """Unit rows; a zero row stays zero."""
-    norm = safe_norm(rows)
-    return jnp.where(norm > 0, rows / jnp.where(norm > 0, norm, 1), rows)
+    rows = rows / _largest(rows)
+    norm = jnp.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / jnp.where(norm > 0, norm, 1)
+
+
+def _largest(rows: jax.Array) -> jax.Array:
+    """Largest magnitude of every row, 1 for a zero row."""
+    largest = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
+    return jnp.where(largest > 0, largest, 1)
 
 
 def norms(components: Components) -> jax.Array:
     """||b_k a_k^T||_F = |b_k| |a_k|, shape (r,)."""
-    return (safe_norm(components.b) * safe_norm(components.a))[:, 0]
+    return (row_norm(components.b) * row_norm(components.a))[:, 0]
 
 
 def distances(left: Components, right: Components) -> jax.Array:
@@ -90,13 +105,11 @@ def canonical(components: Components) -> Components:
 
 def balanced(components: Components) -> Components:
     """The same maps with |b_k| = |a_k|; a component whose product is zero is left as it is."""
-    norm_b, norm_a = safe_norm(components.b), safe_norm(components.a)
+    norm_b, norm_a = row_norm(components.b), row_norm(components.a)
     nonzero = (norm_b > 0) & (norm_a > 0)
     ratio = jnp.sqrt(jnp.where(nonzero, norm_a, 1) / jnp.where(nonzero, norm_b, 1))
     return Components(components.b * ratio, components.a / ratio)
 
 
 def _unit_right(components: Components) -> Components:
-    norm = safe_norm(components.a)
-    unit = jnp.where(norm > 0, components.a / jnp.where(norm > 0, norm, 1), components.a)
-    return Components(components.b * norm, unit)
+    return Components(components.b * row_norm(components.a), normalise(components.a))

@@ -113,7 +113,8 @@ def check_rule(rule: Rule | None, problem: Regression) -> None:
         return
     if not isinstance(rule, ExplainedEnergy | NoiseFloor):
         raise ValueError(
-            f"grow is {rule!r}; allowed are None, explained_energy(...) and noise_floor(...)"
+            f"grow is {checks.shown(rule)}; "
+            "allowed are None, explained_energy(...) and noise_floor(...)"
         )
     estimates = isinstance(rule, NoiseFloor) and rule.std is None
     if estimates and not checks.traced(problem.freedom) and float(problem.freedom) < 1:

@@ -9,8 +9,7 @@ smallest eigenvalue s_k - s_{r+1}, and conjugate gradients solve it with product
 rule solves the same system for the incoming cotangents, so nothing larger than the factors is kept
 and operators work as dense targets do.
 
-Tied components have no derivative of their own; their mutual terms are left out, which is exact for
-functions of the sum.
+Tied components have no derivative of their own, but functions of their sum have (see `_inner`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from deflation.components import Components, normalise, product, safe_norm
+from deflation.components import Components, normalise, product, row_norm
 from deflation.targets import Target, times, times_transposed
 
 
@@ -39,14 +38,19 @@ def _forward(target, factors):
 
 def _backward(saved, cotangent: Components):
     target, factors = saved
-    s = safe_norm(factors.b)
-    u, v = normalise(factors.b), factors.a
-    slope = jnp.sum(cotangent.b * u, axis=1, keepdims=True)  # dL/ds_k
-    p, q = _solve(target, s, u, v, s * cotangent.b, cotangent.a)
+    s = row_norm(factors.b)
+    # Components beyond the rank of M are zero: they have no derivative, and their directions are
+    # not singular vectors that the others could be projected from.
+    live = s > 10 * jnp.finfo(s.dtype).eps * jnp.max(s)
+    u, v = (jnp.where(live, rows, 0) for rows in (normalise(factors.b), factors.a))
+    rhs_b, rhs_a = (jnp.where(live, rows, 0) for rows in (s * cotangent.b, cotangent.a))
+    inner = _inner(s, live, u, v, rhs_b, rhs_a)
+    p, q = _outer(target, s, u, v, rhs_b, rhs_a)
 
     def pairing(target):
-        # Linear in M; its gradient is sum_k p_k v_k^T + u_k q_k^T + slope_k u_k v_k^T.
-        left = jnp.sum((p + slope * u) * times(target, v))
+        # Linear in M; its gradient is sum_ik inner_ik u_i v_k^T + sum_k p_k v_k^T + u_k q_k^T.
+        image = times(target, v)
+        left = jnp.sum(inner * product(u, image.T)) + jnp.sum(p * image)
         return left + jnp.sum(u * times(target, q))
 
     zero = jax.tree.map(jnp.zeros_like, factors)
@@ -56,20 +60,34 @@ def _backward(saved, cotangent: Components):
 attach.defvjp(_forward, _backward)
 
 
-def _solve(target, s, u, v, rhs_b, rhs_a):
-    """Solves the symmetric system for all k at once; rows (r, .)."""
-    r = s.shape[0]
-    # Coordinates of the right-hand sides along the known triplets i of every k.
+def _inner(s, live, u, v, rhs_b, rhs_a):
+    """The part of the solution within the known triplets: coefficients (r, r) of u_i v_k^T.
+
+    Entry (i, k) collects what components k and i say of that direction. Their terms over s_k - s_i
+    are joined before the division: with g_ki = (along u_i + along v_i) / (2 s_k) they are
+        (s_k g_ki - s_i g_ik) / (s_k - s_i)
+          = (g_ki + g_ik) / 2 + (s_k + s_i) (g_ki - g_ik) / (2 (s_k - s_i)),
+    of which the second part is zero for a function of the sum, tied or not.
+    """
+    eps = jnp.finfo(s.dtype).eps
+    # Row k, column i: the right-hand sides of component k along the triplet i.
     along_u, along_v = product(rhs_b, u.T), product(rhs_a, v.T)
-    other = ~jnp.eye(r, dtype=bool)
+    size = jnp.where(live, s, 1)
+    same = (along_u + along_v) / (2 * size)
+    opposite = (along_u - along_v) / 2
+    both = live & live.T
+    gap = s - s.T
+    open_gap = both & (jnp.abs(gap) > jnp.sqrt(eps) * jnp.maximum(s, s.T))
+    turning = (s + s.T) * (same - same.T) / jnp.where(open_gap, 2 * gap, 1)
+    symmetric = (same + same.T) / 2 + jnp.where(open_gap, turning, 0)
+    antisymmetric = (opposite - opposite.T) / jnp.where(both, s + s.T, 1)
+    pairs = jnp.where(both, symmetric + antisymmetric, 0).T  # (i, k)
+    slope = jnp.where(live, jnp.sum(rhs_b * u, axis=1, keepdims=True) / size, 0)  # dL/ds_k
+    return jnp.where(jnp.eye(s.shape[0], dtype=bool), slope, pairs)
 
-    def divided(value, eigenvalue):
-        usable = other & (jnp.abs(eigenvalue) > jnp.sqrt(jnp.finfo(s.dtype).eps) * s)
-        return jnp.where(usable, value / jnp.where(usable, eigenvalue, 1), 0)
 
-    plus = divided((along_u + along_v) / 2, s - s.T)
-    minus = divided((along_u - along_v) / 2, s + s.T)
-    p, q = product(plus + minus, u), product(plus - minus, v)
+def _outer(target, s, u, v, rhs_b, rhs_a):
+    """The part off all known triplets, p_k and q_k for all k at once; rows (r, .)."""
 
     def off(rows, basis):
         return rows - product(product(rows, basis.T), basis)
@@ -81,9 +99,12 @@ def _solve(target, s, u, v, rhs_b, rhs_a):
         return off(image_p, u), off(image_q, v)
 
     rest = (off(rhs_b, u), off(rhs_a, v))
-    tolerance = float(jnp.finfo(s.dtype).eps) * 10
-    x, _ = jax.scipy.sparse.linalg.cg(system, rest, tol=tolerance, maxiter=500)
-    return p + x[0], q + x[1]
+    # Where nothing is left (full rank, or cotangents in the known span) `rest` is rounding, which
+    # must not be solved for: the stopping rule looks at the whole right-hand side.
+    tolerance = 10 * jnp.finfo(s.dtype).eps
+    size = jnp.sqrt(jnp.sum(rhs_b**2) + jnp.sum(rhs_a**2))
+    x, _ = jax.scipy.sparse.linalg.cg(system, rest, tol=0.0, atol=tolerance * size, maxiter=500)
+    return x
 
 
 @jax.custom_vjp

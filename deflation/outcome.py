@@ -7,13 +7,16 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from deflation.components import Components, norms
+from deflation.components import Components, norms, product
 from deflation.state import Controls, Plan, Progress
 from deflation.status import Status
 from deflation.targets import times, times_transposed
 
 # Relative gap below which components that still move are taken to turn into each other.
 NEAR = 0.1
+# Distance of their sum from the best one, relative to the smallest component: it adds less than
+# 1e-6 of that component's energy to the residual's.
+SUM_LAG = 1e-3
 
 
 @functools.partial(jax.jit, static_argnames=("plan",))
@@ -52,7 +55,7 @@ def _status(problem, controls, progress, plan, factors, sizes, rank):
         tied = gap <= root_eps
         # Neighbours that still turn into each other while their sum is already a best one.
         close = jnp.minimum(gap, jnp.append(jnp.inf, gap[:-1])) <= NEAR
-        turning = moving & close & (_invariance(problem, factors, sizes, kept) <= root_eps)
+        turning = moving & close & _sum_is_best(problem, factors, sizes, kept)
     not_finite = ~(
         jnp.all(jnp.isfinite(factors.b), axis=1) & jnp.all(jnp.isfinite(factors.a), axis=1)
     )
@@ -70,14 +73,21 @@ def _status(problem, controls, progress, plan, factors, sizes, rank):
     return code, component
 
 
-def _invariance(problem, factors: Components, sizes, kept) -> jax.Array:
-    """How far the sum is from a best approximation: with Q an orthonormal basis of the right
-    factors and U one of M Q, ||(I - Q Q^T) M^T U|| relative to the smallest component kept."""
+def _sum_is_best(problem, factors: Components, sizes, kept) -> jax.Array:
+    """Whether the sum of the components is a best approximation, although they still move.
+
+    With Q an orthonormal basis of the right factors, U one of M Q: their span has to be invariant,
+    ||(I - Q Q^T) M^T U|| at rounding. While two of them turn into each other the later one lags a
+    round behind, so that the sum is off by a share of the turn; SUM_LAG bounds that distance from
+    M Q Q^T. Both relative to the smallest component kept.
+    """
     a = jnp.where(kept[:, None], factors.a, 0)
     q = jnp.linalg.qr(jnp.where(jnp.isfinite(a), a, 0).T)[0].T
-    u = jnp.linalg.qr(times(problem.target, q).T)[0].T
+    projected = times(problem.target, q)  # (r, m) = (M Q)^T
+    u = jnp.linalg.qr(projected.T)[0].T
     image = times_transposed(problem.target, u)
-    outside = image - (image @ q.T) @ q
+    outside = jnp.linalg.norm(image - product(product(image, q.T), q))
+    lag = jnp.linalg.norm(product(product(q, a.T), factors.b) - projected)
     smallest = jnp.min(jnp.where(kept, sizes, jnp.inf))
-    scale = jnp.where(smallest > 0, smallest, 1)
-    return jnp.where(smallest > 0, jnp.linalg.norm(outside) / scale, jnp.inf)
+    root_eps = jnp.sqrt(jnp.finfo(sizes.dtype).eps)
+    return (outside <= root_eps * smallest) & (lag <= SUM_LAG * smallest)

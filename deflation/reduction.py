@@ -27,18 +27,19 @@ def fold(xp, r, z, x, y):
     return r, z, xp.sum(outside * outside)
 
 
-def whiten(xp, r, z):
+def whiten(xp, r, z, eps):
     """Symmetric whitening of a summary: with r = u s v^T, S^(1/2) = v s v^T and M = z u v^T.
 
     Directions with s below rounding are no directions of X: they are left out by a mask, never by
-    a shape that depends on data (rank-deficient X, d > n, collinear rows).
+    a shape that depends on data (rank-deficient X, d > n, collinear rows). `eps` is that of the
+    data, which may have been rounded more coarsely than the summary is kept.
 
     Returns:
       target M (m, d), whitener S^(-1/2) (d, d), root S^(1/2) (d, d), the energy of Y in the
       directions left out, and the rank of X.
     """
     u, s, vt = xp.linalg.svd(r, full_matrices=False)
-    cutoff = max(r.shape) * xp.finfo(r.dtype).eps * s[0]
+    cutoff = max(r.shape) * eps * s[0]
     keep = s > cutoff
     inverse = xp.where(keep, 1 / xp.where(keep, s, 1), 0)
     inside = z @ u

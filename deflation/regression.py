@@ -107,6 +107,7 @@ class Regression(NamedTuple):
         for x, y in _grouped(_checked(batches)):
             if summary is None:
                 dtype = checks.float_dtype(np.result_type(x, y))
+                given = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
                 summary = _nothing(np, x.shape[0], y.shape[0], np.float64)[:2]
             r, z, outside = reduction.fold(np, *summary, x.astype(np.float64), y.astype(np.float64))
             summary, energy, count = (r, z), energy + outside, count + x.shape[1]
@@ -114,7 +115,7 @@ class Regression(NamedTuple):
             raise ValueError("batches is empty; allowed is at least one pair (x, y)")
         if energy == 0 and not summary[1].any():
             raise ValueError("y is all zeros; allowed is a target with something to learn")
-        return cls._finish(np, *summary, energy, count, dtype)
+        return cls._finish(np, *summary, energy, count, dtype, np.finfo(given).eps)
 
     @classmethod
     def from_operator(
@@ -141,15 +142,17 @@ class Regression(NamedTuple):
           (3, 3)
         """
         if not isinstance(shape, tuple | list) or len(shape) != 2:
-            raise ValueError(f"shape is {shape!r}; allowed is a pair (m, d)")
+            raise ValueError(f"shape is {checks.shown(shape)}; allowed is a pair (m, d)")
         m, d = (checks.integer("shape", size, 1) for size in shape)
-        dtype = jnp.dtype(jnp.zeros(()).dtype if dtype is None else dtype)
+        dtype = _operator_dtype(dtype)
         for name, function, size, out in (("matvec", matvec, d, m), ("rmatvec", rmatvec, m, d)):
             if not callable(function):
-                raise ValueError(f"{name} is {function!r}; allowed is a function")
-            got = jax.eval_shape(function, jax.ShapeDtypeStruct((size,), dtype)).shape
-            if got != (out,):
-                raise ValueError(f"{name} returns shape {got}; allowed is ({out},)")
+                raise ValueError(f"{name} is {checks.shown(function)}; allowed is a function")
+            got = jax.eval_shape(function, jax.ShapeDtypeStruct((size,), dtype))
+            if getattr(got, "shape", None) != (out,) or got.dtype != dtype:
+                raise ValueError(
+                    f"{name} returns {checks.shown(got)}; allowed is an array ({out},) of {dtype}"
+                )
         partial = jax.tree_util.Partial
         target = Operator(partial(matvec), partial(rmatvec), (m, d), dtype)
         zero = jnp.zeros((), dtype)
@@ -182,11 +185,12 @@ class Regression(NamedTuple):
     @classmethod
     def _reduce(cls, xp, r, z, energy, count, x, y, dtype) -> Regression:
         r, z, outside = reduction.fold(xp, r, z, x, y)
-        return cls._finish(xp, r, z, energy + outside, count + x.shape[1], dtype)
+        eps = xp.finfo(dtype).eps
+        return cls._finish(xp, r, z, energy + outside, count + x.shape[1], dtype, eps)
 
     @classmethod
-    def _finish(cls, xp, r, z, energy, count, dtype) -> Regression:
-        target, whitener, root, lost, rank = reduction.whiten(xp, r, z)
+    def _finish(cls, xp, r, z, energy, count, dtype, eps) -> Regression:
+        target, whitener, root, lost, rank = reduction.whiten(xp, r, z, eps)
         leaves = (target, whitener, root, energy + lost, count - rank)
         return cls(*(jnp.asarray(leaf, dtype) for leaf in leaves))
 
@@ -233,11 +237,31 @@ class Regression(NamedTuple):
           >>> float(problem.residual(top))
           3.0
         """
+        self.check_components(components)
         inside = squared_distance(self.target, self.to_whitened(components))
         return jnp.sqrt(self.energy + inside)
 
+    def check_components(self, value, name: str = "components", rank: int | None = None) -> None:
+        """Raises ValueError unless value is Components of this problem (of that rank)."""
+        checks.instance(name, value, Components, "a Components(b, a)")
+        m, d = self.shape
+        shapes = tuple(jnp.shape(rows) for rows in value)
+        r = (shapes[0] or (None,))[0] if rank is None else rank
+        if shapes != ((r, m), (r, d)):
+            r = "r" if rank is None else rank
+            raise ValueError(
+                f"{name} has shapes b {shapes[0]} and a {shapes[1]}; "
+                f"allowed are b ({r}, {m}) and a ({r}, {d})"
+            )
+
     def component_errors(self, components: Components, exact: Components) -> jax.Array:
-        """G_k = ||(R_k - R*_k) X||_F / ||R*_k X||_F against the exact components, shape (r,)."""
+        """G_k = ||(R_k - R*_k) X||_F / ||R*_k X||_F against the exact components, shape (r,).
+
+        Raises:
+          ValueError: components of other shapes than `exact`, or than the problem has.
+        """
+        self.check_components(components)
+        self.check_components(exact, "exact", components.b.shape[0])
         reference = self.to_whitened(exact)
         scale = norms(reference)
         gap = distances(self.to_whitened(components), reference)
@@ -249,16 +273,30 @@ def _nothing(xp, d: int, m: int, dtype):
     return xp.zeros((0, d), dtype), xp.zeros((m, 0), dtype), 0.0, 0
 
 
+def _operator_dtype(dtype) -> np.dtype:
+    try:
+        chosen = jnp.dtype(jnp.zeros(()).dtype if dtype is None else dtype)
+    except TypeError:
+        chosen = None
+    if chosen is None or chosen.name not in checks.FLOATS:
+        raise ValueError(f"dtype is {checks.shown(dtype)}; allowed are {checks.FLOATS}")
+    return jax.dtypes.canonicalize_dtype(chosen)
+
+
 def _checked(batches: Iterable[tuple]):
     rows = None
+    if not isinstance(batches, Iterable):
+        raise ValueError(f"batches is {checks.shown(batches)}; allowed are pairs (x, y)")
     for number, batch in enumerate(batches):
         try:
             x, y = batch
         except (TypeError, ValueError):
-            raise ValueError(f"batch {number} is not a pair (x, y)") from None
+            raise ValueError(f"batch {number} has no two parts; allowed is a pair (x, y)") from None
         # Not through jax: without x64 it would round float64 columns before they are summed.
         x = np.asarray(checks.array(f"x of batch {number}", x))
         y = np.asarray(checks.array(f"y of batch {number}", y))
+        for name, part in (("x", x), ("y", y)):
+            checks.in_range(f"{name} of batch {number}", part, checks.float_dtype(part.dtype))
         checks.columns_match(x, y)
         if rows not in (None, (x.shape[0], y.shape[0])):
             raise ValueError(

@@ -53,10 +53,16 @@ def parallel_round(
     moved = jnp.where(progress.done, progress.moved, moved)
     # A worker is done only after its predecessors: their later moves would move it again.
     still = (still & (number < active)) | progress.done
+    done = jnp.cumprod(still | (number >= plan.rank)).astype(bool)
+    if controls.rule is not None:
+        # Nobody else will be asked to join: the run ends when those who did are done.
+        sizes = jnp.where(number < active, norms(new), 0)
+        more = controls.rule.more(controls.threshold, sizes, active)
+        done = done | (~more & jnp.all(still | (number >= active)))
     return Progress(
         factors=new,
         moved=moved,
-        done=jnp.cumprod(still | (number >= plan.rank)).astype(bool),
+        done=done,
         spent=progress.spent + allowed,
         active=active,
         round=progress.round + 1,

@@ -46,13 +46,15 @@ def advance(state: State, rounds: int) -> State:
       >>> int(advance(advance(state, 2), 3).progress.round)
       5
     """
+    checks.instance("state", state, State, "a State, as start returns it")
     rounds = checks.integer("rounds", rounds, 1)
     inputs = (state.problem, state.solver, state.controls, state.progress)
     progress, history = _advance(*jax.tree.map(_constant, inputs), state.plan, rounds)
     join = jnp.concatenate
     if not checks.traced((progress.round, state.progress.round)):
         ran = int(progress.round) - int(state.progress.round)
-        history = jax.tree.map(lambda rows: rows[:ran], jax.device_get(history))
+        history = jax.tree.map(lambda rows: rows[:ran], history)
+    if not checks.traced((state.history, history)):
         join = np.concatenate  # on the host: its shape is new every time
     joined = jax.tree.map(lambda x, y: join([x, y]), state.history, history)
     return dataclasses.replace(state, progress=progress, history=joined)
@@ -63,6 +65,7 @@ def finish(state: State) -> Solution:
 
     Differentiable with respect to the problem's target (so, through `Regression.from_data`, to y).
     """
+    checks.instance("state", state, State, "a State, as start returns it")
     plan = state.plan
     inputs = (state.problem, state.solver, state.controls, state.progress)
     factors, code, component, rank = judge(*jax.tree.map(_constant, inputs), plan)
@@ -86,6 +89,7 @@ def step(state: State) -> State:
     Unlike `advance` it has a fixed cost and no loop, so it may sit inside `jax.lax.scan`; a run
     whose components are all done does not change any more.
     """
+    checks.instance("state", state, State, "a State, as start returns it")
     old = state.progress
     new = _round(state.problem, state.solver, state.plan, state.controls, old)
     # A typed key has no arithmetic; it does not change in a round.

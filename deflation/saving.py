@@ -6,23 +6,22 @@ into another plan, or loading a file that is cut short, is refused with one line
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-import tempfile
-import zipfile
 import zlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from deflation import checks
 from deflation.components import Components
 from deflation.state import History, Progress, State
-from deflation.targets import Operator
 
 FORMAT = 1
+NAMES = ("moved", "done", "spent", "active", "round")
 
 
 def save(path: str | os.PathLike, state: State) -> None:
@@ -42,33 +41,35 @@ def save(path: str | os.PathLike, state: State) -> None:
       ...     int(load(folder + "/run.npz", state).progress.round)
       2
     """
-    path = pathlib.Path(path)
+    path = _path(path)
+    checks.instance("state", state, State, "a State, as start returns it")
     progress = state.progress
     arrays = {
         "b": progress.factors.b,
         "a": progress.factors.a,
-        **{name: getattr(progress, name) for name in ("moved", "done", "spent", "active", "round")},
+        **{name: getattr(progress, name) for name in NAMES},
         "key": jax.random.key_data(progress.key),
         "change": state.history.change,
         "size": state.history.size,
     }
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
     description = json.dumps(_description(state))
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        if path.is_dir():
+            raise IsADirectoryError(21, "Is a directory")
+        with part.open("wb") as file:
+            np.savez(file, description=np.asarray(description), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
     except OSError as error:
         raise ValueError(
             f"path is {str(path)!r}, which cannot be written: {error.strerror}"
         ) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, description=np.asarray(description), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        with contextlib.suppress(OSError):  # gone after a success, or never made
+            part.unlink()
 
 
 def load(path: str | os.PathLike, state: State) -> State:
@@ -82,15 +83,9 @@ def load(path: str | os.PathLike, state: State) -> State:
       ValueError: a missing, truncated or foreign file, or one of another problem or other options;
         the message names what differs.
     """
-    path = pathlib.Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        saved = json.loads(str(arrays.pop("description")))
-    except FileNotFoundError:
-        raise ValueError(f"path is {str(path)!r}; there is no such file") from None
-    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError):
-        raise ValueError(f"path is {str(path)!r}, which is truncated or not a saved run") from None
+    path = _path(path)
+    checks.instance("state", state, State, "a State, as start returns it")
+    saved, arrays = _read(path)
     expected = _description(state)
     for name, value in expected.items():
         if saved.get(name) != value:
@@ -98,28 +93,62 @@ def load(path: str | os.PathLike, state: State) -> State:
                 f"path is {str(path)!r}, a run with {name} {saved.get(name)!r}; "
                 f"allowed here is {value!r}"
             )
-    progress = Progress(
-        factors=Components(arrays.pop("b"), arrays.pop("a")),
-        key=jax.random.wrap_key_data(arrays.pop("key")),
-        **{name: arrays[name] for name in ("moved", "done", "spent", "active", "round")},
-    )
-    history = History(jnp.asarray(arrays["change"]), jnp.asarray(arrays["size"]))
     like = state.progress
+    try:
+        progress = Progress(
+            factors=Components(arrays["b"], arrays["a"]),
+            key=jax.random.wrap_key_data(arrays["key"], impl=jax.random.key_impl(like.key)),
+            **{name: arrays[name] for name in NAMES},
+        )
+        history = History(arrays["change"], arrays["size"])
+        fits = jax.tree.map(lambda x, y: x.shape == y.shape, (progress,), (like,))
+        rounds = int(progress.round)
+        whole = all(rows.shape == (rounds, state.plan.rank) for rows in history)
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(path) from None
+    if not (all(jax.tree.leaves(fits)) and whole):
+        raise _damaged(path)
 
     def place(value, template):
         # On the devices of the fresh state: replicated over its mesh if it has one.
         return jax.device_put(value, template.sharding)
 
-    progress = jax.tree.map(place, progress, like)
-    return dataclasses.replace(state, progress=progress, history=history)
+    return dataclasses.replace(state, progress=jax.tree.map(place, progress, like), history=history)
+
+
+def _read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Description and arrays of a file; whatever is wrong with its bytes is one line."""
+    try:
+        # Opened here: np.load does not close a file that it cannot make sense of.
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            arrays = {name: file[name] for name in file.files}
+        saved = json.loads(str(arrays.pop("description")))
+    except FileNotFoundError:
+        raise ValueError(f"path is {str(path)!r}; there is no such file") from None
+    except Exception:  # the zip, zlib, npy and json readers raise more than a dozen kinds
+        raise _damaged(path) from None
+    if not isinstance(saved, dict):
+        raise _damaged(path)
+    return saved, arrays
+
+
+def _damaged(path: pathlib.Path) -> ValueError:
+    return ValueError(f"path is {str(path)!r}, which is truncated or not a saved run")
+
+
+def _path(path) -> pathlib.Path:
+    checks.instance("path", path, str | os.PathLike, "a file name")
+    return pathlib.Path(path)
 
 
 def _description(state: State) -> dict:
     plan = dataclasses.asdict(dataclasses.replace(state.plan, mesh=None))
     # A mesh may change between portions; whatever changes the answer may not.
     kept = {name: value for name, value in plan.items() if name not in ("mesh", "axis")}
-    target = state.problem.target
-    digest = None if isinstance(target, Operator) else zlib.crc32(np.asarray(target).tobytes())
+    digest = 0
+    for leaf in jax.tree.leaves(state.problem):
+        digest = zlib.crc32(np.asarray(leaf).tobytes(), digest)
     numbers = jax.tree.leaves((state.solver, state.controls))
     return {
         "format": FORMAT,
@@ -129,4 +158,5 @@ def _description(state: State) -> dict:
         "solver": type(state.solver).__name__ + str(jax.tree.structure(state.solver)),
         "numbers": [np.asarray(number).tolist() for number in numbers],
         "problem": digest,
+        "key": str(jax.random.key_impl(state.progress.key)),
     }

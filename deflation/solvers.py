@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from deflation import checks
-from deflation.components import Components, balanced, canonical, normalise, product, safe_norm
+from deflation.components import Components, balanced, canonical, normalise, product, row_norm
 from deflation.regression import Regression
 from deflation.targets import times_transposed
 
@@ -65,7 +65,7 @@ class Alternating(_Solver):
         def sweep(_, a):
             image = normalise(view.transposed(view.times(a)))
             # M_k a = 0 (fewer directions left than workers): keep the direction, publish b = 0.
-            return jnp.where(safe_norm(image) > 0, image, a)
+            return jnp.where(row_norm(image) > 0, image, a)
 
         a = jax.lax.fori_loop(0, self.sweeps, sweep, own.a)
         return Components(view.times(a), a)
@@ -74,7 +74,7 @@ class Alternating(_Solver):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GradientDescent(_Solver):
-    """See `gradient_descent`."""
+    """See `gradient_descent`; made directly, `step_size` may be (r, 1), one per parallel worker."""
 
     step_size: jax.Array | float | None = None
     steps: int = dataclasses.field(default=1, metadata={"static": True})
@@ -85,7 +85,7 @@ class GradientDescent(_Solver):
         m, d = problem.shape
         key_b, key_s = jax.random.split(key)
         probe = normalise(jax.random.normal(key_s, (1, m), problem.dtype))
-        guess = safe_norm(times_transposed(problem.target, probe)) * (m / min(m, d)) ** 0.5
+        guess = row_norm(times_transposed(problem.target, probe)) * (m / min(m, d)) ** 0.5
         b = jax.random.normal(key_b, (rank, m), problem.dtype) * jnp.sqrt(guess / m)
         return Components(b, jnp.zeros((rank, d), problem.dtype))
 
@@ -125,9 +125,9 @@ def _curvature(b, a, image, coimage, top):
     at the balanced optimum it is 2 s. The images that the gradient needs anyway estimate s from
     below, better as (b, a) align, which is why steps stop at 1.5 / curvature and not at 2.
     """
-    norm_b, norm_a = safe_norm(b), safe_norm(a)
-    seen_a = jnp.where(norm_a > 0, safe_norm(image) / jnp.where(norm_a > 0, norm_a, 1), 0)
-    seen_b = jnp.where(norm_b > 0, safe_norm(coimage) / jnp.where(norm_b > 0, norm_b, 1), 0)
+    norm_b, norm_a = row_norm(b), row_norm(a)
+    seen_a = jnp.where(norm_a > 0, row_norm(image) / jnp.where(norm_a > 0, norm_a, 1), 0)
+    seen_b = jnp.where(norm_b > 0, row_norm(coimage) / jnp.where(norm_b > 0, norm_b, 1), 0)
     coupling = jnp.maximum(jnp.maximum(seen_a, seen_b), norm_a * norm_b)
     curvature = jnp.maximum(norm_a**2, top * norm_b**2) + jnp.sqrt(top) * coupling
     # Both factors and images zero: nothing left to fit, any step is zero.
@@ -164,9 +164,9 @@ def gradient_descent(
     """Simultaneous gradient descent on 1/2 ||M_k - b a^T||_F^2 in both factors.
 
     Args:
-      step_size: a number > 0 in the units of 1/s (1/s^2 of the singular values of X in original
-        coordinates), or an array (r, 1) with one per component of `parallel`. None adapts it to
-        the curvature at every step, worker by worker.
+      step_size: a number > 0 in units of 1/s, s the singular values of the target (in original
+        coordinates also of 1/lambda, lambda the eigenvalues of X X^T). None adapts it to the
+        curvature at every step, worker by worker.
       steps: descent steps per round, at least 1.
       coordinates: "whitened" descends in S^(1/2) a; "original" in a itself, as the papers do, whose
         speed depends on the conditioning of X.
@@ -180,7 +180,7 @@ def gradient_descent(
       >>> gradient_descent(0.003, coordinates="original").steps
       1
     """
-    if step_size is not None and jnp.ndim(step_size) == 0:
+    if step_size is not None:
         checks.positive("step_size", step_size)
     checks.choice("coordinates", coordinates, COORDINATES)
     return GradientDescent(step_size, checks.integer("steps", steps, 1), coordinates)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -16,6 +19,7 @@ from deflation.targets import times, times_transposed
 METHODS = ("sequential", "parallel", "sharded", "joint")
 OVERSAMPLING = 8  # extra directions of a sketch, the usual choice of randomised range finders
 NEVER = -1.0
+SOLVERS = "a solver, alternating() or gradient_descent()"
 
 
 def start(
@@ -61,14 +65,19 @@ def start(
       >>> round(float(problem.residual(finish(state).components)), 4)
       2.2361
     """
-    if not isinstance(problem, Regression):
-        raise ValueError(f"problem is {type(problem).__name__}; allowed is a Regression")
+    checks.instance("problem", problem, Regression, "a Regression")
     checks.choice("method", method, METHODS)
     limit = min(problem.shape)
     rank = checks.integer("rank", rank, 1, limit, why=f" = min(m, d) of shape {problem.shape}")
     solver = alternating() if solver is None else solver
-    if not isinstance(solver, Alternating | GradientDescent):
-        raise ValueError(f"solver is {solver!r}; allowed are alternating() and gradient_descent()")
+    checks.instance("solver", solver, Alternating | GradientDescent, SOLVERS)
+    size = getattr(solver, "step_size", None)
+    # One step size per worker needs all workers in one block.
+    if size is not None and jnp.shape(size) not in (
+        (),
+        ((rank, 1) if method == "parallel" else ()),
+    ):
+        raise ValueError(f"step_size has shape {jnp.shape(size)}; allowed is one number")
     if method == "joint" and getattr(solver, "step_size", None) is None:
         raise ValueError(f"solver is {solver}; allowed for joint is gradient_descent(step_size)")
     if tolerance is not None:
@@ -80,16 +89,16 @@ def start(
     plan = Plan(
         way="parallel" if method == "sharded" else method,
         rank=rank,
-        staggered=bool(staggered),
-        advance=bool(advance),
+        staggered=checks.flag("staggered", staggered),
+        advance=checks.flag("advance", advance),
         passes_on=steps.passes_on,
-        orthogonal=bool(orthogonal),
+        orthogonal=checks.flag("orthogonal", orthogonal),
         reoptimise=checks.integer("reoptimise", reoptimise, 0),
         full_rank=checks.integer("full_rank", full_rank, 0),
         mesh=mesh if method == "sharded" else None,
         axis=axis_name,
     )
-    key = jax.random.key(0) if key is None else key
+    key = jax.random.key(0) if key is None else checks.random_key("key", key)
     fixed = jax.lax.stop_gradient(problem)  # see run.py
     factors, warm = _first_factors(fixed, solver, rank, init, key)
     controls = Controls(
@@ -112,20 +121,36 @@ def worker_mesh(mesh: jax.sharding.Mesh | None, axis_name: str) -> jax.sharding.
     Raises:
       ValueError: the mesh has no axis of that name.
     """
+    checks.instance("axis_name", axis_name, str, "a name")
     if mesh is None:
         return jax.make_mesh(
             (jax.device_count(),), (axis_name,), axis_types=(jax.sharding.AxisType.Auto,)
         )
     if not isinstance(mesh, jax.sharding.Mesh) or axis_name not in mesh.axis_names:
-        names = getattr(mesh, "axis_names", ())
-        raise ValueError(f"mesh has axes {names}; allowed is a mesh with an axis {axis_name!r}")
+        raise ValueError(
+            f"mesh is {checks.shown(mesh)}; allowed is a mesh with an axis {axis_name!r}"
+        )
     return mesh
 
 
 def _replicated(state: State) -> State:
     """Every device (of every process) holds the whole state: each needs all factors anyway."""
     everywhere = jax.sharding.NamedSharding(state.plan.mesh, jax.sharding.PartitionSpec())
-    return jax.device_put(state, everywhere)
+    problem = jax.tree.map(lambda leaf: _place(everywhere, leaf), state.problem)
+    placed = jax.device_put(dataclasses.replace(state, problem=None), everywhere)
+    return dataclasses.replace(placed, problem=problem)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _place(sharding, leaf):
+    """device_put, whose cotangent stays where it is: the rest of it comes from the mesh as well."""
+    return jax.device_put(leaf, sharding)
+
+
+_place.defvjp(
+    lambda sharding, leaf: (_place(sharding, leaf), None),
+    lambda sharding, _, cotangent: (cotangent,),
+)
 
 
 def _first_factors(problem, solver, rank, init, key) -> tuple[Components, bool]:
@@ -135,16 +160,10 @@ def _first_factors(problem, solver, rank, init, key) -> tuple[Components, bool]:
         if init == "random":
             return solver.init(problem, rank, key), False
         return solver.warm(sketch(problem, rank, key)), True
-    if not isinstance(init, Components):
-        raise ValueError(f"init is {init!r}; allowed are 'random', 'sketch' and Components")
-    m, d = problem.shape
-    if init.b.shape != (rank, m) or init.a.shape != (rank, d):
-        raise ValueError(
-            f"init has shapes b {init.b.shape} and a {init.a.shape}; "
-            f"allowed are b {(rank, m)} and a {(rank, d)}"
-        )
-    given = Components(*(checks.matrix(f"init.{n}", v) for n, v in init._asdict().items()))
-    given = Components(*(rows.astype(problem.dtype) for rows in given))
+    checks.instance("init", init, Components, "'random', 'sketch' or Components")
+    names = init._asdict().items()
+    given = Components(*(checks.matrix(f"init.{n}", rows, problem.dtype) for n, rows in names))
+    problem.check_components(given, "init", rank)
     return solver.warm(problem.to_whitened(given)), True
 
 

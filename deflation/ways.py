@@ -69,6 +69,7 @@ def sequential(
       >>> [round(float(s), 3) for s in sequential(problem, 2).history.size[-1]]
       [4.0, 2.0]
     """
+    checks.instance("problem", problem, Regression, "a Regression")
     rank = checks.integer("rank", rank, 1, min(problem.shape), why=" = min(m, d)")
     plan = budgets.as_budget(50 * rank if budget is None else budget, rank)
     state = start(
@@ -274,8 +275,7 @@ def exact(problem: Regression, rank: int) -> Solution:
       >>> round(float(problem.residual(exact(problem, 2).components)), 4)
       1.0
     """
-    if not isinstance(problem, Regression):
-        raise ValueError(f"problem is {type(problem).__name__}; allowed is a Regression")
+    checks.instance("problem", problem, Regression, "a Regression")
     limit = min(problem.shape)
     if isinstance(problem.target, Operator):
         rank = checks.integer("rank", rank, 1, limit - 1, why=" = min(m, d) - 1 for an operator")

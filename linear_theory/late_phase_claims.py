@@ -85,12 +85,14 @@ def _first_order(errors, predicted, before, gaps) -> Evidence:
     return Evidence(np.abs(errors / predicted - 1), LAW_TOLERANCE, premise)
 
 
-def _dominant(modes: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Where a mode is so large that products of two modes are small beside it."""
-    largest = np.abs(np.where(np.eye(*modes.shape[-2:], dtype=bool), 0, before)).max(
-        axis=(2, 3), keepdims=True
-    )
-    return (np.abs(modes) > 1e5 * largest**2) & (np.abs(modes) > DIGITS_FLOOR)
+def _dominant(modes: np.ndarray, before: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Where a mode is so large that products of two modes are small beside it.
+
+    Products of modes of the first worker weigh s_1/s_k in the target of worker k.
+    """
+    largest = np.abs(np.where(own_pair(), 0, before)).max(axis=(2, 3), keepdims=True)
+    products = largest**2 * (values[:, :1] / values[:, :RANK])[:, None, :, None]
+    return (np.abs(modes) > 1e5 * products) & (np.abs(modes) > DIGITS_FLOOR)
 
 
 def _own_modes(problem, power: int = 2) -> Evidence:
@@ -101,17 +103,17 @@ def _own_modes(problem, power: int = 2) -> Evidence:
     measured = np.divide(now, before, out=np.zeros_like(now), where=before != 0)
     ratio = values[:, None, :] / values[:, :RANK, None]
     bound = np.where(later, ratio**power, 0)[:, None]
-    return Evidence(measured, bound, later & _dominant(now, before), RATE_TOLERANCE)
+    return Evidence(measured, bound, later & _dominant(now, before, values), RATE_TOLERANCE)
 
 
 def _slaved_modes(problem, delay: int = 1) -> Evidence:
     current = run(problem)
-    modes = current.trajectory.modes[..., :RANK]
-    now, before = modes[:, 1:], modes[:, :-1]
+    every = current.trajectory.modes
+    now, before = every[:, 1:, :, :RANK], every[:, :-1, :, :RANK]
     leading = np.swapaxes(before if delay else now, 2, 3)
     earlier = np.tril(np.ones((RANK, RANK), bool), -1)
     later_round = (np.arange(1, now.shape[1] + 1) >= 2)[:, None, None]
-    premise = earlier & later_round & _dominant(leading, before)
+    premise = earlier & later_round & _dominant(leading, every[:, :-1], current.values)
     measured = np.abs(now + leading) / np.maximum(np.abs(leading), FLOOR)
     return Evidence(measured, RATE_TOLERANCE, premise)
 

@@ -152,8 +152,8 @@ def _reaches(problem: Problem, old: State, new: State) -> dict:
     ideal = problem.regression.target - _before_each(exact)
     # A symmetric eigenproblem is half the price of a singular value decomposition. Its accuracy is
     # that of rounding over the gap for the top pair, which is all that is used.
-    # It is the only batched factorisation of a round; two independent ones may block each other, see
-    # `batching.per_instance`.
+    # It is the only batched factorisation of a round: two independent ones may block each other,
+    # see `batching.per_instance`.
     squares, vectors = jnp.linalg.eigh(jnp.swapaxes(target, 1, 2) @ target)
     top = vectors[:, :, -1]
     best = _products(jnp.einsum("kmd,kd->km", target, top), top)

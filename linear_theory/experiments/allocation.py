@@ -77,7 +77,7 @@ def alpha_sweep(setting: Setting, *, alphas=ALPHAS, total: int = 500):
 def allocation_limits(
     setting: Setting,
     *,
-    alphas=ALPHAS[::8],
+    alphas=ALPHAS[::6],
     totals=(250, 500, 1000, 2000, 4000),
     total: int = 500,
     designs=("column", "row", "gauss", "orthonormal"),

@@ -99,7 +99,7 @@ def allocation_limits(arrays: Arrays, setting: Setting) -> Figure:
         (
             "by_total",
             [f"T = {value}" for value in arrays["totals"]],
-            f"fixed step, {setting.design}, by budget T",
+            f"fixed step, {setting.design} design, by budget T",
         ),
         ("by_design", list(arrays["designs"]), f"fixed step, T = {total}, by design of X"),
         ("by_design_auto", list(arrays["designs"]), f"adaptive step, T = {total}, by design of X"),

@@ -42,7 +42,7 @@ def thresholds(arrays: Arrays, setting: Setting) -> Figure:
     axes[0, 0].invert_xaxis()
     axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylim(None, 2.5 * np.nanmax(arrays["budgets"]))
-    style.legend_below(figure, axes[0, 0])
+    style.legend_below(figure, axes[0, 0], "iterations for the first components; T in this order")
     return figure
 
 

@@ -32,6 +32,7 @@ from deflation import (
 )
 from deflation.outcome import judge
 from deflation.run import _advance
+from deflation.solvers import GradientDescent
 from tests.deflation.problems import D, M, R, data, from_data, from_matrix, matrix, one_line
 
 PROBLEM = from_matrix()
@@ -149,7 +150,7 @@ SHAPES = [
     case("components", lambda: PROBLEM.residual(Components(np.ones((2, 1)), np.ones((2, 1))))),
     case("components", lambda: PROBLEM.residual(np.ones((M, D)))),
     case(
-        "components",
+        "exact",
         lambda: PROBLEM.component_errors(
             Components(np.ones((2, M)), np.ones((2, D))), exact(PROBLEM, 1).components
         ),
@@ -254,8 +255,8 @@ OTHERS = [
         case("step_size", lambda v=v: gradient_descent(np.array(v)))
         for v in ([[0.1], [0.1], [-1]], [[0.1], [NAN]], [[0.0]], [[1j]], [["a"]], [[[0.1]]])
     ),
-    case("step_size", lambda: parallel(PROBLEM, R, gradient_descent(np.full((2, 1), 0.1)))),
-    case("step_size", lambda: parallel(PROBLEM, R, gradient_descent(np.full((1, R), 0.1)))),
+    case("step_size", lambda: parallel(PROBLEM, R, GradientDescent(np.full((2, 1), 0.1)))),
+    case("step_size", lambda: parallel(PROBLEM, R, GradientDescent(np.full((1, R), 0.1)))),
     case("step_size", lambda: sequential(PROBLEM, R, gradient_descent(np.full((2, 1), 0.1)))),
     *(
         case("coordinates", lambda v=v: gradient_descent(coordinates=v))

@@ -23,6 +23,7 @@ from deflation import (
     start,
 )
 from deflation.run import _advance
+from deflation.solvers import GradientDescent
 from tests.deflation.problems import (
     SIZES,
     D,
@@ -35,6 +36,7 @@ from tests.deflation.problems import (
     from_matrix,
     maps,
     matrix,
+    one_line,
     orthonormal,
     precision,
 )
@@ -209,25 +211,24 @@ def test_step_size_of_any_real_type(dtype):
             assert solution.components.b.dtype == precise
 
 
-WAYS = {
-    "parallel": lambda p, s, n: parallel(p, R, s, rounds=n),
-    "sharded": lambda p, s, n: sharded(p, R, s, rounds=n),
-    "joint": lambda p, s, n: joint(p, R, s, rounds=n),
-}
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_one_step_size_per_component(way):
-    """An array (r, 1) of equal entries is the number; other entries move their own worker only."""
+def test_one_step_size_per_component():
+    """A column (r, 1) of equal entries is the number; other entries move their own worker only."""
     problem = from_matrix()
-    run = WAYS[way]
-    number = run(problem, gradient_descent(0.02), 5).components
-    same = run(problem, gradient_descent(jnp.full((R, 1), 0.02)), 5).components
+    number, same, last = (
+        parallel(problem, R, GradientDescent(jnp.asarray(size)), rounds=5).components
+        for size in (0.02, [[0.02], [0.02], [0.02]], [[0.02], [0.02], [0.04]])
+    )
     close(maps(same), maps(number), "float32")
-    last = run(problem, gradient_descent(jnp.array([[0.02], [0.02], [0.04]])), 5).components
-    if way != "joint":
-        close(maps(last)[:2], maps(number)[:2], "float32")
+    close(maps(last)[:2], maps(number)[:2], "float32")
     assert np.linalg.norm(maps(last)[2] - maps(number)[2]) > 1e-2
+
+
+@pytest.mark.parametrize("way", [sequential, sharded, joint])
+@pytest.mark.parametrize("shape", [(R, 1), (2, 1), (1, R)])
+def test_workers_that_are_not_in_one_block_share_a_step_size(way, shape):
+    with pytest.raises(ValueError) as error:
+        way(from_matrix(), R, GradientDescent(jnp.full(shape, 0.02)))
+    assert "step_size" in one_line(error) and str(shape) in one_line(error)
 
 
 def test_first_factors_scale_with_the_target():

@@ -3,16 +3,19 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import deflation
+from deflation.solvers import GradientDescent
 from linear_theory import measured_run
+from linear_theory.contraction_claims import DESCENT_ROUNDS, DESCENT_STEPS
 from linear_theory.problems import RANK, draw
-from linear_theory.trajectory import begin, record
+from linear_theory.trajectory import ROUNDS, begin, record
 
-ROUNDS, TRIALS = 10, 3
+# The sizes of the claims' tests, whose compiled programs these tests share.
+TRIALS = 32
+LOOKED_AT = 7  # rounds of one instance that the plain loop goes through
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +32,7 @@ def instance(batch, index):
 def cold():
     """Drawn and recorded once for the whole file."""
     batch = draw(jax.random.key(3), TRIALS)
-    return batch, jax.tree.map(np.asarray, record(batch, deflation.alternating(), ROUNDS))
+    return batch, jax.tree.map(np.asarray, record(batch, deflation.alternating()))
 
 
 def products(b, a):
@@ -40,8 +43,8 @@ def test_it_is_the_run_of_the_solver():
     batch, trajectory = cold()
     state = begin(instance(batch, 1), deflation.alternating(), ROUNDS)
     advanced = deflation.advance(state, ROUNDS).progress
-    np.testing.assert_allclose(trajectory.factors.a[1, -1], advanced.factors.a, atol=1e-12)
-    np.testing.assert_allclose(trajectory.factors.b[1, -1], advanced.factors.b, atol=1e-12)
+    np.testing.assert_allclose(trajectory.factors.a[1, -1], advanced.factors.a, atol=1e-10)
+    np.testing.assert_allclose(trajectory.factors.b[1, -1], advanced.factors.b, atol=1e-10)
 
 
 def test_what_is_published_and_shown():
@@ -61,7 +64,7 @@ def test_every_measurement_against_a_plain_loop():
     held = products(*(rows[2] for rows in trajectory.factors))
     error = np.linalg.norm(held - exact, axis=(2, 3))
     np.testing.assert_allclose(trajectory.error[2], error, atol=1e-12)
-    for step in range(1, ROUNDS + 1):
+    for step in range(1, LOOKED_AT + 1):
         for k in range(RANK):
             seen = target - held[step - 1, : min(k, step - 1)].sum(axis=0)
             top_u, top_s, top_v = np.linalg.svd(seen)
@@ -87,36 +90,39 @@ def test_modes_are_unit_with_a_positive_own_one():
 
 def test_sequential_runs_one_worker_after_the_other():
     batch, _ = cold()
-    error = np.asarray(record(batch, deflation.alternating(), 8, "sequential").error)
+    error = np.asarray(record(batch, deflation.alternating(), method="sequential").error)
     moves = np.abs(np.diff(error, axis=1)) > 0
-    slots = np.repeat(np.arange(RANK), 2)
+    slots = np.repeat(np.arange(RANK), ROUNDS // RANK)
     assert not moves[:, slots[:, None] != np.arange(RANK)].any()
 
 
 def test_numbers_of_a_solver_belong_to_their_instance():
     batch = draw(jax.random.key(3), TRIALS, near=True, size=0.1)
-    step = jnp.array([0.1, 1e-9, 0.2])[:, None, None] * jnp.ones((TRIALS, RANK, 1))
-    error = np.asarray(record(batch, deflation.gradient_descent(step), 4).error)
+    step = np.full((TRIALS, RANK, 1), 0.1)
+    step[1] = 1e-12
+    solver = GradientDescent(step, DESCENT_STEPS, coordinates="original")
+    error = np.asarray(record(batch, solver, DESCENT_ROUNDS).error)
     moved = np.abs(error[:, -1] - error[:, 0]).max(axis=1)
-    assert moved[1] < 1e-8 < 1e-5 < moved[[0, 2]].min()
+    assert moved[1] < 1e-8 < 1e-5 < np.delete(moved, 1).min()
 
 
 def test_contraction_from_a_condition():
     batch, _ = cold()
-    current = measured_run.run(batch, rounds=ROUNDS)
+    current = measured_run.run(batch)
     condition = np.zeros((TRIALS, ROUNDS, RANK), bool)
     condition[:, 2:5, 0] = True  # not for good
     condition[:, 6:, :2] = True
     first, rate, holds = measured_run.contraction_from(current, condition)
     np.testing.assert_array_equal(first, np.tile([6, 6, ROUNDS, ROUNDS], (TRIALS, 1)))
-    np.testing.assert_allclose(rate[:, :2], current.contraction[:, 6:, :2].max(axis=1))
+    alive = np.where(current.trajectory.before > measured_run.FLOOR, current.contraction, 0)
+    np.testing.assert_allclose(rate[:, :2], alive[:, 6:, :2].max(axis=1))
     np.testing.assert_array_equal(rate[:, 2:], 0.0)
-    assert holds[:, 6:, :2].all() and not holds[:, :6].any() and not holds[:, :, 2:].any()
+    assert holds[:, 6:20, :2].all() and not holds[:, :6].any() and not holds[:, :, 2:].any()
 
 
 def test_follows_wants_a_published_worker_with_predecessors():
     batch, _ = cold()
-    current = measured_run.run(batch, rounds=ROUNDS)
+    current = measured_run.run(batch)
     seen = measured_run.follows(current)
     assert not seen[:, :, 0].any() and not seen[:, 0].any()
     assert seen[:, 1, 1].all() and not seen[:, 1, 2].any() and seen[:, 3, 3].all()
@@ -124,7 +130,7 @@ def test_follows_wants_a_published_worker_with_predecessors():
 
 def test_last_factor_of_a_geometric_decay():
     batch, _ = cold()
-    current = measured_run.run(batch, rounds=ROUNDS)
+    current = measured_run.run(batch)
     rates = np.zeros((TRIALS, RANK, current.values.shape[1]))
     rates[:, :, -1] = 0.5
     modes = np.zeros_like(current.trajectory.modes)
