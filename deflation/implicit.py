@@ -89,6 +89,10 @@ def _inner(s, live, u, v, rhs_b, rhs_a):
 def _outer(target, s, u, v, rhs_b, rhs_a):
     """The part off all known triplets, p_k and q_k for all k at once; rows (r, .)."""
 
+    # Computed factors are orthonormal up to their errors; the projections have to be exact, or the
+    # singular part of the system leaks in.
+    u, v = _orthonormal(u), _orthonormal(v)
+
     def off(rows, basis):
         return rows - product(product(rows, basis.T), basis)
 
@@ -101,10 +105,18 @@ def _outer(target, s, u, v, rhs_b, rhs_a):
     rest = (off(rhs_b, u), off(rhs_a, v))
     # Where nothing is left (full rank, or cotangents in the known span) `rest` is rounding, which
     # must not be solved for: the stopping rule looks at the whole right-hand side.
-    tolerance = 10 * jnp.finfo(s.dtype).eps
+    tolerance = 30 * jnp.finfo(s.dtype).eps
     size = jnp.sqrt(jnp.sum(rhs_b**2) + jnp.sum(rhs_a**2))
     x, _ = jax.scipy.sparse.linalg.cg(system, rest, tol=0.0, atol=tolerance * size, maxiter=500)
     return x
+
+
+def _orthonormal(rows):
+    """The same span by an orthonormal set closest to the rows; zero rows stay zero."""
+    values, vectors = jnp.linalg.eigh(product(rows, rows.T))
+    keep = values > rows.shape[0] * jnp.finfo(rows.dtype).eps
+    root = jnp.where(keep, 1 / jnp.sqrt(jnp.where(keep, values, 1)), 0)
+    return product(product(vectors * root, vectors.T), rows)
 
 
 @jax.custom_vjp

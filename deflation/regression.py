@@ -153,8 +153,7 @@ class Regression(NamedTuple):
                 raise ValueError(
                     f"{name} returns {checks.shown(got)}; allowed is an array ({out},) of {dtype}"
                 )
-        partial = jax.tree_util.Partial
-        target = Operator(partial(matvec), partial(rmatvec), (m, d), dtype)
+        target = Operator(_partial(matvec), _partial(rmatvec), (m, d), dtype)
         zero = jnp.zeros((), dtype)
         return cls(target, None, None, zero, zero)
 
@@ -271,6 +270,12 @@ class Regression(NamedTuple):
 def _nothing(xp, d: int, m: int, dtype):
     """The summary of no columns: r (0, d), z (m, 0), and no energy, no columns."""
     return xp.zeros((0, d), dtype), xp.zeros((m, 0), dtype), 0.0, 0
+
+
+def _partial(function: Callable) -> jax.tree_util.Partial:
+    # A Partial of a Partial would hide its arrays from JAX.
+    wrap = jax.tree_util.Partial
+    return function if isinstance(function, wrap) else wrap(function)
 
 
 def _operator_dtype(dtype) -> np.dtype:

@@ -107,7 +107,9 @@ def _map_floor(sample: Sample, isotropic: bool = False) -> Evidence:
 
 def _draw_noisy(key, trials):
     """Noise from 0.01 to 0.3, uniform in its logarithm, in all of Y."""
-    noise = 0.01 * 30 ** np.random.default_rng(np.asarray(jax.random.key_data(key))).random(trials)
+    key_noise, key = jax.random.split(key)
+    numbers = np.random.default_rng(np.asarray(jax.random.key_data(key_noise)))
+    noise = 0.01 * 30 ** numbers.random(trials)
     return draw(key, trials, mixed_spectrum, outside=0.0, noise=noise)
 
 

@@ -9,7 +9,6 @@ import math
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from linear_theory import self_correction, warm_up
@@ -121,7 +120,7 @@ def _gates(problem, staggering_alone: bool = False) -> Evidence:
     """The round from which the gates of workers 2, ..., r hold for good."""
     current = run(problem)
     contraction, _, rounds = _settle(current, integrated_constants, ALTERNATING_AMPLITUDE)
-    radius = self_correction.gate_radius(current.values, TAU)[:, None, :RANK]
+    radius = np.asarray(self_correction.gate_radius(current.values, TAU))[:, None, :RANK]
     measured = first_for_good(current.mismatch <= radius) + 1
     bound = (
         np.broadcast_to(np.arange(1, RANK + 1.0), rounds.shape) if staggering_alone else rounds - 1
@@ -133,17 +132,18 @@ def _gates(problem, staggering_alone: bool = False) -> Evidence:
 
 def _draw_levels(key, trials):
     """m in (0.05, 0.98) and ln y in (-20, 1)."""
-    uniform = jax.random.uniform(key, (2, trials, 1))
-    return 0.05 + 0.93 * uniform[0], jnp.exp(-20 + 21 * uniform[1])
+    numbers = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    uniform = numbers.random((2, trials, 1))
+    return 0.05 + 0.93 * uniform[0], np.exp(-20 + 21 * uniform[1])
 
 
 def _waiting(levels, exact: bool = True) -> Evidence:
     rate, level = levels
-    decay = -jnp.log(rate)
-    first = warm_up.rounds_until(rate, level)
+    decay = -np.log(rate)
+    first = np.asarray(warm_up.rounds_until(rate, level))
     if not exact:
-        first = jnp.maximum(1, -jnp.log(decay * level)) / decay
-    rounds = first + jnp.array([0.0, 0.01, 0.1, 1.0, 10.0])
+        first = np.maximum(1, -np.log(decay * level)) / decay
+    rounds = first + np.array([0.0, 0.01, 0.1, 1.0, 10.0])
     return Evidence(rounds * rate**rounds, level)
 
 

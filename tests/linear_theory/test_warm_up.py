@@ -65,7 +65,7 @@ def test_the_first_proved_rate_is_the_first_contraction():
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=6))
+@given(st.lists(st.floats(0.01, 0.99), min_size=4, max_size=4))
 def test_proved_rates_increase_and_are_contractions(contraction):
     rates = np.asarray(warm_up.proved_rates(jnp.array(contraction)))
     assert (np.diff(rates) > 0).all() and rates[-1] < 1
