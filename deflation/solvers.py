@@ -21,7 +21,15 @@ import jax
 import jax.numpy as jnp
 
 from deflation import checks
-from deflation.components import Components, balanced, canonical, normalise, product, row_norm
+from deflation.components import (
+    Components,
+    balanced,
+    canonical,
+    normalise,
+    norms,
+    product,
+    row_norm,
+)
 from deflation.regression import Regression
 from deflation.targets import times_transposed
 
@@ -59,16 +67,39 @@ class Alternating(_Solver):
         return canonical(factors)
 
     def local(self, problem: Regression, view, own: Components) -> Components:
-        """`sweeps` times b <- M_k a, a <- M_k^T b / |.|, then b <- M_k a once."""
+        """b <- M_k a, then `sweeps` times a <- M_k^T b / |.|, b <- M_k a."""
         del problem
+        a, b = _away_from_published(view, own.a)
 
-        def sweep(_, a):
-            image = normalise(view.transposed(view.times(a)))
-            # M_k a = 0 (fewer directions left than workers): keep the direction, publish b = 0.
-            return jnp.where(row_norm(image) > 0, image, a)
+        def sweep(_, factors):
+            b, a = factors
+            image = normalise(view.transposed(b))
+            # M_k = 0 (fewer directions left than workers): keep the direction, publish b = 0.
+            a = jnp.where(row_norm(image) > 0.5, image, a)
+            return Components(view.times(a), a)
 
-        a = jax.lax.fori_loop(0, self.sweeps, sweep, own.a)
-        return Components(view.times(a), a)
+        return jax.lax.fori_loop(0, self.sweeps, sweep, Components(b, a))
+
+
+def _away_from_published(view, a):
+    """The directions a and M_k a; a row of a that M_k maps to rounding starts afresh.
+
+    A worker that refines in private follows the same direction as the predecessor that is about to
+    publish. Once that is published, M_k a is zero, exactly if both have converged, and power
+    iteration would stay there for ever.
+    """
+    b = view.times(a)
+    subtracted = jnp.max(view.weights * norms(view.published), axis=1, keepdims=True)
+    lost = row_norm(b) <= 8 * jnp.finfo(a.dtype).eps * subtracted
+
+    def fresh():
+        # The same for all workers, so that it does not depend on how they are blocked.
+        probe = jax.random.normal(jax.random.key(0), b.shape[1:], b.dtype)
+        image = normalise(view.transposed(jnp.broadcast_to(probe, b.shape)))
+        again = jnp.where(lost & (row_norm(image) > 0.5), image, a)
+        return again, view.times(again)
+
+    return jax.lax.cond(jnp.any(lost), fresh, lambda: (a, b))
 
 
 @jax.tree_util.register_dataclass

@@ -35,9 +35,8 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from deflation import Regression, budgets, exact, gradient_descent, sequential
-from linear_theory import check, registry, simulate
-from linear_theory import cascade
+from deflation import Regression, exact, gradient_descent, sequential
+from linear_theory import cascade, check, figures, registry, simulate
 
 QUICK = "RANKWISE_QUICK" in os.environ  # smaller numbers for continuous integration
 jax.config.update("jax_enable_x64", True)  # statements about rounding-size errors need float64
@@ -52,7 +51,13 @@ plt.rcParams["figure.dpi"] = 110
 
 # %%
 drawn = simulate(
-    jax.random.key(0), m=12, d=15, n=60, rank=5, spectrum=0.5 ** jnp.arange(5.0), design="orthonormal"
+    jax.random.key(0),
+    m=12,
+    d=15,
+    n=60,
+    rank=5,
+    spectrum=0.5 ** jnp.arange(5.0),
+    design="orthonormal",
 )
 problem = Regression.from_data(drawn.x, drawn.y)
 best = exact(problem, 5)
@@ -111,8 +116,10 @@ for axis, steps in zip(axes, (6, 30), strict=True):
         axis.semilogy(r, bound(values, psi), style, label=label)
     axis.set(title=f"{steps} gradient steps per component", xlabel="components r", xticks=r)
     holds = bool(cascade.perturbative(values, psi)[-1])
-    print(f"{steps:4d} steps: psi = {np.array2string(np.asarray(psi), precision=1)}, "
-          f"E(k) < T_k/2 {'holds' if holds else 'fails'}")
+    print(
+        f"{steps:4d} steps: psi = {np.array2string(np.asarray(psi), precision=1)}, "
+        f"E(k) < T_k/2 {'holds' if holds else 'fails'}"
+    )
 axes[0].set_ylabel("$\\|Y_{r+1} P_X\\|_F$ (units of Y)")
 axes[0].legend(title="bound")
 plt.show()
@@ -128,6 +135,7 @@ plt.show()
 # left in the end (the residual) and how far the later targets are off (the mismatch
 # $\|Y^*_k - Y_k\|_F$). The theory says that the residual moves by at most $\psi_1$, and that the
 # mismatch is amplified *once*, by $\max(1, \sigma_k/T_{k-1})$, and not by a product.
+
 
 # %%
 def best_rank_one(matrix):
@@ -179,8 +187,6 @@ print(f"what is left after 5 steps: at most {float(final.max() / 1e-6):.4f} psi_
 # the order turns round.
 
 # %%
-from linear_theory import figures
-
 for name in ("sequential_allocation", "sequential_horizon"):
     display(figures.registry()[name].figure("quick"))  # noqa: F821
 
@@ -198,8 +204,10 @@ rows = [
 ]
 print(f"{'claim':44s} {'instances':>9s} {'violations':>10s} {'tightness':>10s}  control caught")
 for row in rows:
-    print(f"{row.claim:44s} {row.premises_met:9d} {row.violations:10d} {row.tightness_min:10.4g}  "
-          f"{row.control_share:.0%}")
+    print(
+        f"{row.claim:44s} {row.premises_met:9d} {row.violations:10d} {row.tightness_min:10.4g}  "
+        f"{row.control_share:.0%}"
+    )
 assert all(row.holds for row in rows)
 
 # %% [markdown]

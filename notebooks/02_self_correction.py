@@ -34,7 +34,7 @@ import numpy as np
 
 from deflation import Regression, alternating, exact, parallel, sequential, start, step
 from deflation.components import distances, norms
-from linear_theory import check, registry, simulate
+from linear_theory import check, figures, registry
 from linear_theory.contraction import alternating_rate
 from linear_theory.late_phase import late_rate
 from linear_theory.simulate import matrix_with_spectrum
@@ -50,6 +50,7 @@ plt.rcParams["figure.dpi"] = 110
 #
 # Same target, same first factors, exact components known. The measure is
 # $G_{k,l} = \|R_{k,l} - R^*_k\|_F / \sigma_k$. `deflation.step` is one round, made for recording.
+
 
 # %%
 def errors_by_round(problem, rank, rounds, **options):
@@ -82,7 +83,9 @@ rates = np.asarray(late_rate(contraction))
 fig, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
 for axis, (name, errors) in zip(axes, runs.items(), strict=True):
     for k in range(rank):
-        axis.semilogy(np.arange(1, rounds + 1), errors[:, k], color=f"C{k}", label=f"worker {k + 1}")
+        axis.semilogy(
+            np.arange(1, rounds + 1), errors[:, k], color=f"C{k}", label=f"worker {k + 1}"
+        )
     axis.set(title=name, xlabel="round", ylim=(1e-13, 10))
 for k in (0, 2):
     first = 10  # rounds from which the line is drawn
@@ -90,9 +93,17 @@ for k in (0, 2):
     line = runs["parallel"][first - 1, k] * rates[k] ** (later - first)
     axes[1].semilogy(later, line, "k:", linewidth=1)
 axes[0].set_ylabel("error $G_{k,l}$ (relative to $\\sigma_k$)")
-axes[1].text(0.98, 0.95, "dotted: late rate $\\max(F_{k-1},F_k)$", ha="right", va="top",
-             transform=axes[1].transAxes)
+axes[1].text(
+    0.98,
+    0.95,
+    "dotted: late rate $\\max(F_{k-1},F_k)$",
+    ha="right",
+    va="top",
+    transform=axes[1].transAxes,
+)
 axes[0].legend(fontsize=8, loc="lower left")
+if not QUICK:  # the picture of the README
+    fig.savefig("self_correction.png", dpi=120)
 plt.show()
 
 # %% [markdown]
@@ -150,8 +161,6 @@ for name, worst, whole in rows:
 # whatever $n$ and $X$ are.
 
 # %%
-from linear_theory import figures
-
 for name in ("parallel_warm_up", "noise_floor"):
     display(figures.registry()[name].figure("quick"))  # noqa: F821
 
@@ -166,8 +175,10 @@ rows = [
 ]
 print(f"{'claim':44s} {'instances':>9s} {'violations':>10s} {'tightness':>10s}  control caught")
 for row in rows:
-    print(f"{row.claim:44s} {row.premises_met:9d} {row.violations:10d} {row.tightness_min:10.4g}  "
-          f"{row.control_share:.0%}")
+    print(
+        f"{row.claim:44s} {row.premises_met:9d} {row.violations:10d} {row.tightness_min:10.4g}  "
+        f"{row.control_share:.0%}"
+    )
 assert all(row.holds for row in rows)
 
 # %% [markdown]

@@ -246,3 +246,22 @@ def test_divergence_is_reported(way):
     solution = way(from_matrix(), R, gradient_descent(10.0))
     assert solution.status is Status.NOT_FINITE
     assert "step_size" in solution.message
+
+
+@pytest.mark.parametrize(("sweeps", "staggered"), [(60, True), (60, False), (1, True)])
+def test_private_workers_leave_the_direction_that_was_published(sweeps, staggered):
+    """A worker that converged in private to its predecessor's direction has M_k a = 0 afterwards;
+    power iteration alone would report zero components as converged."""
+    sizes = (1, 0.3, 0.1, 0.03, 0.01)
+    with precision("float64"):
+        problem = from_matrix(sizes)
+        for seed in range(4):
+            solution = parallel(
+                problem,
+                4,
+                alternating(sweeps),
+                rounds=40,
+                staggered=staggered,
+                key=jax.random.key(seed),
+            )
+            np.testing.assert_allclose(solution.history.size[-1], sizes[:4], rtol=1e-8)
