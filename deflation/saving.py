@@ -18,6 +18,7 @@ import numpy as np
 
 from deflation import checks
 from deflation.components import Components
+from deflation.placing import place
 from deflation.state import History, Progress, State
 
 FORMAT = 1
@@ -109,11 +110,9 @@ def load(path: str | os.PathLike, state: State) -> State:
     if not (all(jax.tree.leaves(fits)) and whole):
         raise _damaged(path)
 
-    def place(value, template):
-        # On the devices of the fresh state: replicated over its mesh if it has one.
-        return jax.device_put(value, template.sharding)
-
-    return dataclasses.replace(state, progress=jax.tree.map(place, progress, like), history=history)
+    # On the devices of the fresh state: replicated over its mesh if it has one.
+    placed = jax.tree.map(lambda value, leaf: place(value, leaf.sharding), progress, like)
+    return dataclasses.replace(state, progress=placed, history=history)
 
 
 def _read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-
 import jax
 import jax.numpy as jnp
 
 from deflation import budgets, checks
 from deflation.components import Components, canonical, product
 from deflation.growth import Rule, check_rule
+from deflation.placing import place
 from deflation.regression import Regression
 from deflation.solvers import Alternating, GradientDescent, Solver, alternating
 from deflation.state import Controls, History, Plan, State, initial_progress
@@ -136,21 +134,7 @@ def worker_mesh(mesh: jax.sharding.Mesh | None, axis_name: str) -> jax.sharding.
 def _replicated(state: State) -> State:
     """Every device (of every process) holds the whole state: each needs all factors anyway."""
     everywhere = jax.sharding.NamedSharding(state.plan.mesh, jax.sharding.PartitionSpec())
-    problem = jax.tree.map(lambda leaf: _place(everywhere, leaf), state.problem)
-    placed = jax.device_put(dataclasses.replace(state, problem=None), everywhere)
-    return dataclasses.replace(placed, problem=problem)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _place(sharding, leaf):
-    """device_put, whose cotangent stays where it is: the rest of it comes from the mesh as well."""
-    return jax.device_put(leaf, sharding)
-
-
-_place.defvjp(
-    lambda sharding, leaf: (_place(sharding, leaf), None),
-    lambda sharding, _, cotangent: (cotangent,),
-)
+    return jax.tree.map(lambda leaf: place(leaf, everywhere), state)
 
 
 def _first_factors(problem, solver, rank, init, key) -> tuple[Components, bool]:

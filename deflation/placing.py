@@ -1,0 +1,31 @@
+"""Putting arrays on the devices of a mesh, which may belong to several processes."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def place(leaf, sharding: jax.sharding.Sharding):
+    """`leaf` under `sharding`; every process must hold the same value.
+
+    The cotangent stays where it is: the rest of what it is added to comes from the mesh as well.
+    """
+    local = not isinstance(leaf, jax.core.Tracer) and not sharding.is_fully_addressable
+    if local and isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
+        # JAX moves arrays of the host to the devices of other processes, but not those of a device.
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        leaf = np.asarray(leaf)
+    return jax.device_put(leaf, sharding)
+
+
+place.defvjp(
+    lambda leaf, sharding: (place(leaf, sharding), None),
+    lambda sharding, _, cotangent: (cotangent,),
+)
