@@ -141,9 +141,10 @@ class GradientDescent(_Solver):
             if gram is not None:
                 # a~ = S^(1/2) a: a step along the gradient in a is a step along S grad in a~.
                 down_a = product(down_a, gram)
-            size = self.step_size
-            if size is None:
+            if self.step_size is None:
                 size = 1.5 / _curvature(b, a, image, coimage, top)
+            else:
+                size = jnp.asarray(self.step_size, b.dtype)
             return Components(b + size * down_b, a + size * down_a)
 
         return jax.lax.fori_loop(0, self.steps, step, own)

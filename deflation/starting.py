@@ -17,6 +17,7 @@ from deflation.targets import times, times_transposed
 METHODS = ("sequential", "parallel", "sharded", "joint")
 OVERSAMPLING = 8  # extra directions of a sketch, the usual choice of randomised range finders
 NEVER = -1.0
+EACH = 50  # rounds of a component of a sequential run that names no budget
 SOLVERS = "a solver, alternating() or gradient_descent()"
 
 
@@ -83,7 +84,7 @@ def start(
     check_rule(grow, problem)
     if method == "sharded":
         mesh = worker_mesh(mesh, axis_name)
-    steps = budgets.as_budget(rank if budget is None else budget, rank)
+    steps = budgets.as_budget(EACH * rank if budget is None else budget, rank)
     plan = Plan(
         way="parallel" if method == "sharded" else method,
         rank=rank,

@@ -13,7 +13,7 @@ from deflation.regression import Regression
 from deflation.run import advance as advance_run
 from deflation.run import finish
 from deflation.solvers import Solver
-from deflation.starting import start
+from deflation.starting import EACH, start
 from deflation.state import History, Solution
 from deflation.status import Status
 from deflation.targets import Operator, times, times_transposed
@@ -71,7 +71,7 @@ def sequential(
     """
     checks.instance("problem", problem, Regression, "a Regression")
     rank = checks.integer("rank", rank, 1, min(problem.shape), why=" = min(m, d)")
-    plan = budgets.as_budget(50 * rank if budget is None else budget, rank)
+    plan = budgets.as_budget(EACH * rank if budget is None else budget, rank)
     state = start(
         problem,
         rank,
