@@ -10,6 +10,10 @@ folded on the host in float64, data in memory are folded on the device and may b
 
 from __future__ import annotations
 
+import numpy as np
+
+from deflation.components import product
+
 
 def fold(xp, r, z, x, y):
     """The summary of the columns seen so far and of x (d, n), y (m, n).
@@ -22,8 +26,9 @@ def fold(xp, r, z, x, y):
     inputs = xp.concatenate([r, x.T])
     targets = xp.concatenate([z, y], axis=1)
     q, r = xp.linalg.qr(inputs)
-    z = targets @ q
-    outside = targets - z @ q.T
+    dot = _dot(xp)
+    z = dot(targets, q)
+    outside = targets - dot(z, q.T)
     return r, z, xp.sum(outside * outside)
 
 
@@ -42,11 +47,17 @@ def whiten(xp, r, z, eps):
     cutoff = max(r.shape) * eps * s[0]
     keep = s > cutoff
     inverse = xp.where(keep, 1 / xp.where(keep, s, 1), 0)
-    inside = z @ u
+    dot = _dot(xp)
+    inside = dot(z, u)
     outside = xp.where(keep, 0, inside)
-    leaving = z - inside @ u.T
-    target = xp.where(keep, inside, 0) @ vt
-    whitener = (vt.T * inverse) @ vt
-    root = (vt.T * xp.where(keep, s, 0)) @ vt
+    leaving = z - dot(inside, u.T)
+    target = dot(xp.where(keep, inside, 0), vt)
+    whitener = dot(vt.T * inverse, vt)
+    root = dot(vt.T * xp.where(keep, s, 0), vt)
     energy = xp.sum(outside * outside) + xp.sum(leaving * leaving)
     return target, whitener, root, energy, xp.sum(keep)
+
+
+def _dot(xp):
+    """The product at full precision: accelerators round float32 products by default."""
+    return xp.matmul if xp is np else product

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from deflation.components import Components, norms
+from deflation.components import Components, norms, product
 from deflation.state import Controls, Plan, Progress
 from deflation.targets import times, times_transposed
 from deflation.worker import others, predecessors, settled, work
@@ -166,4 +166,4 @@ def _full_rank_step(problem, factors: Components, count) -> Components:
 
 def _least_squares(rows: jax.Array, images: jax.Array) -> jax.Array:
     """(rows rows^T)^+ images: the other factor's best values; zero rows stay zero."""
-    return jnp.linalg.pinv(rows @ rows.T, hermitian=True) @ images
+    return product(jnp.linalg.pinv(product(rows, rows.T), hermitian=True), images)

@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
+import pytest
 
 CACHE = pathlib.Path(
     os.environ.get(
@@ -20,3 +21,10 @@ CACHE = pathlib.Path(
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Every program that is held maps memory, and Linux kills a process with 65 530 maps."""
+    yield
+    jax.clear_caches()

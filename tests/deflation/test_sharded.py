@@ -83,8 +83,11 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("dtype", list(TWIN))
-@pytest.mark.parametrize("name", OPTIONS)
+CASES = [(name, "float64") for name in OPTIONS]
+CASES += [(name, "float32") for name in ("at once", "descent", "tolerance", "growing")]
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_every_option(name, dtype):
     """Four components on three devices: two of them hold one, one holds two."""
     options = {"rounds": 8} | OPTIONS[name]
