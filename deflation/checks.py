@@ -80,7 +80,7 @@ def _numeric(name: str, value: Any):
     # Random keys have a dtype without a kind.
     if getattr(dtype, "kind", "O") not in "iub" and dtype.name not in FLOATS:
         raise ValueError(
-            f"{name} has dtype {dtype}; allowed are integers and {' and '.join(FLOATS)}"
+            f"{name} has dtype {dtype}; allowed are real numbers, {' and '.join(FLOATS)}"
         )
     if isinstance(value, np.ndarray) and not dtype.isnative:
         value = value.astype(dtype.newbyteorder("="))
