@@ -17,7 +17,7 @@ from finetune.models.mlp import MLPConfig
 from finetune.training import adapters
 from finetune.weights.files import read_json
 from finetune.weights.naming import rebuild
-from launch import app, training
+from launch import app, problem
 from launch.train_config import TrainConfig
 
 
@@ -45,20 +45,20 @@ def main(config: ExportConfig) -> None:
     """Loads base and adapter of the run, checks that they belong together, and writes."""
     run = pathlib.Path(config.workdir)
     record, train = read_json(run / "result.json"), train_config(run / "config.json")
-    adapter, job = adapters.load(run / "adapter.safetensors"), training.prepare(train)
-    if adapter.about["base"] != job.base:
+    adapter, base = adapters.load(run / "adapter.safetensors"), problem.load(train)
+    if adapter.about["base"] != base.base:
         raise ValueError(f"{train.base()} is another base model than the one of {run}")
-    sizes, revision, entries = base_model(train, job)
-    changes = {**unused(adapter, job.network.params), **adapter.modules}
+    sizes, revision, entries = base_model(train, base)
+    changes = {**unused(adapter, base.network.params), **adapter.modules}
     about = {"base": train.base(), "revision": revision, "card": card(record)}
     if config.format == "merged":
-        model = rebuild(models.abstract(sizes), job.network.params)
+        model = rebuild(models.abstract(sizes), base.network.params)
         peft.export_merged(config.output, model, changes, adapter.head, entries=entries, **about)
     elif train.base() == "mlp":
         raise ValueError("the base network mlp is random and nowhere else; use --format=merged")
     else:
         # Also a head that was not trained: the base checkpoint may lack it.
-        peft.export(config.output, changes, {**job.network.head(), **adapter.head}, sizes, **about)
+        peft.export(config.output, changes, {**base.network.head(), **adapter.head}, sizes, **about)
     print(f"{config.format} of {len(changes)} modules in {config.output}")
 
 
@@ -70,11 +70,11 @@ def train_config(path: pathlib.Path) -> TrainConfig:
     return TrainConfig(**raw)
 
 
-def base_model(train: TrainConfig, job: training.Job):
+def base_model(train: TrainConfig, base: problem.Problem):
     """Configuration, revision and config.json of the base model."""
-    labels = job.task.num_labels
+    labels = base.task.num_labels
     if train.base() == "mlp":
-        inputs, width = job.network.params["fc1.weight"].shape
+        inputs, width = base.network.params["fc1.weight"].shape
         return MLPConfig(num_labels=labels, input_size=inputs, hidden_size=width), None, {}
     folder = models.resolve(train.base(), revision=train.revision)
     sizes = models.read_config(folder, labels=labels, pooling=train.pooling)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import pathlib
 
 from finetune.training import adapters, metrics
-from launch import app, longrun, pictures, train_pictures, training
+from launch import app, distributed, longrun, pictures, train_pictures, training
 from launch.outputs import Workdir
 from launch.tables import table
 from launch.train_config import TrainConfig
@@ -23,17 +23,24 @@ from launch.train_flags import define_flags
 
 def main(config: TrainConfig) -> None:
     """Trains, prints the scores and writes the files."""
+    distributed.join(config.distributed)
     longrun.same_run(config.workdir, config, training.FREE)
-    job = training.prepare(config)
+    record = train(config, training.prepare(config))
+    if distributed.first():
+        print_result(record)
+
+
+def train(config: TrainConfig, job: training.Job) -> dict:
+    """Trains, writes the files, and returns the record of result.json."""
     saved = training.checkpoints(config, job)
     restored = None if saved is None else saved.restore(job.state)
     done = 0 if restored is None else int(restored.state.step)
-    # Only now, when nothing was refused, is anything written.
-    workdir = Workdir(config.workdir, config, resume=True)
+    # Only now, when nothing was refused, is anything written; by one of several processes.
+    workdir = Workdir(config.workdir if distributed.first() else None, config, resume=True)
     lines = None
     if workdir.folder is not None:
         lines = metrics.JsonLines(workdir.folder / "metrics.jsonl", upto=done)
-    display = Display(job.loop.steps, done, job.task.metric)
+    display = Display(job.loop.steps, done, job.task.metric, shown=distributed.first())
 
     def report(record):
         if lines is not None:
@@ -45,11 +52,11 @@ def main(config: TrainConfig) -> None:
     finally:
         display.close()
     record, adapter = training.result(config, job, outcome)
-    print_result(record)
     if workdir.folder is not None:
         adapters.save(workdir.folder / "adapter.safetensors", adapter)
         draw(workdir.folder, record)
     workdir.result(record)
+    return record
 
 
 def print_result(record: dict) -> None:

@@ -5,35 +5,20 @@ from __future__ import annotations
 import dataclasses
 
 from finetune.methods import MethodConfig
-from finetune.tasks import TaskConfig, needs_tokenizer
+from finetune.training.devices import parse
 from finetune.training.loop import LoopConfig
 from finetune.training.optimisers import OptimiserConfig
 from finetune.training.step import StepConfig
+from launch.problem import ProblemConfig
 
 EPOCHS = 10
-TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(ProblemConfig):
     """One field per flag; see `launch.train_flags`."""
 
-    task: str
-    data_dir: str | None
-    classes: str
-    max_length: int
-    texts: list[str]
-    label: str
-    regression: bool
-    heldout: float
-    model: str | None
-    revision: str | None
-    pooling: str | None
-    dtype: str
-    hidden_size: int
-    model_seed: int
     modules: str | None
-    head: str
     method: str
     rank: int | None
     alpha: float
@@ -70,28 +55,22 @@ class TrainConfig:
     checkpoint_every: int | None
     log_every: int
     eval_batch_size: int
+    mesh: list[str]
+    distributed: str | None
     workdir: str | None
 
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:
             raise ValueError("--steps and --epochs are two ways to say the same; give one of them")
-        if self.batch_size % self.accumulate:
-            raise ValueError(
-                f"batch_size is {self.batch_size}; allowed are multiples of "
-                f"--accumulate={self.accumulate}"
-            )
+        devices = parse(self.mesh).get("data", 1)
+        for name, parts in (("batch_size", self.accumulate), ("eval_batch_size", 1)):
+            if getattr(self, name) % (parts * devices):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; allowed are multiples of {parts * devices}, "
+                    f"--accumulate={parts} times {devices} devices along data"
+                )
         # Before data and model are loaded.
         self.method_config(), self.optimiser_config()
-
-    def task_config(self) -> TaskConfig:
-        """What is learnt; options for text only where the task is text."""
-        text = {"max_length": self.max_length} if needs_tokenizer(self.task) else {}
-        given = {n: getattr(self, n) for n in ("data_dir", "classes", "label", "regression")}
-        return TaskConfig(self.task, texts=tuple(self.texts), heldout=self.heldout, **given, **text)
-
-    def base(self) -> str:
-        """The model's name, with the default for the kind of task."""
-        return self.model or (TEXT_MODEL if needs_tokenizer(self.task) else "mlp")
 
     def method_config(self) -> MethodConfig:
         """How it is learnt."""

@@ -17,14 +17,16 @@ class Display:
       total: steps of the run.
       done: steps of an earlier part of it.
       metric: name of the score.
+      shown: False for nothing at all.
     """
 
-    def __init__(self, total: int, done: int, metric: str):
+    def __init__(self, total: int, done: int, metric: str, shown: bool = True):
         self.total, self.metric = total, metric
         self.values: dict[str, str] = {}
         self.due = done
         self.bar = None
-        if sys.stderr is not None and sys.stderr.isatty():
+        self.lines = shown and sys.stderr is not None
+        if self.lines and sys.stderr.isatty():
             self.bar = tqdm.tqdm(total=total, initial=done, desc="steps", file=sys.stderr)
 
     def __call__(self, record: dict[str, Any]) -> None:
@@ -37,7 +39,7 @@ class Display:
         if self.bar is not None:
             self.bar.update(step - self.bar.n)
             self.bar.set_postfix(self.values)
-        elif "score" in record or (step >= self.due and "loss" in record):
+        elif self.lines and ("score" in record or (step >= self.due and "loss" in record)):
             self.due = step + self.total // LINES
             text = ", ".join(f"{name} {value}" for name, value in self.values.items())
             print(f"step {step}/{self.total}: {text}", file=sys.stderr, flush=True)

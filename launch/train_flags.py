@@ -4,47 +4,24 @@ from __future__ import annotations
 
 from absl import flags
 
-from finetune import tasks
 from finetune.methods import NAMES, MethodConfig
 from finetune.methods.adapad import PHASES
 from finetune.methods.deflation import WAYS
 from finetune.methods.scores import KINDS
-from finetune.training.network import HEADS
 from finetune.training.optimisers import OPTIMISERS, SCHEDULES
+from launch import distributed, problem
 
 
 def define_flags() -> None:
     """The flags, in the order of `TrainConfig`."""
-    _of_task()
-    _of_model()
+    problem.define_flags()
     _of_method()
     _of_training()
 
 
-def _of_task() -> None:
-    flags.DEFINE_enum("task", "digits", tasks.names(), "what is learnt")
-    flags.DEFINE_string("data_dir", None, "folder (table: or file) with the data; else the Hub")
-    flags.DEFINE_enum("classes", "all", ("all", "first", "second"), "half of an image task")
-    flags.DEFINE_integer("max_length", 128, "tokens per text", lower_bound=8)
-    flags.DEFINE_list("texts", [], "of the task table: one or two columns of text")
-    flags.DEFINE_string("label", "label", "of the task table: the column of labels")
-    flags.DEFINE_bool("regression", False, "of the task table: labels are numbers")
-    flags.DEFINE_float("heldout", 0.0, "of the task table: share of the rows to score on")
-
-
-def _of_model() -> None:
-    flags.DEFINE_string("model", None, "'mlp' (random), a model folder, or a name on the Hub")
-    flags.DEFINE_string("revision", None, "branch, tag or commit on the Hub")
-    flags.DEFINE_enum("pooling", None, ("cls", "mean"), "what the head sees")
-    flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "of the activations")
-    flags.DEFINE_integer("hidden_size", 512, "of --model=mlp", lower_bound=1)
-    flags.DEFINE_integer("model_seed", 0, "of new weights: the mlp, a new head", lower_bound=0)
-    flags.DEFINE_string("modules", None, "pattern of adapted modules; else all but head and pooler")
-    flags.DEFINE_enum("head", "train", HEADS, "train it, leave it, or draw it anew and leave it")
-
-
 def _of_method() -> None:
     default = MethodConfig("lora")
+    flags.DEFINE_string("modules", None, "pattern of adapted modules; else all but head and pooler")
     flags.DEFINE_enum("method", "adapad", NAMES, "how it is learnt")
     flags.DEFINE_integer("rank", None, "components per module (adapad: at most); 4", lower_bound=1)
     flags.DEFINE_float("alpha", default.alpha, "lora: scale alpha / r; rslora: alpha / sqrt(r)")
@@ -84,4 +61,6 @@ def _of_training() -> None:
     flags.DEFINE_integer("checkpoint_every", None, "steps; a tenth of the run", lower_bound=1)
     flags.DEFINE_integer("log_every", 10, "steps", lower_bound=1)
     flags.DEFINE_integer("eval_batch_size", 128, "rows per pass", lower_bound=1)
+    flags.DEFINE_list("mesh", [], "devices, as level:2,data:2; else one")
+    flags.DEFINE_string("distributed", None, f"join other processes: {distributed.ALLOWED}")
     flags.DEFINE_string("workdir", None, "folder for adapter, curves, checkpoints and result")

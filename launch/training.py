@@ -8,20 +8,20 @@ import zlib
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import optax
 
-from finetune import methods, models, tasks
-from finetune.models.mlp import MLPConfig
+from finetune import methods, tasks
 from finetune.training import adapters, network, optimisers, state, step
 from finetune.training.checkpoints import Checkpoints
+from finetune.training.devices import Devices, devices, parse
 from finetune.training.loop import LoopConfig, Outcome, fit
+from launch import problem
 from launch.outputs import to_json
 from launch.train_config import TrainConfig
 
-FREE = ("workdir", "log_every")
+FREE = ("workdir", "log_every", "distributed")
 """Flags that a resumed run may change."""
-RANDOM = "the base network is random, not pretrained"
 
 
 class Job(NamedTuple):
@@ -34,35 +34,50 @@ class Job(NamedTuple):
     loop: LoopConfig
     step: Any
     predict: Any
-    state: state.TrainState
+    head_tx: optax.GradientTransformation
+    state: state.TrainState | None
     base: str
+    devices: Devices
 
 
 def prepare(config: TrainConfig) -> Job:
     """Loads data and model, and compiles nothing yet."""
-    task = tasks.load(config.task_config(), _tokenizer(config))
-    net = _network(config, task)
+    places = devices(parse(config.mesh))
+    task, net, base = problem.load(config, places)
     loop = config.loop_config(task.steps("train", config.batch_size))
-    method = methods.make(config.method_config(), config.optimiser_config(), loop.steps)
+    method = methods.make(
+        config.method_config(), config.optimiser_config(), loop.steps, mesh=places.mesh
+    )
     head_tx = optimisers.optimiser(config.optimiser_config(head=True), loop.steps)
     paths = net.adapted(config.modules)
-    head = net.head() if config.head == "train" else {}
-    twice = sorted(path for path in paths if f"{path}.weight" in head)
-    if twice:
-        raise ValueError(f"--modules has {twice[0]}, which --head=train trains whole; use one")
-    first = state.start(method, net.kernels(paths), head, head_tx, jax.random.key(config.seed))
     one = step.train_step(net, method, task.loss, head_tx, config.step_config())
-    return Job(
+    job = Job(
         task=task,
         network=net,
         method=method,
         paths=paths,
         loop=loop,
-        step=jax.jit(one, donate_argnums=0),
-        predict=jax.jit(step.predict(net, method)),
-        state=first,
-        base=network.digest(net.params),
+        step=places.jit(one, donate_argnums=0),
+        predict=places.jit(step.predict(net, method)),
+        head_tx=head_tx,
+        state=None,
+        base=base,
+        devices=places,
     )
+    return restarted(job, config)
+
+
+def restarted(job: Job, config: TrainConfig) -> Job:
+    """The run of another seed; what is compiled stays."""
+    net, paths = job.network, job.paths
+    head = net.head() if config.head == "train" else {}
+    twice = sorted(path for path in paths if f"{path}.weight" in head)
+    if twice:
+        raise ValueError(f"--modules has {twice[0]}, which --head=train trains whole; use one")
+    key = jax.random.key(config.seed)
+    first = state.start(job.method, net.kernels(paths), head, job.head_tx, key)
+    loop = dataclasses.replace(job.loop, seed=config.seed)
+    return job._replace(state=job.devices.replicated(first), loop=loop)
 
 
 def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
@@ -96,6 +111,7 @@ def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:
         extra=extra,
         report=report,
         ranks=ranks,
+        place=job.devices.dealt,
     )
 
 
@@ -123,32 +139,6 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "head": config.head,
         "head_parameters": sum(leaf.size for leaf in adapter.head.values()),
         "base": job.base,
-        "note": "; ".join(filter(None, (job.task.note, RANDOM if config.base() == "mlp" else ""))),
+        "note": config.note(job.task),
     }
     return record, adapter
-
-
-def _tokenizer(config: TrainConfig):
-    if not tasks.needs_tokenizer(config.task):
-        return None
-    return models.resolve(config.base(), revision=config.revision)
-
-
-def _network(config: TrainConfig, task: tasks.Task) -> network.Network:
-    key, dtype = jax.random.key(config.model_seed), jnp.dtype(config.dtype)
-    if config.base() == "mlp":
-        pixels = task.batch("train", 0, 0, 1)["pixels"]
-        sizes = MLPConfig(
-            num_labels=task.num_labels, input_size=pixels.size, hidden_size=config.hidden_size
-        )
-        model = models.initialise(sizes, key, dtype)
-    else:
-        _, model = models.load(
-            config.base(),
-            labels=task.num_labels,
-            key=key,
-            dtype=dtype,
-            pooling=config.pooling,
-            revision=config.revision,
-        )
-    return network.from_module(model, config.head, jax.random.fold_in(key, 1))

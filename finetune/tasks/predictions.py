@@ -73,9 +73,7 @@ def write_submission(
       ValueError: not a GLUE task, a split other than test (MNLI: test_matched, test_mismatched),
         and as for `write`.
     """
-    checks.choice("task", task.name, tuple(GLUE))
-    allowed = tuple(name for name in GLUE[task.name].rows if name.startswith("test"))
-    checks.choice("split", split, allowed)
+    require_submission(task, split)
     values = _checked(task, split, predictions)
     if task.regression:
         column = [f"{value:.3f}" for value in np.clip(values, 0.0, TOP_SCORE)]
@@ -87,6 +85,17 @@ def write_submission(
     rows = "".join(f"{index}\t{value}\n" for index, value in enumerate(column))
     path = pathlib.Path(folder) / FILES[key]
     return _replace(path, lambda file: file.write("index\tprediction\n" + rows))
+
+
+def require_submission(task: Task, split: str) -> None:
+    """Refuses what `write_submission` would, before the predictions are made.
+
+    Raises:
+      ValueError: not a GLUE task, or not a split that the server scores.
+    """
+    checks.choice("task", task.name, tuple(GLUE))
+    allowed = tuple(name for name in GLUE[task.name].rows if name.startswith("test"))
+    checks.choice("split", split, allowed)
 
 
 def _checked(task: Task, split: str, predictions: np.ndarray) -> np.ndarray:

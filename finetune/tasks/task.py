@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -197,9 +197,11 @@ class Task:
 
     def run(self, forward: Callable[[Batch], jax.Array], split: str, batch_size: int) -> np.ndarray:
         """forward(batch) -> logits over a whole split in order, without the filling: (n, k)."""
-        parts = [
-            np.asarray(forward(batch), np.float32) for batch in self.in_order(split, batch_size)
-        ]
+        return self.gathered(split, map(forward, self.in_order(split, batch_size)))
+
+    def gathered(self, split: str, logits: Iterable[jax.Array]) -> np.ndarray:
+        """The logits (b, k) of the batches of `in_order` as one float32 array (n, k)."""
+        parts = [np.asarray(part, np.float32) for part in logits]
         return np.concatenate(parts)[: len(self.split(split))]
 
     def score(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:

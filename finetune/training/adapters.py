@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialised
 
+from finetune.methods import factors
 from finetune.methods.method import Dense, Factors, Leaves, Method, Refused
+from finetune.training import step
+from finetune.training.network import Network
 from finetune.training.state import TrainState
 
 FORMAT = "rankwise adapter 1"
@@ -62,6 +66,43 @@ def exported(method: Method, state: TrainState, kernels: Leaves, about: dict[str
         modules[path] = type(change)(*map(np.asarray, change))
     head = {name: np.asarray(leaf) for name, leaf in state.head.items()}
     return Adapter(modules, head, {"method": method.name, **about})
+
+
+def predict(network: Network, modules: Mapping[str, Factors | Dense], head: Leaves):
+    """The function (params, batch) -> logits (b, k) of the base with an adapter, without dropout.
+
+    Args:
+      modules: path -> change, as in `Adapter`; those of rank 0 may be left out.
+      head: name -> array that replaces the base's.
+
+    Raises:
+      ValueError: a change or a head that does not fit the network.
+    """
+    for path, change in modules.items():
+        ends = (change[0].shape[0], change[-1].shape[-1])
+        _fits(network, f"{path}.weight", ends)
+    for name, leaf in head.items():
+        _fits(network, name, np.shape(leaf))
+    thin = {path: change for path, change in modules.items() if isinstance(change, Factors)}
+    theta = {path: change._asdict() for path, change in thin.items()}
+    aux = {path: {"gain": np.ones(change.a.shape[1], np.float32)} for path, change in thin.items()}
+
+    def logits(params, batch):
+        dense = {
+            path: params[f"{path}.weight"] + change.delta
+            for path, change in modules.items()
+            if isinstance(change, Dense)
+        }
+        ops = step.adapted(factors, theta, aux, dense)
+        return network.forward({**params, **head}, step.inputs(batch), ops, None)
+
+    return logits
+
+
+def _fits(network: Network, name: str, shape: tuple[int, ...]) -> None:
+    there = network.params[name].shape if name in network.params else None
+    if there != shape:
+        raise ValueError(f"the adapter has {shape} for {name}; the model has {there}")
 
 
 def save(path: str | pathlib.Path, adapter: Adapter) -> None:

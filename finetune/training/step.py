@@ -94,7 +94,7 @@ def predict(network: Network, method: Method) -> Callable[..., jax.Array]:
 
     def logits(theta: Tree, aux: Tree, head: Leaves, params: Params, batch: Batch) -> jax.Array:
         ops = adapted(method, theta, aux)
-        return network.forward({**params, **head}, _inputs(batch), ops, None)
+        return network.forward({**params, **head}, inputs(batch), ops, None)
 
     return logits
 
@@ -109,6 +109,7 @@ def adapted(
     """`Ops` in which the modules of theta are computed by the method.
 
     Args:
+      method: a Method, or what else has its `apply` and `lookup`.
       kernels: replace the network's own kernels.
       drop: (path, x) -> x, dropout on an adapter's input.
     """
@@ -123,7 +124,7 @@ def adapted(
 
     def embed(path, ids, table):
         if path not in theta:
-            return PLAIN.embed(path, ids, table)
+            return PLAIN.embed(path, ids, kernels.get(path, table))
         return method.lookup(ids, table, theta[path], aux[path])
 
     return Ops(linear, embed)
@@ -150,7 +151,7 @@ def objective(
 
     def value(theta, aux, head, kernels=None):
         ops = adapted(method, theta, aux, kernels, None if adapter_key is None else drop)
-        logits = network.forward({**params, **head}, _inputs(batch), ops, model_key)
+        logits = network.forward({**params, **head}, inputs(batch), ops, model_key)
         return loss(logits, batch["labels"], batch["weight"])
 
     return Objective(value, lambda: network.kernels(paths, params))
@@ -180,7 +181,8 @@ def _accumulated(network, method, loss, config, state, params, batch, key) -> Gr
     return jax.tree.map(joined, found)
 
 
-def _inputs(batch: Batch) -> dict[str, Any]:
+def inputs(batch: Batch) -> dict[str, Any]:
+    """The batch as the network sees it."""
     return {name: leaf for name, leaf in batch.items() if name not in LABELS}
 
 

@@ -11,40 +11,22 @@ from finetune.models import load, read_config
 from finetune.models.bert import BertConfig
 from finetune.training import adapters
 from finetune.weights import saving
-from launch import app, export, train
-from launch.export import ExportConfig
-from launch.train_config import TrainConfig
 from tests.finetune.models.tiny import BERT, random_model, run
 from tests.finetune.peft.made import ops, with_heads
-from tests.finetune.tasks.made import backend, sentences
-
-ROWS = 12
-
-
-def command(module, config, *flags):
-    """The exit status of a command."""
-    with pytest.raises(SystemExit) as stop:
-        app.run(module.main, module.define_flags, config, [module.__name__, *flags])
-    return stop.value.code or 0
+from tests.launch.commands import command
+from tests.launch.texts import made
 
 
 def write(*flags):
-    return command(export, ExportConfig, *flags)
+    return command("export", *flags)
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     """A run on a made table with a tiny BERT."""
     folder = tmp_path_factory.mktemp("text")
-    saving.save(folder / "base", random_model(BertConfig(num_labels=2, **BERT)))
-    backend().save(str(folder / "base" / "tokenizer.json"))
-    rows = zip(sentences(ROWS), range(ROWS), strict=True)
-    table = "text,label\n" + "".join(f"{words},{'ab'[i % 2]}\n" for words, i in rows)
-    (folder / "data.csv").write_text(table)
-    flags = ["--task=table", f"--data_dir={folder}/data.csv", "--texts=text", "--heldout=0.3"]
-    flags += [f"--model={folder}/base", "--method=lora", "--rank=2", "--steps=2", "--batch_size=4"]
-    flags += ["--modules=query|value", "--max_length=8", f"--workdir={folder}/run"]
-    assert command(train, TrainConfig, *flags) == 0
+    flags = [*made(folder), "--method=lora", "--rank=2", "--steps=2", "--batch_size=4"]
+    assert command("train", *flags, "--modules=query|value", f"--workdir={folder}/run") == 0
     return folder
 
 
@@ -94,7 +76,7 @@ def test_another_base_is_refused(text, tmp_path, capsys):
 
 def test_the_mlp_is_nowhere_else(tmp_path, capsys):
     flags = ["--hidden_size=8", "--steps=1", "--rank=1", "--method=lora"]
-    assert command(train, TrainConfig, *flags, f"--workdir={tmp_path}/run") == 0
+    assert command("train", *flags, f"--workdir={tmp_path}/run") == 0
     assert write(f"--workdir={tmp_path}/run", f"--output={tmp_path}/x") == 2
     assert "use --format=merged" in capsys.readouterr().err
     assert write(f"--workdir={tmp_path}/run", "--format=merged", f"--output={tmp_path}/x") == 0

@@ -8,11 +8,12 @@ import sys
 import time
 
 import jax
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from launch import app, train
-from launch.train_config import TrainConfig
+from tests.deflation.test_distributed import free_port
+from tests.launch.commands import command
 
 KEYS = [
     "task",
@@ -32,9 +33,7 @@ SMALL = ["--hidden_size=16", "--steps=20", "--rank=2", "--checkpoint_every=5"]
 
 def run(*flags):
     """The exit status of the command."""
-    with pytest.raises(SystemExit) as stop:
-        app.run(train.main, train.define_flags, TrainConfig, ["train", *flags])
-    return stop.value.code or 0
+    return command("train", *flags)
 
 
 def record(folder):
@@ -143,7 +142,11 @@ def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):
         (["--budget=99"], "budget is 99; allowed are integers from 2 to 8"),
         (["--modules=query"], "modules is 'query', which no linear map matches"),
         (["--modules=fc3"], "--modules has fc3, which --head=train trains whole"),
-        (["--batch_size=9", "--accumulate=2"], "allowed are multiples of --accumulate=2"),
+        (["--batch_size=9", "--accumulate=2"], "allowed are multiples of 2, --accumulate=2 times"),
+        (["--batch_size=9", "--mesh=data:2"], "allowed are multiples of 2, --accumulate=1 times 2"),
+        (["--mesh=level:64"], "devices of mesh level:64 is 64; allowed are integers from 1 to"),
+        (["--mesh=rows:2"], "mesh has 'rows:2'; allowed are level:N and data:N"),
+        (["--distributed=here"], "distributed is 'here'; allowed are 'auto' or HOST:PORT/"),
         (["--path=1,x", "--method=sequential"], "could not convert string to float"),
         (["--task=cola", "--model=/absent/model"], "/absent/model"),
         (["--head=gone"], "--head=gone"),
@@ -153,6 +156,50 @@ def test_mistakes_are_one_line(flags, text, capsys):
     assert run(*flags) == 2
     err = capsys.readouterr().err
     assert text in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("mesh", ["level:2,data:2", "data:4"])
+def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
+    folder = tmp_path / "w"
+    assert run("--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}") == 0
+    one, two = (load_file(where / "adapter.safetensors") for where in (finished, folder))
+    assert one.keys() == two.keys()
+    for name, leaf in one.items():
+        # Adam divides by the root of small second moments, so rounding grows.
+        np.testing.assert_allclose(two[name], leaf, atol=1e-5)
+    # From the checkpoint of the last step, on the same devices.
+    before = (folder / "adapter.safetensors").read_bytes()
+    assert run("--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}") == 0
+    assert (folder / "adapter.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(finished, tmp_path):
+    folder, port = tmp_path / "w", free_port()
+    flags = ["--method=adapad", *SMALL, "--mesh=level:2,data:2", f"--workdir={folder}"]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    environment |= {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
+    places = [f"--distributed=localhost:{port}/2/{number}" for number in range(2)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-m", "launch.train", *flags, place],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for place in places
+    ]
+    try:
+        printed = [child.communicate(timeout=240)[0] for child in children]
+    finally:
+        for child in children:
+            child.kill()
+    assert [child.returncode for child in children] == [0, 0], printed
+    assert "majority" in printed[0] and "majority" not in printed[1]
+    one, two = (load_file(where / "adapter.safetensors") for where in (finished, folder))
+    for name, leaf in one.items():
+        np.testing.assert_allclose(two[name], leaf, atol=1e-5)
 
 
 def test_a_run_that_diverges_says_where(tmp_path, capsys):

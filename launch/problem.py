@@ -1,0 +1,135 @@
+"""What is learnt and with which network: the part of the flags that training and scoring share."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from finetune import models, tasks
+from finetune.models.mlp import MLPConfig
+from finetune.tasks.glue import GLUE
+from finetune.training import network
+from finetune.training.devices import ONE_DEVICE, Devices
+from finetune.training.network import HEADS
+
+TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+RANDOM = "the base network is random, not pretrained"
+
+
+@dataclasses.dataclass(frozen=True)
+class ProblemConfig:
+    """One field per flag of `define_flags`."""
+
+    task: str
+    data_dir: str | None
+    classes: str
+    max_length: int
+    window: int
+    texts: list[str]
+    label: str
+    regression: bool
+    heldout: float
+    model: str | None
+    revision: str | None
+    pooling: str | None
+    dtype: str
+    hidden_size: int
+    model_seed: int
+    head: str
+
+    def task_config(self, test: bool = False) -> tasks.TaskConfig:
+        """What is learnt; options for text only where the task is text."""
+        text = {"max_length": self.max_length, "window": self.window}
+        text = text if tasks.needs_tokenizer(self.task) else {}
+        if self.task in GLUE:
+            text["test"] = test
+        given = {n: getattr(self, n) for n in ("data_dir", "classes", "label", "regression")}
+        return tasks.TaskConfig(
+            self.task, texts=tuple(self.texts), heldout=self.heldout, **given, **text
+        )
+
+    def base(self) -> str:
+        """The model's name, with the default for the kind of task."""
+        return self.model or (TEXT_MODEL if tasks.needs_tokenizer(self.task) else "mlp")
+
+    def note(self, task: tasks.Task) -> str:
+        """What has to be said beside a score."""
+        return "; ".join(filter(None, (task.note, RANDOM if self.base() == "mlp" else "")))
+
+
+class Problem(NamedTuple):
+    """A task and a network for it.
+
+    Attributes:
+      base: fingerprint of the network's parameters.
+    """
+
+    task: tasks.Task
+    network: network.Network
+    base: str
+
+
+def define_flags() -> None:
+    """The flags of `ProblemConfig`, in its order."""
+    flags.DEFINE_enum("task", "digits", tasks.names(), "what is learnt")
+    flags.DEFINE_string("data_dir", None, "folder (table: or file) with the data; else the Hub")
+    flags.DEFINE_enum("classes", "all", ("all", "first", "second"), "half of an image task")
+    flags.DEFINE_integer("max_length", 128, "tokens per text", lower_bound=8)
+    flags.DEFINE_integer("window", 16, "batches of text sorted by length together", lower_bound=1)
+    flags.DEFINE_list("texts", [], "of the task table: one or two columns of text")
+    flags.DEFINE_string("label", "label", "of the task table: the column of labels")
+    flags.DEFINE_bool("regression", False, "of the task table: labels are numbers")
+    flags.DEFINE_float("heldout", 0.0, "of the task table: share of the rows to score on")
+    flags.DEFINE_string("model", None, "'mlp' (random), a model folder, or a name on the Hub")
+    flags.DEFINE_string("revision", None, "branch, tag or commit on the Hub")
+    flags.DEFINE_enum("pooling", None, ("cls", "mean"), "what the head sees")
+    flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "of the activations")
+    flags.DEFINE_integer("hidden_size", 512, "of --model=mlp", lower_bound=1)
+    flags.DEFINE_integer("model_seed", 0, "of new weights: the mlp, a new head", lower_bound=0)
+    flags.DEFINE_enum("head", "train", HEADS, "train it, leave it, or draw it anew and leave it")
+
+
+def load(config: ProblemConfig, devices: Devices = ONE_DEVICE, test: bool = False) -> Problem:
+    """Reads data and weights; the weights go to the devices leaf by leaf.
+
+    Args:
+      test: also the unlabelled test split of a GLUE task.
+    """
+    task = tasks.load(config.task_config(test), tokenizer(config))
+    net = _network(config, task, devices)
+    return Problem(task, net, network.digest(net.params))
+
+
+def tokenizer(config: ProblemConfig) -> pathlib.Path | None:
+    """The folder of the base model's tokenizer, where the task is text."""
+    if not tasks.needs_tokenizer(config.task):
+        return None
+    return models.resolve(config.base(), revision=config.revision)
+
+
+def _network(config: ProblemConfig, task: tasks.Task, devices: Devices) -> network.Network:
+    key, dtype = jax.random.key(config.model_seed), jnp.dtype(config.dtype)
+    if config.base() == "mlp":
+        pixels = task.batch("train", 0, 0, 1)["pixels"]
+        sizes = MLPConfig(
+            num_labels=task.num_labels, input_size=pixels.size, hidden_size=config.hidden_size
+        )
+        model = models.initialise(sizes, key, dtype)
+    else:
+        _, model = models.load(
+            config.base(),
+            labels=task.num_labels,
+            key=key,
+            dtype=dtype,
+            sharding=devices.everywhere,
+            pooling=config.pooling,
+            revision=config.revision,
+        )
+    net = network.from_module(model, config.head, jax.random.fold_in(key, 1))
+    # What was drawn and not read.
+    return dataclasses.replace(net, params=devices.replicated(net.params))

@@ -1,0 +1,92 @@
+"""The command: a saved adapter scores what training said, from its own file and from PEFT's."""
+
+import csv
+import json
+
+import pytest
+
+from tests.launch.commands import command
+from tests.launch.texts import made
+
+SMALL = ["--hidden_size=16", "--steps=10", "--rank=2"]
+
+
+def evaluate(*flags):
+    return command("evaluate", *flags)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    assert command("train", "--method=lora", *SMALL, f"--workdir={folder}") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    flags = [*made(folder), "--method=adapad", "--rank=2", "--steps=8", "--batch_size=4"]
+    assert command("train", *flags, "--learning_rate=0.1", f"--workdir={folder}/run") == 0
+    return folder
+
+
+def test_a_run_scores_as_it_did(digits, tmp_path, capsys):
+    path, rows = tmp_path / "scores.json", tmp_path / "predictions.csv"
+    flags = [f"--workdir={digits}", f"--json={path}", f"--predictions={rows}"]
+    assert evaluate(*flags) == 0
+    result, found = json.loads((digits / "result.json").read_text()), json.loads(path.read_text())
+    assert found["scores"]["accuracy"] == pytest.approx(result["score"], abs=1e-12)
+    assert found["majority"]["accuracy"] == result["majority"] and found["split"] == "test"
+    with rows.open() as file:
+        table = list(csv.DictReader(file))
+    right = sum(row["prediction"] == row["label"] for row in table)
+    assert right / len(table) == pytest.approx(result["score"])
+    assert "majority" in capsys.readouterr().out
+
+
+def test_another_split(digits, capsys):
+    assert evaluate(f"--workdir={digits}", "--split=train", "--eval_batch_size=200") == 0
+    assert "1438 rows of train" in capsys.readouterr().out
+
+
+def test_the_same_adapter_in_the_format_of_peft(text, tmp_path):
+    one, two, folder = tmp_path / "one.json", tmp_path / "two.json", tmp_path / "peft"
+    assert command("export", f"--workdir={text}/run", f"--output={folder}") == 0
+    logits = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    assert evaluate(f"--workdir={text}/run", f"--json={one}", f"--predictions={logits[0]}") == 0
+    flags = [f"--adapter={folder}", *made(text), f"--json={two}", f"--predictions={logits[1]}"]
+    assert evaluate(*flags) == 0
+    assert one.read_text() == two.read_text()
+    assert logits[0].read_text() == logits[1].read_text()
+
+
+def test_moved_data_and_model(text, tmp_path):
+    moved = tmp_path / "moved.csv"
+    moved.write_bytes((text / "data.csv").read_bytes())
+    assert evaluate(f"--workdir={text}/run", f"--data_dir={moved}") == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        ([], "one of --workdir and --adapter is needed"),
+        (["--workdir=a", "--adapter=b"], "one of --workdir and --adapter is needed"),
+        (["--workdir=/absent"], "config.json cannot be read"),
+        (["--workdir=RUN", "--split=dev"], "split is 'dev'; allowed are"),
+        (["--workdir=RUN", "--submission=x"], "task is 'digits'; allowed are"),
+        (["--workdir=RUN", "--predictions=/absent/x.csv"], "there is no folder"),
+        (["--workdir=RUN", "--model=/absent/model"], "/absent/model"),
+    ],
+)
+def test_mistakes_are_one_line(digits, flags, word, capsys):
+    assert evaluate(*(flag.replace("RUN", str(digits)) for flag in flags)) == 2
+    err = capsys.readouterr().err
+    assert word in err and err.count("\n") == 1
+
+
+def test_another_base_model_is_refused(digits, tmp_path, capsys):
+    config = json.loads((digits / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_seed": 1}))
+    (tmp_path / "adapter.safetensors").write_bytes((digits / "adapter.safetensors").read_bytes())
+    assert evaluate(f"--workdir={tmp_path}") == 2
+    assert "is another base model" in capsys.readouterr().err

@@ -1,0 +1,52 @@
+"""Every saved recipe is a command line that `launch.train` takes."""
+
+import dataclasses
+import pathlib
+
+import pytest
+from absl import flags
+
+from finetune.methods.adapad import AdapadConfig
+from finetune.tasks.glue import GLUE
+from launch import train_flags
+from launch.train_config import TrainConfig
+
+RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
+TASKS = sorted(RECIPES.glob("*/*.flags"))
+MODULES = 72  # linear maps of DeBERTaV3-base's 12 layers
+
+
+@pytest.fixture
+def parsed():
+    known = set(flags.FLAGS)
+    train_flags.define_flags()
+
+    def parse(path):
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["train", f"--flagfile={path}"])
+        fields = dataclasses.fields(TrainConfig)
+        return TrainConfig(**{field.name: flags.FLAGS[field.name].value for field in fields})
+
+    yield parse
+    for name in set(flags.FLAGS) - known:
+        delattr(flags.FLAGS, name)
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_recipe(parsed, path):
+    config = parsed(path)
+    if path.parent.name == "methods":
+        assert config.method == path.stem.split("_")[0]
+    else:
+        assert config.task == path.stem
+    assert path.read_text().startswith("# ")
+
+
+def test_there_is_one_for_every_task_and_its_ranks_can_grow(parsed):
+    assert {path.stem for path in RECIPES.glob("deberta/*.flags")} == set(GLUE)
+    for name, data in GLUE.items():
+        config = parsed(RECIPES / "deberta" / f"{name}.flags")
+        total = config.loop_config(-(-data.rows["train"] // config.batch_size)).steps
+        fields = [f.name for f in dataclasses.fields(AdapadConfig) if f.name != "std"]
+        grown = AdapadConfig(**{field: getattr(config, field) for field in fields})
+        assert grown.resolved(MODULES, total).budget == 2 * MODULES
