@@ -21,6 +21,21 @@ EACH = 50  # rounds of a component of a sequential run that names no budget
 SOLVERS = "a solver, alternating() or gradient_descent()"
 
 
+_ROUNDS = ("parallel", "sharded")
+_ORDERED = ("sequential", *_ROUNDS)
+OPTIONS = {
+    "grow": (None, _ORDERED),
+    "budget": (None, ("sequential",)),
+    "mesh": (None, ("sharded",)),
+    "staggered": (True, _ROUNDS),
+    "advance": (True, _ROUNDS),
+    "orthogonal": (False, _ORDERED),
+    "reoptimise": (0, ("sequential",)),
+    "full_rank": (0, ("sequential",)),
+}
+"""Default and readers of the options that not all methods have."""
+
+
 def start(
     problem: Regression,
     rank: int,
@@ -69,16 +84,10 @@ def start(
     limit = min(problem.shape)
     rank = checks.integer("rank", rank, 1, limit, why=f" = min(m, d) of shape {problem.shape}")
     solver = alternating() if solver is None else solver
-    checks.instance("solver", solver, Alternating | GradientDescent, SOLVERS)
-    size = getattr(solver, "step_size", None)
-    # One step size per worker needs all workers in one block.
-    if size is not None and jnp.shape(size) not in (
-        (),
-        ((rank, 1) if method == "parallel" else ()),
-    ):
-        raise ValueError(f"step_size has shape {jnp.shape(size)}; allowed is one number")
-    if method == "joint" and getattr(solver, "step_size", None) is None:
-        raise ValueError(f"solver is {solver}; allowed for joint is gradient_descent(step_size)")
+    _check_solver(solver, method, rank)
+    given = {"grow": grow, "budget": budget, "mesh": mesh, "staggered": staggered}
+    given |= {"advance": advance, "orthogonal": orthogonal}
+    _check_own(method, **given, reoptimise=reoptimise, full_rank=full_rank)
     if tolerance is not None:
         checks.positive("tolerance", tolerance, zero=True)
     check_rule(grow, problem)
@@ -112,6 +121,27 @@ def start(
     empty = jnp.zeros((0, rank), problem.dtype)
     state = State(problem, solver, controls, progress, History(empty, empty), plan)
     return state if plan.mesh is None else _replicated(state)
+
+
+def _check_solver(solver: Solver, method: str, rank: int) -> None:
+    checks.instance("solver", solver, Alternating | GradientDescent, SOLVERS)
+    size = getattr(solver, "step_size", None)
+    if method == "joint" and size is None:
+        raise ValueError(f"solver is {solver}; allowed for joint is gradient_descent(step_size)")
+    # One step size per worker needs all workers in one block.
+    shapes = ((), (rank, 1)) if method == "parallel" else ((),)
+    if size is not None and jnp.shape(size) not in shapes:
+        raise ValueError(f"step_size has shape {jnp.shape(size)}; allowed is one number")
+
+
+def _check_own(method: str, **given) -> None:
+    """Refuses options that the method would not read."""
+    for name, value in given.items():
+        default, readers = OPTIONS[name]
+        if method not in readers and value is not default:
+            raise ValueError(
+                f"{name} is {checks.shown(value)}; allowed with method {method!r} is {default!r}"
+            )
 
 
 def worker_mesh(mesh: jax.sharding.Mesh | None, axis_name: str) -> jax.sharding.Mesh:

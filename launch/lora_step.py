@@ -94,7 +94,7 @@ def peft(folder: str, rows: int, length: int, rank: int, threads: int) -> Callab
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
-        return float(loss)
+        return loss.item()
 
     return run
 

@@ -448,7 +448,8 @@ def test_single_steps_are_the_rounds(method):
     """`step` in a scan makes the trajectory that `advance` follows."""
     solver = gradient_descent(0.05)
     with precision("float64"):
-        state = start(from_matrix(), R, solver, method=method, budget=[2, 2, 2])
+        options = {"budget": [2, 2, 2]} if method == "sequential" else {}
+        state = start(from_matrix(), R, solver, method=method, **options)
         wanted = advance(state, 5)
 
         def one(state, _):
@@ -463,7 +464,8 @@ def test_single_steps_are_the_rounds(method):
 
 def test_portions_equal_the_whole():
     for method in ("sequential", "parallel"):
-        state = start(from_matrix(), R, method=method, budget=[3, 3, 3])
+        options = {"budget": [3, 3, 3]} if method == "sequential" else {}
+        state = start(from_matrix(), R, method=method, **options)
         whole = advance(state, 6)
         parts = advance(advance(state, 2), 4)
         for got, wanted in zip(
@@ -587,3 +589,20 @@ def test_adaptive_budget_is_never_exceeded():
     for budget in (plain, budgets.adaptive(plain)):
         state = advance(start(from_matrix(), R, method="sequential", budget=budget), 50)
         np.testing.assert_array_equal(state.progress.spent, plain.steps)
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "default"),
+    [
+        ("parallel", {"reoptimise": 2}, "0"),
+        ("parallel", {"budget": [3, 3, 3]}, "None"),
+        ("sequential", {"advance": False}, "True"),
+        ("sharded", {"full_rank": 1}, "0"),
+        ("joint", {"orthogonal": True}, "False"),
+    ],
+)
+def test_options_of_other_methods_are_refused(method, option, default):
+    (name,) = option
+    solver = gradient_descent(0.05)
+    with pytest.raises(ValueError, match=f"{name} is .* with method '{method}' is {default}"):
+        start(from_matrix(), R, solver, method=method, **option)

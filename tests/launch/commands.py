@@ -10,6 +10,7 @@ CONFIGS = {
     "train": ("launch.train_config", "TrainConfig"),
     "evaluate": ("launch.evaluate", "EvaluateConfig"),
     "compare": ("launch.compare", "CompareConfig"),
+    "benchmark": ("launch.benchmark", "BenchmarkConfig"),
     "export": ("launch.export", "ExportConfig"),
 }
 
