@@ -82,6 +82,9 @@ class TrainConfig:
             )
         # Before data and model are loaded.
         self.method_config(), self.optimiser_config()
+        for name in ("modules", "head_learning_rate", "adapter_dropout"):
+            if self.method == "full" and getattr(self, name):
+                raise ValueError(f"--{name} is for adapters; --method=full has none")
 
     def task_config(self) -> TaskConfig:
         """What is learnt; options for text only where the task is text."""

@@ -45,8 +45,8 @@ def prepare(config: TrainConfig) -> Job:
     loop = config.loop_config(task.steps("train", config.batch_size))
     method = methods.make(config.method_config(), config.optimiser_config(), loop.steps)
     head_tx = optimisers.optimiser(config.optimiser_config(head=True), loop.steps)
-    paths = net.adapted(config.modules)
-    head = net.head() if config.head == "train" else {}
+    paths = () if method.whole else net.adapted(config.modules)
+    head = net.trained(config.head == "train", method.whole)
     twice = sorted(path for path in paths if f"{path}.weight" in head)
     if twice:
         raise ValueError(f"--modules has {twice[0]}, which --head=train trains whole; use one")
@@ -105,6 +105,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
     kernels = job.network.kernels(job.paths)
     adapter = adapters.exported(job.method, outcome.state, kernels, about)
     metric = job.task.metric
+    in_head = sum(map(np.size, adapter.head.values()))
     record = {
         "task": config.task,
         "model": config.base(),
@@ -113,7 +114,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "score": outcome.scores[metric],
         "best_score": outcome.best,
         "majority": job.task.majority(job.task.evaluation)[metric],
-        "trainable_parameters": adapter.parameters,
+        "trainable_parameters": in_head if job.method.whole else adapter.parameters,
         "ranks": adapter.ranks,
         "steps": int(outcome.state.step),
         "seconds": outcome.seconds,
@@ -121,7 +122,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "scores": outcome.scores,
         "split": job.task.evaluation,
         "head": config.head,
-        "head_parameters": sum(leaf.size for leaf in adapter.head.values()),
+        "head_parameters": sum(map(np.size, job.network.trained(config.head == "train").values())),
         "base": job.base,
         "note": "; ".join(filter(None, (job.task.note, RANDOM if config.base() == "mlp" else ""))),
     }
@@ -137,13 +138,12 @@ def _tokenizer(config: TrainConfig):
 def _network(config: TrainConfig, task: tasks.Task) -> network.Network:
     key, dtype = jax.random.key(config.model_seed), jnp.dtype(config.dtype)
     if config.base() == "mlp":
-        pixels = task.batch("train", 0, 0, 1)["pixels"]
         sizes = MLPConfig(
-            num_labels=task.num_labels, input_size=pixels.size, hidden_size=config.hidden_size
+            num_labels=task.num_labels, input_size=_pixels(task), hidden_size=config.hidden_size
         )
         model = models.initialise(sizes, key, dtype)
     else:
-        _, model = models.load(
+        sizes, model = models.load(
             config.base(),
             labels=task.num_labels,
             key=key,
@@ -151,4 +151,21 @@ def _network(config: TrainConfig, task: tasks.Task) -> network.Network:
             pooling=config.pooling,
             revision=config.revision,
         )
+        _require_fit(config, task, sizes)
     return network.from_module(model, config.head, jax.random.fold_in(key, 1))
+
+
+def _pixels(task: tasks.Task) -> int:
+    """Numbers in one image."""
+    return task.batch("train", 0, 0, 1)["pixels"].size
+
+
+def _require_fit(config: TrainConfig, task: tasks.Task, sizes: models.Config) -> None:
+    """Refuses a pretrained model for other inputs, before anything is written."""
+    takes = getattr(sizes, "input_size", None)  # of networks for images
+    given = None if tasks.needs_tokenizer(config.task) else _pixels(task)
+    if takes != given:
+        raise ValueError(
+            f"--model={config.model} takes {takes or 'no'} numbers of an image; "
+            f"--task={config.task} gives {given or 'none'}"
+        )

@@ -150,6 +150,7 @@ class Method:
       ranks: (theta, aux) -> path -> int32.
       own_clipping: `grads` has clipped theta's gradients already.
       needs_gradients: `prepare` gets path -> dL/dW of the network before training.
+      whole: there are no adapters; the network's own parameters are trained, as the head is.
       step: replaces the whole training step, (state, params, batch) -> (state, metrics), for
         methods with losses or loops of their own.
     """
@@ -166,4 +167,5 @@ class Method:
     ranks: Callable[[Tree, Tree], Leaves] = recorded_ranks
     own_clipping: bool = False
     needs_gradients: bool = False
+    whole: bool = False
     step: Callable[..., Any] | None = None
