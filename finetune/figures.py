@@ -9,22 +9,17 @@ Source: the experiments of arXiv 2505.22602 with LoRA on image classification.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from finetune.experiments import comparisons, cost
-
-Arrays = Mapping[str, np.ndarray]
+from finetune.panels import Arrays, finding, log_axis, name_of, panels_of, split
 
 # Okabe and Ito (2008): colour-blind readers can tell them apart.
 BLUE, RED, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE)
 GREY = "#7F7F7F"
-NAMES = {"digits": "scikit-learn's digits", "mnist": "MNIST", "cifar10": "CIFAR-10"}
 ACCURACY = "accuracy on the new classes"
 LARGEST_BUBBLE = 160.0  # square points
 UNIT = 1e9  # flops
@@ -35,9 +30,14 @@ def components(arrays: Arrays, setting=None) -> Figure:
 
     Args:
       arrays: as from a recipe of `finetune.recipes`.
-      setting: not read; figures are called alike.
+      setting: not read; all figures are called alike.
+
+    Example:
+      >>> from finetune.recipes import registry
+      >>> recipe = registry()["vision_components"]
+      >>> recipe.draw(recipe.arrays("quick")).savefig("components.png")  # doctest: +SKIP
     """
-    figure, panels = _figure(arrays, "Accuracy after each component, equal epochs for all")
+    figure, panels = panels_of(arrays, "Accuracy after each component, equal epochs for all")
     for axis, data in panels:
         number = np.arange(1, 4)
         for i, epochs in enumerate(data["epochs"]):
@@ -54,8 +54,8 @@ def paths(arrays: Arrays, setting=None) -> Figure:
 
     Thin: every path, its component shifted a little by the epochs of the first. Thick: the mean.
     """
-    count = len(_split(arrays)[0]["epochs"])
-    figure, panels = _figure(arrays, f"All {count**3} paths of epochs, component by component")
+    count = len(split(arrays)[0]["epochs"])
+    figure, panels = panels_of(arrays, f"All {count**3} paths of epochs, component by component")
     for axis, data in panels:
         choices = len(data["epochs"])
         curves = _along(data)
@@ -72,7 +72,7 @@ def paths(arrays: Arrays, setting=None) -> Figure:
 
 def efficiency(arrays: Arrays, setting=None) -> Figure:
     """Accuracy against all epochs of a path; area: accuracy per epoch. Figures 3 and 11."""
-    figure, panels = _figure(arrays, "Accuracy and total epochs of a path")
+    figure, panels = panels_of(arrays, "Accuracy and total epochs of a path")
     for axis, data in panels:
         epochs = np.asarray(data["epochs"])
         first, second, third = np.meshgrid(epochs, epochs, epochs, indexing="ij")
@@ -81,22 +81,20 @@ def efficiency(arrays: Arrays, setting=None) -> Figure:
         area = LARGEST_BUBBLE * area / area.max()
         kinds = _kinds(first, second, third)
         for (label, mask), color in zip(kinds.items(), (RED, BLUE, GREY), strict=True):
-            axis.scatter(
-                total[mask], final[mask], area[mask], color=color, alpha=0.55, linewidth=0,
-                label=label,
-            )  # fmt: skip
+            shown = (total[mask], final[mask], area[mask])
+            axis.scatter(*shown, color=color, alpha=0.55, linewidth=0, label=label)
         joint = data["joint"].mean(axis=0)
         axis.plot(np.arange(1, len(joint) + 1), joint, color="k", linewidth=1)
         axis.set(xlabel="epochs of all components together", ylabel=ACCURACY)
         handles = [_dot(RED), _dot(BLUE), _dot(GREY), Line2D([], [], color="k", linewidth=1)]
         axis.legend(handles, [*kinds, "joint rank 3"], loc="lower right", fontsize=7)
-    _finding(figure, "area of a dot: accuracy divided by the epochs of all components")
+    finding(figure, "area of a dot: accuracy divided by the epochs of all components")
     return figure
 
 
 def spread(arrays: Arrays, setting=None) -> Figure:
     """How much the choice of epochs matters at each rank. Figure 13."""
-    figure, panels = _figure(arrays, "Spread over the paths of epochs, by rank")
+    figure, panels = panels_of(arrays, "Spread over the paths of epochs, by rank")
     for axis, data in panels:
         values = [data[f"component_{k}"].mean(axis=0).ravel() for k in (1, 2, 3)]
         boxes = axis.boxplot(values, whis=(0, 100), patch_artist=True, widths=0.5)
@@ -108,7 +106,7 @@ def spread(arrays: Arrays, setting=None) -> Figure:
         axis.set(xlabel="rank", ylabel=ACCURACY)
         axis.set_xticks([1, 2, 3], ticks)
         axis.legend(loc="lower right", fontsize=7)
-    _finding(figure, "box: quartiles; whiskers: the worst and the best path")
+    finding(figure, "box: quartiles; whiskers: the worst and the best path")
     return figure
 
 
@@ -118,7 +116,7 @@ def flops(arrays: Arrays, setting=None) -> Figure:
     The flops are those of the low-rank branch, see `finetune.experiments.cost`; what the base
     network takes in every epoch is the same for all, and `efficiency` has the epochs.
     """
-    figure, panels = _figure(arrays, "Accuracy and total LoRA flops")
+    figure, panels = panels_of(arrays, "Accuracy and total LoRA flops")
     lines = []
     for axis, data in panels:
         final = data["component_3"].mean(axis=0)
@@ -130,10 +128,10 @@ def flops(arrays: Arrays, setting=None) -> Figure:
         label = f"5 % below joint, {len(joint)} epochs"
         axis.axhline(found.target, color=GREY, linestyle="--", linewidth=1, label=label)
         axis.set(xlabel="LoRA flops of the whole training, in $10^9$", ylabel=ACCURACY)
-        _log_axis(axis)
+        log_axis(axis)
         axis.legend(loc="lower right", fontsize=7)
-        lines.append(f"{_name(data)}: {_cheapest(found)}")
-    _finding(figure, "\n".join(lines))
+        lines.append(f"{name_of(data)}: {_cheapest(found)}")
+    finding(figure, "\n".join(lines))
     return figure
 
 
@@ -142,7 +140,7 @@ def order(arrays: Arrays, setting=None) -> Figure:
 
     Source: the comparison behind the front-loading statement of arXiv 2505.22602.
     """
-    figure, panels = _figure(arrays, "The same epochs in falling and in rising order", height=4.2)
+    figure, panels = panels_of(arrays, "The same epochs in falling and in rising order", height=4.2)
     lines = []
     for axis, data in panels:
         found = comparisons.orders(data)
@@ -159,42 +157,11 @@ def order(arrays: Arrays, setting=None) -> Figure:
         axis.legend(loc="upper left", fontsize=7)
         mean = found.difference.mean(axis=0)
         lines.append(
-            f"{_name(data)}: falling order better in {np.sum(mean > 0)} of {len(mean)}, "
+            f"{name_of(data)}: falling order better in {np.sum(mean > 0)} of {len(mean)}, "
             f"mean {100 * mean.mean():+.2f} points"
         )
-    _finding(figure, "\n".join(lines))
+    finding(figure, "\n".join(lines))
     return figure
-
-
-def _split(arrays: Arrays) -> list[dict[str, np.ndarray]]:
-    """The arrays of each data set, without its name before them."""
-    return [
-        {
-            key.removeprefix(f"{task}_"): value
-            for key, value in arrays.items()
-            if key.startswith(f"{task}_")
-        }
-        for task in map(str, arrays["tasks"])
-    ]
-
-
-def _figure(arrays: Arrays, title: str, height: float = 3.4):
-    """A figure and (axis, arrays) per data set; the titles say what the data are."""
-    parts = _split(arrays)
-    figure = Figure(figsize=(max(4.6 * len(parts), 5.6), height + 0.7), layout="constrained")
-    axes = figure.subplots(1, len(parts), squeeze=False)[0]
-    figure.suptitle(title)
-    for axis, data in zip(axes, parts, strict=True):
-        seeds = len(data["seeds"])
-        runs = f"{seeds} seed{'s' if seeds > 1 else ''}"
-        axis.set_title(f"{_name(data)}\n{data['rows']} training images, {runs}", fontsize=8.5)
-        axis.grid(alpha=0.25, linewidth=0.6)
-    return figure, list(zip(axes, parts, strict=True))
-
-
-def _name(data: Arrays) -> str:
-    name, note = NAMES[str(data["task"])], str(data["note"])
-    return f"{name}, {note}" if note else name
 
 
 def _along(data: Arrays) -> np.ndarray:
@@ -234,18 +201,5 @@ def _cheapest(found: comparisons.Within) -> str:
     return text + f"; joint after {found.epochs} epochs, {found.joint_flops / UNIT:.3g}"
 
 
-def _log_axis(axis) -> None:
-    """Ticks at 1, 2, 5: the data span little more than a decade."""
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
-
-
 def _dot(color: str) -> Line2D:
     return Line2D([], [], color=color, marker="o", linestyle="", alpha=0.6)
-
-
-def _finding(figure: Figure, text: str) -> None:
-    """What the data of this very figure say, below the panels."""
-    figure.supxlabel(text, fontsize=8, color="#333333")

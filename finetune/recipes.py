@@ -109,10 +109,9 @@ class Recipe:
             arrays |= {f"{one.task}_{name}": value for name, value in found.items()}
         return arrays
 
-    def figure(self, scale: str = "quick", seed: int | None = None, data_dir=None) -> Figure:
-        """Runs the study and draws it."""
-        setting = self.scale(scale, seed, data_dir).setting
-        return self.draw(self.experiment(setting), setting)
+    def arrays(self, scale: str = "quick", seed: int | None = None, data_dir=None):
+        """Runs the study in the size of that name; see `scale`, `experiment`."""
+        return self.experiment(self.scale(scale, seed, data_dir).setting)
 
 
 def registry() -> dict[str, Recipe]:

@@ -38,7 +38,7 @@ def measured(recipe: Recipe, scale: Scale, workdir: str) -> Mapping[str, np.ndar
       workdir: where that study keeps its finished seeds, in a folder "seeds".
     """
     if isinstance(recipe, recipes.Recipe):
-        return _vision(scale.setting, pathlib.Path(workdir) / "seeds")
+        return _vision(scale.setting, pathlib.Path(workdir).absolute() / "seeds")
     return recipe.experiment(scale.setting, **scale.options)
 
 
