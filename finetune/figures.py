@@ -45,7 +45,8 @@ def components(arrays: Arrays, setting=None) -> Figure:
             _errorbar(axis, number, np.stack(along, axis=1), PALETTE[i], _epochs(epochs))
         _joint_lines(axis, data)
         axis.set(xlabel="components", ylabel=ACCURACY, xticks=number)
-        axis.legend(loc="lower right", fontsize=7)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
 

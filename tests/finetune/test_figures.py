@@ -62,7 +62,7 @@ def test_a_figure_says_what_it_shows(drawn, name, count):
     figure = drawn[name, count]
     assert isinstance(figure, Figure) and figure.get_suptitle() and len(figure.axes) == count
     for axis in figure.axes:
-        assert axis.get_xlabel() and axis.get_ylabel() and axis.get_legend() is not None
+        assert axis.get_xlabel() and axis.get_ylabel() and (axis.get_legend() or figure.legends)
         assert axis.lines or axis.collections
     titles = [axis.get_title() for axis in figure.axes]
     if count == 1:
@@ -82,7 +82,7 @@ def test_no_text_is_clipped_or_overlaps(drawn, name, count):
     page = figure.bbox.padded(1)
     labels = [t for ax in figure.axes for t in (ax.title, ax.xaxis.label, ax.yaxis.label)]
     labels += [figure._suptitle, *([figure._supxlabel] if figure.get_supxlabel() else [])]
-    texts = [text.get_window_extent(renderer) for text in labels]
+    texts = [text.get_window_extent(renderer) for text in (*labels, *figure.legends)]
     for axis in figure.axes:
         ticks = [t.get_window_extent(renderer) for t in axis.get_xticklabels() if t.get_text()]
         shown = [box for box in ticks if axis.bbox.x0 - 1 <= box.x0 + box.width / 2]
