@@ -42,7 +42,7 @@ def components(arrays: Arrays, setting=None) -> Figure:
         number = np.arange(1, 4)
         for i, epochs in enumerate(data["epochs"]):
             along = [data[f"component_{k}"][(slice(None), *(i,) * k)] for k in number]
-            _errorbar(axis, number, np.stack(along, axis=1), PALETTE[i], _epochs(epochs))
+            _errorbar(axis, number, np.stack(along, axis=1), _color(i), _epochs(epochs))
         _joint_lines(axis, data)
         axis.set(xlabel="components", ylabel=ACCURACY, xticks=number)
     handles, labels = panels[0][0].get_legend_handles_labels()
@@ -63,9 +63,9 @@ def paths(arrays: Arrays, setting=None) -> Figure:
         for first in range(choices):
             own = curves[first].reshape(-1, 3)
             x = np.arange(1, 4) + 0.06 * (first - (choices - 1) / 2)
-            axis.plot(x, own.T, color=PALETTE[first], linewidth=0.6, alpha=0.35)
+            axis.plot(x, own.T, color=_color(first), linewidth=0.6, alpha=0.35)
             label = f"{data['epochs'][first]}"
-            axis.plot(x, own.mean(axis=0), color=PALETTE[first], linewidth=2.2, label=label)
+            axis.plot(x, own.mean(axis=0), color=_color(first), linewidth=2.2, label=label)
         axis.set(xlabel="component that was trained last", ylabel=ACCURACY, xticks=range(1, 4))
         axis.legend(title="epochs of component 1", loc="lower right", fontsize=7, title_fontsize=7)
     return figure
@@ -183,6 +183,10 @@ def _joint_lines(axis, data: Arrays) -> None:
     for stop, style in ((min(int(data["epochs"][-1]), last), ":"), (last, "--")):
         label = f"joint rank 3, {stop} epochs"
         axis.axhline(data["joint"][:, stop - 1].mean(), color="k", linestyle=style, label=label)
+
+
+def _color(number: int) -> str:
+    return PALETTE[number % len(PALETTE)]
 
 
 def _epochs(count) -> str:

@@ -1,12 +1,15 @@
 """Figures of the image study from made-up arrays: what they say, and that nothing is clipped."""
 
 import itertools
+import pathlib
+import re
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+import finetune
 from finetune.experiments import VisionSetting
 from finetune.recipes import Recipe, registry
 
@@ -131,3 +134,9 @@ def test_drawing_changes_nothing_global():
     before = dict(matplotlib.rcParams)
     registry()["vision_flops"].draw(made_up("mnist"), None)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_the_package_does_without_the_theory():
+    sources = pathlib.Path(finetune.__file__).parent.rglob("*.py")
+    lines = [line for path in sources for line in path.read_text().splitlines()]
+    assert not [line for line in lines if re.match(r"\s*(from|import) linear_theory", line)]
