@@ -52,10 +52,11 @@ def main(config: ExportConfig) -> None:
     changes = {**unused(adapter, job.network.params), **adapter.modules}
     about = {"base": train.base(), "revision": revision, "card": card(record)}
     if config.format == "merged":
-        whole, heads = (adapter.head, {}) if job.method.whole else ({}, adapter.head)
+        # Of full fine-tuning the "head" is the whole network.
+        whole, heads = (adapter.head, {}) if train.method == "full" else ({}, adapter.head)
         model = rebuild(models.abstract(sizes), {**job.network.params, **whole})
         peft.export_merged(config.output, model, changes, heads, entries=entries, **about)
-    elif job.method.whole:
+    elif train.method == "full":
         raise ValueError("--method=full left no adapter for PEFT; use --format=merged")
     elif train.base() == "mlp":
         raise ValueError("the base network mlp is random and nowhere else; use --format=merged")
