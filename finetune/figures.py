@@ -156,12 +156,13 @@ def order(arrays: Arrays, setting=None) -> Figure:
         axis.set_yticks(rows, ["-".join(map(str, found.paths[i])) for i in place], fontsize=7)
         axis.set(xlabel="accuracy, falling minus rising (points)", ylabel="epochs, falling")
         axis.legend(loc="upper left", fontsize=7)
-        mean = found.difference.mean(axis=0)
+        mean, each = found.difference.mean(axis=0), 100 * found.difference.mean(axis=1)
+        error = f" ± {each.std(ddof=1) / len(each) ** 0.5:.2f}" if len(each) > 1 else ""
         lines.append(
             f"{name_of(data)}: falling order better in {np.sum(mean > 0)} of {len(mean)}, "
-            f"mean {100 * mean.mean():+.2f} points"
+            f"mean {each.mean():+.2f}{error} points"
         )
-    finding(figure, "\n".join(lines))
+    finding(figure, "\n".join([*lines, "±: standard error over the seeds"]))
     return figure
 
 
