@@ -52,14 +52,18 @@ def main(config: ExportConfig) -> None:
     changes = {**unused(adapter, base.network.params), **adapter.modules}
     about = {"base": train.base(), "revision": revision, "card": card(record)}
     if config.format == "merged":
-        model = rebuild(models.abstract(sizes), base.network.params)
-        peft.export_merged(config.output, model, changes, adapter.head, entries=entries, **about)
+        # Of full fine-tuning the "head" is the whole network.
+        whole, heads = (adapter.head, {}) if train.method == "full" else ({}, adapter.head)
+        model = rebuild(models.abstract(sizes), {**base.network.params, **whole})
+        peft.export_merged(config.output, model, changes, heads, entries=entries, **about)
+    elif train.method == "full":
+        raise ValueError("--method=full left no adapter for PEFT; use --format=merged")
     elif train.base() == "mlp":
         raise ValueError("the base network mlp is random and nowhere else; use --format=merged")
     else:
         # Also a head that was not trained: the base checkpoint may lack it.
         peft.export(config.output, changes, {**base.network.head(), **adapter.head}, sizes, **about)
-    print(f"{config.format} of {len(changes)} modules in {config.output}")
+    print(f"{config.format} of {len(changes) or 'all'} modules in {config.output}")
 
 
 def train_config(path: pathlib.Path) -> TrainConfig:

@@ -2,7 +2,11 @@
 
 python -m launch.figures                                      all, in a size that takes seconds
 python -m launch.figures --name=best_rank --scale=paper --workdir=runs/paper
+python -m launch.figures --name=vision_order --scale=paper --data_dir=data/images
 python -m launch.figures --list                               what there is to draw
+
+The figures vision_* train networks, on the images in --data_dir or else on scikit-learn's digits;
+every finished seed is kept in the folder and not run again.
 
 Writes for every figure NAME.png, NAME.svg, NAME.npz (the arrays that it shows) and NAME.json (the
 setting that they were measured in).
@@ -17,9 +21,10 @@ import time
 from absl import flags
 
 from launch import app
+from launch.figure_sources import Recipe, measured, registry, sized
 from launch.outputs import Workdir, write_json
 from launch.tables import table
-from linear_theory.figures import SCALES, Recipe, registry, save, save_arrays
+from linear_theory.figures import SCALES, save, save_arrays, style
 
 ALL = "all"
 LISTED = ("name", "source", "shows")
@@ -33,6 +38,7 @@ class FiguresConfig:
     list: bool
     scale: str
     seed: int | None
+    data_dir: str | None
     workdir: str
 
 
@@ -44,18 +50,21 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "seed", None, "of all randomness; each figure's own if left out", 0, 2**32 - 1
     )
+    flags.DEFINE_string("data_dir", None, "vision_*: folder with MNIST or CIFAR-10; else digits")
     flags.DEFINE_string("workdir", "runs/figures", "folder for the files, made if missing")
 
 
 def main(config: FiguresConfig) -> None:
     """Measures, draws and writes."""
-    recipes = select(config.name)
+    chosen = select(config.name)
     if config.list:
-        print(table(LISTED, [[getattr(recipe, name) for name in LISTED] for recipe in recipes]))
+        print(table(LISTED, [[getattr(recipe, name) for name in LISTED] for recipe in chosen]))
         return
+    for recipe in chosen:  # what is refused is refused before anything runs
+        sized(recipe, config.scale, config.seed, config.data_dir)
     workdir = Workdir(config.workdir, config)
     rows = []
-    for recipe in app.progress(recipes, len(recipes), "figures"):
+    for recipe in app.progress(chosen, len(chosen), "figures"):
         started = time.perf_counter()
         files = produce(recipe, config)
         rows.append((recipe.name, round(time.perf_counter() - started, 1), files[0]))
@@ -66,9 +75,9 @@ def main(config: FiguresConfig) -> None:
 
 def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
     """Runs one experiment, draws it and writes its files."""
-    scale = recipe.scale(config.scale, config.seed)
-    arrays = recipe.experiment(scale.setting, **scale.options)
-    figure = recipe.draw(arrays, scale.setting)
+    scale = sized(recipe, config.scale, config.seed, config.data_dir)
+    arrays = measured(recipe, scale, config.workdir)
+    figure = style.styled(recipe.draw)(arrays, scale.setting)
     path = pathlib.Path(config.workdir) / recipe.name
     described = {"name": recipe.name, "source": recipe.source, "shows": recipe.shows}
     parameters = {"scale": config.scale, "setting": scale.setting, "options": scale.options}
@@ -78,10 +87,10 @@ def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
 
 def select(name: str) -> list[Recipe]:
     """The figure of that name, or all of them."""
-    recipes = registry()
-    if name != ALL and name not in recipes:
-        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(recipes)}")
-    return list(recipes.values()) if name == ALL else [recipes[name]]
+    found = registry()
+    if name != ALL and name not in found:
+        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(found)}")
+    return list(found.values()) if name == ALL else [found[name]]
 
 
 if __name__ == "__main__":

@@ -115,13 +115,12 @@ def tokenizer(config: ProblemConfig) -> pathlib.Path | None:
 def _network(config: ProblemConfig, task: tasks.Task, devices: Devices) -> network.Network:
     key, dtype = jax.random.key(config.model_seed), jnp.dtype(config.dtype)
     if config.base() == "mlp":
-        pixels = task.batch("train", 0, 0, 1)["pixels"]
         sizes = MLPConfig(
-            num_labels=task.num_labels, input_size=pixels.size, hidden_size=config.hidden_size
+            num_labels=task.num_labels, input_size=_pixels(task), hidden_size=config.hidden_size
         )
         model = models.initialise(sizes, key, dtype)
     else:
-        _, model = models.load(
+        sizes, model = models.load(
             config.base(),
             labels=task.num_labels,
             key=key,
@@ -130,6 +129,23 @@ def _network(config: ProblemConfig, task: tasks.Task, devices: Devices) -> netwo
             pooling=config.pooling,
             revision=config.revision,
         )
+        _require_fit(config, task, sizes)
     net = network.from_module(model, config.head, jax.random.fold_in(key, 1))
     # What was drawn and not read.
     return dataclasses.replace(net, params=devices.replicated(net.params))
+
+
+def _pixels(task: tasks.Task) -> int:
+    """Numbers in one image."""
+    return task.batch("train", 0, 0, 1)["pixels"].size
+
+
+def _require_fit(config: ProblemConfig, task: tasks.Task, sizes: models.Config) -> None:
+    """Refuses a pretrained model for other inputs, before anything is written."""
+    takes = getattr(sizes, "input_size", None)  # of networks for images
+    given = None if tasks.needs_tokenizer(config.task) else _pixels(task)
+    if takes != given:
+        raise ValueError(
+            f"--model={config.model} takes {takes or 'no'} numbers of an image; "
+            f"--task={config.task} gives {given or 'none'}"
+        )

@@ -2,7 +2,13 @@
 
 python -m launch.train --task=digits --method=adapad --workdir=runs/digits
 python -m launch.train --task=sst2 --data_dir=data/glue/sst2 --model=MODEL_FOLDER --method=lora
-python -m launch.train --task=mnist --method=sequential --path=1,3,5 --head=freeze --modules=fc
+
+A network pretrained on half of the classes, as a model folder, and adapted to the others:
+
+python -m launch.train --task=mnist --classes=first --method=full --workdir=runs/base
+python -m launch.export --workdir=runs/base --format=merged --output=models/base
+python -m launch.train --task=mnist --classes=second --model=models/base \\
+    --method=sequential --path=1,3,5 --head=freeze --modules=fc
 
 The same command with the same --workdir goes on where an earlier run stopped, or was killed, and
 ends with bitwise the same adapter.
@@ -64,10 +70,11 @@ def print_result(record: dict) -> None:
     names = ("score", "best_score", "majority")
     print(table(("", record["metric"]), [(name, record[name]) for name in names]))
     ranks = list(record["ranks"].values())
+    where = f"in {len(ranks)} modules of rank {min(ranks)} to {max(ranks)}" if ranks else "whole"
     print(
         f"{record['method']} on {record['split']} of {record['task']}: "
-        f"{record['trainable_parameters']} parameters in {len(ranks)} modules of rank "
-        f"{min(ranks)} to {max(ranks)}, head {record['head']} ({record['head_parameters']}); "
+        f"{record['trainable_parameters']} parameters {where}, "
+        f"head {record['head']} ({record['head_parameters']}); "
         f"{record['steps']} steps in {record['seconds']:.1f} s"
     )
     print("best_score is the largest of several evaluations on that split; score is the last.")

@@ -71,6 +71,9 @@ class TrainConfig(ProblemConfig):
                 )
         # Before data and model are loaded.
         self.method_config(), self.optimiser_config()
+        for name in ("modules", "head_learning_rate", "adapter_dropout"):
+            if self.method == "full" and getattr(self, name):
+                raise ValueError(f"--{name} is for adapters; --method=full has none")
 
     def method_config(self) -> MethodConfig:
         """How it is learnt."""

@@ -49,7 +49,7 @@ def prepare(config: TrainConfig) -> Job:
         config.method_config(), config.optimiser_config(), loop.steps, mesh=places.mesh
     )
     head_tx = optimisers.optimiser(config.optimiser_config(head=True), loop.steps)
-    paths = net.adapted(config.modules)
+    paths = () if method.whole else net.adapted(config.modules)
     one = step.train_step(net, method, task.loss, head_tx, config.step_config())
     job = Job(
         task=task,
@@ -70,7 +70,7 @@ def prepare(config: TrainConfig) -> Job:
 def restarted(job: Job, config: TrainConfig) -> Job:
     """The run of another seed; what is compiled stays."""
     net, paths = job.network, job.paths
-    head = net.head() if config.head == "train" else {}
+    head = net.trained(config.head == "train", job.method.whole)
     twice = sorted(path for path in paths if f"{path}.weight" in head)
     if twice:
         raise ValueError(f"--modules has {twice[0]}, which --head=train trains whole; use one")
@@ -121,6 +121,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
     kernels = job.network.kernels(job.paths)
     adapter = adapters.exported(job.method, outcome.state, kernels, about)
     metric = job.task.metric
+    in_head = sum(map(np.size, adapter.head.values()))
     record = {
         "task": config.task,
         "model": config.base(),
@@ -129,7 +130,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "score": outcome.scores[metric],
         "best_score": outcome.best,
         "majority": job.task.majority(job.task.evaluation)[metric],
-        "trainable_parameters": adapter.parameters,
+        "trainable_parameters": in_head if job.method.whole else adapter.parameters,
         "ranks": adapter.ranks,
         "steps": int(outcome.state.step),
         "seconds": outcome.seconds,
@@ -137,7 +138,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "scores": outcome.scores,
         "split": job.task.evaluation,
         "head": config.head,
-        "head_parameters": sum(leaf.size for leaf in adapter.head.values()),
+        "head_parameters": sum(map(np.size, job.network.trained(config.head == "train").values())),
         "base": job.base,
         "note": config.note(job.task),
     }

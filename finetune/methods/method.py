@@ -136,7 +136,7 @@ class Method:
     """A way to fine-tune, as pure functions over theta and aux.
 
     Attributes:
-      name: as in `finetune.methods.names()`.
+      name: as in `finetune.methods.NAMES`.
       prepare: (key, kernels, gradients or None) -> (theta, aux), both with explicit dtypes.
       apply: (x (..., in), kernel, theta[path], aux[path], drop) -> y (..., out), without bias; drop
         is the dropout that acts on an adapter's input.
@@ -150,6 +150,7 @@ class Method:
       ranks: (theta, aux) -> path -> int32.
       own_clipping: `grads` has clipped theta's gradients already.
       needs_gradients: `prepare` gets path -> dL/dW of the network before training.
+      whole: there are no adapters; the network's own parameters are trained, as the head is.
       step: replaces the whole training step, (state, params, batch) -> (state, metrics), for
         methods with losses or loops of their own.
     """
@@ -166,4 +167,5 @@ class Method:
     ranks: Callable[[Tree, Tree], Leaves] = recorded_ranks
     own_clipping: bool = False
     needs_gradients: bool = False
+    whole: bool = False
     step: Callable[..., Any] | None = None

@@ -9,12 +9,13 @@ import jax
 from deflation import budgets, checks
 from finetune.methods.adapad import AdapadConfig, adapad
 from finetune.methods.deflation import ParallelConfig, parallel
+from finetune.methods.full import full
 from finetune.methods.lora import LoraConfig, lora
 from finetune.methods.method import Method
 from finetune.methods.sequential import SequentialConfig, path_steps, sequential
 from finetune.training.optimisers import OptimiserConfig, direction, optimiser, rate
 
-NAMES = ("lora", "rslora", "sequential", "parallel", "adapad")
+NAMES = ("lora", "rslora", "sequential", "parallel", "adapad", "full")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class MethodConfig:
     Attributes:
       name: one of `NAMES`.
       rank: components per module (the largest number for adapad); None is 4, or the length of
-        `path`.
+        `path`; full has none.
       alpha: of lora and rslora.
       scale: of every component, of the others.
       std: of the first factors; None is the method's own.
@@ -60,7 +61,7 @@ class MethodConfig:
         object.__setattr__(self, "path", tuple(self.path))
         if self.rank is not None:
             checks.integer("rank", self.rank, 1)
-        for field in dataclasses.fields(self)[2:]:
+        for field in dataclasses.fields(self)[1:]:
             value = getattr(self, field.name)
             if value != field.default and self.name not in OWNERS[field.name]:
                 raise ValueError(
@@ -75,6 +76,7 @@ class MethodConfig:
 
 _DEFLATION = ("sequential", "parallel", "adapad")
 OWNERS = {
+    "rank": ("lora", "rslora", *_DEFLATION),
     "alpha": ("lora", "rslora"),
     **dict.fromkeys(("scale", "std"), _DEFLATION),
     **dict.fromkeys(("order", "path"), ("sequential",)),
@@ -107,6 +109,8 @@ def make(
       'sequential'
     """
     total = checks.integer("steps", total, 1)
+    if config.name == "full":
+        return full()
     rank = config.rank or len(config.path) or 4
     std = {} if config.std is None else {"std": config.std}
     if config.name in ("lora", "rslora"):

@@ -28,7 +28,8 @@ KINDS = ("effective", "factor", "reserve")
 def effective(theta: Tree, aux: Tree, dense: Leaves) -> Leaves:
     """path -> scalar, from the dense gradients dL/dW of the deployed network.
 
-    A module that has learnt nothing yet (D = 0) scores 0.
+    A module that has learnt nothing yet (D = 0) scores 0. Of an accumulated batch the score is the
+    mean of its parts' scores, which is at least that of the whole: sum |.| is no linear function.
 
     Example:
       >>> import jax.numpy as jnp

@@ -86,7 +86,7 @@ def render(
     front = {
         "base_model": base,
         "library_name": {"own": "rankwise", "merged": "transformers"}.get(form, form),
-        "tags": ["lora"],
+        "tags": ["lora"] if ranks else [],  # else the network was trained whole
     }
     # JSON is YAML, with strings quoted for good.
     lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in front.items()), "---", ""]

@@ -46,6 +46,15 @@ class Network:
         """The parameters of the heads by name."""
         return {name: leaf for name, leaf in self.params.items() if self._in_head(name)}
 
+    def trained(self, head: bool, whole: bool = False) -> Params:
+        """The parameters that are trained beside the adapters, by name.
+
+        Args:
+          head: those of the heads.
+          whole: those of all other modules.
+        """
+        return {n: leaf for n, leaf in self.params.items() if (head if self._in_head(n) else whole)}
+
     def adapted(self, pattern: str | None = None) -> tuple[str, ...]:
         """Sorted paths of the linear maps that get an adapter.
 

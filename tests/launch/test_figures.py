@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from finetune import recipes
 from launch import app
 from launch import figures as command
 
@@ -100,3 +101,30 @@ def test_as_a_program():
     )
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("figures: ") and ended.stderr.count("\n") == 1
+
+
+def test_figures_with_networks_share_one_study(launch, monkeypatch, tmp_path):
+    small = recipes.VisionSetting(
+        "digits", hidden_size=8, epochs=(1, 2), base_epochs=1, joint_epochs=2, rows=64, seeds=(0,)
+    )
+    monkeypatch.setattr(recipes, "_digits", lambda scale: [small])
+    chosen = [name for name in command.registry() if name.startswith("vision_")]
+    assert len(chosen) == 6
+    for number, name in enumerate(chosen):
+        status, out, err = launch(f"--name={name}", "--workdir=w")
+        assert status == 0 and f"{name}.png" in out
+        # 1 + 2 (1 + 2 + 4) + 2 epochs, in the first call alone.
+        assert ("epochs: 17/17" in err) == (number == 0)
+    described = json.loads((tmp_path / "w" / "vision_paths.json").read_text())
+    assert described["setting"]["settings"][0]["task"] == "digits"
+    assert len(list((tmp_path / "w" / "seeds").iterdir())) == 1
+    arrays = np.load(tmp_path / "w" / "vision_paths.npz")
+    assert arrays["digits_component_3"].shape == (1, 2, 2, 2)
+
+
+def test_a_folder_without_images_is_refused_before_anything_runs(launch, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, out, err = launch("--data_dir=empty", "--workdir=w")
+    assert (status, out) == (2, "")
+    assert "empty has no images of mnist or cifar10" in err and err.count("\n") == 1
+    assert not (tmp_path / "w").exists()

@@ -15,7 +15,8 @@ from tests.finetune.training import small
 
 
 def config(name):
-    return MethodConfig(name, rank=2, **({"every": 3} if name == "adapad" else {}))
+    options = {"adapad": {"rank": 2, "every": 3}, "full": {}}
+    return MethodConfig(name, **options.get(name, {"rank": 2}))
 
 
 @pytest.mark.parametrize("name", NAMES)

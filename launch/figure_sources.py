@@ -1,0 +1,55 @@
+"""Where the figures of `launch.figures` come from: the theory, and the study with networks."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from finetune import recipes
+from launch import app
+from linear_theory import figures as theory
+
+Recipe = theory.Recipe | recipes.Recipe
+Scale = theory.Scale | recipes.Scale
+
+
+def registry() -> dict[str, Recipe]:
+    """All figures by name: those of the theory, then those that need networks."""
+    return {**theory.registry(), **recipes.registry()}
+
+
+def sized(recipe: Recipe, scale: str, seed: int | None, data_dir: str | None) -> Scale:
+    """The scale of a figure.
+
+    Raises:
+      FileNotFoundError: a folder without images, for a figure that needs some.
+    """
+    images = (data_dir,) if isinstance(recipe, recipes.Recipe) else ()
+    return recipe.scale(scale, seed, *images)
+
+
+def measured(recipe: Recipe, scale: Scale, workdir: str) -> Mapping[str, np.ndarray]:
+    """Runs the experiment; one run serves all figures of the study with networks.
+
+    Args:
+      workdir: where that study keeps its finished seeds, in a folder "seeds".
+    """
+    if isinstance(recipe, recipes.Recipe):
+        return _vision(scale.setting, pathlib.Path(workdir).absolute() / "seeds")
+    return recipe.experiment(scale.setting, **scale.options)
+
+
+@functools.lru_cache(maxsize=1)
+def _vision(setting: recipes.Suite, folder: pathlib.Path) -> dict[str, np.ndarray]:
+    ticks = app.progress(range(setting.epochs), setting.epochs, "epochs")
+
+    def tick(stage: str, epochs: int) -> None:
+        for _ in range(epochs):
+            next(ticks)
+
+    found = recipes.Recipe.experiment(setting, folder, tick)
+    next(ticks, None)  # the line, or the end of the bar, after the last epoch
+    return found

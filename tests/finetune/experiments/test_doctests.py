@@ -1,0 +1,26 @@
+"""The examples in the docstrings of the image study run as they are printed."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = [
+    "finetune.figures",
+    "finetune.recipes",
+    "finetune.methods.full",
+    *(
+        f"finetune.experiments.{name}"
+        for name in ("comparisons", "cost", "halves", "paths", "programs", "setting", "study")
+    ),
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    found = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name))
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    report = []
+    for test in found:
+        runner.run(test, out=report.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)
