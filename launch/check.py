@@ -2,6 +2,7 @@
 
 python -m launch.check                                              all claims
 python -m launch.check --claims='^cascade' --trials=1000 --json=evidence.json
+python -m launch.check --report=evidence                            a page with figures
 python -m launch.check --list                                       what there is to check
 
 Exit status 0: every claim held and every control, its neighbour that must fail, was caught.
@@ -18,7 +19,7 @@ import time
 import jax
 from absl import flags
 
-from launch import app
+from launch import app, evidence
 from launch.outputs import Workdir, require_writable, write_json
 from launch.tables import table
 from linear_theory import Claim, Row, check, registry
@@ -37,6 +38,7 @@ class CheckConfig:
     seed: int
     json: str | None
     workdir: str | None
+    report: str | None
 
 
 def define_flags() -> None:
@@ -47,6 +49,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "of all randomness", lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_string("json", None, "file for the whole table, a list of objects")
     flags.DEFINE_string("workdir", None, "folder for config, metrics and result")
+    flags.DEFINE_string("report", None, "folder for the table as a page with figures, evidence.md")
 
 
 def main(config: CheckConfig) -> int:
@@ -68,7 +71,12 @@ def main(config: CheckConfig) -> int:
     records = [dict(zip(KEYS, row, strict=False)) for row in rows]
     write_json(config.json, records)
     workdir.result({"seconds": time.perf_counter() - started, "rows": records})
-    report(rows, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if config.report is not None:
+        given = f"--trials={config.trials} --seed={config.seed}"
+        given += f" --claims='{config.claims}'" if config.claims else ""
+        evidence.write(config.report, claims, rows, f"python -m launch.check {given}")
+    summary(rows, seconds)
     return 0 if all(row.holds for row in rows) else 1
 
 
@@ -83,7 +91,7 @@ def select(pattern: str) -> list[Claim]:
     return claims
 
 
-def report(rows: list[Row], seconds: float) -> None:
+def summary(rows: list[Row], seconds: float) -> None:
     """Prints the table, what failed, and the summary."""
     lines = []
     for row in rows:

@@ -1,5 +1,6 @@
 """The evidence table as a command: what it prints, writes and returns."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -176,7 +177,7 @@ def test_workdir(launch, tmp_path):
     assert status == 0
     files = {path.name: path.read_text() for path in (tmp_path / "run").iterdir()}
     assert sorted(files) == ["config.json", "metrics.jsonl", "result.json"]
-    config = {"claims": "", "list": False, "trials": 4, "seed": 3, "json": None}
+    config = {"claims": "", "list": False, "trials": 4, "seed": 3, "json": None, "report": None}
     assert json.loads(files["config.json"]) == {**config, "workdir": f"{tmp_path}/run"}
     rows = [json.loads(line) for line in files["metrics.jsonl"].splitlines()]
     assert rows == json.loads(files["result.json"])["rows"]
@@ -211,3 +212,23 @@ def test_as_a_program(argument):
     )
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("check: ") and ended.stderr.count("\n") == 1
+
+
+def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
+    good, bad = claim("good.one"), claim("bad.two", bound=0.6)
+    drawn = []
+    monkeypatch.setattr(command.evidence, "draw", lambda folder, names: drawn.extend(names))
+    good = dataclasses.replace(good, figure="noise_floor", formula="|a| <= b")
+    assert launch([good, bad], "--trials=8", f"--report={tmp_path}/page")[0] == 1
+    page = (tmp_path / "page" / "evidence.md").read_text()
+    assert "## Good" in page and "the words of good.one `\\|a\\| <= b`" in page
+    assert "**Failed:** bad.two." in page and "2 new, proved or observed here" in page
+    assert "--trials=8 --seed=0" in page and "![noise_floor](figures/noise_floor.png)" in page
+    assert drawn == ["noise_floor"] and "changed: 100%" in page
+    lines = [line for line in page.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in lines} == {9}
+
+
+def test_figures_of_the_page(tmp_path):
+    command.evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["noise_floor.png"]
