@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from linear_theory import (
+    alignment_claims,
+    arc_cosine_claims,
+    best_angle_claims,
     cascade_claims,
     contraction_claims,
+    factored_descent_claims,
     first_order_claims,
     generalization_claims,
     late_phase_claims,
+    linearised_claims,
     noise_claims,
     perturbation_claims,
+    preconditioning_claims,
+    preconditioning_rate_claims,
     rank_one_claims,
     recovery_claims,
     recursion_claims,
     self_correction_claims,
+    spectral_initialisation_claims,
     training_claims,
     truncation_claims,
     warm_up_claims,
@@ -35,6 +43,14 @@ MODULES = (
     warm_up_claims,
     late_phase_claims,
     generalization_claims,
+    alignment_claims,
+    linearised_claims,
+    best_angle_claims,
+    spectral_initialisation_claims,
+    factored_descent_claims,
+    preconditioning_claims,
+    preconditioning_rate_claims,
+    arc_cosine_claims,
 )
 
 
