@@ -7,6 +7,7 @@ unless they say otherwise.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,32 +28,37 @@ EPS = np.finfo(float).eps
 DAMPING = 1e-3
 
 
-def stepping(teacher: Teacher, step_size, damping: float = 0.0):
-    """One step; factors that have lost their rank stay as they are, as no inverse exists."""
+def linear_slope(teacher: Teacher) -> Callable:
+    """The gradient of the loss in the product, as a function of the product."""
+    return lambda product: teacher.gram @ (product - teacher.delta)
+
+
+def stepping(slope: Callable, step_size, damping: float = 0.0) -> Callable:
+    """One step; factors that have lost their rank or diverged stay as they are, without inverse."""
 
     def step(a, b):
         ridge = damping * np.eye(a.shape[2])
         regular = per_trial(_regular(a.mT @ a + ridge) & _regular(b @ b.mT + ridge))
         some = np.eye(a.shape[1], a.shape[2]), np.eye(b.shape[1], b.shape[2])
         safe_a, safe_b = np.where(regular, a, some[0]), np.where(regular, b, some[1])
-        slope = teacher.gram @ (safe_a @ safe_b - teacher.delta)
-        moved = preconditioning.preconditioned_step(slope, safe_a, safe_b, step_size, damping)
+        moved = preconditioning.preconditioned_step(
+            slope(safe_a @ safe_b), safe_a, safe_b, step_size, damping
+        )
         return np.where(regular, moved[0], a), np.where(regular, moved[1], b)
 
     return step
 
 
 def _regular(gram: np.ndarray) -> np.ndarray:
-    """Where a Gram matrix is finite and invertible in double precision."""
+    """Where a Gram matrix is invertible in double precision, and not too large to go on."""
     size = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
-    with np.errstate(all="ignore"):
-        return (size < 1e12) & (np.linalg.det(gram / per_trial(size)) > 1e-13)
+    return (size < 1e12) & (np.linalg.det(gram / per_trial(size)) > 1e-13)
 
 
 def products(teacher: Teacher, step_size, steps: int):
     """A_t B_t (trials, steps + 1, d, k) from the spectral start, r = r*."""
     start = spectral_factors(teacher.gram @ teacher.delta, teacher.values.shape[1])
-    a, b = follow(stepping(teacher, step_size), *start, steps)
+    a, b = follow(stepping(linear_slope(teacher), step_size), *start, steps)
     return a @ b
 
 
@@ -84,7 +90,7 @@ def _invariance(teacher: Teacher, plain: bool = False) -> Evidence:
     a, b = 0.3 * teacher.start, 0.3 * teacher.noise[:, :RANK]
     left, _, right = np.linalg.svd(teacher.noise[:, :RANK, :RANK])
     change = (left * [3.0, 1.0, 0.3]) @ right
-    step = stepping(teacher, 0.2, damping=0.0)
+    step = stepping(linear_slope(teacher), 0.2, damping=0.0)
     if plain:
         step = gradient_step(teacher, 0.05, 0.05)
     one = follow(step, a, b, 8)
@@ -125,7 +131,7 @@ def _over_rank(teacher: Teacher, extra: float = 0.0) -> Evidence:
     start = spectral_factors(teacher.gram @ teacher.delta, RANK)
     more = extra * teacher.start[:, :, :2], extra * teacher.noise[:, :2]
     padded = np.concatenate([start[0], more[0]], axis=2), np.concatenate([start[1], more[1]], 1)
-    step = stepping(teacher, 0.3, DAMPING)
+    step = stepping(linear_slope(teacher), 0.3, DAMPING)
     exact, over = (np.matmul(*follow(step, *factors, 40)) for factors in (start, padded))
     kappa = (teacher.values[:, 0] / teacher.values[:, -1])[:, None]
     return Evidence(norms(over - exact), 256 * EPS * kappa**2 * (1 + np.arange(41)))

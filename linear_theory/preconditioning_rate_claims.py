@@ -14,7 +14,7 @@ from linear_theory import preconditioning
 from linear_theory.batching import compiled
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.linear_teacher import Teacher, draw_teachers, follow, norms, per_trial
-from linear_theory.preconditioning_claims import products, stepping
+from linear_theory.preconditioning_claims import linear_slope, products, stepping
 from linear_theory.spectral_initialisation import spectral_factors
 
 RANK, FITS = 3, 64
@@ -33,7 +33,7 @@ def _population(teacher: Teacher, printed: bool = False) -> Evidence:
     apart = np.abs(step_size - 2 / 3) > 0.05
     near = teacher.delta + 1e-3 * teacher.noise * teacher.values[:, None, -1:]
     start = spectral_factors(near, RANK)
-    a, b = follow(stepping(teacher, per_trial(step_size)), *start, 120)
+    a, b = follow(stepping(linear_slope(teacher), per_trial(step_size)), *start, 120)
     return _last_factor(
         norms(a @ b - teacher.delta[:, None]),
         1 - step_size / 2 if printed else _population_rate(step_size),

@@ -8,6 +8,7 @@ from linear_theory import (
     best_angle_claims,
     cascade_claims,
     contraction_claims,
+    displacement_claims,
     factored_descent_claims,
     first_order_claims,
     generalization_claims,
@@ -20,8 +21,12 @@ from linear_theory import (
     rank_one_claims,
     recovery_claims,
     recursion_claims,
+    relu_recovery_claims,
     self_correction_claims,
+    smoothing_claims,
     spectral_initialisation_claims,
+    subtracted_start_claims,
+    toys_claims,
     training_claims,
     truncation_claims,
     warm_up_claims,
@@ -51,6 +56,11 @@ MODULES = (
     preconditioning_claims,
     preconditioning_rate_claims,
     arc_cosine_claims,
+    relu_recovery_claims,
+    smoothing_claims,
+    displacement_claims,
+    subtracted_start_claims,
+    toys_claims,
 )
 
 

@@ -10,12 +10,17 @@ from linear_theory import (
     alignment_claims,
     arc_cosine_claims,
     best_angle_claims,
+    displacement_claims,
     factored_descent_claims,
     linearised_claims,
     preconditioning_claims,
     preconditioning_rate_claims,
     registry,
+    relu_recovery_claims,
+    smoothing_claims,
     spectral_initialisation_claims,
+    subtracted_start_claims,
+    toys_claims,
 )
 from linear_theory.check import check
 
@@ -30,6 +35,11 @@ CLAIMS = [
         preconditioning_claims,
         preconditioning_rate_claims,
         arc_cosine_claims,
+        relu_recovery_claims,
+        smoothing_claims,
+        displacement_claims,
+        subtracted_start_claims,
+        toys_claims,
     )
     for claim in module.CLAIMS
 ]
@@ -37,11 +47,16 @@ EXAMPLES = (
     "alignment",
     "arc_cosine",
     "arc_cosine_claims",
+    "displacement",
     "factored_descent",
     "linear_teacher",
     "linearised",
     "preconditioning",
+    "smoothing",
     "spectral_initialisation",
+    "subtracted_start",
+    "toys",
+    "toys_claims",
 )
 
 
@@ -49,7 +64,7 @@ EXAMPLES = (
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
 def test_claim_holds_and_its_control_is_caught(claim, seed):
     # An average needs more samples; a rate only counts where its mode is alone in the end.
-    row = check(claim, jax.random.key(seed), 96 if claim.kind in ("mean", "fit") else 32)
+    row = check(claim, jax.random.key(seed), 128 if claim.kind in ("mean", "fit") else 32)
     assert row.violations == 0
     assert row.premises_met >= 20
     assert row.control_caught, f"the control fails at {row.control_share:.1%} of its instances"
@@ -57,7 +72,7 @@ def test_claim_holds_and_its_control_is_caught(claim, seed):
 
 def test_names_are_unique_and_registered():
     names = [claim.name for claim in CLAIMS]
-    assert len(set(names)) == len(names) >= 30
+    assert len(set(names)) == len(names) >= 45
     assert set(names) <= set(registry())
 
 
