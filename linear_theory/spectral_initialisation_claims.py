@@ -14,8 +14,8 @@ from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.linear_teacher import Teacher, draw_teachers, norms
 
 RANK = 3
-D, SAMPLES = 5, 50
-FEW = 14  # so few that the best fixed step is far from 1
+D, SAMPLES = 8, 50
+FEW = 10  # so few that the best fixed step is far from 1
 EPS = np.finfo(float).eps
 
 
