@@ -11,6 +11,7 @@ from linear_theory.figures import style
 from linear_theory.figures.recipe import Arrays
 
 LOWEST = 1e-30  # of a loss that is drawn
+THERE = 1e-6  # of a loss, to be called converged
 
 
 @style.styled
@@ -27,12 +28,21 @@ def toy_paths(arrays: Arrays, setting: Setting) -> Figure:
     left, middle, right = axes[0]
     steps = np.arange(arrays["loss"].shape[-1])
     for row, name in enumerate(arrays["starts"]):
-        color = style.PALETTE[row]
-        curve = np.maximum(arrays["loss"][row], LOWEST)
-        style.band(left, steps, curve, color, f"{name} start (mean, std)")
+        color, keep = style.PALETTE[row], style.thinned(len(steps))
+        curves = np.maximum(arrays["loss"][row], LOWEST)
+        left.plot(steps[keep], curves[:, keep].T, color=color, linewidth=0.6, alpha=0.5)
+        middling = np.median(curves, axis=0)[keep]
+        left.plot(steps[keep], middling, color=color, label=f"{name} start (median, runs)")
+        there = curves[:, -1] < THERE
+        points = {"color": color, "marker": style.MARKERS[row], "linestyle": "none", "alpha": 0.8}
         predicted, end = arrays["predicted"][row], arrays["end"][row]
-        mark = style.MARKERS[row]
-        middle.plot(predicted, end, mark, color=color, label=f"{name} start", alpha=0.8)
+        middle.plot(predicted[there], end[there], label=f"{name} start", **points)
+        label = (
+            rf"loss still > $10^{{{round(np.log10(THERE))}}}$"
+            if row == len(arrays["starts"]) - 1
+            else None
+        )
+        middle.plot(predicted[~there], end[~there], label=label, fillstyle="none", **points)
     style.log_axis(left)
     style.labelled(left, "step", r"loss  $\frac{1}{2N}\sum (y - b\,a^\top x)^2$", "toy I: loss")
     left.legend()
