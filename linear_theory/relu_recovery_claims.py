@@ -119,9 +119,10 @@ CLAIMS = (
     Claim(
         name="relu_recovery.envelope",
         source=_SOURCE,
-        statement="The printed envelope, for N/d = 200, from a start within half the smallest"
-        " singular value of Delta: so kappa enters the number of samples, N >> d kappa^2, unlike"
-        " for a linear model. It is in units of the first error, not of s_{r*}(Delta).",
+        statement="The printed envelope, for N/d = 200 and in units of the first error, not of"
+        " s_{r*}(Delta). From a start that is further off than s_{r*} a singular value of A B can"
+        " pass zero, where the inverse has a pole: rare (one of 5000 with kappa up to 30), but a"
+        " guarantee needs N >> d kappa^2.",
         formula="||R_t||_F <= (1 - eta/4)^t ||R_0||_F where ||R_0||_2 <= s_{r*}(Delta)/2",
         kind="upper",
         status="with a condition",
