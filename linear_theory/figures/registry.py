@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from linear_theory import experiments
 from linear_theory.experiments import Setting
 from linear_theory.figures import (
+    adaptation,
     extensions,
     generalization,
     parallel,
@@ -14,6 +17,7 @@ from linear_theory.figures import (
     sequential_budgets,
     sequential_noise,
     sequential_profiles,
+    toys,
 )
 from linear_theory.figures.recipe import Recipe, Scale
 from linear_theory.problems import COLUMNS, RANK, ROWS, SAMPLES
@@ -26,8 +30,14 @@ MANY_WORKERS = Setting(m=18, d=15, n=60, rank=8, trials=100, design="orthonormal
 CLAIMS = Setting(m=ROWS, d=COLUMNS, n=SAMPLES, rank=RANK, trials=20, design="gauss")
 FLOOR = Setting(m=24, d=30, n=90, rank=3, trials=200, design="orthonormal")
 
+ADAPTED = Setting(m=24, d=24, n=400, rank=2, trials=3, design="gauss")
+STARTED = Setting(m=24, d=24, n=400, rank=4, trials=3, design="gauss")
+ADAPTED_PUBLISHED = Setting(m=100, d=100, n=1600, rank=4, trials=3, design="gauss")
+TOY = Setting(m=1, d=2, n=4, rank=1, trials=6, design="gauss")
+
 ONE = "arXiv 2505.22602"
 TWO = "arXiv 2605.10741"
+THREE = "arXiv 2502.01235"
 
 
 def _sequential() -> list[Recipe]:
@@ -212,6 +222,38 @@ def _parallel() -> list[Recipe]:
     ]
 
 
+def _adaptation() -> list[Recipe]:
+    return [
+        Recipe(
+            "alignment_over_time",
+            f"{THREE}, Figure 1",
+            "risk and alignment of low-rank adaptation by the size of the start and the step ratio",
+            experiments.alignment_over_time,
+            adaptation.alignment_over_time,
+            Scale(ADAPTED, {"inner": 4, "step": 1 / 24, "steps": 600}),
+            Scale(ADAPTED_PUBLISHED),
+        ),
+        Recipe(
+            "starts_over_time",
+            f"{THREE}, comparison of the starts in the linear teacher",
+            "risk of five starts, and the plateau of LoRA-GA against the number of samples",
+            experiments.starts_over_time,
+            adaptation.starts_over_time,
+            Scale(STARTED, {"inner": 6, "samples": (100, 200, 400, 800)}),
+            Scale(ADAPTED_PUBLISHED),
+        ),
+        Recipe(
+            "toy_paths",
+            f"{THREE}, toy example and phase portrait",
+            "paths of two factors from the spectral and from LoRA's start",
+            experiments.toy_paths,
+            toys.toy_paths,
+            Scale(TOY),
+            Scale(dataclasses.replace(TOY, trials=20)),
+        ),
+    ]
+
+
 def registry() -> dict[str, Recipe]:
     """All figures by name, in the order of the sources.
 
@@ -219,4 +261,5 @@ def registry() -> dict[str, Recipe]:
       >>> "sequential_allocation" in registry()
       True
     """
-    return {recipe.name: recipe for recipe in [*_sequential(), *_conditions(), *_parallel()]}
+    recipes = [*_sequential(), *_conditions(), *_parallel(), *_adaptation()]
+    return {recipe.name: recipe for recipe in recipes}

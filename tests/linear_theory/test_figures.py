@@ -32,6 +32,9 @@ EXPECTED = {
     "parallel_versus_sequential",
     "noise_floor",
     "best_rank",
+    "alignment_over_time",
+    "starts_over_time",
+    "toy_paths",
 }
 
 
@@ -169,7 +172,47 @@ def made_up(name):
             "error": runs(2, N, 4),
             "chosen": np.full((2, N), 2),
         },
+        **adaptation(),
     }[name]
+
+
+def adaptation():
+    """The same for low-rank adaptation and its toys."""
+    grid = np.linspace(-2, 2, 9)
+    b, a = np.meshgrid(grid, grid, indexing="ij")
+    return {
+        "alignment_over_time": {
+            "steps": np.arange(T),
+            "sizes": np.array([1.0, 0.1]),
+            "risk": runs(2, N, T),
+            "angle": np.minimum(runs(2, N, T), 1),
+            "ratios": np.array([1.0, 4.0]),
+            "mean_step": np.array([0.1, 0.2]),
+            "ratio_angle": np.minimum(runs(2, N, T), 1),
+            "small": np.array([0.1, 0.01, 0.001]),
+            "best": np.geomspace(0.1, 0.01, 3)[:, None] * np.ones(N),
+            "floor": np.full(N, 0.3),
+            "exponent": np.full(N, 0.5),
+        },
+        "starts_over_time": {
+            "starts": np.array(["spectral", "LoRA-One", "+gradient", "LoRA-GA", "LoRA"]),
+            "risk": runs(5, N, T),
+            "plateau": np.full(N, 1e-2),
+            "samples": np.array([100, 200, 400]),
+            "plateau_by_samples": np.array([4e-2, 2e-2, 1e-2])[:, None] * np.ones(N),
+        },
+        "toy_paths": {
+            "starts": np.array(["spectral", "LoRA"]),
+            "loss": runs(2, N, T),
+            "end": 1 + runs(2, N),
+            "predicted": 1 + runs(2, N),
+            "target": np.array(1.0),
+            "grid": grid,
+            "height": np.log10((a * b - 1) ** 2 + 1e-3),
+            "field": np.stack([-(a * b - 1) * b, -(a * b - 1) * a]),
+            "paths": np.stack([runs(T, 2)] * 4),
+        },
+    }
 
 
 @pytest.fixture(scope="module")
