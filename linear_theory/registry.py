@@ -5,6 +5,7 @@ from __future__ import annotations
 from linear_theory import (
     cascade_claims,
     contraction_claims,
+    deep_linear_claims,
     first_order_claims,
     generalization_claims,
     late_phase_claims,
@@ -14,6 +15,7 @@ from linear_theory import (
     recovery_claims,
     recursion_claims,
     self_correction_claims,
+    silent_scales_claims,
     training_claims,
     truncation_claims,
     warm_up_claims,
@@ -35,6 +37,8 @@ MODULES = (
     warm_up_claims,
     late_phase_claims,
     generalization_claims,
+    deep_linear_claims,
+    silent_scales_claims,
 )
 
 
