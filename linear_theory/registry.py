@@ -6,6 +6,9 @@ from linear_theory import (
     cascade_claims,
     contraction_claims,
     deep_linear_claims,
+    depth_shrinkage_claims,
+    dropout_claims,
+    dropout_two_claims,
     first_order_claims,
     generalization_claims,
     late_phase_claims,
@@ -14,6 +17,7 @@ from linear_theory import (
     rank_one_claims,
     recovery_claims,
     recursion_claims,
+    regularization_claims,
     self_correction_claims,
     silent_scales_claims,
     training_claims,
@@ -39,6 +43,10 @@ MODULES = (
     generalization_claims,
     deep_linear_claims,
     silent_scales_claims,
+    regularization_claims,
+    depth_shrinkage_claims,
+    dropout_claims,
+    dropout_two_claims,
 )
 
 

@@ -6,14 +6,40 @@ import importlib
 import jax
 import pytest
 
-from linear_theory import deep_linear_claims, registry, silent_scales_claims
+from linear_theory import (
+    deep_linear_claims,
+    depth_shrinkage_claims,
+    dropout_claims,
+    dropout_two_claims,
+    registry,
+    regularization_claims,
+    silent_scales_claims,
+)
 from linear_theory.check import check
 
-CLAIMS = [claim for module in (deep_linear_claims, silent_scales_claims) for claim in module.CLAIMS]
+CLAIMS = [
+    claim
+    for module in (
+        deep_linear_claims,
+        silent_scales_claims,
+        regularization_claims,
+        depth_shrinkage_claims,
+        dropout_claims,
+        dropout_two_claims,
+    )
+    for claim in module.CLAIMS
+]
 EXAMPLES = (
+    "decayed_layers",
     "deep_linear",
+    "depth_shrinkage_claims",
+    "dropout",
+    "dropout_claims",
+    "dropout_two_claims",
+    "masked_problems",
     "networks",
     "random_matrices",
+    "regularization",
     "silent_scales",
 )
 
