@@ -29,8 +29,8 @@ def silent_scales(
     Source: arXiv 2503.19859, proof of theorem 2; the text drops eta before the product.
 
     Example:
-      >>> silent_scales(jnp.array([1.0, 0.5]), 0.2, 0.0, steps=1)[1].round(6).tolist()
-      [0.949999988079071, 0.4000000059604645]
+      >>> silent_scales(jnp.array([1.0, 0.5]), 0.25, 0.0, steps=1)[1].tolist()
+      [0.9375, 0.375]
     """
     eta, lam = jnp.asarray(step_size)[..., None], jnp.asarray(decay)[..., None]
     others = 1 - jnp.eye(scales.shape[-1], dtype=scales.dtype)

@@ -11,8 +11,11 @@ from linear_theory import (
     depth_shrinkage_claims,
     dropout_claims,
     dropout_two_claims,
+    gradient_rank_claims,
+    least_squares_claims,
     registry,
     regularization_claims,
+    row_space_claims,
     silent_scales_claims,
 )
 from linear_theory.check import check
@@ -20,6 +23,9 @@ from linear_theory.check import check
 CLAIMS = [
     claim
     for module in (
+        least_squares_claims,
+        row_space_claims,
+        gradient_rank_claims,
         deep_linear_claims,
         silent_scales_claims,
         regularization_claims,
@@ -36,10 +42,15 @@ EXAMPLES = (
     "dropout",
     "dropout_claims",
     "dropout_two_claims",
+    "gradient_rank",
+    "gradient_rank_claims",
+    "least_squares",
+    "least_squares_claims",
     "masked_problems",
     "networks",
     "random_matrices",
     "regularization",
+    "row_space_claims",
     "silent_scales",
 )
 
