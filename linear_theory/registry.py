@@ -11,6 +11,7 @@ from linear_theory import (
     dropout_two_claims,
     first_order_claims,
     generalization_claims,
+    gradient_projection_claims,
     gradient_rank_claims,
     late_phase_claims,
     least_squares_claims,
@@ -52,6 +53,7 @@ MODULES = (
     depth_shrinkage_claims,
     dropout_claims,
     dropout_two_claims,
+    gradient_projection_claims,
     gradient_rank_claims,
 )
 
