@@ -5,6 +5,7 @@ from __future__ import annotations
 from linear_theory import (
     cascade_claims,
     contraction_claims,
+    cost_claims,
     deep_linear_claims,
     depth_shrinkage_claims,
     dropout_claims,
@@ -15,6 +16,7 @@ from linear_theory import (
     gradient_rank_claims,
     late_phase_claims,
     least_squares_claims,
+    margin_claims,
     noise_claims,
     perturbation_claims,
     rank_one_claims,
@@ -51,10 +53,12 @@ MODULES = (
     silent_scales_claims,
     regularization_claims,
     depth_shrinkage_claims,
+    margin_claims,
     dropout_claims,
     dropout_two_claims,
     gradient_projection_claims,
     gradient_rank_claims,
+    cost_claims,
 )
 
 

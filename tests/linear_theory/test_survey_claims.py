@@ -7,12 +7,15 @@ import jax
 import pytest
 
 from linear_theory import (
+    cost_claims,
     deep_linear_claims,
     depth_shrinkage_claims,
     dropout_claims,
     dropout_two_claims,
+    gradient_projection_claims,
     gradient_rank_claims,
     least_squares_claims,
+    margin_claims,
     registry,
     regularization_claims,
     row_space_claims,
@@ -23,6 +26,9 @@ from linear_theory.check import check
 CLAIMS = [
     claim
     for module in (
+        margin_claims,
+        gradient_projection_claims,
+        cost_claims,
         least_squares_claims,
         row_space_claims,
         gradient_rank_claims,
@@ -36,16 +42,22 @@ CLAIMS = [
     for claim in module.CLAIMS
 ]
 EXAMPLES = (
+    "cost",
+    "cost_claims",
     "decayed_layers",
     "deep_linear",
     "depth_shrinkage_claims",
     "dropout",
     "dropout_claims",
     "dropout_two_claims",
+    "gradient_projection",
+    "gradient_projection_claims",
     "gradient_rank",
     "gradient_rank_claims",
     "least_squares",
     "least_squares_claims",
+    "margin",
+    "margin_claims",
     "masked_problems",
     "networks",
     "random_matrices",
