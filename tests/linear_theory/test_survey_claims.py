@@ -16,6 +16,7 @@ from linear_theory import (
     gradient_rank_claims,
     least_squares_claims,
     margin_claims,
+    masking_claims,
     registry,
     regularization_claims,
     row_space_claims,
@@ -26,6 +27,7 @@ from linear_theory.check import check
 CLAIMS = [
     claim
     for module in (
+        masking_claims,
         margin_claims,
         gradient_projection_claims,
         cost_claims,
@@ -59,6 +61,8 @@ EXAMPLES = (
     "margin",
     "margin_claims",
     "masked_problems",
+    "masking",
+    "masking_claims",
     "networks",
     "random_matrices",
     "regularization",
