@@ -27,14 +27,18 @@ class Decayed(NamedTuple):
       target: Phi (n, 5, 4), with singular values (n, 4).
       values: phi, descending.
       decay: lam (n,).
-      rng: what else has to be drawn.
+      seed: of what else has to be drawn.
     """
 
     depth: int
     target: np.ndarray
     values: np.ndarray
     decay: np.ndarray
-    rng: np.random.Generator
+    seed: int
+
+    def generator(self) -> np.random.Generator:
+        """What else has to be drawn comes from here: the same at every call."""
+        return np.random.default_rng(self.seed)
 
 
 def draw_decayed(key, trials: int, depths=(2, 3, 4, 5, 6)) -> list[Decayed]:
@@ -52,7 +56,7 @@ def draw_decayed(key, trials: int, depths=(2, 3, 4, 5, 6)) -> list[Decayed]:
             values = np.sort(rng.uniform(0.05, 3, (count, COLUMNS)), axis=1)[:, ::-1]
             decay = rng.uniform(0.05, 0.5, count)
             target = with_values(rng, values, ROWS, COLUMNS)
-            groups.append(Decayed(depth, target, values, decay, rng))
+            groups.append(Decayed(depth, target, values, decay, int(rng.integers(2**63))))
     return groups
 
 
@@ -81,10 +85,11 @@ def _near_optimum(group: Decayed) -> np.ndarray:
     """The objective at layers that are optimal up to a perturbation of random size."""
     left, _, right = np.linalg.svd(group.target, full_matrices=False)
     best = left * shrunk(group)[:, None, :] @ right
-    size = 10 ** group.rng.uniform(-4, 0, (len(best), 1, 1))
+    rng = group.generator()
+    size = 10 ** rng.uniform(-4, 0, (len(best), 1, 1))
     layers = tuple(
-        layer + size * group.rng.standard_normal(layer.shape)
-        for layer in reg.balanced_layers(group.rng, best, group.depth, WIDTH)
+        layer + size * rng.standard_normal(layer.shape)
+        for layer in reg.balanced_layers(rng, best, group.depth, WIDTH)
     )
     return np.asarray(deep.objective(layers, group.target, group.decay))
 

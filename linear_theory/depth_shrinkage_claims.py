@@ -85,7 +85,7 @@ def _shrinkage(scalars, printed: bool = False) -> Evidence:
 
 def _outward(group: Decayed, top: float = 1.0) -> Evidence:
     """Layers along the target's first singular pair, disturbed, in a ball twice as large."""
-    rng, depth, count = group.rng, group.depth, len(group.target)
+    rng, depth, count = group.generator(), group.depth, len(group.target)
     left, _, right = np.linalg.svd(group.target, full_matrices=False)
     frames = [transpose(right[:, :1])]
     frames += [orthogonal(rng, count, WIDTH, 1) for _ in range(depth - 1)] + [left[:, :, :1]]

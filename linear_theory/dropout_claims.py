@@ -46,12 +46,12 @@ def _enumeration(group: Masked, rescaled: bool = True) -> Evidence:
 
 def _penalty(group: Masked, printed: bool = False) -> Evidence:
     """Factors of random matrices: with equal units, these mixed a little, and any."""
-    width, count = group.width, len(group.keep)
+    rng, width, count = group.generator(), group.width, len(group.keep)
     rank = min(width, OUTPUTS)
-    target = with_values(group.rng, group.rng.uniform(0.2, 3, (count, rank)), OUTPUTS, SAMPLES)
+    target = with_values(rng, rng.uniform(0.2, 3, (count, rank)), OUTPUTS, SAMPLES)
     left, right = _equal(target, width)
-    size = 10 ** group.rng.uniform(-4, 0, (count, 1, 1))
-    mixing = np.eye(width) + size * group.rng.standard_normal((count, width, width))
+    size = 10 ** rng.uniform(-4, 0, (count, 1, 1))
+    mixing = np.eye(width) + size * rng.standard_normal((count, width, width))
     left, right = left @ mixing, np.linalg.inv(mixing) @ right
     nuclear = np.linalg.svd(target, compute_uv=False).sum(axis=1)
     bound = nuclear**2 / (1 if printed else width)
@@ -108,8 +108,9 @@ def _minimum(group: Masked, printed: bool = False) -> Evidence:
     """The expected loss at perturbed optimal layers."""
     best = _optimum(group, _weight(group), group.width)
     claimed = _optimum(group, _weight(group, printed), group.width).value
-    size = 10 ** group.rng.uniform(-4, 0, (len(claimed), 1, 1))
-    first, second = (layer + size * group.rng.standard_normal(layer.shape) for layer in best[1:])
+    rng = group.generator()
+    size = 10 ** rng.uniform(-4, 0, (len(claimed), 1, 1))
+    first, second = (layer + size * rng.standard_normal(layer.shape) for layer in best[1:])
     loss = np.asarray(dropout.expected_loss(first, second, *group[1:4]))
     return Evidence(loss, claimed)
 

@@ -76,8 +76,9 @@ def _equal_rank_one(group: Masked, spread: bool = True) -> tuple[np.ndarray, ...
 
 def _lower(group: Masked, widths: bool = True) -> Evidence:
     layers = _equal_rank_one(group)
-    size = 10 ** group.rng.uniform(-4, 0, (len(group.keep), 1, 1))
-    layers = tuple(layer + size * group.rng.standard_normal(layer.shape) for layer in layers)
+    rng = group.generator()
+    size = 10 ** rng.uniform(-4, 0, (len(group.keep), 1, 1))
+    layers = tuple(layer + size * rng.standard_normal(layer.shape) for layer in layers)
     loss = np.asarray(dropout.expected_loss_two(layers, *group[1:4]))
     return Evidence(loss, _bound(group, widths))
 
@@ -93,8 +94,9 @@ def draw_rank_one(key, trials):
     groups = []
     for group in draw_masked(key, trials, widths=(2, 3, 5, 8)):
         count = len(group.keep)
-        left = orthogonal(group.rng, count, OUTPUTS, 1) * group.rng.uniform(0.5, 3, (count, 1, 1))
-        row = group.rng.standard_normal((count, 1, INPUTS)) @ group.inputs
+        rng = np.random.default_rng([group.seed, 1])  # not what the measure draws
+        left = orthogonal(rng, count, OUTPUTS, 1) * rng.uniform(0.5, 3, (count, 1, 1))
+        row = rng.standard_normal((count, 1, INPUTS)) @ group.inputs
         row = row / np.sqrt(squared_norm(row))[:, None, None]
         groups.append(group._replace(targets=left @ row))
     return groups

@@ -19,12 +19,11 @@ EPS = np.finfo(np.float64).eps
 
 
 class Table(NamedTuple):
-    """Phi (n, 7, 6), its singular values (n, 6), a Gaussian A (n, 3, 6), numbers of sweeps (n,)."""
+    """Phi (n, 7, 6), its singular values (n, 6), a Gaussian A (n, 3, 6)."""
 
     target: np.ndarray
     values: np.ndarray
     start: np.ndarray
-    rng: np.random.Generator
 
 
 def draw_tables(key, trials: int, rank: int = RANK, gap=(0.2, 0.9)) -> Table:
@@ -38,7 +37,7 @@ def draw_tables(key, trials: int, rank: int = RANK, gap=(0.2, 0.9)) -> Table:
     rng = generator(key)
     values = np.cumprod(rng.uniform(*gap, (trials, COLUMNS)), axis=1)
     target = with_values(rng, values, ROWS, COLUMNS)
-    return Table(target, values, rng.standard_normal((trials, rank, COLUMNS)), rng)
+    return Table(target, values, rng.standard_normal((trials, rank, COLUMNS)))
 
 
 def _tail(table: Table, rank: int) -> np.ndarray:
@@ -67,11 +66,11 @@ def _alternating(table: Table, extra: int = 0) -> Evidence:
 
 
 class Regression(NamedTuple):
-    """X (n, 6, 10) of condition up to 30, Y (n, 7, 10)."""
+    """X (n, 6, 10) of condition up to 30, Y (n, 7, 10), differences of two models from Phi."""
 
     inputs: np.ndarray
     targets: np.ndarray
-    rng: np.random.Generator
+    changes: np.ndarray
 
 
 def draw_regressions(key, trials: int) -> Regression:
@@ -84,7 +83,8 @@ def draw_regressions(key, trials: int) -> Regression:
     """
     rng = generator(key)
     inputs = with_values(rng, rng.uniform(0.1, 3, (trials, COLUMNS)), COLUMNS, SAMPLES)
-    return Regression(inputs, rng.standard_normal((trials, ROWS, SAMPLES)), rng)
+    targets = rng.standard_normal((trials, ROWS, SAMPLES))
+    return Regression(inputs, targets, rng.standard_normal((trials, 2, ROWS, COLUMNS)))
 
 
 def _minimiser(data: Regression) -> np.ndarray:
@@ -97,7 +97,7 @@ def _whitening(data: Regression, whitened: bool = True) -> Evidence:
     gram = data.inputs @ data.inputs.mT
     if not whitened:  # the best multiple of the identity
         gram = np.trace(gram, axis1=1, axis2=2)[:, None, None] / COLUMNS * np.eye(COLUMNS)
-    models = target + data.rng.standard_normal((2, *target.shape))
+    models = target + np.swapaxes(data.changes, 0, 1)
     loss = squared_norm(models @ data.inputs - data.targets)
     other = np.asarray(ls.whitened_loss(models, target, gram))
     error = np.abs((loss[0] - loss[1]) - (other[0] - other[1]))

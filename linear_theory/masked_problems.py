@@ -29,14 +29,18 @@ class Masked(NamedTuple):
       width: d.
       inputs: X (n, 5, 6), of full row rank, condition at most 10. targets: Y (n, 4, 6).
       keep: mu (n,).
-      rng: what else has to be drawn.
+      seed: of what else has to be drawn.
     """
 
     width: int
     inputs: np.ndarray
     targets: np.ndarray
     keep: np.ndarray
-    rng: np.random.Generator
+    seed: int
+
+    def generator(self) -> np.random.Generator:
+        """What else has to be drawn comes from here: the same at every call."""
+        return np.random.default_rng(self.seed)
 
 
 def draw_masked(key, trials: int, widths=WIDTHS) -> list[Masked]:
@@ -54,7 +58,8 @@ def draw_masked(key, trials: int, widths=WIDTHS) -> list[Masked]:
             inputs = with_values(rng, rng.uniform(0.2, 2, (count, INPUTS)), INPUTS, SAMPLES)
             # Targets partly outside the row space of X.
             targets = with_values(rng, rng.uniform(0.2, 3, (count, OUTPUTS)), OUTPUTS, SAMPLES)
-            groups.append(Masked(width, inputs, targets, rng.uniform(0.3, 0.95, count), rng))
+            keep, seed = rng.uniform(0.3, 0.95, count), int(rng.integers(2**63))
+            groups.append(Masked(width, inputs, targets, keep, seed))
     return groups
 
 
@@ -72,8 +77,8 @@ def masks(width: int, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def random_layers(group: Masked, *rows: int) -> list[np.ndarray]:
     """Gaussian layers with these numbers of rows, the first one on the inputs."""
-    count, sizes = len(group.keep), (INPUTS, *rows)
+    rng, count, sizes = group.generator(), len(group.keep), (INPUTS, *rows)
     return [
-        group.rng.standard_normal((count, after, before)) / np.sqrt(before)
+        rng.standard_normal((count, after, before)) / np.sqrt(before)
         for before, after in itertools.pairwise(sizes)
     ]

@@ -36,7 +36,7 @@ EPS = np.finfo(np.float64).eps
 
 
 def _attained(group: Decayed, inverted: bool = False) -> Evidence:
-    layers = reg.balanced_layers(group.rng, group.target, group.depth, WIDTH)
+    layers = reg.balanced_layers(group.generator(), group.target, group.depth, WIDTH)
     least = np.asarray(reg.least_energy(group.values, group.depth))
     least = least * (2 / group.depth) ** 2 if inverted else least
     spent = energy(layers)
@@ -46,7 +46,7 @@ def _attained(group: Decayed, inverted: bool = False) -> Evidence:
 
 def _bounded(group: Decayed, depth_shift: int = 0) -> Evidence:
     """Other factorisations of the target: W_l -> A_l W_l A_{l-1}^-1, from near to far."""
-    rng = group.rng
+    rng = group.generator()
     layers = list(reg.balanced_layers(rng, group.target, group.depth, WIDTH))
     count = len(group.target)
     size = 10 ** rng.uniform(-3, -0.5, (count, 1, 1))
@@ -65,7 +65,7 @@ def _halved(group: Decayed) -> np.ndarray:
 def _reached(group: Decayed, threshold: float = 1.0) -> Evidence:
     """Alternating least squares with a ridge from a Gaussian start."""
     decay, target = np.maximum(group.decay, RIDGE * group.values[:, 0]), group.target
-    first = group.rng.standard_normal((len(target), WIDTH, COLUMNS))
+    first = group.generator().standard_normal((len(target), WIDTH, COLUMNS))
     ridge = decay[:, None, None] * np.eye(WIDTH)
     for _ in range(SWEEPS):
         normal = first @ transpose(first) + ridge
