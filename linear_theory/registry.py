@@ -27,6 +27,7 @@ from linear_theory import (
     row_space_claims,
     self_correction_claims,
     silent_scales_claims,
+    tangent_kernel_claims,
     training_claims,
     truncation_claims,
     warm_up_claims,
@@ -61,6 +62,7 @@ MODULES = (
     gradient_projection_claims,
     gradient_rank_claims,
     cost_claims,
+    tangent_kernel_claims,
 )
 
 

@@ -21,12 +21,14 @@ from linear_theory import (
     regularization_claims,
     row_space_claims,
     silent_scales_claims,
+    tangent_kernel_claims,
 )
 from linear_theory.check import check
 
 CLAIMS = [
     claim
     for module in (
+        tangent_kernel_claims,
         masking_claims,
         margin_claims,
         gradient_projection_claims,
@@ -68,6 +70,8 @@ EXAMPLES = (
     "regularization",
     "row_space_claims",
     "silent_scales",
+    "tangent_kernel",
+    "tangent_kernel_claims",
 )
 
 
