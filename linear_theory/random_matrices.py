@@ -1,0 +1,97 @@
+"""Batches of random matrices for claims, in numpy: what is drawn once need not be compiled.
+
+Shapes start with any batch axes. Everything is float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from linear_theory.claim import Evidence
+
+
+def generator(key: jax.Array) -> np.random.Generator:
+    """A numpy generator that is a function of a typed JAX key.
+
+    Example:
+      >>> int(generator(jax.random.key(0)).integers(10)) in range(10)
+      True
+    """
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
+
+
+def orthogonal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Matrices (..., m, n) with orthonormal columns, or rows if m < n, uniformly distributed.
+
+    Example:
+      >>> q = orthogonal(np.random.default_rng(0), 3, 2)
+      >>> np.allclose(q.T @ q, np.eye(2))
+      True
+    """
+    rows, columns = shape[-2:]
+    if rows < columns:
+        return np.swapaxes(orthogonal(rng, *shape[:-2], columns, rows), -1, -2)
+    q, r = np.linalg.qr(rng.standard_normal(shape))
+    # The sign of R's diagonal is a convention of the factorisation, not of the distribution.
+    return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
+
+
+def with_values(rng: np.random.Generator, values: np.ndarray, rows: int, columns: int):
+    """Matrices (..., rows, columns) with the singular values (..., K), K <= min(rows, columns).
+
+    Example:
+      >>> a = with_values(np.random.default_rng(0), np.array([3.0, 1.0]), 4, 5)
+      >>> np.linalg.svd(a)[1].round(6).tolist()
+      [3.0, 1.0, 0.0, 0.0]
+    """
+    batch, count = values.shape[:-1], values.shape[-1]
+    left = orthogonal(rng, *batch, rows, count)
+    right = orthogonal(rng, *batch, count, columns)
+    return left * values[..., None, :] @ right
+
+
+def transpose(matrix: np.ndarray) -> np.ndarray:
+    """The last two axes exchanged."""
+    return np.swapaxes(matrix, -1, -2)
+
+
+def squared_norm(matrix: np.ndarray) -> np.ndarray:
+    """Squared Frobenius norm over the last two axes."""
+    return np.sum(matrix**2, axis=(-1, -2))
+
+
+def norm(matrix: np.ndarray) -> np.ndarray:
+    """Frobenius norm over the last two axes."""
+    return np.sqrt(squared_norm(matrix))
+
+
+def shares(trials: int, count: int) -> list[int]:
+    """Trials dealt to `count` groups as evenly as possible.
+
+    Example:
+      >>> shares(7, 3)
+      [3, 2, 2]
+    """
+    return [trials // count + (group < trials % count) for group in range(count)]
+
+
+def merge(parts: Sequence[Evidence]) -> Evidence:
+    """Evidence of groups of instances of different shapes, one entry per instance, in one piece.
+
+    Each side of a part must have one entry per instance, or be a scalar beside one that has.
+
+    Example:
+      >>> merge([Evidence(np.ones(2), 1.0), Evidence(np.ones(1), 2.0)]).bound.tolist()
+      [1.0, 1.0, 2.0]
+    """
+    columns = []
+    for part in parts:
+        sides = [0.0 if side is None else side for side in part]
+        columns.append(np.broadcast_arrays(*sides))
+    measured, bound, premise, tolerance = (
+        np.concatenate(side) for side in zip(*columns, strict=True)
+    )
+    return Evidence(measured, bound, premise, tolerance)
