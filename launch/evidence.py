@@ -42,6 +42,9 @@ SHOWN = {
     "cascade": ("sequential_allocation", "sequential_noise"),
     "self_correction": ("parallel_errors", "parallel_warm_up"),
     "generalization": ("noise_floor", "best_rank"),
+    "alignment": ("alignment_over_time",),
+    "subtracted_start": ("starts_over_time",),
+    "toys": ("toy_paths",),
 }
 """Figures by subject, beside those that claims name themselves."""
 

@@ -109,15 +109,14 @@ def begin(
     Given factors count as a warm start in `deflation`, published at once. The theory starts cold
     from given directions as well, so the number of published components is set here.
     """
+    own = {"staggered": staggered, "advance": advance}
     state = deflation.start(
         problem.regression,
         problem.first.b.shape[0],
         solver,
         method=method,
         init=problem.regression.to_original(problem.first),
-        budget=rounds,
-        staggered=staggered,
-        advance=advance,
+        **({"budget": rounds} if method == "sequential" else own),
     )
     if method == "sequential":
         return state

@@ -310,7 +310,7 @@ figure, axes = plt.subplots(1, len(tasks), figsize=(2.6 * len(tasks), 2.9), layo
 for axis, task in zip(axes, tasks, strict=True):
     grown = [r for r in minilm if r["task"] == task and r["recipe"] == "adapad"]
     image = axis.imshow(rank_grid(grown), vmin=1, vmax=4, cmap="viridis", aspect="auto")
-    axis.set(title=f"{task} ({len(grown)} seeds)", xlabel="layer")
+    axis.set(title=f"{task} ({len(grown)} seeds)", xlabel="layer", xticks=range(6))
     axis.set_yticks(range(len(MAPS)), MAPS if axis is axes[0] else [""] * len(MAPS))
 figure.colorbar(image, ax=axes, label="mean final rank")
 plt.show()
