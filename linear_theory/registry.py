@@ -39,6 +39,7 @@ from linear_theory import (
     smoothing_claims,
     spectral_initialisation_claims,
     subtracted_start_claims,
+    tangent_deflation_claims,
     tangent_kernel_claims,
     toys_claims,
     training_claims,
@@ -89,6 +90,7 @@ MODULES = (
     gradient_rank_claims,
     cost_claims,
     tangent_kernel_claims,
+    tangent_deflation_claims,
 )
 
 
