@@ -6,6 +6,7 @@ kernel to `Ops`, and adds the bias afterwards; adapters are other `Ops`, passed 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x (..., in) times kernel (in, out) in the dtype of x, without TF32 and its like."""
     # Rows in one axis: the gradients of the factors contract it, and XLA would first transpose
     # activations with two. A training step of LoRA on a CPU takes half the time so.
-    rows = x.reshape(-1, x.shape[-1])
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # not -1: a rank may be 0
     y = jnp.matmul(rows, kernel.astype(x.dtype), precision=precision(x.dtype))
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
