@@ -6,12 +6,26 @@ import importlib
 import pytest
 
 MODULES = [
-    "finetune.figures",
+    "finetune.figures.vision",
+    "finetune.figures.survey",
+    "finetune.survey_recipes",
     "finetune.recipes",
     "finetune.methods.full",
     *(
         f"finetune.experiments.{name}"
-        for name in ("comparisons", "cost", "halves", "paths", "programs", "setting", "study")
+        for name in (
+            "comparisons",
+            "cost",
+            "descent",
+            "deep_factors",
+            "dropout_rank",
+            "halves",
+            "paths",
+            "programs",
+            "setting",
+            "study",
+            "update_spectra",
+        )
     ),
 ]
 

@@ -1,0 +1,167 @@
+"""The survey's figures with networks, at tiny size: counts, spectra, drawings and their data."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from finetune.experiments import update_spectra as spectra
+from finetune.experiments.dropout_rank import DropoutSetting, count, dropout_rank, teacher
+from finetune.experiments.update_spectra import UpdateSetting, update_spectra
+from finetune.survey_recipes import registry
+
+SMALL = {"rows": 64, "epochs": 2, "batch_size": 32, "snapshots": 2}
+SIZES = {
+    "dln": {"hidden_size": 16, "num_layers": 3},
+    "mlp": {"hidden_size": 16, "num_layers": 3},
+    "vgg": {"stages": ((8,), (8,)), "classifier_sizes": (12,)},
+    "vit": {
+        "patch_size": 4,
+        "hidden_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 12,
+    },
+}
+
+
+def small(network, **changes):
+    return UpdateSetting(network=network, sizes=SIZES[network], **SMALL | changes)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    settings = (small("dln", loss="squared"), small("vit", optimiser="adam"))
+    return registry()["survey_updates"].experiment(settings)
+
+
+@pytest.fixture(scope="module")
+def rates():
+    setting = DropoutSetting(
+        width=6, rank=4, rates=(0.0, 0.8), batch_size=32, steps=1500, loss="sum", seeds=(0,)
+    )
+    return dropout_rank(setting)
+
+
+def test_dropout_lowers_the_rank(rates):
+    assert rates["dln_values"].shape == (1, 2, 6)
+    # Without dropout the linear network finds the teacher's rank.
+    assert rates["dln_counts"][0, 0] == 4 and rates["dln_error"][0, 0] < 0.05
+    for name in ("dln", "relu"):
+        assert rates[f"{name}_counts"][0, 1] < rates[f"{name}_counts"][0, 0]
+
+
+def test_the_teacher_has_the_rank():
+    import jax
+
+    values = np.linalg.svd(np.asarray(teacher(jax.random.key(1), 8, 3)), compute_uv=False)
+    assert count(values, 1e-5) == 3
+
+
+def test_a_run_is_reproducible_and_starts_at_zero(networks):
+    again = update_spectra(small("dln", loss="squared"))
+    np.testing.assert_array_equal(again["values"], networks["dln_values"])
+    values = networks["dln_values"]
+    assert values.shape == (1, 3, 16) and (values[:, 0] == 0).all() and (values[:, 1:] > 0).any()
+    np.testing.assert_allclose(networks["dln_initial"], 1, atol=1e-5)  # an orthogonal start
+    assert networks["dln_steps"].tolist() == [0, 2, 4]
+    assert np.isfinite(networks["dln_losses"][1:]).all()
+    assert 0 <= networks["vit_accuracy"] <= 1
+
+
+def test_the_values_are_those_of_the_change():
+    # One step of SGD from a known start: the change is the rate times the gradient, of rank at
+    # most the batch.
+    one = small("mlp", rows=4, batch_size=4, epochs=1, snapshots=1)
+    first, second = (
+        update_spectra(dataclasses.replace(one, learning_rate=rate))["values"][0, 1]
+        for rate in (0.1, 0.2)
+    )
+    np.testing.assert_allclose(second, 2 * first, atol=1e-5)
+    assert count(first, 1e-3) <= 4
+
+
+def test_layers_of_a_transformer():
+    recipe = registry()["survey_vit_layers"]
+    arrays = recipe.experiment(small("vit"))
+    assert arrays["fc2_values"].shape == (2, 3, 8) == arrays["value_values"].shape
+    assert arrays["fc2_paths"].tolist() == ["layer.0.output", "layer.1.output"]
+    _readable(recipe.draw(arrays, None))
+
+
+def test_penultimate_matrices():
+    for network in SIZES:
+        setting = small(network)
+        config = spectra.config_of(setting, spectra.images.load("digits"))
+        path = spectra.penultimate(config)
+        assert (
+            path
+            == {
+                "dln": "layers.1",
+                "mlp": "layers.1",
+                "vgg": "classifier.0",
+                "vit": "layer.1.output",
+            }[network]
+        )
+
+
+def test_a_vgg_is_trained_as_published():
+    found = update_spectra(small("vgg", momentum=0.9, weight_decay=5e-4, cosine=True))
+    assert found["values"].shape == (1, 3, 12) and np.isfinite(found["values"]).all()
+
+
+@pytest.mark.parametrize("name", ["survey_updates", "survey_dropout"])
+def test_figures_are_readable(networks, rates, name):
+    arrays = networks if name == "survey_updates" else rates
+    figure = registry()[name].draw(arrays, None)
+    _readable(figure)
+    if name == "survey_dropout":
+        assert "linear teacher" in figure.get_suptitle() and "1 seed" in figure.get_suptitle()
+    else:
+        assert "digits, 64 images" in figure.axes[0].get_title()
+
+
+def _readable(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer, page = canvas.get_renderer(), figure.bbox.padded(1)
+    texts = [t for ax in figure.axes for t in (ax.title, ax.xaxis.label, ax.yaxis.label)]
+    boxes = [t.get_window_extent(renderer) for t in (*texts, figure._suptitle) if t.get_text()]
+    assert all(axis.get_xlabel() and axis.get_ylabel() for axis in figure.axes)
+    for number, box in enumerate(boxes):
+        assert page.x0 <= box.x0 and box.x1 <= page.x1
+        assert page.y0 <= box.y0 and box.y1 <= page.y1
+        assert not any(box.padded(-1).overlaps(other) for other in boxes[:number])
+
+
+def test_scales(tmp_path):
+    recipe = registry()["survey_updates"]
+    assert {one.task for one in recipe.scale("paper").setting} == {"digits"}
+    (tmp_path / "mnist.npz").touch()
+    (tmp_path / "cifar10_jpeg").mkdir()
+    paper = {one.network: one for one in recipe.scale("paper", 3, tmp_path).setting}
+    assert paper["dln"].task == "mnist" and paper["vit"].task == "cifar10"
+    assert (paper["dln"].loss, paper["dln"].learning_rate) == ("squared", 0.01)
+    assert (paper["vit"].batch_size, paper["vit"].learning_rate) == (512, 1e-5)
+    assert paper["vgg"].weight_decay == 5e-4 and paper["vgg"].cosine and paper["vgg"].seed == 3
+    assert all(one.rows is not None for one in recipe.scale("quick", None, tmp_path).setting)
+    published = registry()["survey_dropout"].scale("paper").setting
+    assert (published.batch_size, published.loss, published.width) == (1024, "mean", 20)
+    with pytest.raises(ValueError, match="scale is 'huge'"):
+        recipe.scale("huge")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DropoutSetting(rates=(1.0,)), r"rates has 1.0; allowed are numbers in \[0, 1\)"),
+        (lambda: DropoutSetting(rank=21), "rank"),
+        (lambda: UpdateSetting(network="gpt"), "network"),
+        (lambda: update_spectra(small("mlp"), "fc9"), "pattern is 'fc9'; it matches none of la"),
+        (lambda: update_spectra(small("mlp", snapshots=9)), "snapshots is 9; allowed are at most"),
+    ],
+)
+def test_mistakes(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
