@@ -174,6 +174,7 @@ def _adaptation(scale: str, seed: int | None, data_dir, model) -> FactorsSetting
         rank=4 if scale == "quick" and model is None else 8,
         optimiser="adam",
         learning_rate=1e-3,
+        change=True,
         steps=steps + 1,
         snapshots=20,
         model=None if model is None else os.fspath(model),
@@ -186,16 +187,17 @@ QUICK = {
     "dln": {"loss": "squared", "learning_rate": 0.05, "batch_size": 64, "epochs": 15},
     "mlp": {"learning_rate": 0.3, "batch_size": 64, "epochs": 15},
     "vgg": {
-        "sizes": {"stages": ((16,), (32,), (32,)), "classifier_sizes": (64,)},
+        "sizes": {"stages": ((8,), (16,)), "classifier_sizes": (64,)},
         **{"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "cosine": True},
-        **{"epochs": 4, "snapshots": 10},
+        **{"epochs": 6, "snapshots": 10, "batch_size": 64},
     },
     "vit": {
         "sizes": {
-            **{"patch_size": 2, "hidden_size": 48, "num_hidden_layers": 4},
-            **{"num_attention_heads": 4, "intermediate_size": 96},
+            **{"patch_size": 2, "hidden_size": 32, "num_hidden_layers": 4},
+            **{"num_attention_heads": 4, "intermediate_size": 64},
+            "initializer_range": 0.1,  # 0.02 is right for 768 features, and too small for 32
         },
-        **{"optimiser": "adam", "learning_rate": 1e-3, "cosine": True, "epochs": 6},
+        **{"optimiser": "adam", "learning_rate": 3e-3, "cosine": True, "epochs": 10},
         **{"batch_size": 64, "snapshots": 10},
     },
 }

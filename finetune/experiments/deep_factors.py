@@ -5,7 +5,8 @@ descent leaves a subspace of dimension d - 2r of every factor alone but for a co
 (Theorem 2 of the source); Adam does not respect rotations, and how nearly it does so is measured.
 
 Deep low-rank adaptation of a matrix W is this problem for the change that is wanted. Here the r
-leading directions are cut out of W, and W_L ... W_1 has to bring them back: Phi = [W]_r.
+leading directions are cut out of W, and W_L ... W_1 has to bring them back: Phi = [W]_r. With
+`change` it is W_L ... W_1 minus its start that has to, so that W itself is where training begins.
 
 Source: arXiv 2503.19859, Figure 3 (gradient descent, Gaussian W) and Figure 4 (Adam, the value
 matrix of the last layer of a BERT; the published run fine-tunes the whole network's loss on text,
@@ -45,6 +46,7 @@ class FactorsSetting:
       model: folder of a BERT whose last value matrix is W, and gives d; None for a Gaussian one
         over sqrt(d) if `made`, else over 1, as published for Figure 3.
       made: see `model`.
+      change: whether the start of the product is subtracted from it.
       seed: of W and the factors.
 
     Raises:
@@ -61,6 +63,7 @@ class FactorsSetting:
     snapshots: int = 49
     model: str | None = None
     made: bool = False
+    change: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -96,7 +99,8 @@ def deep_factors(setting: FactorsSetting) -> dict[str, np.ndarray]:
     Returns:
       steps (T,), from 1; values (T, d) of W_1; largest (T, r) and smallest (T, r), angles of single
       vectors; middle (T,), the largest principal angle between the other d - 2r; error (T,),
-      ||W_L...W_1 - Phi||_F / ||Phi||_F; size (), of W; kept (), the share of ||W||_F^2 in Phi.
+      ||P - Phi||_F / ||Phi||_F for the product P, or its change; size (), of W; kept (), the share
+      of ||W||_F^2 in Phi.
 
     Example:
       >>> found = deep_factors(FactorsSetting(size=8, rank=1, steps=10, snapshots=3))
@@ -121,13 +125,15 @@ def deep_factors(setting: FactorsSetting) -> dict[str, np.ndarray]:
     def product(factors):
         return functools.reduce(lambda done, w: w @ done, factors)
 
+    start = product(factors) if setting.change else 0.0
+
     def loss(factors, _):
-        return 0.5 * jnp.square(product(factors) - target).mean()
+        return 0.5 * jnp.square(product(factors) - start - target).mean()
 
     @functools.partial(jax.jit, static_argnums=2)
     def advance(factors, moments, steps):
         factors, moments, _ = descend(loss, tx, factors, moments, jnp.arange(steps))
-        difference = jnp.linalg.norm(product(factors) - target) / jnp.linalg.norm(target)
+        difference = jnp.linalg.norm(product(factors) - start - target) / jnp.linalg.norm(target)
         return factors, moments, difference
 
     chunk = (setting.steps - 1) // setting.snapshots

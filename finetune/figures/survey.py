@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from finetune.panels import finding, name_of
 
@@ -61,6 +62,7 @@ def dropout(arrays: Arrays, setting=None) -> Figure:
             below.semilogy(shown, curve, ".-", color=color, linewidth=1, label=f"{rate:g}")
         below.axhline(MOVED, color="k", linestyle="--", linewidth=0.8)
         below.set(xlabel="number of the singular value", ylabel="singular value / largest")
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
         below.legend(title="dropout rate", fontsize=7, title_fontsize=7)
     figure.suptitle(_title(arrays, "Rank of the last activations under dropout", setting))
     means = {name: arrays[f"{name}_counts"].mean(axis=0) for name in names}
@@ -95,7 +97,7 @@ def updates(arrays: Arrays, setting=None) -> Figure:
         )
         axis.set(xlabel="step", ylabel="singular value of the update")
         axis.legend(title="number", fontsize=6, title_fontsize=6.5, ncols=2, loc="upper left")
-        axis.set_ylim(0, values.max() * 1.45)
+        axis.set_ylim(0, values.max() * 1.6)
     figure.suptitle("Singular values of the penultimate matrix minus its start")
     return figure
 
@@ -140,8 +142,9 @@ def factors(arrays: Arrays, setting) -> Figure:
     steps, values, rank = arrays["steps"], arrays["values"], arrays["largest"].shape[1]
     parts = {"largest": (BLUE, slice(None, rank)), "smallest": (RED, slice(-rank, None))}
     others = values[:, rank:-rank]
-    left.fill_between(steps, others[:, -1], others[:, 0], color=GREEN, alpha=0.45, linewidth=1)
-    left.plot([], [], color=GREEN, linewidth=5, alpha=0.45, label=f"the other {others.shape[1]}")
+    left.fill_between(steps, others[:, -1], others[:, 0], color=GREEN, alpha=0.3, linewidth=0)
+    left.plot(steps, others[:, [0, -1]], color=GREEN, linewidth=1.6)
+    left.plot([], [], color=GREEN, linewidth=4, label=f"the other {others.shape[1]}")
     for name, (color, place) in parts.items():
         curves = left.plot(steps, values[:, place], color=color, linewidth=1.2)
         curves[0].set_label(f"{rank} {name}")
@@ -154,9 +157,10 @@ def factors(arrays: Arrays, setting) -> Figure:
     for axis in (left, right):
         axis.legend(fontsize=7)
     how = "gradient descent" if setting.optimiser == "gd" else "Adam"
-    matrix = "value matrix of the last layer" if setting.model else "a made Gaussian matrix"
+    matrix = "a BERT's last value matrix" if setting.model else "a made Gaussian matrix"
+    task = "The change of " if setting.change else ""
     figure.suptitle(
-        f"{setting.depth} factors fitted to the {rank} leading directions of {matrix}\n"
+        f"{task}{setting.depth} factors fitted to the {rank} leading directions of {matrix}\n"
         f"d = {arrays['size']}, start {setting.scale:g} x orthogonal, {how}, "
         f"rate {setting.learning_rate:g}",
         fontsize=10,

@@ -7,9 +7,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from finetune.experiments import update_spectra as spectra
+from finetune.experiments.deep_factors import FactorsSetting, deep_factors, value_matrix
 from finetune.experiments.dropout_rank import DropoutSetting, count, dropout_rank, teacher
 from finetune.experiments.update_spectra import UpdateSetting, update_spectra
 from finetune.survey_recipes import registry
+from tests.finetune.models.tiny import DATA
 
 SMALL = {"rows": 64, "epochs": 2, "batch_size": 32, "snapshots": 2}
 SIZES = {
@@ -88,6 +90,48 @@ def test_layers_of_a_transformer():
     assert arrays["fc2_values"].shape == (2, 3, 8) == arrays["value_values"].shape
     assert arrays["fc2_paths"].tolist() == ["layer.0.output", "layer.1.output"]
     _readable(recipe.draw(arrays, None))
+
+
+@pytest.mark.parametrize("optimiser", ["gd", "adam"])
+def test_few_directions_of_a_factor_move(optimiser):
+    rate = {"gd": 1.0, "adam": 0.01}[optimiser]
+    setting = FactorsSetting(
+        size=12, rank=2, optimiser=optimiser, learning_rate=rate, steps=41, snapshots=4
+    )
+    found = deep_factors(setting)
+    assert found["steps"].tolist() == [1, 11, 21, 31, 41]
+    assert found["values"].shape == (5, 12) and found["largest"].shape == (5, 2)
+    assert found["error"][-1] < found["error"][0]
+    others = found["values"][:, 2:-2]
+    if optimiser == "gd":
+        # Theorem 2: one value, to rounding in float32, and a subspace that stays.
+        assert np.ptp(others, axis=1).max() < 1e-5 and found["middle"].max() < 0.1
+    else:
+        assert np.ptp(others[-1]) > 1e-3
+    _readable(registry()["survey_adaptation"].draw(found, setting))
+
+
+def test_the_change_of_a_product_starts_at_zero():
+    options = {"size": 12, "rank": 2, "optimiser": "adam", "learning_rate": 1e-6, "steps": 2}
+    whole, change = (
+        deep_factors(FactorsSetting(**options, snapshots=1, change=change))["error"]
+        for change in (False, True)
+    )
+    np.testing.assert_allclose(change, 1, atol=1e-4)
+    assert np.abs(whole - 1).min() > 0.01
+
+
+def test_the_value_matrix_is_that_of_the_last_layer():
+    from safetensors.numpy import load_file
+
+    folder = DATA / "bert"
+    stored = load_file(folder / "model.safetensors")
+    names = sorted(n for n in stored if n.endswith("attention.self.value.weight"))
+    np.testing.assert_array_equal(value_matrix(folder), stored[names[-1]].T)
+    found = deep_factors(FactorsSetting(rank=1, steps=3, snapshots=1, model=str(folder)))
+    assert found["values"].shape == (2, *stored[names[-1]].shape[:1])
+    with pytest.raises(ValueError, match=r"it has no attention\.self\.value"):
+        value_matrix(DATA / "distilbert")
 
 
 def test_penultimate_matrices():

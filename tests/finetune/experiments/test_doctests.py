@@ -16,8 +16,8 @@ MODULES = [
         for name in (
             "comparisons",
             "cost",
-            "descent",
             "deep_factors",
+            "descent",
             "dropout_rank",
             "halves",
             "paths",
