@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from finetune.experiments.deep_factors import FactorsSetting, deep_factors
-from finetune.experiments.dropout_rank import DropoutSetting, dropout_rank
-from finetune.experiments.update_spectra import FC2, VALUE, UpdateSetting, update_spectra
+from finetune import survey_sizes as sizes
+from finetune.experiments.deep_factors import deep_factors
+from finetune.experiments.dropout_images import dropout_images
+from finetune.experiments.dropout_rank import dropout_rank
+from finetune.experiments.image_training import ImageSetting
+from finetune.experiments.update_spectra import FC2, VALUE, update_spectra
 from finetune.figures import survey
 
 SOURCE = "arXiv 2503.19859"
 SCALES = ("quick", "paper")
-PUBLISHED = {"dln": "mnist", "mlp": "mnist", "vgg": "cifar10", "vit": "cifar10"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,15 +99,23 @@ def registry() -> dict[str, SurveyRecipe]:
             "singular values of the penultimate matrix minus its start, over training",
             survey.updates,
             _of_networks,
-            _networks,
+            sizes.networks,
         ),
         (
             "survey_dropout",
-            "Figures 2 and 9",
+            "Figures 2 and 9, linear teacher",
             "rank of the last activations against the dropout rate",
             survey.dropout,
             dropout_rank,
-            _dropout,
+            sizes.dropout,
+        ),
+        (
+            "survey_dropout_resnet",
+            "Figure 9, ResNet",
+            "rank of the last features of a ResNet against the dropout rate",
+            survey.dropout,
+            dropout_images,
+            sizes.dropout_images,
         ),
         (
             "survey_factors",
@@ -114,7 +123,7 @@ def registry() -> dict[str, SurveyRecipe]:
             "gradient descent moves 2r directions of a factor of a product",
             survey.factors,
             deep_factors,
-            _factors,
+            sizes.factors,
         ),
         (
             "survey_adaptation",
@@ -122,7 +131,7 @@ def registry() -> dict[str, SurveyRecipe]:
             "the same with Adam, for the value matrix of a BERT",
             survey.factors,
             deep_factors,
-            _adaptation,
+            sizes.adaptation,
         ),
         (
             "survey_vit_layers",
@@ -130,14 +139,14 @@ def registry() -> dict[str, SurveyRecipe]:
             "spectra of the updates of a vision transformer by layer",
             survey.layers,
             _of_layers,
-            lambda *size: _network("vit", *size[:3]),
+            lambda *size: sizes.network("vit", *size[:3]),
         ),
     )
     found = [SurveyRecipe(n, f"{SOURCE}, {figure}", *rest) for n, figure, *rest in rows]
     return {recipe.name: recipe for recipe in found}
 
 
-def _of_networks(settings: tuple[UpdateSetting, ...]) -> dict[str, np.ndarray]:
+def _of_networks(settings: tuple[ImageSetting, ...]) -> dict[str, np.ndarray]:
     arrays = {"networks": np.asarray([one.network for one in settings])}
     for one in settings:
         found = update_spectra(one)
@@ -145,7 +154,7 @@ def _of_networks(settings: tuple[UpdateSetting, ...]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _of_layers(setting: UpdateSetting) -> dict[str, np.ndarray]:
+def _of_layers(setting: ImageSetting) -> dict[str, np.ndarray]:
     found = update_spectra(setting, f"{FC2}|{VALUE}")
     arrays = {}
     for name, ending in (("fc2", "output"), ("value", "value")):
@@ -153,93 +162,3 @@ def _of_layers(setting: UpdateSetting) -> dict[str, np.ndarray]:
         own = {"paths": found["paths"][mine], "values": found["values"][mine]}
         arrays |= {f"{name}_{key}": value for key, value in (found | own).items()}
     return arrays
-
-
-def _dropout(scale: str, seed: int | None, *folders) -> DropoutSetting:
-    seeds = {} if seed is None else {"seeds": (seed,)}
-    if scale == "paper":
-        return DropoutSetting(**seeds)
-    # The sum over 20 outputs in place of their mean: 20 times the step, 4000 steps are enough.
-    return DropoutSetting(batch_size=128, steps=4000, loss="sum", **({"seeds": (0,)} | seeds))
-
-
-def _factors(scale: str, seed: int | None, *folders) -> FactorsSetting:
-    return FactorsSetting(seed=seed or 0)  # the published size takes a second
-
-
-def _adaptation(scale: str, seed: int | None, data_dir, model) -> FactorsSetting:
-    size, steps = (64, 200) if scale == "quick" else (768, 1000)
-    return FactorsSetting(
-        size=size,
-        rank=4 if scale == "quick" and model is None else 8,
-        optimiser="adam",
-        learning_rate=1e-3,
-        change=True,
-        steps=steps + 1,
-        snapshots=20,
-        model=None if model is None else os.fspath(model),
-        made=True,
-        seed=seed or 0,
-    )
-
-
-QUICK = {
-    "dln": {"loss": "squared", "learning_rate": 0.05, "batch_size": 64, "epochs": 15},
-    "mlp": {"learning_rate": 0.3, "batch_size": 64, "epochs": 15},
-    "vgg": {
-        "sizes": {"stages": ((8,), (16,)), "classifier_sizes": (64,)},
-        **{"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "cosine": True},
-        **{"epochs": 6, "snapshots": 10, "batch_size": 64},
-    },
-    "vit": {
-        "sizes": {
-            **{"patch_size": 2, "hidden_size": 32, "num_hidden_layers": 4},
-            **{"num_attention_heads": 4, "intermediate_size": 64},
-            "initializer_range": 0.1,  # 0.02 is right for 768 features, and too small for 32
-        },
-        **{"optimiser": "adam", "learning_rate": 3e-3, "cosine": True, "epochs": 10},
-        **{"batch_size": 64, "snapshots": 10},
-    },
-}
-PAPER = {
-    "dln": {"loss": "squared", "learning_rate": 0.01, "epochs": 20},
-    "mlp": {"learning_rate": 0.01, "epochs": 20},
-    "vgg": {
-        "sizes": {"classifier_sizes": (512,)},
-        **{"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "cosine": True},
-        "epochs": 200,
-    },
-    "vit": {
-        "sizes": {"patch_size": 4},
-        **{"optimiser": "adam", "learning_rate": 1e-5, "cosine": True, "epochs": 200},
-        "batch_size": 512,
-    },
-}
-"""The published rates, batches and schedules; lengths, depth and patches are not given there."""
-SOME_ROWS = 1024  # of real images at the quick size
-
-
-def _networks(scale, seed, data_dir, model) -> tuple[UpdateSetting, ...]:
-    return tuple(_network(name, scale, seed, data_dir) for name in PUBLISHED)
-
-
-def _network(name: str, scale: str, seed: int | None, data_dir) -> UpdateSetting:
-    options = dict((QUICK if scale == "quick" else PAPER)[name], network=name, seed=seed or 0)
-    if data_dir is not None and _has(data_dir, PUBLISHED[name]):
-        options |= {"task": PUBLISHED[name], "data_dir": os.fspath(data_dir)}
-        if scale == "quick":
-            options |= {"rows": SOME_ROWS}
-            wide = {"hidden_size": 128} if name in ("dln", "mlp") else {}
-            wide = {"patch_size": 8} if name == "vit" else wide
-            options["sizes"] = {**options.get("sizes", {}), **wide}
-            if name in ("dln", "mlp"):
-                options["learning_rate"] = 0.1
-    elif name == "vit":
-        options["sizes"] = {**options["sizes"], "patch_size": 2}
-    return UpdateSetting(**options)
-
-
-def _has(folder, task: str) -> bool:
-    folder = pathlib.Path(folder)
-    files = (f"{task}.npz", task, f"{task}_jpeg")
-    return any((folder / name).exists() for name in files)

@@ -53,7 +53,8 @@ def dropout(arrays: Arrays, setting=None) -> Figure:
             label = "each seed" if number == 0 else None
             above.plot(rates, seed, "x", color="k", markersize=4, label=label)
         above.set(xlabel="dropout rate", ylabel="singular values above 2 %", title=TITLES[name])
-        above.set(ylim=(0, max(counts.max() * 1.12, 1)), xticks=rates)
+        above.set(ylim=(0, counts.max() * 1.3), xticks=rates)
+        above.yaxis.set_major_locator(MaxNLocator(integer=True))
         above.legend(fontsize=7)
         relative = values.mean(axis=0) / values.mean(axis=0).max(axis=-1, keepdims=True)
         shown = np.arange(1, values.shape[-1] + 1)
@@ -67,7 +68,11 @@ def dropout(arrays: Arrays, setting=None) -> Figure:
     figure.suptitle(_title(arrays, "Rank of the last activations under dropout", setting))
     means = {name: arrays[f"{name}_counts"].mean(axis=0) for name in names}
     lines = [f"{TITLES[n]}: {', '.join(f'{c:.3g}' for c in m)}" for n, m in means.items()]
-    finding(figure, "counts by rate  " + ";  ".join(lines))
+    text = "counts by rate  " + ";  ".join(lines)
+    if "resnet_accuracy" in arrays:
+        shown = ", ".join(f"{a:.2f}" for a in arrays["resnet_accuracy"].mean(axis=0))
+        text += f"\naccuracy by rate  {shown}"
+    finding(figure, text)
     return figure
 
 
@@ -154,11 +159,12 @@ def factors(arrays: Arrays, setting) -> Figure:
     right.plot(steps, arrays["middle"], color=GREEN, linewidth=2.2, label=label)
     left.set(xlabel="step", ylabel="singular values of the first factor")
     right.set(xlabel="step", ylabel="angle to step 1 (degrees)", ylim=(-3, 93))
-    for axis in (left, right):
-        axis.legend(fontsize=7)
+    left.set_ylim(top=values.max() + 0.3 * np.ptp(values))
+    left.legend(fontsize=7, loc="upper left")
+    right.legend(fontsize=7)
     how = "gradient descent" if setting.optimiser == "gd" else "Adam"
     matrix = "a BERT's last value matrix" if setting.model else "a made Gaussian matrix"
-    task = "The change of " if setting.change else ""
+    task = "The change of " if setting.change else "The product of "
     figure.suptitle(
         f"{task}{setting.depth} factors fitted to the {rank} leading directions of {matrix}\n"
         f"d = {arrays['size']}, start {setting.scale:g} x orthogonal, {how}, "

@@ -8,9 +8,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from finetune.experiments import update_spectra as spectra
 from finetune.experiments.deep_factors import FactorsSetting, deep_factors, value_matrix
+from finetune.experiments.dropout_images import ImageDropoutSetting, dropout_images
 from finetune.experiments.dropout_rank import DropoutSetting, count, dropout_rank, teacher
-from finetune.experiments.update_spectra import UpdateSetting, update_spectra
+from finetune.experiments.image_training import ImageSetting, config_of
+from finetune.experiments.update_spectra import update_spectra
 from finetune.survey_recipes import registry
+from finetune.tasks import images
 from tests.finetune.models.tiny import DATA
 
 SMALL = {"rows": 64, "epochs": 2, "batch_size": 32, "snapshots": 2}
@@ -29,7 +32,7 @@ SIZES = {
 
 
 def small(network, **changes):
-    return UpdateSetting(network=network, sizes=SIZES[network], **SMALL | changes)
+    return ImageSetting(network=network, sizes=SIZES[network], **SMALL | changes)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,21 @@ def test_dropout_lowers_the_rank(rates):
     assert rates["dln_counts"][0, 0] == 4 and rates["dln_error"][0, 0] < 0.05
     for name in ("dln", "relu"):
         assert rates[f"{name}_counts"][0, 1] < rates[f"{name}_counts"][0, 0]
+
+
+def test_dropout_in_a_resnet():
+    sizes = {"depths": (1,), "hidden_sizes": (8,)}
+    training = ImageSetting(network="resnet", sizes=sizes, **SMALL)
+    found = dropout_images(ImageDropoutSetting(training, (0.0, 0.5), examples=50))
+    assert found["resnet_values"].shape == (1, 2, 8)
+    # Same start and images: the masks alone make the difference.
+    assert np.ptp(found["resnet_values"], axis=1).max() > 0
+    assert ((found["resnet_counts"] >= 1) & (found["resnet_counts"] <= 8)).all()
+    figure = registry()["survey_dropout_resnet"].draw(found, None)
+    _readable(figure)
+    assert "digits, 64 images" in figure.get_suptitle()
+    with pytest.raises(ValueError, match="network is 'vgg'; allowed is 'resnet'"):
+        ImageDropoutSetting(small("vgg"))
 
 
 def test_the_teacher_has_the_rank():
@@ -137,7 +155,7 @@ def test_the_value_matrix_is_that_of_the_last_layer():
 def test_penultimate_matrices():
     for network in SIZES:
         setting = small(network)
-        config = spectra.config_of(setting, spectra.images.load("digits"))
+        config = config_of(setting, images.load("digits"))
         path = spectra.penultimate(config)
         assert (
             path
@@ -201,7 +219,7 @@ def test_scales(tmp_path):
     [
         (lambda: DropoutSetting(rates=(1.0,)), r"rates has 1.0; allowed are numbers in \[0, 1\)"),
         (lambda: DropoutSetting(rank=21), "rank"),
-        (lambda: UpdateSetting(network="gpt"), "network"),
+        (lambda: ImageSetting(network="gpt"), "network"),
         (lambda: update_spectra(small("mlp"), "fc9"), "pattern is 'fc9'; it matches none of la"),
         (lambda: update_spectra(small("mlp", snapshots=9)), "snapshots is 9; allowed are at most"),
     ],
