@@ -115,7 +115,7 @@ class Recipe:
 
 
 def registry() -> dict[str, Recipe]:
-    """All figures of the study by name.
+    """All figures of the image study by name; `finetune.survey_recipes` has those of the survey.
 
     Example:
       >>> list(registry())[0]

@@ -8,27 +8,34 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from finetune import recipes
+from finetune import recipes, survey_recipes
 from launch import app
 from linear_theory import figures as theory
 
-Recipe = theory.Recipe | recipes.Recipe
-Scale = theory.Scale | recipes.Scale
+NETWORKS = (recipes.Recipe, survey_recipes.SurveyRecipe)
+Recipe = theory.Recipe | recipes.Recipe | survey_recipes.SurveyRecipe
+Scale = theory.Scale | recipes.Scale | survey_recipes.Scale
 
 
 def registry() -> dict[str, Recipe]:
     """All figures by name: those of the theory, then those that need networks."""
-    return {**theory.registry(), **recipes.registry()}
+    return {**theory.registry(), **recipes.registry(), **survey_recipes.registry()}
 
 
-def sized(recipe: Recipe, scale: str, seed: int | None, data_dir: str | None) -> Scale:
+def sized(
+    recipe: Recipe, scale: str, seed: int | None, data_dir: str | None, model: str | None = None
+) -> Scale:
     """The scale of a figure.
+
+    Args:
+      data_dir, model: folders of images and of a model, for the figures that take them.
 
     Raises:
       FileNotFoundError: a folder without images, for a figure that needs some.
     """
-    images = (data_dir,) if isinstance(recipe, recipes.Recipe) else ()
-    return recipe.scale(scale, seed, *images)
+    given = (data_dir,) if isinstance(recipe, NETWORKS) else ()
+    given += (model,) if isinstance(recipe, survey_recipes.SurveyRecipe) else ()
+    return recipe.scale(scale, seed, *given)
 
 
 def measured(recipe: Recipe, scale: Scale, workdir: str) -> Mapping[str, np.ndarray]:

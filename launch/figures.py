@@ -5,8 +5,8 @@ python -m launch.figures --name=best_rank --scale=paper --workdir=runs/paper
 python -m launch.figures --name=vision_order --scale=paper --data_dir=data/images
 python -m launch.figures --list                               what there is to draw
 
-The figures vision_* train networks, on the images in --data_dir or else on scikit-learn's digits;
-every finished seed is kept in the folder and not run again.
+The figures vision_* and survey_* train networks, on the images in --data_dir or else on
+scikit-learn's digits; of vision_* every finished seed is kept in the folder and not run again.
 
 Writes for every figure NAME.png, NAME.svg, NAME.npz (the arrays that it shows) and NAME.json (the
 setting that they were measured in).
@@ -39,6 +39,7 @@ class FiguresConfig:
     scale: str
     seed: int | None
     data_dir: str | None
+    model: str | None
     workdir: str
 
 
@@ -50,7 +51,8 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "seed", None, "of all randomness; each figure's own if left out", 0, 2**32 - 1
     )
-    flags.DEFINE_string("data_dir", None, "vision_*: folder with MNIST or CIFAR-10; else digits")
+    flags.DEFINE_string("data_dir", None, "folder with MNIST or CIFAR-10; else digits")
+    flags.DEFINE_string("model", None, "survey_adaptation: folder of a BERT; else a made matrix")
     flags.DEFINE_string("workdir", "runs/figures", "folder for the files, made if missing")
 
 
@@ -61,7 +63,7 @@ def main(config: FiguresConfig) -> None:
         print(table(LISTED, [[getattr(recipe, name) for name in LISTED] for recipe in chosen]))
         return
     for recipe in chosen:  # what is refused is refused before anything runs
-        sized(recipe, config.scale, config.seed, config.data_dir)
+        sized(recipe, config.scale, config.seed, config.data_dir, config.model)
     workdir = Workdir(config.workdir, config)
     rows = []
     for recipe in app.progress(chosen, len(chosen), "figures"):
@@ -75,7 +77,7 @@ def main(config: FiguresConfig) -> None:
 
 def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
     """Runs one experiment, draws it and writes its files."""
-    scale = sized(recipe, config.scale, config.seed, config.data_dir)
+    scale = sized(recipe, config.scale, config.seed, config.data_dir, config.model)
     arrays = measured(recipe, scale, config.workdir)
     figure = style.styled(recipe.draw)(arrays, scale.setting)
     path = pathlib.Path(config.workdir) / recipe.name

@@ -45,6 +45,17 @@ ACTIVATION = one_of(*ACTIVATIONS)
 POOLING = one_of(*POOLINGS)
 
 
+def _sizes(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(SIZE.holds(size) for size in value)
+
+
+SIZES = Rule(_sizes, "lists of integers >= 1")
+STAGES = Rule(
+    lambda v: isinstance(v, tuple | list) and all(_sizes(s) and len(s) > 0 for s in v),
+    "lists of lists of integers >= 1",
+)
+
+
 def entry(rule: Rule, default: Any = dataclasses.MISSING) -> Any:
     """A dataclass field with a rule; without a default it must be in config.json."""
     return dataclasses.field(default=default, metadata={"rule": rule})
@@ -75,6 +86,9 @@ class Config:
 
     def __post_init__(self):
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name, value in values.items():
+            if isinstance(value, list):  # JSON has no tuples, and a configuration is hashable
+                object.__setattr__(self, name, _frozen(value))
         _refuse(type(self), _broken(_rules(type(self)), values) or self.contradictions())
 
     def contradictions(self) -> list[str]:
@@ -84,6 +98,10 @@ class Config:
         size, heads = (getattr(self, name) for name in self.divisible)
         text = f"{self.divisible[0]} is {size}; allowed are multiples of the {heads} heads"
         return [text] if size % heads else []
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, tuple | list) else value
 
 
 def parse(kind: type[Config], raw: dict[str, Any], **chosen: Any) -> Config:

@@ -82,9 +82,12 @@ def fork(key: jax.Array | None, parts: int) -> tuple[jax.Array | None, ...]:
     return (None,) * parts if key is None else tuple(jax.random.split(key, parts))
 
 
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Each entry is zero with probability `rate`, else divided by 1 - rate; x without a key."""
-    if key is None or rate == 0:
+def dropout(x: jax.Array, rate: float | jax.Array, key: jax.Array | None) -> jax.Array:
+    """Each entry is zero with probability `rate`, else divided by 1 - rate; x without a key.
+
+    A traced rate is allowed: all rates then share one program, and one draw at the same key.
+    """
+    if key is None or (not isinstance(rate, jax.Array) and rate == 0):
         return x
     kept = jax.random.bernoulli(key, 1 - rate, x.shape)
     return jnp.where(kept, x / (1 - rate), jnp.zeros((), x.dtype))

@@ -20,12 +20,17 @@ from flax import nnx
 from finetune.models.bert import Bert
 from finetune.models.config import Config, parse
 from finetune.models.deberta import DebertaV2
+from finetune.models.dense import Dense
 from finetune.models.distilbert import DistilBert
 from finetune.models.mlp import MLP
+from finetune.models.resnet import ResNet
+from finetune.models.vgg import VGG
+from finetune.models.vit import ViT
 from finetune.weights.files import read_json
 
 ARCHITECTURES: dict[str, type[nnx.Module]] = {
-    kind.Config.model_type: kind for kind in (Bert, DistilBert, DebertaV2, MLP)
+    kind.Config.model_type: kind
+    for kind in (Bert, DistilBert, DebertaV2, MLP, Dense, VGG, ResNet, ViT)
 }
 
 

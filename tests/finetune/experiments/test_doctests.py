@@ -6,12 +6,28 @@ import importlib
 import pytest
 
 MODULES = [
-    "finetune.figures",
+    "finetune.figures.vision",
+    "finetune.figures.survey",
+    "finetune.survey_recipes",
     "finetune.recipes",
     "finetune.methods.full",
     *(
         f"finetune.experiments.{name}"
-        for name in ("comparisons", "cost", "halves", "paths", "programs", "setting", "study")
+        for name in (
+            "comparisons",
+            "cost",
+            "deep_factors",
+            "descent",
+            "dropout_images",
+            "dropout_rank",
+            "halves",
+            "image_training",
+            "paths",
+            "programs",
+            "setting",
+            "study",
+            "update_spectra",
+        )
     ),
 ]
 
