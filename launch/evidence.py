@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-from launch import app
+from launch import app, figure_sources
 from linear_theory import Claim, Row, figures
 
 PAGE = "evidence.md"
@@ -45,6 +45,8 @@ SHOWN = {
     "alignment": ("alignment_over_time",),
     "subtracted_start": ("starts_over_time",),
     "toys": ("toy_paths",),
+    "deep_linear": ("survey_factors",),
+    "dropout": ("survey_dropout",),
 }
 """Figures by subject, beside those that claims name themselves."""
 
@@ -100,12 +102,14 @@ def summary(claims: Sequence[Claim], rows: Sequence[Row], command: str) -> str:
 def draw(folder: pathlib.Path, names: Sequence[str]) -> None:
     """Draws figures in the size that takes seconds, as PNG."""
     (folder / "figures").mkdir(exist_ok=True)
-    recipes = figures.registry()
+    recipes = figure_sources.registry()
     names = list(dict.fromkeys(names))
     for name in app.progress(names, len(names), "figures"):
-        scale = recipes[name].scale("quick", None)
-        arrays = recipes[name].experiment(scale.setting, **scale.options)
-        figures.save(recipes[name].draw(arrays, scale.setting), folder / "figures" / name)
+        recipe = recipes[name]
+        scale = figure_sources.sized(recipe, "quick", None, None)
+        arrays = figure_sources.measured(recipe, scale, folder)
+        figure = figures.style.styled(recipe.draw)(arrays, scale.setting)
+        figures.save(figure, folder / "figures" / name)
         (folder / "figures" / f"{name}.svg").unlink()
 
 
