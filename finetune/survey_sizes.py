@@ -122,7 +122,7 @@ def network(name: str, scale: str, seed: int | None, data_dir) -> ImageSetting:
             wide = {"patch_size": 8} if name == "vit" else wide
             options["sizes"] = {**options.get("sizes", {}), **wide}
             if name in ("dln", "mlp"):
-                options["learning_rate"] = 0.1
+                options["learning_rate"] = 0.01 if name == "dln" else 0.1
     elif name == "vit":
         options["sizes"] = {**options["sizes"], "patch_size": 2}
     return ImageSetting(**options)

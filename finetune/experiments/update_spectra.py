@@ -65,6 +65,9 @@ def update_spectra(
       one shape; initial (P, k), of W(0); losses (T,), the mean over the steps since the snapshot
       before, NaN at 0; accuracy (), on test images; task, note.
 
+    Raises:
+      ValueError: a pattern that matches nothing, more snapshots than steps, training that diverges.
+
     Example:
       >>> small = ImageSetting(network="mlp", rows=32, epochs=1, batch_size=16, snapshots=2)
       >>> update_spectra(small)["values"].shape
@@ -107,6 +110,11 @@ def update_spectra(
     for number in range(setting.snapshots):
         part = [jnp.asarray(leaf[number]) for leaf in rows]
         params, moments, value = advance(params, moments, Rows(*part))
+        if not np.isfinite(value):
+            raise ValueError(
+                f"learning_rate is {setting.learning_rate}; with it the loss of the "
+                f"{setting.network} is not finite after {(number + 1) * chunk} steps"
+            )
         found.append([np.asarray(s) for s in spectra(kernels(params), first)])
         losses.append(float(value))
         tick()

@@ -220,6 +220,10 @@ def test_scales(tmp_path):
         (lambda: DropoutSetting(rates=(1.0,)), r"rates has 1.0; allowed are numbers in \[0, 1\)"),
         (lambda: DropoutSetting(rank=21), "rank"),
         (lambda: ImageSetting(network="gpt"), "network"),
+        (
+            lambda: update_spectra(small("dln", loss="squared", learning_rate=1e9, epochs=9)),
+            "learning_rate is 1000000000.0; with it the loss of the dln is not finite",
+        ),
         (lambda: update_spectra(small("mlp"), "fc9"), "pattern is 'fc9'; it matches none of la"),
         (lambda: update_spectra(small("mlp", snapshots=9)), "snapshots is 9; allowed are at most"),
     ],
