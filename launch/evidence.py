@@ -89,7 +89,9 @@ def write(
 def summary(claims: Sequence[Claim], rows: Sequence[Row], command: str) -> str:
     """What all rows together say."""
     counts = {name: sum(claim.status == name for claim in claims) for name in STATUS}
-    kinds = ", ".join(f"{count} {STATUS[name]}" for name, count in counts.items() if count)
+    kinds = ", ".join(
+        f"{count} {STATUS[name].removeprefix('holds ')}" for name, count in counts.items() if count
+    )
     failed = [row.claim for row in rows if not row.holds]
     return (
         f"Made by `{command}`. {len(rows)} claims: {kinds}. "
