@@ -44,7 +44,7 @@ class Suite:
 class Scale:
     """One size of an experiment, like that of the figures of linear_theory."""
 
-    setting: Suite
+    setting: Any
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,9 @@ from finetune.experiments.dropout_rank import dropout_rank
 from finetune.experiments.image_training import ImageSetting
 from finetune.experiments.update_spectra import FC2, VALUE, update_spectra
 from finetune.figures import survey
+from finetune.recipes import SCALES, Scale
 
 SOURCE = "arXiv 2503.19859"
-SCALES = ("quick", "paper")
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """One size of an experiment, like that of the figures of linear_theory."""
-
-    setting: Any
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

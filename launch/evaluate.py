@@ -85,10 +85,9 @@ def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict]:
         found = peft.load(config.adapter, sizes)
         return base, found.adapters, found.heads
     run = pathlib.Path(config.workdir)
-    base = problem.load(of_run(run / "config.json", config), test=test)
-    adapter = adapters.load(run / "adapter.safetensors")
-    if adapter.about["base"] != base.base:
-        raise ValueError(f"the model is another base model than the one of {run}")
+    earlier = of_run(run / "config.json", config)
+    base = problem.load(earlier, test=test)
+    adapter = problem.adapter_of(run, earlier, base)
     return base, adapter.modules, adapter.head
 
 

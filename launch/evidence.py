@@ -107,12 +107,9 @@ def draw(folder: pathlib.Path, names: Sequence[str]) -> None:
     recipes = figure_sources.registry()
     names = list(dict.fromkeys(names))
     for name in app.progress(names, len(names), "figures"):
-        recipe = recipes[name]
-        scale = figure_sources.sized(recipe, "quick", None, None)
-        arrays = figure_sources.measured(recipe, scale, folder)
-        figure = figures.style.styled(recipe.draw)(arrays, scale.setting)
-        figures.save(figure, folder / "figures" / name)
-        (folder / "figures" / f"{name}.svg").unlink()
+        scale = figure_sources.sized(recipes[name], "quick", None, None)
+        figure, _ = figure_sources.drawn(recipes[name], scale, folder)
+        figures.save(figure, folder / "figures" / name, endings=("png",))
 
 
 def _figures(subject: str, claims: list[Claim]) -> list[str]:

@@ -45,9 +45,8 @@ def main(config: ExportConfig) -> None:
     """Loads base and adapter of the run, checks that they belong together, and writes."""
     run = pathlib.Path(config.workdir)
     record, train = read_json(run / "result.json"), train_config(run / "config.json")
-    adapter, base = adapters.load(run / "adapter.safetensors"), problem.load(train)
-    if adapter.about["base"] != base.base:
-        raise ValueError(f"{train.base()} is another base model than the one of {run}")
+    base = problem.load(train)
+    adapter = problem.adapter_of(run, train, base)
     sizes, revision, entries = base_model(train, base)
     changes = {**unused(adapter, base.network.params), **adapter.modules}
     about = {"base": train.base(), "revision": revision, "card": card(record)}

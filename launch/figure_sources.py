@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from finetune import recipes, survey_recipes
 from launch import app
@@ -14,7 +15,7 @@ from linear_theory import figures as theory
 
 NETWORKS = (recipes.Recipe, survey_recipes.SurveyRecipe)
 Recipe = theory.Recipe | recipes.Recipe | survey_recipes.SurveyRecipe
-Scale = theory.Scale | recipes.Scale | survey_recipes.Scale
+Scale = theory.Scale | recipes.Scale
 
 
 def registry() -> dict[str, Recipe]:
@@ -47,6 +48,12 @@ def measured(recipe: Recipe, scale: Scale, workdir: str) -> Mapping[str, np.ndar
     if isinstance(recipe, recipes.Recipe):
         return _vision(scale.setting, pathlib.Path(workdir).absolute() / "seeds")
     return recipe.experiment(scale.setting, **scale.options)
+
+
+def drawn(recipe: Recipe, scale: Scale, workdir: str) -> tuple[Figure, Mapping[str, np.ndarray]]:
+    """The figure of a size, and the arrays that it shows; see `measured`."""
+    arrays = measured(recipe, scale, workdir)
+    return theory.style.styled(recipe.draw)(arrays, scale.setting), arrays
 
 
 @functools.lru_cache(maxsize=1)

@@ -21,10 +21,10 @@ import time
 from absl import flags
 
 from launch import app
-from launch.figure_sources import Recipe, measured, registry, sized
+from launch.figure_sources import Recipe, drawn, registry, sized
 from launch.outputs import Workdir, write_json
 from launch.tables import table
-from linear_theory.figures import SCALES, save, save_arrays, style
+from linear_theory.figures import SCALES, save, save_arrays
 
 ALL = "all"
 LISTED = ("name", "source", "shows")
@@ -78,8 +78,7 @@ def main(config: FiguresConfig) -> None:
 def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
     """Runs one experiment, draws it and writes its files."""
     scale = sized(recipe, config.scale, config.seed, config.data_dir, config.model)
-    arrays = measured(recipe, scale, config.workdir)
-    figure = style.styled(recipe.draw)(arrays, scale.setting)
+    figure, arrays = drawn(recipe, scale, config.workdir)
     path = pathlib.Path(config.workdir) / recipe.name
     described = {"name": recipe.name, "source": recipe.source, "shows": recipe.shows}
     parameters = {"scale": config.scale, "setting": scale.setting, "options": scale.options}

@@ -13,7 +13,7 @@ from absl import flags
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
 from finetune.tasks.glue import GLUE
-from finetune.training import network
+from finetune.training import adapters, network
 from finetune.training.devices import ONE_DEVICE, Devices
 from finetune.training.network import HEADS
 
@@ -103,6 +103,18 @@ def load(config: ProblemConfig, devices: Devices = ONE_DEVICE, test: bool = Fals
     task = tasks.load(config.task_config(test), tokenizer(config))
     net = _network(config, task, devices)
     return Problem(task, net, network.digest(net.params))
+
+
+def adapter_of(run: pathlib.Path, config: ProblemConfig, base: Problem) -> adapters.Adapter:
+    """The adapter that a run of `launch.train` left.
+
+    Raises:
+      ValueError: no adapter there, or that of another base model.
+    """
+    found = adapters.load(run / "adapter.safetensors")
+    if found.about["base"] != base.base:
+        raise ValueError(f"{config.base()} is another base model than the one of {run}")
+    return found
 
 
 def tokenizer(config: ProblemConfig) -> pathlib.Path | None:

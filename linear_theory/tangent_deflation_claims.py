@@ -5,14 +5,16 @@ Legend: as in `tangent_deflation`.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from linear_theory import tangent_deflation as td
 from linear_theory.batching import per_instance
-from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.claim import Evidence
 from linear_theory.random_matrices import generator
+from linear_theory.tangent_kernel_claims import tangent_claim
 
 OUTPUTS, HIDDEN, INPUTS, SAMPLES, RANK = 3, 4, 5, 8, 3
 ROUNDS, STOP = 400, 5
@@ -72,19 +74,7 @@ def _correction(workers: Workers, stop: int | None = None) -> Evidence:
     return Evidence(np.moveaxis(errors, 0, 1), np.moveaxis(bound + floor, 0, 1))
 
 
-def _claim(name, statement, formula, kind, measure, words, changed) -> Claim:
-    return Claim(
-        name=f"tangent_kernel.{name}",
-        source="derived in tangent_deflation",
-        statement=statement,
-        formula=formula,
-        kind=kind,
-        status="new",
-        instances=draw_workers,
-        measure=measure,
-        control=Control(words, changed),
-    )
-
+_claim = functools.partial(tangent_claim, source="derived in tangent_deflation", draw=draw_workers)
 
 CLAIMS = (
     _claim(

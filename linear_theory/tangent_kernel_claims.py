@@ -116,22 +116,33 @@ def _change_exponent(problem: Adapted, curved: bool = True) -> Evidence:
     return Evidence(np.log2(far / near), 1.0, True, SMALL_TOLERANCE)
 
 
-def _claim(name, statement, formula, kind, measure, words, changed) -> Claim:
+def tangent_claim(
+    name,
+    statement,
+    formula,
+    kind,
+    measure,
+    words,
+    changed,
+    source="derived in tangent_kernel",
+    draw=draw_adapted,
+) -> Claim:
+    """A claim with a control on the same instances."""
     return Claim(
         name=f"tangent_kernel.{name}",
-        source="derived in tangent_kernel",
+        source=source,
         statement=statement,
         formula=formula,
         kind=kind,
         status="new",
-        instances=draw_adapted,
+        instances=draw,
         measure=measure,
         control=Control(words, changed),
     )
 
 
 CLAIMS = (
-    _claim(
+    tangent_claim(
         "adapter",
         "Linearised at B_0 = 0, an adapter on a linear model trains B alone, by its kernel.",
         "f_T - Y = (f_0 - Y) (I - eta (A_0 X)^T (A_0 X))^T",
@@ -140,7 +151,7 @@ CLAIMS = (
         "B_0 != 0, the same kernel",
         functools.partial(_kernel, first=1.0),
     ),
-    _claim(
+    tangent_claim(
         "adapter_size",
         "The linearisation predicts training of a linear model up to the size of A_0 to the power "
         "-4, at step sizes of equal kernels: B is of order 1/a and moves A by a^-3.",
@@ -150,7 +161,7 @@ CLAIMS = (
         "a^-2",
         functools.partial(_size_exponent, predicted=-2.0),
     ),
-    _claim(
+    tangent_claim(
         "change_size",
         "In a network it predicts training up to the size of the change alone, whatever A_0, for "
         "its layers are curved in W + B A.",

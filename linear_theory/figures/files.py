@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -16,12 +16,15 @@ from linear_theory.figures.style import RC
 ENDINGS = ("png", "svg")
 
 
-def save(figure: Figure, path: str | os.PathLike) -> list[pathlib.Path]:
+def save(
+    figure: Figure, path: str | os.PathLike, endings: Sequence[str] = ENDINGS
+) -> list[pathlib.Path]:
     """Writes path.png and path.svg.
 
     Args:
       figure: what to write.
       path: the place and the name, without an ending.
+      endings: which of the two.
 
     Returns:
       The files written. The same figure gives the same bytes.
@@ -29,8 +32,8 @@ def save(figure: Figure, path: str | os.PathLike) -> list[pathlib.Path]:
     Raises:
       OSError: if they cannot be written.
     """
-    written = [pathlib.Path(f"{path}.{ending}") for ending in ENDINGS]
-    for target, ending in zip(written, ENDINGS, strict=True):
+    written = [pathlib.Path(f"{path}.{ending}") for ending in endings]
+    for target, ending in zip(written, endings, strict=True):
         # No date: a figure that did not change must not look changed.
         metadata = {"Date": None} if ending == "svg" else None
         with _replacing(target) as whole, matplotlib.rc_context(RC):
