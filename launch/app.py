@@ -146,8 +146,32 @@ def _configure(config_type: type, arguments: list[str]):
         # absl raises it to INFO, where JAX reports every accelerator that is not there.
         logging.set_verbosity(logging.WARNING)
     _use_cache(flags.FLAGS["jax_cache_dir"].value)
-    fields = dataclasses.fields(config_type)
-    return config_type(**{field.name: flags.FLAGS[field.name].value for field in fields})
+    return from_flags(config_type)
+
+
+def grouped(names: Iterable[str]) -> Any:
+    """A field of a configuration that holds several flags: name -> value of those that are given.
+
+    For flags that are None unless they are given.
+    """
+    return dataclasses.field(metadata={"flags": tuple(names)})
+
+
+def from_flags(config_type: type) -> Any:
+    """The configuration from the flags as they are parsed: one per field, or per name of a group.
+
+    Raises:
+      ValueError: what `config_type` refuses.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config_type):
+        names = field.metadata.get("flags")
+        if names is None:
+            values[field.name] = flags.FLAGS[field.name].value
+        else:
+            given = {name: flags.FLAGS[name].value for name in names}
+            values[field.name] = {n: value for n, value in given.items() if value is not None}
+    return config_type(**values)
 
 
 def _use_cache(folder: str | None) -> None:

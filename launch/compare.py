@@ -78,10 +78,9 @@ def main(config: CompareConfig) -> None:
 
 def train_configs(config: CompareConfig) -> dict[tuple[str, str, str], TrainConfig]:
     """(task, method, seed) -> the configuration of that run; absl reads the files of flags."""
-    fields = [field.name for field in dataclasses.fields(TrainConfig)]
     values = flags.FLAGS
     own = {field.name for field in dataclasses.fields(CompareConfig)}
-    given = [values[n].serialize() for n in fields if values[n].present and n not in own]
+    given = [values[n].serialize() for n in _names() if values[n].present and n not in own]
     runs = {}
     for task, method, seed in itertools.product(config.tasks, config.methods, config.seeds):
         name = f"{pathlib.Path(task).stem}.{pathlib.Path(method).stem}.{seed}"
@@ -89,13 +88,19 @@ def train_configs(config: CompareConfig) -> dict[tuple[str, str, str], TrainConf
         values.unparse_flags()
         try:
             values(["train", f"--flagfile={task}", f"--flagfile={method}", *given, *last])
-            found = TrainConfig(**{name: values[name].value for name in fields})
+            found = app.from_flags(TrainConfig)
         except (flags.Error, ValueError) as error:
             raise ValueError(f"{task} with {method}: {error}") from None
         finally:
             values.mark_as_parsed()
         runs[task, method, seed] = found
     return runs
+
+
+def _names() -> list[str]:
+    """All flags of `launch.train`."""
+    fields = dataclasses.fields(TrainConfig)
+    return [name for field in fields for name in field.metadata.get("flags", (field.name,))]
 
 
 if __name__ == "__main__":

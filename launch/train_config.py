@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
-from finetune.methods import MethodConfig
+from finetune.methods import OPTIONS, MethodConfig
 from finetune.training.devices import parse
 from finetune.training.loop import LoopConfig
 from finetune.training.optimisers import OptimiserConfig
 from finetune.training.step import StepConfig
+from launch import app
 from launch.problem import ProblemConfig
 
 EPOCHS = 10
@@ -20,23 +23,7 @@ class TrainConfig(ProblemConfig):
 
     modules: str | None
     method: str
-    rank: int | None
-    alpha: float
-    scale: float
-    std: float | None
-    order: float
-    path: list[str]
-    stagger: int
-    advance: bool
-    way: str
-    budget: int | None
-    phase: str
-    every: int | None
-    grow: int | None
-    score: str
-    score_every: int
-    beta: float
-    cycle: int
+    method_options: dict[str, Any] = app.grouped(OPTIONS)
     optimiser: str
     learning_rate: float
     head_learning_rate: float | None
@@ -71,15 +58,21 @@ class TrainConfig(ProblemConfig):
                 )
         # Before data and model are loaded.
         self.method_config(), self.optimiser_config()
-        for name in ("modules", "head_learning_rate", "adapter_dropout"):
-            if self.method == "full" and getattr(self, name):
-                raise ValueError(f"--{name} is for adapters; --method=full has none")
+        for name in ("modules", "adapter_dropout"):
+            if self.method in ("full", "head", "untouched") and getattr(self, name):
+                raise ValueError(f"--{name} is for adapters; --method={self.method} has none")
+        if self.method == "full" and self.head_learning_rate:
+            raise ValueError("--head_learning_rate is for heads; --method=full trains all at one")
 
     def method_config(self) -> MethodConfig:
         """How it is learnt."""
-        names = [f.name for f in dataclasses.fields(MethodConfig) if f.name not in ("name", "path")]
-        path = tuple(float(entry) for entry in self.path)
-        return MethodConfig(self.method, path=path, **{n: getattr(self, n) for n in names})
+        return MethodConfig(
+            self.method,
+            **{
+                name: _numbers(name, value) if OPTIONS[name].kind is tuple else value
+                for name, value in self.method_options.items()
+            },
+        )
 
     def optimiser_config(self, head: bool = False) -> OptimiserConfig:
         """The optimiser of the adapter, or of the head."""
@@ -103,3 +96,10 @@ class TrainConfig(ProblemConfig):
             checkpoint_every=self.checkpoint_every or tenth,
             **{n: getattr(self, n) for n in ("batch_size", "seed", "log_every", "eval_batch_size")},
         )
+
+
+def _numbers(name: str, entries: Iterable[Any]) -> tuple[float, ...]:
+    try:
+        return tuple(float(entry) for entry in entries)
+    except ValueError:
+        raise ValueError(f"{name} is {','.join(entries)}; allowed are numbers") from None

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from absl import flags
 
-from finetune.methods import NAMES, MethodConfig
-from finetune.methods.adapad import PHASES
-from finetune.methods.deflation import WAYS
-from finetune.methods.scores import KINDS
+from finetune.methods import NAMES, OPTIONS
 from finetune.training.optimisers import OPTIMISERS, SCHEDULES
 from launch import distributed, problem
+
+DEFINE = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+    str: flags.DEFINE_string,
+    tuple: flags.DEFINE_list,
+}
 
 
 def define_flags() -> None:
@@ -20,26 +25,13 @@ def define_flags() -> None:
 
 
 def _of_method() -> None:
-    default = MethodConfig("lora")
     flags.DEFINE_string("modules", None, "pattern of adapted modules; else all but head and pooler")
     flags.DEFINE_enum("method", "adapad", NAMES, "how it is learnt")
-    flags.DEFINE_integer("rank", None, "components per module (adapad: at most); 4", lower_bound=1)
-    flags.DEFINE_float("alpha", default.alpha, "lora: scale alpha / r; rslora: alpha / sqrt(r)")
-    flags.DEFINE_float("scale", default.scale, "of every component of the other methods")
-    flags.DEFINE_float("std", None, "of the first factors of the other methods")
-    flags.DEFINE_float("order", default.order, "sequential: > 0 favours the first components")
-    flags.DEFINE_list("path", [], "sequential: relative steps of the components, as 1,3,5")
-    flags.DEFINE_integer("stagger", default.stagger, "parallel: steps between joining workers")
-    flags.DEFINE_bool("advance", default.advance, "parallel, adapad: train in private before")
-    flags.DEFINE_enum("way", default.way, WAYS, "parallel, adapad: how levels are computed")
-    flags.DEFINE_integer("budget", None, "adapad: components of all modules; two for each")
-    flags.DEFINE_enum("phase", default.phase, PHASES, "adapad: which components a step trains")
-    flags.DEFINE_integer("every", None, "adapad: steps between growths")
-    flags.DEFINE_integer("grow", None, "adapad: modules that grow at a time; a ninth of them")
-    flags.DEFINE_enum("score", default.score, KINDS, "adapad: which modules grow")
-    flags.DEFINE_integer("score_every", default.score_every, "adapad: steps between scores")
-    flags.DEFINE_float("beta", default.beta, "adapad: of the averages of the score")
-    flags.DEFINE_integer("cycle", default.cycle, "adapad: steps per level of --phase=split")
+    for one in OPTIONS.values():
+        if one.choices:
+            flags.DEFINE_enum(one.name, None, one.choices, one.text)
+        else:
+            DEFINE[one.kind](one.name, None, one.text)
 
 
 def _of_training() -> None:

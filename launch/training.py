@@ -49,7 +49,7 @@ def prepare(config: TrainConfig) -> Job:
         config.method_config(), config.optimiser_config(), loop.steps, mesh=places.mesh
     )
     head_tx = optimisers.optimiser(config.optimiser_config(head=True), loop.steps)
-    paths = () if method.whole else net.adapted(config.modules)
+    paths = net.adapted(config.modules) if method.beside == "head" else ()
     one = step.train_step(net, method, task.loss, head_tx, config.step_config())
     job = Job(
         task=task,
@@ -70,7 +70,7 @@ def prepare(config: TrainConfig) -> Job:
 def restarted(job: Job, config: TrainConfig) -> Job:
     """The run of another seed; what is compiled stays."""
     net, paths = job.network, job.paths
-    head = net.trained(config.head == "train", job.method.whole)
+    head = net.trained(config.head == "train", job.method.beside)
     twice = sorted(path for path in paths if f"{path}.weight" in head)
     if twice:
         raise ValueError(f"--modules has {twice[0]}, which --head=train trains whole; use one")
@@ -130,7 +130,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "score": outcome.scores[metric],
         "best_score": outcome.best,
         "majority": job.task.majority(job.task.evaluation)[metric],
-        "trainable_parameters": in_head if job.method.whole else adapter.parameters,
+        "trainable_parameters": in_head if job.method.beside == "all" else adapter.parameters,
         "ranks": adapter.ranks,
         "steps": int(outcome.state.step),
         "seconds": outcome.seconds,
@@ -138,8 +138,14 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "scores": outcome.scores,
         "split": job.task.evaluation,
         "head": config.head,
-        "head_parameters": sum(map(np.size, job.network.trained(config.head == "train").values())),
+        "head_parameters": _in_head(job, config),
         "base": job.base,
         "note": config.note(job.task),
     }
     return record, adapter
+
+
+def _in_head(job: Job, config: TrainConfig) -> int:
+    """Trained parameters of the head."""
+    beside = "head" if job.method.beside == "all" else job.method.beside
+    return sum(map(np.size, job.network.trained(config.head == "train", beside).values()))

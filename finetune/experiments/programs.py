@@ -89,10 +89,10 @@ def programs(
     def trainer(name: str, method: Method) -> Trainer:
         epoch = counted(f"{name} epoch", _epoch(network, method, loss, tx))
         result = counted(f"{name} result", _result)
-        paths = () if method.whole else tuple(sorted(network.linears))
+        paths = () if method.beside == "all" else tuple(sorted(network.linears))
 
         def start(key, params):
-            head = params if method.whole else {}
+            head = params if method.beside == "all" else {}
             return state.start(method, network.kernels(paths, params), head, tx, key)
 
         return Trainer(start, epoch, result)

@@ -1,10 +1,11 @@
 """Fine-tuning methods, each a `Method`: pure functions that one training loop serves."""
 
 from finetune.methods.method import Dense, Factors, Gradients, Info, Method, Objective, Refused
-from finetune.methods.registry import NAMES, MethodConfig, make
+from finetune.methods.registry import NAMES, OPTIONS, MethodConfig, make
 
 __all__ = [
     "NAMES",
+    "OPTIONS",
     "Dense",
     "Factors",
     "Gradients",

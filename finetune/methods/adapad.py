@@ -14,8 +14,9 @@ import optax
 
 from deflation import checks
 from finetune.methods import levels, scores
-from finetune.methods.deflation import WAYS, assembled, deployed, start
+from finetune.methods.deflation import SCALE, STD, WAYS, assembled, deployed, start
 from finetune.methods.method import Gradients, Leaves, Method, Objective, Tree
+from finetune.methods.options import option
 from finetune.training.optimisers import Rate, clipped
 
 PHASES = ("parallel", "split", "joint")
@@ -43,19 +44,19 @@ class AdapadConfig:
       way: see `levels.every`.
     """
 
-    rank: int = 4
-    budget: int | None = None
-    phase: str = "parallel"
-    advance: bool = True
-    every: int | None = None
-    grow: int | None = None
-    score: str = "effective"
-    score_every: int = 5
-    beta: float = 0.85
-    scale: float = 1.0
-    std: float = 0.02
-    cycle: int = 10
-    way: str = "in_turn"
+    rank: int = option(4, "components per module at most")
+    budget: int | None = option(None, "components of all modules; two for each")
+    phase: str = option("parallel", "which components a step trains", PHASES)
+    advance: bool = option(True, "train in private before")
+    every: int | None = option(None, "steps between growths")
+    grow: int | None = option(None, "modules that grow at a time; a ninth of them")
+    score: str = option("effective", "which modules grow", scores.KINDS)
+    score_every: int = option(5, "steps between scores")
+    beta: float = option(0.85, "of the averages of the score")
+    scale: float = option(1.0, SCALE)
+    std: float = option(0.02, STD)
+    cycle: int = option(10, "steps per level of --phase=split")
+    way: str = option("in_turn", "how levels are computed", WAYS)
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)

@@ -16,10 +16,13 @@ import optax
 from deflation import checks
 from finetune.methods import factors, levels
 from finetune.methods.components import by_component
+from finetune.methods.lora import RANK
 from finetune.methods.method import Gradients, Leaves, Method, Objective, Tree
+from finetune.methods.options import option
 from finetune.training.optimisers import Rate, by_rate
 
 WAYS = ("in_turn", "batched")
+SCALE, STD = "of every component", "of the first factors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +40,12 @@ class ParallelConfig:
       way: see `levels.every`; how the levels are computed on one device.
     """
 
-    rank: int = 4
-    scale: float = 1.0
-    std: float = 0.02
-    stagger: int = 1
-    advance: bool = True
-    way: str = "in_turn"
+    rank: int = option(4, RANK)
+    scale: float = option(1.0, SCALE)
+    std: float = option(0.02, STD)
+    stagger: int = option(1, "steps between joining workers")
+    advance: bool = option(True, "train in private before")
+    way: str = option("in_turn", "how levels are computed", WAYS)
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)

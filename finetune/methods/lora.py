@@ -14,6 +14,9 @@ import optax
 from deflation import checks
 from finetune.methods import factors
 from finetune.methods.method import Method
+from finetune.methods.options import option
+
+RANK = "components per module"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +29,9 @@ class LoraConfig:
       stabilised: rsLoRA's scale, with which the size of an update does not fall with the rank.
     """
 
-    rank: int = 4
-    alpha: float = 16.0
-    stabilised: bool = False
+    rank: int = option(4, RANK)
+    alpha: float = option(16.0, "scale alpha / r")
+    stabilised: bool = option(False, "scale alpha / sqrt(r)")
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)
@@ -38,6 +41,13 @@ class LoraConfig:
     def scale(self) -> float:
         """s."""
         return self.alpha / (self.rank**0.5 if self.stabilised else self.rank)
+
+
+@dataclasses.dataclass(frozen=True)
+class RsLoraConfig(LoraConfig):
+    """Settings of `rslora`."""
+
+    stabilised: bool = option(True, "scale alpha / sqrt(r)")
 
 
 def lora(config: LoraConfig, tx: optax.GradientTransformation) -> Method:

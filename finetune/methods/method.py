@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from finetune.training.optimisers import OptimiserConfig, Rate, direction, optimiser, rate
+
 Leaves = dict[str, jax.Array]
 Tree = dict[str, Leaves]
 Drop = Callable[[jax.Array], jax.Array]
@@ -131,6 +133,39 @@ def recorded_ranks(theta: Tree, aux: Tree) -> Leaves:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a method is built for, beside its own settings.
+
+    Attributes:
+      optimiser: optimiser and learning rate.
+      total: steps of the run.
+      mesh: devices, None for one.
+    """
+
+    optimiser: OptimiserConfig
+    total: int
+    mesh: jax.sharding.Mesh | None = None
+
+    @property
+    def tx(self) -> optax.GradientTransformationExtraArgs:
+        """The plain optimiser with its learning rate."""
+        return optimiser(self.optimiser, self.total)
+
+    @property
+    def direction(self) -> optax.GradientTransformation:
+        """The optimiser without its learning rate, for methods that have rates of their own."""
+        return direction(self.optimiser)
+
+    @property
+    def rate(self) -> Rate:
+        """step -> learning rate."""
+        return lambda step: rate(self.optimiser, step, self.total)
+
+
+TRAINED = ("head", "all", "nothing")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Method:
     """A way to fine-tune, as pure functions over theta and aux.
@@ -150,7 +185,8 @@ class Method:
       ranks: (theta, aux) -> path -> int32.
       own_clipping: `grads` has clipped theta's gradients already.
       needs_gradients: `prepare` gets path -> dL/dW of the network before training.
-      whole: there are no adapters; the network's own parameters are trained, as the head is.
+      beside: what of the network itself is trained beside theta: its "head" (unless the run says
+        otherwise), "all" of it, or "nothing". Without adapters where it is not "head".
       step: replaces the whole training step, (state, params, batch) -> (state, metrics), for
         methods with losses or loops of their own.
     """
@@ -167,5 +203,5 @@ class Method:
     ranks: Callable[[Tree, Tree], Leaves] = recorded_ranks
     own_clipping: bool = False
     needs_gradients: bool = False
-    whole: bool = False
+    beside: str = "head"
     step: Callable[..., Any] | None = None

@@ -14,8 +14,10 @@ import numpy as np
 
 from deflation import budgets, checks
 from finetune.methods import levels
-from finetune.methods.deflation import assembled, start
+from finetune.methods.deflation import SCALE, STD, assembled, start
+from finetune.methods.lora import RANK
 from finetune.methods.method import Gradients, Method
+from finetune.methods.options import option
 from finetune.training.optimisers import OptimiserConfig, clipped, direction, rate
 
 
@@ -37,6 +39,47 @@ class SequentialConfig:
         object.__setattr__(self, "steps", budgets.Budget(tuple(self.steps)).steps)
         checks.positive("scale", self.scale)
         checks.positive("std", self.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class SequentialOptions:
+    """How the steps of a run are spent; makes a `SequentialConfig`.
+
+    Attributes:
+      rank: R; None is 4, or the length of `path`.
+      order: alpha of `deflation.budgets.alpha_family`; > 0 gives more steps to the first components.
+      path: relative steps of the components instead, as (1, 3, 5).
+      scale, std: of `SequentialConfig`.
+    """
+
+    rank: int | None = option(None, RANK)
+    order: float = option(0.0, "> 0 favours the first components")
+    path: tuple[float, ...] = option((), "relative steps of the components, as 1,3,5")
+    scale: float = option(1.0, SCALE)
+    std: float = option(0.01, STD)
+
+    def __post_init__(self):
+        object.__setattr__(self, "path", tuple(self.path))
+        if self.rank is not None:
+            checks.integer("rank", self.rank, 1)
+        if self.path and self.rank not in (None, len(self.path)):
+            raise ValueError(
+                f"path has {len(self.path)} entries; allowed are {self.rank}, the rank"
+            )
+
+    def config(self, total: int) -> SequentialConfig:
+        """The settings of a run of `total` steps.
+
+        Raises:
+          ValueError: fewer steps than components.
+        """
+        if self.path:
+            steps = path_steps(self.path, total)
+        else:
+            rank = self.rank or 4
+            least = min(2, max(total // rank, 1))
+            steps = budgets.alpha_family(rank, total, self.order, minimum=least).steps
+        return SequentialConfig(steps, self.scale, self.std)
 
 
 def path_steps(path: tuple[float, ...], total: int) -> tuple[int, ...]:

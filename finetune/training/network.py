@@ -46,14 +46,17 @@ class Network:
         """The parameters of the heads by name."""
         return {name: leaf for name, leaf in self.params.items() if self._in_head(name)}
 
-    def trained(self, head: bool, whole: bool = False) -> Params:
+    def trained(self, head: bool, beside: str = "head") -> Params:
         """The parameters that are trained beside the adapters, by name.
 
         Args:
-          head: those of the heads.
-          whole: those of all other modules.
+          head: whether the run trains the head, where the method leaves it the choice.
+          beside: `Method.beside`.
         """
-        return {n: leaf for n, leaf in self.params.items() if (head if self._in_head(n) else whole)}
+        if beside == "nothing":
+            return {}
+        rest = beside == "all"
+        return {n: leaf for n, leaf in self.params.items() if (head if self._in_head(n) else rest)}
 
     def adapted(self, pattern: str | None = None) -> tuple[str, ...]:
         """Sorted paths of the linear maps that get an adapter.

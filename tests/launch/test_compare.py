@@ -55,7 +55,7 @@ def test_what_is_finished_is_not_repeated(recipes, tmp_path, capsys):
     [
         (["--seeds="], "--seeds is empty"),
         (["--methods=/absent.flags"], "/absent.flags is no file of flags"),
-        (["--order=1"], "with OUT/thin.flags: order is 1.0; allowed with method 'lora'"),
+        (["--order=1"], "with OUT/thin.flags: order is 1.0, which method 'lora' does not have"),
         (["--seeds=x"], "seed"),
     ],
 )

@@ -1,6 +1,5 @@
 """Every saved recipe is a command line that `launch.train` takes."""
 
-import dataclasses
 import pathlib
 
 import pytest
@@ -8,7 +7,7 @@ from absl import flags
 
 from finetune.methods.adapad import AdapadConfig
 from finetune.tasks.glue import GLUE
-from launch import train_flags
+from launch import app, train_flags
 from launch.train_config import TrainConfig
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
@@ -24,8 +23,7 @@ def parsed():
     def parse(path):
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["train", f"--flagfile={path}"])
-        fields = dataclasses.fields(TrainConfig)
-        return TrainConfig(**{field.name: flags.FLAGS[field.name].value for field in fields})
+        return app.from_flags(TrainConfig)
 
     yield parse
     for name in set(flags.FLAGS) - known:
@@ -47,6 +45,6 @@ def test_there_is_one_for_every_task_and_its_ranks_can_grow(parsed):
     for name, data in GLUE.items():
         config = parsed(RECIPES / "deberta" / f"{name}.flags")
         total = config.loop_config(-(-data.rows["train"] // config.batch_size)).steps
-        fields = [f.name for f in dataclasses.fields(AdapadConfig) if f.name != "std"]
-        grown = AdapadConfig(**{field: getattr(config, field) for field in fields})
+        grown = config.method_config().settings
+        assert isinstance(grown, AdapadConfig)
         assert grown.resolved(MODULES, total).budget == 2 * MODULES

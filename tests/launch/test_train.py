@@ -138,7 +138,7 @@ def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):
     ("flags", "text"),
     [
         (["--steps=5", "--epochs=1"], "--steps and --epochs"),
-        (["--budget=3", "--method=lora"], "budget is 3; allowed with method 'lora' is None"),
+        (["--budget=3", "--method=lora"], "budget is 3, which method 'lora' does not have"),
         (["--budget=99"], "budget is 99; allowed are integers from 2 to 8"),
         (["--modules=query"], "modules is 'query', which no linear map matches"),
         (["--modules=fc3"], "--modules has fc3, which --head=train trains whole"),
@@ -147,7 +147,7 @@ def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):
         (["--mesh=level:64"], "devices of mesh level:64 is 64; allowed are integers from 1 to"),
         (["--mesh=rows:2"], "mesh has 'rows:2'; allowed are level:N and data:N"),
         (["--distributed=here"], "distributed is 'here'; allowed are 'auto' or HOST:PORT/"),
-        (["--path=1,x", "--method=sequential"], "could not convert string to float"),
+        (["--path=1,x", "--method=sequential"], "path is 1,x; allowed are numbers"),
         (["--task=cola", "--model=/absent/model"], "/absent/model"),
         (["--head=gone"], "--head=gone"),
     ],

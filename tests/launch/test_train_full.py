@@ -125,9 +125,9 @@ def test_another_input_size_is_refused_in_one_line(base, tmp_path, capsys):
     ("flags", "text"),
     [
         (["--modules=fc"], "--modules is for adapters"),
-        (["--head_learning_rate=0.1"], "--head_learning_rate is for adapters"),
+        (["--head_learning_rate=0.1"], "--head_learning_rate is for heads"),
         (["--adapter_dropout=0.1"], "--adapter_dropout is for adapters"),
-        (["--rank=2"], "rank is 2; allowed with method 'full' is None"),
+        (["--rank=2"], "rank is 2, which method 'full' does not have; it has no options"),
     ],
 )
 def test_options_without_effect_are_refused(flags, text, capsys):

@@ -19,7 +19,7 @@ SGD = optimisers.OptimiserConfig(
 def prepared(options=SGD):
     net, tx = small.net(), optimisers.optimiser(options, 5)
     method = make(MethodConfig("full"), options, 5)
-    first = state.start(method, {}, net.trained(True, method.whole), tx, jax.random.key(0))
+    first = state.start(method, {}, net.trained(True, method.beside), tx, jax.random.key(0))
     step = jax.jit(train_step(net, method, small.task().loss, tx, StepConfig(clip=options.clip)))
     return net, method, first, step
 
@@ -78,12 +78,12 @@ def test_parts_of_the_network():
     net = small.net()
     head = set(net.trained(True))
     assert head == set(net.head()) == {"fc3.weight", "fc3.bias"}
-    assert set(net.trained(False, True)) == set(net.params) - head
-    assert net.trained(False) == {} and set(net.trained(True, True)) == set(net.params)
+    assert set(net.trained(False, "all")) == set(net.params) - head
+    assert net.trained(False) == {} and set(net.trained(True, "all")) == set(net.params)
 
 
 @pytest.mark.parametrize("option", [{"rank": 2}, {"alpha": 2.0}, {"std": 0.1}, {"path": (1, 2)}])
 def test_options_of_adapters_are_refused(option):
-    with pytest.raises(ValueError, match="allowed with method 'full' is"):
+    with pytest.raises(ValueError, match="which method 'full' does not have"):
         MethodConfig("full", **option)
-    assert full().whole and not make(MethodConfig("lora"), SGD, 5).whole
+    assert full().beside == "all" and make(MethodConfig("lora"), SGD, 5).beside == "head"

@@ -90,9 +90,12 @@ def test_components_have_their_own_adam():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"name": "sora"}, "method is 'sora'"),
-        ({"name": "lora", "budget": 3}, "budget is 3; allowed with method 'lora' is None"),
-        ({"name": "adapad", "alpha": 2.0}, "alpha is 2.0; allowed with method 'adapad' is 16.0"),
+        ({"name": "nora"}, "method is 'nora'"),
+        (
+            {"name": "lora", "budget": 3},
+            "budget is 3, which method 'lora' does not have; its options are rank",
+        ),
+        ({"name": "adapad", "alpha": 2.0}, "alpha is 2.0, which method 'adapad' does not have"),
         ({"name": "sequential", "path": (1, 2), "rank": 3}, "path has 2 entries; allowed are 3"),
         ({"name": "lora", "rank": 0}, "rank is 0"),
     ],

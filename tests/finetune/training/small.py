@@ -45,11 +45,11 @@ class Run:
         if isinstance(config, str):
             config = MethodConfig(config)
         self.method = method or make(config, options, steps)
-        self.paths = () if self.method.whole else self.net.adapted()
+        self.paths = () if self.method.beside != "head" else self.net.adapted()
         head_tx = optimisers.optimiser(options, steps)
         self.kernels = self.net.kernels(self.paths)
         key = jax.random.key(seed)
-        head = self.net.trained(True, self.method.whole)
+        head = self.net.trained(True, self.method.beside)
         self.first = state.start(self.method, self.kernels, head, head_tx, key)
         settings = settings or step.StepConfig()
         self.plain = step.train_step(self.net, self.method, self.task.loss, head_tx, settings)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.methods import NAMES, MethodConfig
+from finetune.methods import NAMES, OPTIONS, MethodConfig
 from finetune.training.checkpoints import Checkpoints
 from finetune.training.loop import Diverged, LoopConfig
 from finetune.training.metrics import JsonLines, rank_table, read
@@ -15,8 +15,9 @@ from tests.finetune.training import small
 
 
 def config(name):
-    options = {"adapad": {"rank": 2, "every": 3}, "full": {}}
-    return MethodConfig(name, **options.get(name, {"rank": 2}))
+    options = {"adapad": {"every": 3}}.get(name, {})
+    rank = {"rank": 2} if name in OPTIONS["rank"].methods else {}
+    return MethodConfig(name, **rank, **options)
 
 
 @pytest.mark.parametrize("name", NAMES)
