@@ -149,12 +149,12 @@ def _configure(config_type: type, arguments: list[str]):
     return from_flags(config_type)
 
 
-def grouped(names: Iterable[str]) -> Any:
-    """A field of a configuration that holds several flags: name -> value of those that are given.
+def group(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Metadata of a field that holds several flags: name -> value of those that are given.
 
     For flags that are None unless they are given.
     """
-    return dataclasses.field(metadata={"flags": tuple(names)})
+    return {"flags": tuple(names)}
 
 
 def from_flags(config_type: type) -> Any:

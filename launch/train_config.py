@@ -23,7 +23,7 @@ class TrainConfig(ProblemConfig):
 
     modules: str | None
     method: str
-    method_options: dict[str, Any] = app.grouped(OPTIONS)
+    method_options: dict[str, Any] = dataclasses.field(metadata=app.group(OPTIONS))
     optimiser: str
     learning_rate: float
     head_learning_rate: float | None

@@ -1,4 +1,4 @@
-"""The options of a method: the fields of its frozen dataclass of settings, which say their own help.
+"""The options of a method: the fields of its frozen dataclass of settings, each with its help.
 
 A launcher makes a flag of every field. Methods may share an option; it then means the same and has
 one type, though its default may differ.

@@ -47,7 +47,7 @@ class SequentialOptions:
 
     Attributes:
       rank: R; None is 4, or the length of `path`.
-      order: alpha of `deflation.budgets.alpha_family`; > 0 gives more steps to the first components.
+      order: alpha of `deflation.budgets.alpha_family`; > 0 favours the first components.
       path: relative steps of the components instead, as (1, 3, 5).
       scale, std: of `SequentialConfig`.
     """
