@@ -1,106 +1,115 @@
-"""Train every method on every task with every seed, and tabulate the scores.
+"""Train every method on every task with every seed, and tabulate scores and costs.
 
 python -m launch.compare --tasks=recipes/minilm/rte.flags,recipes/minilm/mrpc.flags \\
-    --methods=recipes/methods/lora.flags,recipes/methods/adapad.flags --seeds=0,1,2 \\
-    --workdir=runs/compare --data_dir=data/glue --model=MODEL_FOLDER
+    --methods=lora,dora,recipes/methods/adapad.flags --budget=72 --seeds=0,1,2 \\
+    --learning_rates=5e-4,2e-3,8e-3 --workdir=runs/compare --data_dir=data/glue --model=FOLDER
 
-Tasks and methods are files of `launch.train`'s flags; flags of `launch.train` on the command line
-hold for every run. Each run has a folder TASK.METHOD.SEED in --workdir, as `launch.train` would
-have written it. The same command goes on where it was stopped, and repeats nothing.
+Tasks are files of `launch.train`'s flags, methods such files or names; other flags of that program
+hold for every run. With several --learning_rates every method on every task gets the best of them,
+found with the first seed on training rows that are held out, or on the reported rows
+(--search_on=evaluation, which flatters). --budget is the number of components of all modules
+together. Each run has a folder in --workdir, as `launch.train` would have written it. The same
+command goes on where it was stopped, and repeats nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import pathlib
 
 from absl import flags
 
-from finetune.weights.files import read_json
-from launch import app, comparison, longrun, train, training
+from finetune.methods import NAMES
+from launch import app, comparison, comparison_picture, pictures, presets
+from launch.cells import Runner
+from launch.grid import Grid
 from launch.outputs import write_json
 from launch.tables import table
-from launch.train_config import TrainConfig
 from launch.train_flags import define_flags as define_train_flags
+
+SEARCH = ("heldout", "evaluation")
 
 
 @dataclasses.dataclass(frozen=True)
 class CompareConfig:
     """The flags of `python -m launch.compare`."""
 
+    preset: str | None
     tasks: list[str]
     methods: list[str]
     seeds: list[str]
+    learning_rates: list[str]
+    search_on: str
+    budget: int | None
     workdir: str | None
 
     def __post_init__(self):
-        for name in ("tasks", "methods", "seeds"):
-            if not getattr(self, name):
-                raise ValueError(f"--{name} is empty; allowed is at least one")
         if self.workdir is None:
             raise ValueError("--workdir is needed")
-        for path in (*self.tasks, *self.methods):
+        self.grid()
+
+    def chosen(self) -> presets.Preset:
+        """The preset, or an empty one."""
+        return presets.EMPTY if self.preset is None else presets.read(self.preset)
+
+    def grid(self) -> Grid:
+        """What is compared."""
+        preset = self.chosen()
+        tasks, methods = self.tasks or preset.tasks, self.methods or preset.methods
+        for name, values in (("tasks", tasks), ("methods", methods), ("seeds", self.seeds)):
+            if not values:
+                raise ValueError(f"--{name} is empty; allowed is at least one")
+        for path in (*tasks, *(method for method in methods if method not in NAMES)):
             if not pathlib.Path(path).is_file():
                 raise ValueError(f"{path} is no file of flags")
+        return Grid(
+            tuple(tasks),
+            tuple(methods),
+            tuple(_number("seeds", seed, int) for seed in self.seeds),
+            tuple(_number("learning_rates", rate, float) for rate in self.learning_rates),
+            self.budget,
+            self.search_on == "heldout",
+            pathlib.Path(self.workdir),
+        )
 
 
 def define_flags() -> None:
     """One flag per field of `CompareConfig`, and those of `launch.train`."""
     define_train_flags()
+    flags.DEFINE_string("preset", None, "file with tasks, methods and published numbers")
     flags.DEFINE_list("tasks", [], "files of launch.train's flags, one per task")
-    flags.DEFINE_list("methods", [], "files of launch.train's flags, one per method")
+    flags.DEFINE_list("methods", [], "methods, or files of launch.train's flags with one each")
     flags.DEFINE_list("seeds", ["0"], "seeds of adapters, dropout and order")
+    flags.DEFINE_list("learning_rates", [], "to choose from, for every method and task")
+    flags.DEFINE_enum("search_on", "heldout", SEARCH, "rows on which they are compared")
     flags.FLAGS["workdir"].help = "folder of the runs and the table"
+    flags.FLAGS["budget"].help = "components of all modules together, for every method"
 
 
 def main(config: CompareConfig) -> None:
-    """Runs what is missing and writes compare.json and compare.md."""
+    """Runs what is missing; writes compare.json, .csv, .md and the picture."""
+    grid, preset = config.grid(), config.chosen()
     # All of them first: a mistake in the last file is known before the first run.
-    runs = train_configs(config)
-    records, last = [], (None, None)
-    for cell, one in app.progress(runs.items(), len(runs), "runs"):
-        longrun.same_run(one.workdir, one, training.FREE)
-        done = pathlib.Path(one.workdir) / "result.json"
-        if not done.exists():
-            # The next seed runs the same compiled programs.
-            job = training.prepare(one) if last[0] != cell[:2] else training.restarted(last[1], one)
-            last = (cell[:2], job)
-            train.train(one, job)
-        names = {"recipe": pathlib.Path(cell[1]).stem, "seed": one.seed}
-        records.append({**read_json(done), **names})
+    runner = Runner(grid.cells(), grid.held_out)
+    records = list(app.progress(runner.records(), runner.total, "runs"))
+    records = [record for record in records if not record["search"]]
     rows = comparison.rows(records)
-    write_json(pathlib.Path(config.workdir) / "compare.json", records)
-    text = comparison.markdown(rows)
-    (pathlib.Path(config.workdir) / "compare.md").write_text(text, encoding="utf-8")
+    legend = comparison.LEGEND.format(reference=rows[0][1])
+    folder = pathlib.Path(config.workdir)
+    write_json(folder / "compare.json", records)
+    (folder / "compare.csv").write_text(comparison.comma_separated(rows), encoding="utf-8")
+    text = comparison.markdown(rows) + f"\n{legend}\n" + preset.markdown(rows)
+    (folder / "compare.md").write_text(text, encoding="utf-8")
+    pictures.write(comparison_picture.scores(records, rows), folder / "compare")
     print(table(comparison.HEADER, rows))
+    print(legend + "\n" + preset.text(rows))
 
 
-def train_configs(config: CompareConfig) -> dict[tuple[str, str, str], TrainConfig]:
-    """(task, method, seed) -> the configuration of that run; absl reads the files of flags."""
-    values = flags.FLAGS
-    own = {field.name for field in dataclasses.fields(CompareConfig)}
-    given = [values[n].serialize() for n in _names() if values[n].present and n not in own]
-    runs = {}
-    for task, method, seed in itertools.product(config.tasks, config.methods, config.seeds):
-        name = f"{pathlib.Path(task).stem}.{pathlib.Path(method).stem}.{seed}"
-        last = [f"--seed={seed}", f"--workdir={pathlib.Path(config.workdir) / name}"]
-        values.unparse_flags()
-        try:
-            values(["train", f"--flagfile={task}", f"--flagfile={method}", *given, *last])
-            found = app.from_flags(TrainConfig)
-        except (flags.Error, ValueError) as error:
-            raise ValueError(f"{task} with {method}: {error}") from None
-        finally:
-            values.mark_as_parsed()
-        runs[task, method, seed] = found
-    return runs
-
-
-def _names() -> list[str]:
-    """All flags of `launch.train`."""
-    fields = dataclasses.fields(TrainConfig)
-    return [name for field in fields for name in field.metadata.get("flags", (field.name,))]
+def _number(name: str, text: str, kind: type) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"--{name} has {text!r}; allowed are numbers") from None
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import jax
 
 ALLOWED = "'auto' or HOST:PORT/COUNT/NUMBER"
+# A CPU program that waits for another process holds a thread. XLA starts as many threads as there
+# are cores or devices; on two cores both could wait, with none left for what the other waits for.
+CPU_THREADS = 16
 
 
 def join(where: str | None) -> None:
@@ -19,6 +24,7 @@ def join(where: str | None) -> None:
     """
     if where is None:
         return
+    os.environ.setdefault("NPROC", str(max(CPU_THREADS, os.cpu_count() or 1)))  # read by XLA
     address, *numbers = where.split("/")
     try:
         if where == "auto":

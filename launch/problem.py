@@ -105,6 +105,15 @@ def load(config: ProblemConfig, devices: Devices = ONE_DEVICE, test: bool = Fals
     return Problem(task, net, network.digest(net.params))
 
 
+def shape(base: str, revision: str | None = None) -> network.Network:
+    """The network with shapes in place of arrays: what modules it has, before weights are read."""
+    if base == "mlp":
+        sizes: models.Config = MLPConfig(num_labels=2, input_size=1)
+    else:
+        sizes = models.read_config(models.resolve(base, revision=revision), labels=2)
+    return network.from_module(models.abstract(sizes))
+
+
 def adapter_of(run: pathlib.Path, config: ProblemConfig, base: Problem) -> adapters.Adapter:
     """The adapter that a run of `launch.train` left.
 

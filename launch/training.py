@@ -40,10 +40,10 @@ class Job(NamedTuple):
     devices: Devices
 
 
-def prepare(config: TrainConfig) -> Job:
-    """Loads data and model, and compiles nothing yet."""
+def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
+    """Loads data and model, unless they are given, and compiles nothing yet."""
     places = devices(parse(config.mesh))
-    task, net, base = problem.load(config, places)
+    task, net, base = loaded or problem.load(config, places)
     loop = config.loop_config(task.steps("train", config.batch_size))
     method = methods.make(
         config.method_config(), config.optimiser_config(), loop.steps, mesh=places.mesh
@@ -132,6 +132,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "majority": job.task.majority(job.task.evaluation)[metric],
         "trainable_parameters": in_head if job.method.beside == "all" else adapter.parameters,
         "ranks": adapter.ranks,
+        "step_bytes": _step_bytes(config, job, outcome.state),
         "steps": int(outcome.state.step),
         "seconds": outcome.seconds,
         "best_step": outcome.best_step,
@@ -149,3 +150,17 @@ def _in_head(job: Job, config: TrainConfig) -> int:
     """Trained parameters of the head."""
     beside = "head" if job.method.beside == "all" else job.method.beside
     return sum(map(np.size, job.network.trained(config.head == "train", beside).values()))
+
+
+def _step_bytes(config: TrainConfig, job: Job, state: Any) -> int | None:
+    """Arrays that a training step holds at once on one device, by the compiler's count.
+
+    Of the run's first batch; what is overwritten in place is counted once. None where the backend
+    does not say.
+    """
+    batch = job.devices.dealt(job.task.batch("train", config.seed, 0, config.batch_size))
+    said = job.step.lower(state, job.network.params, batch).compile().memory_analysis()
+    if said is None:
+        return None
+    parts = (said.argument_size_in_bytes, said.output_size_in_bytes, said.temp_size_in_bytes)
+    return sum(parts) - said.alias_size_in_bytes

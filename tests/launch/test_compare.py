@@ -1,11 +1,19 @@
 """The command: a grid of runs, its table, and what a second call does not repeat."""
 
+import csv
 import json
+import pathlib
 
+import numpy as np
 import pytest
 
-from launch import comparison
+from finetune.methods import NAMES
+from finetune.tasks import load
+from finetune.tasks.holding import held_out
+from launch import comparison, presets
 from tests.launch.commands import command
+
+RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
 
 
 @pytest.fixture
@@ -29,7 +37,10 @@ def test_a_grid(recipes, tmp_path, capsys):
     ]
     assert "thin" in out and "majority" in out
     lines = (tmp_path / "out" / "compare.md").read_text().splitlines()
-    assert len(lines) == 4 and lines[0].startswith("| task | method | metric |")
+    assert lines[0].startswith("| task | method | metric |") and lines[5].startswith("score: mean")
+    made = list(csv.DictReader((tmp_path / "out" / "compare.csv").read_text().splitlines()))
+    assert [row["method"] for row in made] == ["thin", "grown"] and float(made[0]["MiB"]) > 0
+    assert (tmp_path / "out" / "compare.png").stat().st_size > 0
     # The second seed shares compiled programs with the first, and gives what it gives alone.
     alone = ["--task=digits", "--hidden_size=16", "--method=adapad", "--rank=2", "--budget=3"]
     assert command("train", *alone, "--seed=1", "--steps=4", f"--workdir={tmp_path}/alone") == 0
@@ -55,8 +66,9 @@ def test_what_is_finished_is_not_repeated(recipes, tmp_path, capsys):
     [
         (["--seeds="], "--seeds is empty"),
         (["--methods=/absent.flags"], "/absent.flags is no file of flags"),
+        (["--learning_rates=1e-3,x"], "--learning_rates has 'x'; allowed are numbers"),
         (["--order=1"], "with OUT/thin.flags: order is 1.0, which method 'lora' does not have"),
-        (["--seeds=x"], "seed"),
+        (["--seeds=x"], "--seeds has 'x'; allowed are numbers"),
     ],
 )
 def test_mistakes_are_known_before_the_first_run(recipes, tmp_path, flags, word, capsys):
@@ -66,14 +78,113 @@ def test_mistakes_are_known_before_the_first_run(recipes, tmp_path, flags, word,
     assert not (tmp_path / "out").exists()
 
 
+def test_rates_are_chosen_on_rows_that_are_held_out(recipes, tmp_path):
+    rates = "--learning_rates=1e-6,3e-2,1e30"
+    assert command("compare", *recipes, rates, "--seeds=0,1", "--optimiser=sgd", "--clip=0") == 0
+    records = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert [r["seed"] for r in records] == [0, 1, 0, 1]
+    tried = json.loads((tmp_path / "out/easy.thin.search.1e+30/result.json").read_text())
+    assert tried["score"] is None and "in step" in tried["diverged"]
+    found = {
+        rate: json.loads((tmp_path / f"out/easy.thin.search.{rate}/result.json").read_text())
+        for rate in ("1e-06", "0.03")
+    }
+    assert {one["split"] for one in found.values()} == {"heldout"}
+    best = max(found, key=lambda rate: found[rate]["score"])
+    assert records[0]["rate"] == float(best) and records[0]["split"] == "test"
+
+
+def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path):
+    flags = ["--learning_rates=1e-3,1e-2", "--search_on=evaluation", "--steps=2"]
+    assert command("compare", *recipes, *flags) == 0
+    names = sorted(path.name for path in (tmp_path / "out").glob("easy.thin.*"))
+    assert names == ["easy.thin.0.0.001", "easy.thin.0.0.01"]
+
+
+def test_every_method_spends_the_budget(tmp_path, capsys):
+    (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=2\n")
+    common = [f"--tasks={tmp_path}/easy.flags", f"--workdir={tmp_path}/out"]
+    assert command("compare", *common, "--methods=lora,adapad,untouched", "--budget=4") == 0
+    records = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert [sum(r["ranks"].values()) for r in records[:1]] == [4]
+    settings = json.loads((tmp_path / "out/easy.adapad.0/config.json").read_text())
+    assert settings["method_options"] == {"budget": 4}
+    assert records[2]["trainable_parameters"] == records[2]["head_parameters"] == 0
+    capsys.readouterr()
+    assert command("compare", *common, "--methods=lora", "--budget=5") == 2
+    assert "budget is 5; allowed are multiples of 2" in capsys.readouterr().err
+
+
+def test_a_preset_prints_published_numbers_beside_ours(tmp_path, capsys):
+    (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=2\n")
+    preset = {
+        "title": "Made up",
+        "tasks": ["easy.flags"],
+        "methods": ["head", "lora"],
+        "published": {"lora": {"easy": 97.5, "hard": 60}},
+        "differences": ["other digits"],
+    }
+    (tmp_path / "made.json").write_text(json.dumps(preset))
+    flags = [f"--preset={tmp_path}/made.json", f"--workdir={tmp_path}/out"]
+    assert command("compare", *flags) == 0
+    out = capsys.readouterr().out
+    assert "Made up" in out and "97.5" in out and "- other digits" in out
+    text = (tmp_path / "out" / "compare.md").read_text()
+    assert "| hard | lora | 60 | - | - |" in text
+    (tmp_path / "made.json").write_text("{}")
+    assert command("compare", *flags) == 2
+    assert "is no preset; its entries must be" in capsys.readouterr().err
+
+
+def test_every_preset_names_files_that_are_there():
+    found = sorted(RECIPES.glob("presets/*.json"))
+    for path in found:
+        preset = presets.read(path)
+        for name in (*preset.tasks, *preset.methods):
+            assert name in NAMES or pathlib.Path(name).is_file(), (path, name)
+        stems = {pathlib.Path(task).stem for task in preset.tasks}
+        assert stems >= {task for scores in preset.published.values() for task in scores}
+
+
+def test_held_out_rows_leave_the_training_rows():
+    task = load("digits")
+    apart = held_out(task, 0.2, seed=3)
+    rows = [apart.split(name).inputs["pixels"] for name in ("train", "heldout")]
+    both = np.concatenate([x.reshape(len(x), -1) for x in rows])
+    whole = task.split("train").inputs["pixels"].reshape(len(both), -1)
+    assert np.array_equal(np.unique(both, axis=0), np.unique(whole, axis=0))
+    with pytest.raises(ValueError, match="share is 1"):
+        held_out(task, 1, seed=0)
+
+
+def test_paired_intervals():
+    ours = [{"seed": s, "score": v} for s, v in ((0, 0.7), (1, 0.9), (2, None), (3, 0.8))]
+    theirs = [{"seed": s, "score": v} for s, v in ((1, 0.5), (0, 0.5), (2, 0.5), (4, 0.1))]
+    mean, half = comparison.paired(ours, theirs)
+    # Two pairs, .2 and .4: mean .3, standard error .1, Student's quantile 12.706.
+    assert mean == pytest.approx(0.3) and half == pytest.approx(1.2706, rel=1e-4)
+    assert comparison.paired(ours[:1], theirs) == (pytest.approx(0.2), None)
+    assert comparison.paired(ours[2:], theirs) == (None, None)
+
+
 def test_rows():
     made = {"task": "t", "metric": "accuracy", "majority": 0.5, "trainable_parameters": 4}
     records = [
-        {**made, "recipe": "a", "score": 0.6, "seconds": 60},
-        {**made, "recipe": "a", "score": 0.8, "seconds": 120},
-        {**made, "recipe": "b", "score": 0.7, "seconds": 30},
+        {**made, "recipe": "a", "seed": 0, "score": 0.6, "seconds": 60},
+        {**made, "recipe": "a", "seed": 1, "score": 0.8, "seconds": 120},
+        {**made, "recipe": "b", "seed": 0, "score": 0.7, "seconds": 30},
+        {
+            "recipe": "c",
+            "seed": 0,
+            "task": "t",
+            "metric": "accuracy",
+            "majority": 0.5,
+            "score": None,
+        },
     ]
-    first, second = comparison.rows(records)
-    assert first == ("t", "a", "accuracy", pytest.approx(0.7), pytest.approx(0.02**0.5), *first[5:])
-    assert first[5:] == (2, 0.5, 4, pytest.approx(1.5)) and second[4] is None
-    assert comparison.markdown([second]).splitlines()[2].count("|") == len(comparison.HEADER) + 1
+    rows = [dict(zip(comparison.HEADER, row, strict=True)) for row in comparison.rows(records)]
+    assert rows[0]["score"] == pytest.approx(0.7) and rows[0]["spread"] == pytest.approx(0.02**0.5)
+    assert rows[0]["minutes"] == pytest.approx(1.5) and rows[0]["difference"] is None
+    assert rows[1]["difference"] == pytest.approx(0.1) and rows[1]["interval"] is None
+    assert rows[2]["score"] is None and rows[2]["seeds"] == 0 and rows[2]["parameters"] is None
+    assert rows[0]["parameters"] == 4 and rows[0]["majority"] == 0.5

@@ -1,0 +1,90 @@
+"""The runs of a comparison, one after the other; what is finished is read and not repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from finetune.tasks.holding import held_out
+from finetune.training.loop import Diverged
+from finetune.weights.files import read_json
+from launch import longrun, problem, train, training
+from launch.grid import Cell
+from launch.outputs import write_json
+from launch.problem import ProblemConfig
+from launch.train_config import TrainConfig
+
+SHARE = 0.1
+"""Of the training rows, held out to choose a learning rate."""
+
+
+class Runner:
+    """Trains the cells; data and network are loaded once per task, programs compiled once per rate.
+
+    Args:
+      cells: of `launch.grid`.
+      apart: rates are chosen on held-out training rows.
+    """
+
+    def __init__(self, cells: Sequence[Cell], apart: bool):
+        self._cells, self._apart = cells, apart
+        self._problem: tuple[Any, problem.Problem | None] = (None, None)
+        self._job: tuple[Any, training.Job | None] = (None, None)
+        self.total = sum(len(c.search) + len({seed for seed, _ in c.final}) for c in cells)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """One per run, with the entries task, recipe, seed, rate, and whether it only searched."""
+        for cell in self._cells:
+            tried = {}
+            for rate, config in cell.search.items():
+                tried[rate] = self._record(config, cell, self._apart)
+                yield {**tried[rate], "search": True}
+            best = _best(tried)
+            for (_, rate), config in cell.final.items():
+                if rate == best or not tried:
+                    # Without rows apart, the best run of the search is one of these, and is read.
+                    yield {**self._record(config, cell, False), "search": False}
+
+    def _record(self, config: TrainConfig, cell: Cell, apart: bool) -> dict[str, Any]:
+        longrun.same_run(config.workdir, config, training.FREE)
+        done = pathlib.Path(config.workdir) / "result.json"
+        names = {"recipe": cell.method, "seed": config.seed, "rate": config.learning_rate}
+        if not done.exists():
+            self._train(config, apart, done)
+        return {**read_json(done), **names, "task": cell.task}
+
+    def _train(self, config: TrainConfig, apart: bool, done: pathlib.Path) -> None:
+        job = self._prepared(config, apart)
+        try:
+            train.train(config, job)
+        except Diverged as error:
+            # A rate that is too large is a result of a search, and no reason to stop the others.
+            majority = job.task.majority(job.task.evaluation)[job.task.metric]
+            record = {"metric": job.task.metric, "majority": majority, "score": None}
+            write_json(done, {**record, "diverged": str(error)})
+
+    def _prepared(self, config: TrainConfig, apart: bool) -> training.Job:
+        """The job of a run; of the last one's program where only the seed differs."""
+        given = {f.name: getattr(config, f.name) for f in dataclasses.fields(ProblemConfig)}
+        if self._problem[0] != given:
+            self._problem, self._job = (given, problem.load(config)), (None, None)
+        same = dataclasses.replace(config, seed=0, workdir=None)
+        if self._job[0] == (same, apart):
+            job = training.restarted(self._job[1], config)
+        else:
+            loaded = self._problem[1]
+            if apart:
+                loaded = loaded._replace(task=held_out(loaded.task, SHARE, config.seed))
+            job = training.prepare(config, loaded)
+        self._job = ((same, apart), job)
+        return job
+
+
+def _best(tried: dict[float, dict[str, Any]]) -> float | None:
+    """The rate of the largest score, of equal ones the smallest; None if there is no choice."""
+    if not tried:
+        return None
+    scored = {r: t["score"] for r, t in tried.items() if t["score"] is not None}
+    return max(sorted(scored or tried), key=lambda rate: scored.get(rate, 0))
