@@ -10,7 +10,6 @@ import numpy as np
 from finetune.models.config import Config
 from finetune.models.contents import modules
 from finetune.models.initialise import abstract
-from finetune.models.registry import architecture
 from finetune.weights.naming import Leaf, named_leaves
 
 SHOWN = 4
@@ -51,9 +50,9 @@ def frame(config: Config) -> Frame:
       >>> frame(MLPConfig(num_labels=10, input_size=64)).linear["fc3"]
       (512, 10)
     """
-    model, kind = abstract(config), architecture(config)
+    model = abstract(config)
     linear, embed = modules(model)
-    return Frame(linear, embed, named_leaves(model), kind.trainable_heads, kind.optional)
+    return Frame(linear, embed, named_leaves(model), model.trainable_heads, model.optional)
 
 
 def adapter_misfits(
