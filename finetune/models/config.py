@@ -108,6 +108,11 @@ class Config:
         values = dataclasses.asdict(self)
         return {name: value for name, value in values.items() if value is not None}
 
+    def deviation(self, name: str) -> float | None:
+        """Standard deviation of a new kernel or table; None for the uniform draw of torch."""
+        del name
+        return getattr(self, "initializer_range", None)
+
     def contradictions(self) -> list[str]:
         """What single entries cannot tell: entries that do not fit each other."""
         if self.divisible is None:

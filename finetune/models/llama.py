@@ -1,4 +1,4 @@
-"""Llama 2 and 3: pre-norm decoder, rotary positions, shared key and value heads, gated feed-forward.
+"""Llama 2 and 3: pre-norm decoder, rotary positions, shared key heads, gated feed-forward.
 
 A language model (num_labels 0), or a classifier that reads the last token.
 
@@ -48,6 +48,9 @@ from finetune.models.layers import (
 from finetune.models.ops import PLAIN, Ops
 from finetune.models.rotary import Rope
 
+ROPE = Rope()
+IS_ROPE = Rule(lambda value: isinstance(value, Rope), "a Rope")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LlamaConfig(Config):
@@ -69,7 +72,7 @@ class LlamaConfig(Config):
     hidden_act: str = entry(ACTIVATION, "silu")
     max_position_embeddings: int = entry(SIZE, 2048)
     rms_norm_eps: float = entry(POSITIVE, 1e-6)
-    rope_parameters: Rope = entry(Rule(lambda v: isinstance(v, Rope), "a Rope"), Rope())
+    rope_parameters: Rope = dataclasses.field(default=ROPE, metadata={"rule": IS_ROPE})
     tie_word_embeddings: bool = entry(one_of(False, True), False)
     attention_dropout: float = entry(RATE, 0.0)
     initializer_range: float = entry(POSITIVE, 0.02)

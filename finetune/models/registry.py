@@ -28,13 +28,14 @@ from finetune.models.distilbert import DistilBert
 from finetune.models.llama import Llama
 from finetune.models.mlp import MLP
 from finetune.models.resnet import ResNet
+from finetune.models.t5 import T5
 from finetune.models.vgg import VGG
 from finetune.models.vit import ViT
 from finetune.weights.files import read_json
 
 ARCHITECTURES: dict[str, type[nnx.Module]] = {
     kind.Config.model_type: kind
-    for kind in (Bert, DistilBert, DebertaV2, Llama, MLP, Dense, VGG, ResNet, ViT)
+    for kind in (Bert, DistilBert, DebertaV2, T5, Llama, MLP, Dense, VGG, ResNet, ViT)
 }
 
 

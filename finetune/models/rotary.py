@@ -93,14 +93,12 @@ def read(raw: dict[str, Any]) -> Rope:
     for part in (raw.get("rope_parameters") or {}, raw.get("rope_scaling") or {}, bare):
         if not isinstance(part, dict):
             raise ValueError(f"rope_parameters is {part!r}; allowed is an object")
-        # "type" is what the first files with a scaling called it.
-        for name, value in {
-            ("rope_type" if n == "type" else n): v for n, v in part.items()
-        }.items():
-            if entries.setdefault(name, value) != value:
-                raise ValueError(
-                    f"{name} is {entries[name]!r} and {value!r}; allowed is one of them"
-                )
+        for name, value in part.items():
+            # The first files with a scaling called it "type".
+            name = "rope_type" if name == "type" else name
+            there = entries.setdefault(name, value)
+            if there != value:
+                raise ValueError(f"{name} is {there!r} and {value!r}; allowed is one of them")
     unknown = sorted(set(entries) - {field.name for field in dataclasses.fields(Rope)})
     if unknown:
         raise ValueError("not known here in rope_parameters: " + ", ".join(unknown))

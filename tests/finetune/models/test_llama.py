@@ -43,7 +43,8 @@ def test_the_cache_changes_nothing(tied):
     begin, advance = steps(model, 5)
     cache, logits = begin(inputs)
     # Uncached: every row alone, without padding, read anew for every token.
-    rows = [ids[: n.sum()] for ids, n in zip(*(inputs[k] for k in ("input_ids", "attention_mask")))]
+    sizes = inputs["attention_mask"].sum(1)
+    rows = [ids[:size] for ids, size in zip(inputs["input_ids"], sizes, strict=True)]
     for _ in range(5):
         words = np.asarray(jnp.argmax(logits, -1))
         for row, ids in enumerate(rows):

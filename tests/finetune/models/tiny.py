@@ -19,6 +19,7 @@ from finetune.models.deberta import DebertaV2Config
 from finetune.models.distilbert import DistilBertConfig
 from finetune.models.llama import LlamaConfig
 from finetune.models.mlp import MLPConfig
+from finetune.models.t5_config import T5Config
 from finetune.weights.naming import named_leaves, rebuild
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
@@ -63,6 +64,18 @@ LLAMA = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
+T5 = {
+    "vocab_size": 50,
+    "d_model": 16,
+    "d_kv": 6,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_decoder_layers": 3,
+    "num_heads": 2,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 12,
+    "decoder_start_token_id": 0,
+}
 MLP = {"input_size": 12, "hidden_size": 8}
 
 CONFIGS = {
@@ -72,6 +85,7 @@ CONFIGS = {
 }
 LAYERS = {"bert": "num_hidden_layers", "distilbert": "n_layers", "deberta-v2": "num_hidden_layers"}
 LLAMA_CONFIG = LlamaConfig(num_labels=0, **LLAMA)
+T5_CONFIG = T5Config(num_labels=0, **T5)
 MLP_CONFIG = MLPConfig(num_labels=3, **MLP)
 
 
@@ -87,6 +101,15 @@ def batch(seed=0, size=3, length=9, vocabulary=50):
 
 # Gains of norms, by the names of all architectures.
 NORMS = re.compile(r"(LayerNorm|layer_?norm|\.norm)\.weight$")
+
+
+def pairs(seed=0, size=3, length=9, more=7, vocabulary=50):
+    """The same with the shifted labels of an encoder-decoder."""
+    rng = np.random.default_rng(seed + 1)
+    words = rng.integers(1, vocabulary, (size, more)).astype(np.int32)
+    words[:, 0] = 0
+    inputs = batch(seed, size, length, vocabulary)
+    return {"decoder_input_ids": words, **{n: inputs[n] for n in ("input_ids", "attention_mask")}}
 
 
 def random_model(config, dtype="float32", seed=0):
