@@ -9,7 +9,8 @@ An architecture is an nnx module class with these attributes:
     modules_to_save;
   optional: module paths that a pretrained checkpoint may lack, filled at random then;
   ignored: patterns of checkpoint names that belong to no forward pass of ours;
-  copies: where it has them, checkpoint names that may stand for a second time for a parameter.
+  copies: where it has them, pairs of a checkpoint's name and the parameter that it may repeat;
+  tied: where it has them, paths of tables that transformers uses under other names too.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ class T5(nnx.Module):
             else:
                 self.lm_head = Linear("lm_head", config.d_model, config.vocab_size, bias=False)
         self.copies = tuple((name, f"{start}shared.weight") for name in copies)
+        self.tied = (f"{start}shared",)
         # The first published files have a bias table that nothing reads.
         unread = r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"
         self.ignored = (rf"(transformer\.)?{unread}",)

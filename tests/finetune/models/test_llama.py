@@ -12,7 +12,7 @@ import pytest
 from finetune.generation import generate
 from finetune.models import initialise, load
 from finetune.models.contents import head_modules, modules
-from finetune.models.llama import LlamaConfig
+from finetune.models.llama_config import LlamaConfig
 from finetune.models.ops import PLAIN
 from finetune.models.registry import read_config
 from finetune.training.network import from_module

@@ -17,7 +17,7 @@ from finetune.models import PLAIN, abstract
 from finetune.models.bert import BertConfig
 from finetune.models.deberta import DebertaV2Config
 from finetune.models.distilbert import DistilBertConfig
-from finetune.models.llama import LlamaConfig
+from finetune.models.llama_config import LlamaConfig
 from finetune.models.mlp import MLPConfig
 from finetune.models.t5_config import T5Config
 from finetune.weights.naming import named_leaves, rebuild
