@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from finetune.methods import MethodConfig
-from finetune.training.devices import parse
+from finetune.training.devices import parse, rows
 from finetune.training.loop import LoopConfig
 from finetune.training.optimisers import OptimiserConfig
 from finetune.training.step import StepConfig
@@ -55,6 +55,7 @@ class TrainConfig(ProblemConfig):
     checkpoint_every: int | None
     log_every: int
     eval_batch_size: int
+    remat: bool
     mesh: list[str]
     distributed: str | None
     workdir: str | None
@@ -62,12 +63,12 @@ class TrainConfig(ProblemConfig):
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:
             raise ValueError("--steps and --epochs are two ways to say the same; give one of them")
-        devices = parse(self.mesh).get("data", 1)
+        devices = rows(parse(self.mesh))
         for name, parts in (("batch_size", self.accumulate), ("eval_batch_size", 1)):
             if getattr(self, name) % (parts * devices):
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; allowed are multiples of {parts * devices}, "
-                    f"--accumulate={parts} times {devices} devices along data"
+                    f"--accumulate={parts} times {devices} devices along data and shard"
                 )
         # Before data and model are loaded.
         self.method_config(), self.optimiser_config()

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from deflation.placing import fetched
 from finetune.models import head_modules, linears
 from finetune.models.initialise import parameter
 from finetune.models.ops import Ops
@@ -158,7 +159,7 @@ def digest(params: Params) -> str:
     """A fingerprint of names, shapes, dtypes and values: 16 hexadecimal digits of SHA-256."""
     found = hashlib.sha256()
     for name in sorted(params):
-        leaf = np.asarray(params[name])
+        leaf = fetched(params[name])
         found.update(f"{name} {leaf.shape} {leaf.dtype};".encode())
         found.update(np.ascontiguousarray(leaf).data.cast("B") if leaf.size else b"")
     return found.hexdigest()[:16]

@@ -103,7 +103,8 @@ def place(name: str, value: np.ndarray | jax.Array, sharding: Placement) -> jax.
     if sharding is None:
         return jnp.asarray(value)
     value = np.asarray(value)
-    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+    # Copied: a device that is the host itself would keep the whole of what its slice is a view of.
+    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index].copy())
 
 
 def _canonical(entries: dict[str, Entry], base: str) -> tuple[dict[str, Entry], list[str]]:
