@@ -67,9 +67,8 @@ def test_values_and_gradients_stay(kind):
         np.testing.assert_allclose(again[name], leaf, atol=1e-6 * largest)
 
 
-@pytest.mark.parametrize("config", [LLAMA_CONFIG, CONFIGS["bert"]], ids=["llama", "bert"])
-def test_less_is_kept(config):
-    config = dataclasses.replace(config, num_hidden_layers=5, intermediate_size=128)
+def test_less_is_kept():
+    config = dataclasses.replace(LLAMA_CONFIG, num_hidden_layers=5, intermediate_size=128)
     model = initialise(config, jax.random.key(0))
     inputs = batch(size=8, length=20)
     # As compilers for accelerators do, and the host's does not: barriers order the program.
