@@ -29,3 +29,17 @@ place.defvjp(
     lambda leaf, sharding: (place(leaf, sharding), None),
     lambda sharding, _, cotangent: (cotangent,),
 )
+
+
+def fetched(leaf) -> np.ndarray:
+    """The whole array on the host, and no copy of it left in `leaf`.
+
+    Of an array that is cut over several processes all of them must ask.
+    """
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_replicated:
+        return np.asarray(leaf)
+    if not leaf.is_fully_addressable:
+        everywhere = jax.sharding.NamedSharding(leaf.sharding.mesh, jax.sharding.PartitionSpec())
+        return np.asarray(jax.jit(jnp.copy, out_shardings=everywhere)(leaf))
+    # An array keeps what it has given to the host: this one is thrown away.
+    return np.asarray(jnp.copy(leaf))

@@ -67,9 +67,10 @@ class Runner:
 
     def _prepared(self, config: TrainConfig, apart: bool) -> training.Job:
         """The job of a run; of the last one's program where only the seed differs."""
-        given = {f.name: getattr(config, f.name) for f in dataclasses.fields(ProblemConfig)}
+        names = [field.name for field in dataclasses.fields(ProblemConfig)]
+        given = {name: getattr(config, name) for name in (*names, "mesh", "remat")}
         if self._problem[0] != given:
-            self._problem, self._job = (given, problem.load(config)), (None, None)
+            self._problem, self._job = (given, training.load(config)), (None, None)
         same = dataclasses.replace(config, seed=0, workdir=None)
         if self._job[0] == (same, apart):
             job = training.restarted(self._job[1], config)

@@ -13,7 +13,7 @@ from absl import flags
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
 from finetune.tasks.glue import GLUE
-from finetune.training import adapters, network
+from finetune.training import adapters, network, sharding
 from finetune.training.devices import ONE_DEVICE, Devices
 from finetune.training.network import HEADS
 
@@ -94,14 +94,17 @@ def define_flags() -> None:
     flags.DEFINE_enum("head", "train", HEADS, "train it, leave it, or draw it anew and leave it")
 
 
-def load(config: ProblemConfig, devices: Devices = ONE_DEVICE, test: bool = False) -> Problem:
+def load(
+    config: ProblemConfig, devices: Devices = ONE_DEVICE, test: bool = False, remat: bool = False
+) -> Problem:
     """Reads data and weights; the weights go to the devices leaf by leaf.
 
     Args:
       test: also the unlabelled test split of a GLUE task.
+      remat: gradient checkpointing, see `finetune.training.network.from_module`.
     """
     task = tasks.load(config.task_config(test), tokenizer(config))
-    net = _network(config, task, devices)
+    net = _network(config, task, devices, remat)
     return Problem(task, net, network.digest(net.params))
 
 
@@ -133,7 +136,9 @@ def tokenizer(config: ProblemConfig) -> pathlib.Path | None:
     return models.resolve(config.base(), revision=config.revision)
 
 
-def _network(config: ProblemConfig, task: tasks.Task, devices: Devices) -> network.Network:
+def _network(
+    config: ProblemConfig, task: tasks.Task, devices: Devices, remat: bool
+) -> network.Network:
     key, dtype = jax.random.key(config.model_seed), jnp.dtype(config.dtype)
     if config.base() == "mlp":
         sizes = MLPConfig(
@@ -146,14 +151,14 @@ def _network(config: ProblemConfig, task: tasks.Task, devices: Devices) -> netwo
             labels=task.num_labels,
             key=key,
             dtype=dtype,
-            sharding=devices.everywhere,
+            sharding=devices.of_parameter,
             pooling=config.pooling,
             revision=config.revision,
         )
         _require_fit(config, task, sizes)
-    net = network.from_module(model, config.head, jax.random.fold_in(key, 1))
-    # What was drawn and not read.
-    return dataclasses.replace(net, params=devices.replicated(net.params))
+    net = network.from_module(model, config.head, jax.random.fold_in(key, 1), remat)
+    # Also what was drawn and not read.
+    return sharding.network(devices, net)
 
 
 def _pixels(task: tasks.Task) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from finetune.methods import OPTIONS, MethodConfig
-from finetune.training.devices import parse
+from finetune.training.devices import parse, rows
 from finetune.training.loop import LoopConfig
 from finetune.training.optimisers import OptimiserConfig
 from finetune.training.step import StepConfig
@@ -42,6 +42,7 @@ class TrainConfig(ProblemConfig):
     checkpoint_every: int | None
     log_every: int
     eval_batch_size: int
+    remat: bool
     mesh: list[str]
     distributed: str | None
     workdir: str | None
@@ -49,12 +50,12 @@ class TrainConfig(ProblemConfig):
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:
             raise ValueError("--steps and --epochs are two ways to say the same; give one of them")
-        devices = parse(self.mesh).get("data", 1)
+        devices = rows(parse(self.mesh))
         for name, parts in (("batch_size", self.accumulate), ("eval_batch_size", 1)):
             if getattr(self, name) % (parts * devices):
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; allowed are multiples of {parts * devices}, "
-                    f"--accumulate={parts} times {devices} devices along data"
+                    f"--accumulate={parts} times {devices} devices along data and shard"
                 )
         # Before data and model are loaded.
         self.method_config(), self.optimiser_config()

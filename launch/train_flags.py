@@ -53,6 +53,7 @@ def _of_training() -> None:
     flags.DEFINE_integer("checkpoint_every", None, "steps; a tenth of the run", lower_bound=1)
     flags.DEFINE_integer("log_every", 10, "steps", lower_bound=1)
     flags.DEFINE_integer("eval_batch_size", 128, "rows per pass", lower_bound=1)
-    flags.DEFINE_list("mesh", [], "devices, as level:2,data:2; else one")
+    flags.DEFINE_bool("remat", False, "compute layers again for the gradient: takes less memory")
+    flags.DEFINE_list("mesh", [], "devices, as level:2,data:2 or shard:4; else one")
     flags.DEFINE_string("distributed", None, f"join other processes: {distributed.ALLOWED}")
     flags.DEFINE_string("workdir", None, "folder for adapter, curves, checkpoints and result")

@@ -40,10 +40,15 @@ class Job(NamedTuple):
     devices: Devices
 
 
+def load(config: TrainConfig) -> problem.Problem:
+    """Data and network, on the devices of the run."""
+    return problem.load(config, devices(parse(config.mesh)), remat=config.remat)
+
+
 def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     """Loads data and model, unless they are given, and compiles nothing yet."""
     places = devices(parse(config.mesh))
-    task, net, base = loaded or problem.load(config, places)
+    task, net, base = loaded or load(config)
     loop = config.loop_config(task.steps("train", config.batch_size))
     method = methods.make(
         config.method_config(), config.optimiser_config(), loop.steps, mesh=places.mesh
@@ -57,7 +62,7 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
         method=method,
         paths=paths,
         loop=loop,
-        step=places.jit(one, donate_argnums=0),
+        step=places.jit_step(one),
         predict=places.jit(step.predict(net, method)),
         head_tx=head_tx,
         state=None,
@@ -77,7 +82,7 @@ def restarted(job: Job, config: TrainConfig) -> Job:
     key = jax.random.key(config.seed)
     first = state.start(job.method, net.kernels(paths), head, job.head_tx, key)
     loop = dataclasses.replace(job.loop, seed=config.seed)
-    return job._replace(state=job.devices.replicated(first), loop=loop)
+    return job._replace(state=job.devices.state(first), loop=loop)
 
 
 def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:

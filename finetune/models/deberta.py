@@ -193,11 +193,11 @@ class Encoder(nnx.Module):
             for i in range(config.num_hidden_layers)
         )
 
-    def __call__(self, x_BLD: jax.Array, mask_BL: jax.Array, ops: Ops, key):
+    def __call__(self, x_BLD: jax.Array, mask_BL: jax.Array, ops: Ops, key, remat: bool):
         """(B, L, D) -> the hidden states."""
         used, place = rows_by_distance(x_BLD.shape[1], self.span, self.longest)
         rows_UD = self.LayerNorm(self.rel_embeddings(jnp.asarray(used), ops))
-        return stack(self.layer, x_BLD, Context(mask_BL, rows_UD, place), ops, key)
+        return stack(self.layer, x_BLD, Context(mask_BL, rows_UD, place), ops, key, remat)
 
 
 class DebertaV2Model(nnx.Module):
@@ -215,6 +215,7 @@ class DebertaV2(nnx.Module):
     """
 
     Config: ClassVar[type] = DebertaV2Config
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "deberta"
     trainable_heads: ClassVar[tuple[str, ...]] = ("pooler", "classifier")
     optional: ClassVar[tuple[str, ...]] = ("pooler", "classifier")
@@ -225,6 +226,7 @@ class DebertaV2(nnx.Module):
 
     def __init__(self, config: DebertaV2Config, dtype=jnp.float32):
         self.config = config
+        self.remat = False
         self.deberta = DebertaV2Model("deberta", config, dtype)
         self.pooler = Pooler("pooler", config.hidden_size, config.pooler_hidden_act)
         self.classifier = Linear("classifier", config.hidden_size, config.num_labels)
@@ -238,7 +240,7 @@ class DebertaV2(nnx.Module):
         config = self.config
         first, middle, before, after = fork(key, 4)
         x_BLD = self.deberta.embeddings(inputs, ops, first)
-        states = self.deberta.encoder(x_BLD, inputs.attention_mask, ops, middle)
+        states = self.deberta.encoder(x_BLD, inputs.attention_mask, ops, middle, self.remat)
         pooled_BD = pool(states[-1], inputs.attention_mask, config.pooling)
         pooled_BD = self.pooler(dropout(pooled_BD, config.pooler_dropout, before), ops)
         rate = config.cls_dropout

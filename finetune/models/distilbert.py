@@ -152,6 +152,7 @@ class DistilBert(nnx.Module):
     """
 
     Config: ClassVar[type] = DistilBertConfig
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "distilbert"
     trainable_heads: ClassVar[tuple[str, ...]] = ("pre_classifier", "classifier")
     optional: ClassVar[tuple[str, ...]] = ("pre_classifier", "classifier")
@@ -163,6 +164,7 @@ class DistilBert(nnx.Module):
 
     def __init__(self, config: DistilBertConfig, dtype=jnp.float32):
         self.config = config
+        self.remat = False
         self.distilbert = DistilBertModel("distilbert", config, dtype)
         self.pre_classifier = Linear("pre_classifier", config.dim, config.dim)
         self.classifier = Linear("classifier", config.dim, config.num_labels)
@@ -178,7 +180,7 @@ class DistilBert(nnx.Module):
         first, middle, last = fork(key, 3)
         x_BLD = self.distilbert.embeddings(inputs.input_ids, ops, first)
         mask_BL = inputs.attention_mask
-        states = stack(self.distilbert.transformer.layer, x_BLD, mask_BL, ops, middle)
+        states = stack(self.distilbert.transformer.layer, x_BLD, mask_BL, ops, middle, self.remat)
         pooled_BD = pool(states[-1], mask_BL, config.pooling)
         pooled_BD = jax.nn.relu(self.pre_classifier(pooled_BD, ops))
         pooled_BD = dropout(pooled_BD, config.seq_classif_dropout, last)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from finetune.models.bert import SelfAttention
-from finetune.models.blocks import Intermediate
+from finetune.models.blocks import Intermediate, recomputed
 from finetune.models.config import ACTIVATION, POSITIVE, RATE, SIZE, Config, entry
 from finetune.models.convolution import head, images
 from finetune.models.interface import Output, pixels
@@ -126,6 +126,7 @@ class ViT(nnx.Module):
     """
 
     Config: ClassVar[type] = ViTConfig
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = ""
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
     optional: ClassVar[tuple[str, ...]] = ("classifier",)
@@ -133,6 +134,7 @@ class ViT(nnx.Module):
 
     def __init__(self, config: ViTConfig, dtype=jnp.float32):
         self.config = config
+        self.remat = False
         self.dtype = jnp.dtype(dtype)
         self.embeddings = Embeddings("embeddings", config)
         self.layer = nnx.List(
@@ -154,7 +156,11 @@ class ViT(nnx.Module):
         mask_BL = jnp.ones(x.shape[:2], bool)
         states = [x]
         for layer, part in zip(self.layer, rest, strict=True):
-            states.append(layer(states[-1], mask_BL, ops, part))
+
+            def output(x, layer=layer, part=part):
+                return layer(x, mask_BL, ops, part)
+
+            states.append(recomputed(output, self.remat)(states[-1]))
         x = self.layernorm(states[-1])
         pooled = x[:, 0] if config.pooling == "cls" else x[:, 1:].mean(1)
         return Output(head(self.classifier, pooled, ops), tuple(states))

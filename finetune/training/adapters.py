@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialised
 
+from deflation.placing import fetched
 from finetune.methods import factors
 from finetune.methods.method import Dense, Factors, Leaves, Method, Refused
 from finetune.training import step
@@ -64,7 +65,7 @@ def exported(method: Method, state: TrainState, kernels: Leaves, about: dict[str
         if isinstance(change, Refused):
             raise ValueError(f"module {path} cannot be exported: {change.reason}")
         modules[path] = type(change)(*map(np.asarray, change))
-    head = {name: np.asarray(leaf) for name, leaf in state.head.items()}
+    head = {name: fetched(leaf) for name, leaf in state.head.items()}
     return Adapter(modules, head, {"method": method.name, **about})
 
 

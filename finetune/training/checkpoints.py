@@ -15,6 +15,8 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from deflation.placing import fetched
+
 FORMAT = 1
 TEMPORARY = "orbax-checkpoint-tmp"
 
@@ -78,7 +80,7 @@ class Checkpoints:
                 self.folder, preservation_policy=policy, cleanup_tmp_directories=True
             )
         # Copies: a view of a buffer would change with the next, donated, step.
-        arrays = {name: np.array(leaf) for name, leaf in _named(state).items()}
+        arrays = {name: np.array(fetched(leaf)) for name, leaf in _named(state).items()}
         meta = {"identity": self._identity, "extra": extra, "crc": _crc(arrays)}
         text = np.frombuffer(json.dumps(meta).encode(), np.uint8).copy()
         self._wait()

@@ -1,8 +1,11 @@
-"""Where a run's arrays lie: on one device, or on a mesh with the axes "level" and "data".
+"""Where a run's arrays lie: on one device, or on a mesh with the axes "level", "data", "shard".
 
-The rows of a batch are dealt out along "data", the levels of parallel methods along "level"; all
-else is on every device. Every process makes the same batches, so that nothing is sent but what the
-steps exchange themselves.
+The rows of a batch are dealt out along "data" and "shard", the levels of parallel methods along
+"level". Parameters are cut along "shard", each along one of its axes, and gathered where a layer
+uses them (FSDP, ZeRO stage 3); all else is on every device. Every process makes the same batches,
+so that nothing is sent but what the steps exchange themselves.
+
+Source: Rajbhandari et al. (2020), ZeRO; Zhao et al. (2023), PyTorch FSDP.
 """
 
 from __future__ import annotations
@@ -17,15 +20,19 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from deflation import checks
 from deflation.placing import place
+from finetune.training.state import TrainState
 
-AXES = ("level", "data")
+AXES = ("level", "data", "shard")
+ROWS = ("data", "shard")
+"""The axes along which the rows of a batch are dealt out."""
 
 
 def parse(entries: Sequence[str]) -> dict[str, int]:
     """Axis -> size from entries such as "level:2", "data:4".
 
     Raises:
-      ValueError: another form, an unknown axis, one that is named twice, a size below 1.
+      ValueError: another form, an unknown axis, one that is named twice, a size below 1; levels on
+        devices of their own, whose steps need all parameters, together with "shard".
 
     Example:
       >>> parse(["level:2", "data:4"])
@@ -35,9 +42,37 @@ def parse(entries: Sequence[str]) -> dict[str, int]:
     for entry in entries:
         name, _, size = entry.partition(":")
         if name not in AXES or name in sizes or not size.isdecimal() or int(size) < 1:
-            raise ValueError(f"mesh has {entry!r}; allowed are level:N and data:N, each once")
+            raise ValueError(
+                f"mesh has {entry!r}; allowed are level:N, data:N and shard:N, each once"
+            )
         sizes[name] = int(size)
+    if {"level", "shard"} <= set(sizes):
+        raise ValueError("mesh has level and shard; allowed is one of them")
     return sizes
+
+
+def rows(sizes: Mapping[str, int]) -> int:
+    """Parts that the rows of a batch are dealt out into.
+
+    Example:
+      >>> rows({"level": 2, "data": 3, "shard": 4})
+      12
+    """
+    return math.prod(sizes.get(axis, 1) for axis in ROWS)
+
+
+def cut(shape: tuple[int, ...], parts: int) -> PartitionSpec:
+    """A parameter's largest axis that `parts` divides, along "shard"; vectors are not cut.
+
+    Example:
+      >>> cut((768, 3072), 4), cut((768,), 4), cut((5, 8), 4)
+      (PartitionSpec(None, 'shard'), PartitionSpec(), PartitionSpec(None, 'shard'))
+    """
+    fitting = [axis for axis, size in enumerate(shape) if size and size % parts == 0]
+    if len(shape) < 2 or not fitting:
+        return PartitionSpec()
+    axis = max(fitting, key=lambda axis: shape[axis])
+    return PartitionSpec(*[None] * axis, "shard")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,22 +90,72 @@ class Devices:
         """The sharding of all that is no batch."""
         return None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec())
 
+    @property
+    def parts(self) -> int:
+        """Parts that a parameter is cut into."""
+        return 1 if self.mesh is None else self.mesh.shape.get("shard", 1)
+
+    def of_parameter(self, name: str, shape: tuple[int, ...]) -> NamedSharding | None:
+        """Where a parameter lies; None for the default device."""
+        del name
+        if self.mesh is None:
+            return None
+        parts = self.parts
+        return NamedSharding(self.mesh, cut(shape, parts)) if parts > 1 else self.everywhere
+
+    def of_state(self, state: TrainState) -> TrainState:
+        """Where a training state lies: what is trained whole, and its moments, is cut as well."""
+
+        def whole(leaf):
+            return self.of_parameter("", leaf.shape)
+
+        everywhere = jax.tree.map(lambda leaf: self.everywhere, state)
+        wide = (jax.tree.map(whole, part) for part in (state.head, state.head_opt))
+        return everywhere._replace(**dict(zip(("head", "head_opt"), wide, strict=True)))
+
+    def parameters(self, params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """The parameters where they belong."""
+        if self.mesh is None:
+            return dict(params)
+        return {n: place(leaf, self.of_parameter(n, leaf.shape)) for n, leaf in params.items()}
+
+    def state(self, state: TrainState) -> TrainState:
+        """The training state where it belongs."""
+        return state if self.mesh is None else jax.tree.map(place, state, self.of_state(state))
+
     def replicated(self, tree: Any) -> Any:
         """The tree on every device; every process must hold the same values."""
         return tree if self.mesh is None else _placed(tree, self.everywhere)
 
     def dealt(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The batch with its rows along "data"; their number must be a multiple of its size."""
+        """The batch with its rows along `ROWS`; their number must be a multiple of `rows`."""
         if self.mesh is None:
             return batch
-        axis = "data" if "data" in self.mesh.axis_names else None
-        return _placed(dict(batch), NamedSharding(self.mesh, PartitionSpec(axis)))
+        axes = tuple(axis for axis in ROWS if axis in self.mesh.axis_names)
+        return _placed(dict(batch), NamedSharding(self.mesh, PartitionSpec(axes or None)))
 
     def jit(self, function: Callable, **options) -> Callable:
         """`function` compiled, its results on every device."""
         if self.mesh is not None:
             options["out_shardings"] = self.everywhere
         return jax.jit(function, **options)
+
+    def jit_step(self, function: Callable) -> Callable:
+        """A training step compiled: (state, params, batch) -> (state, metrics).
+
+        The state's buffers are donated, and the new one lies where the old one lay.
+        """
+        if self.parts == 1:
+            return self.jit(function, donate_argnums=0)
+        compiled = []
+
+        def step(state, params, batch):
+            if not compiled:  # what is cut depends on the state's structure
+                out = (self.of_state(state), self.everywhere)
+                compiled.append(jax.jit(function, donate_argnums=0, out_shardings=out))
+            return compiled[0](state, params, batch)
+
+        return step
 
 
 ONE_DEVICE = Devices()

@@ -145,7 +145,10 @@ def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):
         (["--batch_size=9", "--accumulate=2"], "allowed are multiples of 2, --accumulate=2 times"),
         (["--batch_size=9", "--mesh=data:2"], "allowed are multiples of 2, --accumulate=1 times 2"),
         (["--mesh=level:64"], "devices of mesh level:64 is 64; allowed are integers from 1 to"),
-        (["--mesh=rows:2"], "mesh has 'rows:2'; allowed are level:N and data:N"),
+        (["--mesh=rows:2"], "mesh has 'rows:2'; allowed are level:N, data:N and shard:N"),
+        (["--mesh=level:2,shard:2"], "mesh has level and shard; allowed is one of them"),
+        (["--batch_size=9", "--mesh=shard:2"], "allowed are multiples of 2, --accumulate=1 times"),
+        (["--remat"], "remat is True; MLP has no transformer layers to compute again"),
         (["--distributed=here"], "distributed is 'here'; allowed are 'auto' or HOST:PORT/"),
         (["--path=1,x", "--method=sequential"], "path is 1,x; allowed are numbers"),
         (["--task=cola", "--model=/absent/model"], "/absent/model"),
@@ -158,7 +161,7 @@ def test_mistakes_are_one_line(flags, text, capsys):
     assert text in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("mesh", ["level:2,data:2", "data:4"])
+@pytest.mark.parametrize("mesh", ["level:2,data:2", "data:4", "data:2,shard:2"])
 def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
     folder = tmp_path / "w"
     assert run("--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}") == 0

@@ -15,7 +15,7 @@ def test_one_device_leaves_everything_alone():
 
 @pytest.mark.parametrize("entry", ["rows:2", "data", "data:", "data:0", "data:-1", "data:x"])
 def test_other_meshes_are_refused(entry):
-    with pytest.raises(ValueError, match="allowed are level:N and data:N"):
+    with pytest.raises(ValueError, match="allowed are level:N, data:N and shard:N"):
         parse([entry])
 
 
