@@ -58,7 +58,7 @@ def prepare(config: TrainConfig) -> Job:
         paths=paths,
         loop=loop,
         step=places.jit(one, donate_argnums=0),
-        predict=places.jit(step.predict(net, method)),
+        predict=places.jit(step.predict(net, method, task.answer)),
         head_tx=head_tx,
         state=None,
         base=base,

@@ -1,6 +1,7 @@
 """Tiny tokenizers laid out as T5's and Llama's, trained on made text."""
 
 import pathlib
+import string
 
 import sentencepiece
 from tokenizers import Tokenizer as Backend
@@ -14,6 +15,7 @@ TEXT = (
     "contradiction, equivalent, duplicate: sentence, premise, hypothesis, question.",
     "How many? She has 3 + 4 = 7 apples, so 12 / 4 = 3. The answer is: 1,234.5",
     "def add(first, second):\n    return first + second\n",
+    " ".join(string.printable[:95]),
 )
 
 
@@ -34,7 +36,7 @@ def _train(path: pathlib.Path, **options) -> pathlib.Path:
 def t5(folder: pathlib.Path) -> Tokenizer:
     """A folder with T5's spiece.model: <pad> 0, </s> 1, <unk> 2, no <s>."""
     ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
-    _train(folder / "spiece.model", vocab_size=160, model_type="unigram", **ids)
+    _train(folder / "spiece.model", vocab_size=260, model_type="unigram", **ids)
     return load_tokenizer(folder)
 
 
@@ -42,7 +44,7 @@ def llama(folder: pathlib.Path) -> Tokenizer:
     """A folder with Llama 2's tokenizer.model: <unk> 0, <s> 1, </s> 2, every byte, all spaces."""
     _train(
         folder / "tokenizer.model",
-        vocab_size=400,
+        vocab_size=500,
         model_type="bpe",
         byte_fallback=True,
         normalization_rule_name="identity",
