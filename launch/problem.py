@@ -12,10 +12,13 @@ from absl import flags
 
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
+from finetune.models.registry import ARCHITECTURES
 from finetune.tasks.glue import GLUE
+from finetune.tasks.registry import FORMS
 from finetune.training import adapters, network
 from finetune.training.devices import ONE_DEVICE, Devices
 from finetune.training.network import HEADS
+from finetune.weights.files import read_json
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 RANDOM = "the base network is random, not pretrained"
@@ -34,6 +37,11 @@ class ProblemConfig:
     label: str
     regression: bool
     heldout: float
+    form: str
+    target_length: int | None
+    samples: int
+    temperature: float
+    run_generated_code: bool
     model: str | None
     revision: str | None
     pooling: str | None
@@ -48,6 +56,10 @@ class ProblemConfig:
         text = text if tasks.needs_tokenizer(self.task) else {}
         if self.task in GLUE:
             text["test"] = test
+        if text and tasks.for_language(self.task, self.form):
+            text["kind"] = kind(self)
+        written = ("form", "target_length", "samples", "temperature", "run_generated_code")
+        text |= {name: getattr(self, name) for name in written}
         given = {n: getattr(self, n) for n in ("data_dir", "classes", "label", "regression")}
         return tasks.TaskConfig(
             self.task, texts=tuple(self.texts), heldout=self.heldout, **given, **text
@@ -69,7 +81,7 @@ class Problem(NamedTuple):
       base: fingerprint of the network's parameters.
     """
 
-    task: tasks.Task
+    task: tasks.Task | tasks.LanguageTask
     network: network.Network
     base: str
 
@@ -85,6 +97,13 @@ def define_flags() -> None:
     flags.DEFINE_string("label", "label", "of the task table: the column of labels")
     flags.DEFINE_bool("regression", False, "of the task table: labels are numbers")
     flags.DEFINE_float("heldout", 0.0, "of the task table: share of the rows to score on")
+    flags.DEFINE_enum("form", "classes", FORMS, "of GLUE: one output per class, or words")
+    flags.DEFINE_integer("target_length", None, "gsm8k, humaneval: tokens written", lower_bound=8)
+    flags.DEFINE_integer("samples", 1, "humaneval: completions per problem", lower_bound=1)
+    flags.DEFINE_float("temperature", 0.0, "humaneval: of samples; 0 is greedy", lower_bound=0)
+    flags.DEFINE_bool(
+        "run_generated_code", False, "humaneval: run what the model writes, in a sandbox"
+    )
     flags.DEFINE_string("model", None, "'mlp' (random), a model folder, or a name on the Hub")
     flags.DEFINE_string("revision", None, "branch, tag or commit on the Hub")
     flags.DEFINE_enum("pooling", None, ("cls", "mean"), "what the head sees")
@@ -114,6 +133,22 @@ def adapter_of(run: pathlib.Path, config: ProblemConfig, base: Problem) -> adapt
     found = adapters.load(run / "adapter.safetensors")
     if found.about["base"] != base.base:
         raise ValueError(f"{config.base()} is another base model than the one of {run}")
+    return found
+
+
+def kind(config: ProblemConfig) -> str:
+    """What kind of language model the base is, as its config.json tells.
+
+    Raises:
+      ValueError: it is none.
+    """
+    if config.base() == "mlp":
+        raise ValueError(f"--model=mlp is no language model, which --task={config.task} needs")
+    folder = models.resolve(config.base(), revision=config.revision)
+    architecture = ARCHITECTURES.get(read_json(folder / "config.json").get("model_type"))
+    found = getattr(architecture, "kind", "encoder")
+    if found == "encoder":
+        raise ValueError(f"--model={config.base()} is no language model, as T5 and Llama are")
     return found
 
 

@@ -67,6 +67,7 @@ class Choices:
     values: np.ndarray | None = None
 
     taught = True
+    refusal = ""
 
     def __post_init__(self):
         for number, row in enumerate(self.tokens):

@@ -198,8 +198,9 @@ def main() -> None:
                 become(request, (null, result))
         else:
             child = first
-        os.close(result)
-        os.close(1)
+            # Process 1 keeps them: the pipe's reader knows by its end that all are gone.
+            os.close(result)
+            os.close(1)
         os.waitpid(child, 0)
         os._exit(0)
     except Exception as error:

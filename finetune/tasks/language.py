@@ -31,11 +31,13 @@ class Reading(Protocol):
       metrics: names, the main one first.
       taught: the answers of an evaluation are given to the model; else it writes its own.
       room: tokens of the longest answer that it gives or writes.
+      refusal: why predictions can be made and not scored; "" if they can.
     """
 
     metrics: tuple[str, ...]
     taught: bool
     room: int
+    refusal: str
 
     def answer(self, task: LanguageTask, network: Any, params: Any, ops: Any, batch: Any):
         """An array (b, ...) of what is kept of a batch; to be compiled."""
@@ -56,10 +58,6 @@ class Reading(Protocol):
 @dataclasses.dataclass(frozen=True, eq=False)
 class LanguageTask:
     """Prompts and answers as token ids; it has what training uses of a `finetune.tasks.Task`.
-
-    A causal model reads prompt and answer as one text: labels (b, L) are its tokens one place to
-    the left, those of the prompt ignored. An encoder-decoder reads the prompt, and the answer
-    behind its start token: labels (b, T) are the answer.
 
     Attributes:
       name: as in `finetune.tasks.names()`.
@@ -119,6 +117,11 @@ class LanguageTask:
         return self.metrics[0]
 
     @property
+    def refusal(self) -> str:
+        """Why predictions can be made and not scored; "" if they can."""
+        return self.reading.refusal
+
+    @property
     def evaluation(self) -> str:
         """The split that scores are reported on; its name belongs beside the score.
 
@@ -134,20 +137,12 @@ class LanguageTask:
         )
 
     def split(self, name: str) -> Split:
-        """The rows of a split.
-
-        Raises:
-          ValueError: a split that the task does not have.
-        """
+        """The rows of a split; raises ValueError for one that the task does not have."""
         checks.choice("split", name, tuple(self.splits))
         return self.splits[name]
 
     def labels(self, split: str) -> np.ndarray:
-        """What the rows (n,) of a split are scored against.
-
-        Raises:
-          ValueError: an unknown split, or one whose labels are not published.
-        """
+        """What the rows (n,) of a split are scored against; ValueError where it is not known."""
         labels = self.split(split).labels
         if labels is None:
             raise ValueError(f"split is {split!r}, which has no labels; allowed are others")
@@ -232,11 +227,7 @@ class LanguageTask:
         return self.reading.majority(self.labels(split))
 
     def select(self, split: str, indices: np.ndarray) -> LanguageTask:
-        """The same task with only the rows at `indices` in one split.
-
-        Raises:
-          ValueError: an unknown split, or no rows.
-        """
+        """The same task with only the rows at `indices` in one split, of which there is one."""
         rows = self.split(split)[np.asarray(indices, np.int64)]
         return dataclasses.replace(self, splits={**self.splits, split: rows})
 

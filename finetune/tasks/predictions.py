@@ -6,11 +6,14 @@ import csv
 import json
 import os
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from deflation import checks
 from finetune.tasks.glue import GLUE, TOP_SCORE
+from finetune.tasks.language import LanguageTask
 from finetune.tasks.task import Task
 
 SUFFIXES = (".csv", ".jsonl")
@@ -31,12 +34,13 @@ BY_NAME = ("mnli", "qnli", "rte")
 
 
 def write(
-    path: str | pathlib.Path, task: Task, split: str, predictions: np.ndarray
+    path: str | pathlib.Path, task: Task | LanguageTask, split: str, predictions: Any
 ) -> pathlib.Path:
     """Writes index, prediction (class name or number) and, where there are labels, label.
 
     Args:
       path: ends in .csv or .jsonl; replaced if it exists.
+      task: of a `LanguageTask` .jsonl only: what its reading records of every row.
       predictions: (n,) for the rows of the split in order, as `Task.predict` gives them.
 
     Raises:
@@ -49,6 +53,10 @@ def write(
     path = pathlib.Path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"path is {str(path)!r}; allowed suffixes are {', '.join(SUFFIXES)}")
+    if isinstance(task, LanguageTask):
+        checks.choice("suffix of a file of texts", path.suffix, (".jsonl",))
+        found = task.reading.records(predictions, task.split(split).labels)
+        return _replace_lines(path, ({"index": i, **row} for i, row in enumerate(found)))
     columns = {"prediction": _readable(task, _checked(task, split, predictions))}
     labels = task.split(split).labels
     if labels is not None:
@@ -57,8 +65,7 @@ def write(
     rows = list(zip(range(len(columns["prediction"])), *columns.values(), strict=True))
     if path.suffix == ".csv":
         return _replace(path, lambda file: csv.writer(file).writerows([names, *rows]))
-    lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows)
-    return _replace(path, lambda file: file.writelines(line + "\n" for line in lines))
+    return _replace_lines(path, (dict(zip(names, row, strict=True)) for row in rows))
 
 
 def write_submission(
@@ -87,13 +94,15 @@ def write_submission(
     return _replace(path, lambda file: file.write("index\tprediction\n" + rows))
 
 
-def require_submission(task: Task, split: str) -> None:
+def require_submission(task: Task | LanguageTask, split: str) -> None:
     """Refuses what `write_submission` would, before the predictions are made.
 
     Raises:
-      ValueError: not a GLUE task, or not a split that the server scores.
+      ValueError: not a GLUE task of classes, or not a split that the server scores.
     """
     checks.choice("task", task.name, tuple(GLUE))
+    if isinstance(task, LanguageTask):
+        raise ValueError("form is 'text_to_text'; allowed for a submission is 'classes'")
     allowed = tuple(name for name in GLUE[task.name].rows if name.startswith("test"))
     checks.choice("split", split, allowed)
 
@@ -112,6 +121,11 @@ def _readable(task: Task, values: np.ndarray) -> list:
     if task.regression:
         return [float(value) for value in values]
     return [task.label_names[value] for value in values]
+
+
+def _replace_lines(path: pathlib.Path, rows: Iterable[dict]) -> pathlib.Path:
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    return _replace(path, lambda file: file.writelines(line + "\n" for line in lines))
 
 
 def _replace(path: pathlib.Path, fill) -> pathlib.Path:

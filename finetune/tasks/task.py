@@ -71,6 +71,9 @@ class Task:
     window: int = 1
     note: str = ""
 
+    # Classes can always be scored, see `finetune.tasks.language.Reading`.
+    refusal = ""
+
     def __post_init__(self):
         if not self.splits:
             raise ValueError(f"task {self.name!r} has no split; allowed is at least one")

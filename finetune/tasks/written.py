@@ -40,6 +40,7 @@ class Written:
     seed: int = 0
 
     taught = False
+    refusal = ""
 
     def __post_init__(self):
         checks.integer("length", self.length, 1)
