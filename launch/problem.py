@@ -152,11 +152,12 @@ def kind(config: ProblemConfig) -> str:
     return found
 
 
-def tokenizer(config: ProblemConfig) -> pathlib.Path | None:
-    """The folder of the base model's tokenizer, where the task is text."""
+def tokenizer(config: ProblemConfig) -> tasks.Tokenizer | None:
+    """The base model's tokenizer, where the task is text."""
     if not tasks.needs_tokenizer(config.task):
         return None
-    return models.resolve(config.base(), revision=config.revision)
+    # By its name: of a model on the Hub the weights' download has no tokenizer.
+    return tasks.load_tokenizer(config.base(), config.revision)
 
 
 def _network(config: ProblemConfig, task: tasks.Task, devices: Devices) -> network.Network:

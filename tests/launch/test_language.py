@@ -1,7 +1,9 @@
 """The commands with language models: text to text, GSM8K and HumanEval, from flags to files."""
 
 import json
+import types
 
+import huggingface_hub
 import jax
 import pytest
 
@@ -10,6 +12,7 @@ from finetune.models.config import parse
 from finetune.models.registry import ARCHITECTURES
 from finetune.tasks import sandbox
 from finetune.weights import saving
+from launch import problem
 from tests.finetune.tasks import made, spoken
 from tests.finetune.tasks.test_gsm8k import rows as sums
 from tests.finetune.tasks.test_humaneval import problems
@@ -73,7 +76,7 @@ def trained(folder, model, task, *more):
     return run
 
 
-@pytest.mark.parametrize("model", SIZES)
+@pytest.mark.parametrize("model", [pytest.param("t5", marks=pytest.mark.slow), "llama"])
 def test_glue_as_text_to_text(folder, tmp_path, capsys, model):
     run = trained(folder, model, "mrpc", "--form=text_to_text")
     result = json.loads((run / "result.json").read_text())
@@ -102,6 +105,7 @@ def test_glue_as_text_to_text(folder, tmp_path, capsys, model):
     assert right == found["scores"]["label_restricted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", SIZES)
 def test_gsm8k(folder, tmp_path, model):
     run = trained(folder, model, "gsm8k", "--target_length=48", "--evaluate_every=4")
@@ -152,6 +156,20 @@ def test_mistakes_are_one_line(folder, capsys, model, task, more, word):
     assert command("train", *given, *more) == 2
     err = capsys.readouterr().err
     assert word in err and err.count("\n") == 1
+
+
+def test_a_tokenizer_is_asked_for_by_name(folder, monkeypatch):
+    """The download of a model's weights brings no tokenizer along."""
+    asked = []
+
+    def download(name, *, revision, allow_patterns):
+        asked.append((name, revision, "tokenizer.model" in allow_patterns))
+        return str(folder / "llama")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    config = types.SimpleNamespace(task="gsm8k", base=lambda: "some/model", revision="abc")
+    assert problem.tokenizer(config).speech.end_id == 2
+    assert asked == [("some/model", "abc", True)]
 
 
 def test_an_encoder_is_no_language_model(folder, tmp_path, capsys):

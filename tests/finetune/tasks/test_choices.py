@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from finetune.models.ops import PLAIN
-from finetune.tasks import metrics
+from finetune.tasks import metrics, prompts
 from finetune.tasks.choices import Choices, Chosen
 from finetune.tasks.language import KINDS, LanguageTask
 from finetune.tasks.ragged import Ragged
@@ -89,6 +89,30 @@ def test_exact_match_is_what_greedy_decoding_writes(kind, answers):
     wanted = [tuple(row) == answers[label] for row, label in zip(written, labels, strict=True)]
     assert exact.tolist() == wanted
     assert 0 < sum(wanted) < len(wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exact_match_is_what_generation_writes_in_batches(kind):
+    generation = pytest.importorskip("finetune.generation", reason="there is no generation yet")
+    task = made(kind, APART)
+    network = trained(talker(kind, 12), task)
+    exact = task.predict(read(task, network)).exact
+
+    def written(batch):
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        return generation.generate(
+            lambda inputs: network.begin(network.params, inputs, PLAIN, 3),
+            lambda cache, tokens: network.advance(network.params, cache, tokens, PLAIN),
+            inputs,
+            length=3,
+            stop=(END,),
+            pad=0,
+        )
+
+    source, rows = task.split("validation").inputs["source"], np.arange(24)
+    found = np.asarray(written(prompts.asked(source, rows, 0, (8,)))).tolist()
+    answers = [[*APART[label], 0, 0][:3] for label in task.labels("validation")]
+    assert [f == a for f, a in zip(found, answers, strict=True)] == exact.tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
