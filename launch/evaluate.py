@@ -66,6 +66,8 @@ def main(config: EvaluateConfig) -> None:
     split = config.split or task.evaluation
     if config.submission is not None:
         predictions.require_submission(task, split)
+    if config.predictions is not None:
+        predictions.require_suffix(config.predictions, task)
     if task.refusal and config.predictions is None:
         raise ValueError(task.refusal)
     forward = jax.jit(adapters.predict(base.network, modules, head, task.answer))

@@ -144,8 +144,7 @@ def kind(config: ProblemConfig) -> str:
     """
     if config.base() == "mlp":
         raise ValueError(f"--model=mlp is no language model, which --task={config.task} needs")
-    folder = models.resolve(config.base(), revision=config.revision)
-    architecture = ARCHITECTURES.get(read_json(folder / "config.json").get("model_type"))
+    architecture = ARCHITECTURES.get(_raw(config).get("model_type"))
     found = getattr(architecture, "kind", "encoder")
     if found == "encoder":
         raise ValueError(f"--model={config.base()} is no language model, as T5 and Llama are")
@@ -153,11 +152,27 @@ def kind(config: ProblemConfig) -> str:
 
 
 def tokenizer(config: ProblemConfig) -> tasks.Tokenizer | None:
-    """The base model's tokenizer, where the task is text."""
+    """The base model's tokenizer, where the task is text.
+
+    Raises:
+      ValueError: one with more ids than the model knows.
+    """
     if not tasks.needs_tokenizer(config.task):
         return None
     # By its name: of a model on the Hub the weights' download has no tokenizer.
-    return tasks.load_tokenizer(config.base(), config.revision)
+    found = tasks.load_tokenizer(config.base(), config.revision)
+    rows = _raw(config).get("vocab_size", found.size)
+    if found.size > rows:
+        raise ValueError(
+            f"tokenizer of --model={config.base()} has {found.size} ids; allowed are {rows}, the "
+            "model's vocab_size"
+        )
+    return found
+
+
+def _raw(config: ProblemConfig) -> dict:
+    """The base model's config.json."""
+    return read_json(models.resolve(config.base(), revision=config.revision) / "config.json")
 
 
 def _network(config: ProblemConfig, task: tasks.Task, devices: Devices) -> network.Network:

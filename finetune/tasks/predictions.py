@@ -50,11 +50,8 @@ def write(
     Example:
       write("predictions.csv", task, "validation", task.predict(logits))
     """
-    path = pathlib.Path(path)
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"path is {str(path)!r}; allowed suffixes are {', '.join(SUFFIXES)}")
+    path = require_suffix(path, task)
     if isinstance(task, LanguageTask):
-        checks.choice("suffix of a file of texts", path.suffix, (".jsonl",))
         found = task.reading.records(predictions, task.split(split).labels)
         return _replace_lines(path, ({"index": i, **row} for i, row in enumerate(found)))
     columns = {"prediction": _readable(task, _checked(task, split, predictions))}
@@ -66,6 +63,20 @@ def write(
     if path.suffix == ".csv":
         return _replace(path, lambda file: csv.writer(file).writerows([names, *rows]))
     return _replace_lines(path, (dict(zip(names, row, strict=True)) for row in rows))
+
+
+def require_suffix(path: str | pathlib.Path, task: Task | LanguageTask) -> pathlib.Path:
+    """Refuses a path that `write` would, before the predictions are made.
+
+    Raises:
+      ValueError: a suffix other than .csv and .jsonl, of a `LanguageTask` other than .jsonl.
+    """
+    path = pathlib.Path(path)
+    # Texts have line breaks and commas, and some rows several entries.
+    allowed = SUFFIXES[1:] if isinstance(task, LanguageTask) else SUFFIXES
+    if path.suffix not in allowed:
+        raise ValueError(f"path is {str(path)!r}; allowed suffixes are {', '.join(allowed)}")
+    return path
 
 
 def write_submission(

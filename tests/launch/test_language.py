@@ -1,6 +1,7 @@
 """The commands with language models: text to text, GSM8K and HumanEval, from flags to files."""
 
 import json
+import shutil
 import types
 
 import huggingface_hub
@@ -163,13 +164,32 @@ def test_a_tokenizer_is_asked_for_by_name(folder, monkeypatch):
     asked = []
 
     def download(name, *, revision, allow_patterns):
-        asked.append((name, revision, "tokenizer.model" in allow_patterns))
+        assert (name, revision) == ("some/model", "abc")
+        asked.extend(allow_patterns)
         return str(folder / "llama")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     config = types.SimpleNamespace(task="gsm8k", base=lambda: "some/model", revision="abc")
     assert problem.tokenizer(config).speech.end_id == 2
-    assert asked == [("some/model", "abc", True)]
+    assert "tokenizer.model" in asked
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_knows(folder, tmp_path, capsys):
+    shutil.copytree(folder / "llama", tmp_path / "llama")
+    config = json.loads((tmp_path / "llama/config.json").read_text())
+    (tmp_path / "llama/config.json").write_text(json.dumps({**config, "vocab_size": 9}))
+    given = ["--task=gsm8k", f"--data_dir={folder}/data", f"--model={tmp_path}/llama"]
+    assert command("train", *given) == 2
+    assert "ids; allowed are 9, the model's vocab_size" in capsys.readouterr().err
+
+
+def test_texts_are_no_table(folder, capsys, tmp_path):
+    run = trained(folder, "llama", "mrpc", "--form=text_to_text")
+    capsys.readouterr()
+    given = [f"--workdir={run}", f"--predictions={tmp_path}/lines.csv"]
+    assert command("evaluate", *given) == 2
+    assert "allowed suffixes are .jsonl" in capsys.readouterr().err
+    assert command("evaluate", f"--workdir={run}", f"--submission={tmp_path}", "--split=test") == 2
 
 
 def test_an_encoder_is_no_language_model(folder, tmp_path, capsys):
