@@ -2,8 +2,10 @@
 
 The protocol is that of MetaMath (Yu et al., arXiv 2309.12284), which LoRA-GA and LoRA-One use: an
 instruction and a response that ends in "The answer is: N", greedy decoding, and exact match of the
-number. The wording of the frame is ours. Where MetaMath reads the first number behind the cue, we
-read the last one of the cue's line: a model that writes "The answer is: 3 + 4 = 7" means 7.
+number. The wording of the frame is ours. It trains on rows of GSM8K, or of MetaMathQA where the
+file of the training split holds those (columns query and response). Where MetaMath reads the first
+number behind the cue, we read the last one of the cue's line: a model that writes "The answer is:
+3 + 4 = 7" means 7.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ FRAME = (
 )
 CUE = "The answer is:"
 MARK = "####"
+# Of GSM8K, and of MetaMathQA, whose responses end in the cue; those from GSM8K have the mark too.
+COLUMNS = (("question", "answer"), ("query", "response"))
 # What the data set's own calculator wrote, "<<3*4=12>>": no text that a reader would write.
 CALCULATION = re.compile(r"<<[^<>]*>>")
 # A sign belongs to a number unless something stands before it, as in "5-3"; commas only between
@@ -92,7 +96,7 @@ def load(
       tokenizer: of the model; its `speech` must be there.
       kind: "causal" or "encoder_decoder".
       data_dir: folder with gsm8k/train.parquet and gsm8k/test.parquet (or .jsonl, .csv), or with
-        the files themselves; None for the Hub.
+        the files themselves; the training file may be MetaMathQA's. None for GSM8K from the Hub.
       max_length: tokens of a prompt.
       target_length: tokens of an answer, and of what the model writes at most.
       lengths: what both are padded to, see `text.buckets`.
@@ -111,10 +115,12 @@ def load(
     speech = spoken(tokenizer)
     splits, notes = {}, []
     for split, table in _tables(data_dir).items():
-        questions, answers = (columns.texts(table, name) for name in ("question", "answer"))
-        labels = np.array([_gold(table, row, answer) for row, answer in enumerate(answers)])
+        names = COLUMNS[split == "train" and "query" in table.names]
+        questions, answers = (columns.texts(table, name) for name in names)
+        parts = [_parts(table, names[1], row, answer) for row, answer in enumerate(answers)]
+        labels = np.array([final for _, final in parts])
         source = framed([FRAME.format(question=q.strip()) for q in questions], speech, kind)
-        target = _targets(answers, labels, speech)
+        target = _targets(parts, speech)
         if split == "test":
             _require_room(source, max_length)
             # Never read: the model writes its own. Cut, as its length decides nothing.
@@ -180,22 +186,28 @@ def framed(prompts: Sequence[str], speech: Speech, kind: str) -> list[list[int]]
     return [[*speech.before, *row, *end] for row in speech.plain(prompts)]
 
 
-def _targets(answers: Sequence[str], labels: np.ndarray, speech: Speech) -> list[list[int]]:
-    texts = []
-    for answer, label in zip(answers, labels, strict=True):
-        steps = CALCULATION.sub("", answer.rpartition(MARK)[0]).strip()
-        texts.append(f"{steps}\n{CUE} {label}")
-    return [[*row, speech.end_id] for row in speech.words(texts)]
+def _targets(parts: Sequence[tuple[str, str]], speech: Speech) -> list[list[int]]:
+    rows = speech.words([f"{steps}\n{CUE} {final}" for steps, final in parts])
+    return [[*row, speech.end_id] for row in rows]
 
 
-def _gold(table: Table, row: int, answer: str) -> str:
-    steps, mark, number = answer.rpartition(MARK)
-    if not (steps and mark) or final_number(number) is None:
+def _parts(table: Table, column: str, row: int, answer: str) -> tuple[str, str]:
+    """The steps of a published answer, and what it ends in."""
+    response = column == COLUMNS[1][1]
+    steps, mark, final = answer.rpartition(MARK)
+    if response and not mark:
+        # Of other mathematics than GSM8K's, where the answer may be a formula.
+        steps, mark, final = answer.rpartition(CUE)
+    final = (final.strip().splitlines() or [""])[0]
+    if not response:
+        final = final.replace(",", "")
+    if not (steps and mark and final) or (mark == MARK and final_number(final) is None):
+        allowed = f"'{CUE} ...'" if response else f"'{MARK} number'"
         raise ValueError(
-            f"column 'answer' of {table.origin} is {answer[-20:]!r} at its end in row {row}; "
-            f"allowed is a text with '{MARK} number' there"
+            f"column {column!r} of {table.origin} is {answer[-20:]!r} at its end in row {row}; "
+            f"allowed is a text with {allowed} there"
         )
-    return number.strip().replace(",", "")
+    return CALCULATION.sub("", steps).strip(), final
 
 
 def _value(found: str) -> Fraction | None:

@@ -188,6 +188,25 @@ def test_long_rows(tmp_path, tokenizers):
         gsm8k.load(tokenizers["llama"], "causal", tmp_path, max_length=64)
 
 
+def test_training_rows_of_metamath(tmp_path, tokenizers):
+    responses = [
+        "3 + 4 = 7 apples.\n#### 7\nThe answer is: 7",
+        "It is half.\nThe answer is: \\frac{1}{2}",
+    ]
+    columns = {"query": ["a cat", "a red cat"], "response": responses}
+    made.write_parquet(tmp_path / "train.parquet", columns)
+    made.write_parquet(tmp_path / "test.parquet", rows(2))
+    tokenizer = tokenizers["byte_level"]
+    task = gsm8k.load(tokenizer, "causal", tmp_path, max_length=512)
+    written = [tokenizer.speech.decode(row) for row in np.split(*split_of(task, "train"))]
+    assert written == [" 3 + 4 = 7 apples.\nThe answer is: 7", " " + responses[1]]
+    assert task.labels("train").tolist() == ["7", "\\frac{1}{2}"]
+    columns["response"][1] = "It is half."
+    made.write_parquet(tmp_path / "train.parquet", columns)
+    with pytest.raises(ValueError, match="allowed is a text with 'The answer is: "):
+        gsm8k.load(tokenizer, "causal", tmp_path, max_length=512)
+
+
 @pytest.mark.parametrize("answer", ["no mark 4", "3 + 4 = 7\n#### seven", "#### 7"])
 def test_answers_without_a_number_are_refused(tmp_path, tokenizers, answer):
     made.write_parquet(tmp_path / "train.parquet", {"question": ["a"], "answer": [answer]})
