@@ -3,6 +3,11 @@
 python -m launch.evaluate --workdir=runs/adapad
 python -m launch.evaluate --workdir=runs/cola --split=test --submission=runs/glue
 python -m launch.evaluate --adapter=ADAPTER_FOLDER --task=mrpc --data_dir=data/glue --model=MODEL
+python -m launch.evaluate --adapter=ADAPTER_FOLDER --task=humaneval --data_dir=data --model=MODEL \\
+    --max_length=512 --run_generated_code --predictions=completions.jsonl
+
+Of a language model --predictions takes what it has written; without --run_generated_code these can
+be had of humaneval too, and are not scored.
 """
 
 from __future__ import annotations
@@ -61,13 +66,18 @@ def main(config: EvaluateConfig) -> None:
     split = config.split or task.evaluation
     if config.submission is not None:
         predictions.require_submission(task, split)
-    forward = jax.jit(adapters.predict(base.network, modules, head))
+    if config.predictions is not None:
+        predictions.require_suffix(config.predictions, task)
+    if task.refusal and config.predictions is None:
+        raise ValueError(task.refusal)
+    forward = jax.jit(adapters.predict(base.network, modules, head, task.answer))
     passes = task.steps(split, config.eval_batch_size)
     batches = app.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
     found = task.predict(task.gathered(split, (forward(base.network.params, b) for b in batches)))
     record = scored(task, split, found)
-    print(table(("", *record["scores"]), rows(record)))
-    print(f"{len(found)} rows of {split} of {task.name}{': ' if task.note else ''}{task.note}")
+    if record["scores"]:
+        print(table(("", *record["scores"]), rows(record)))
+    print(f"{record['rows']} rows of {split} of {task.name}{': ' if task.note else ''}{task.note}")
     if config.predictions is not None:
         print(predictions.write(config.predictions, task, split, found))
     if config.submission is not None:
@@ -100,10 +110,11 @@ def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:
     return ProblemConfig(**{name: raw[name] for name in names} | moved)
 
 
-def scored(task: tasks.Task, split: str, found) -> dict:
+def scored(task: tasks.Task | tasks.LanguageTask, split: str, found) -> dict:
     """Metrics and those of the majority class; empty for a split without labels."""
-    record = {"task": task.name, "split": split, "rows": len(found), "note": task.note}
-    if task.split(split).labels is None:
+    rows = len(task.split(split))
+    record = {"task": task.name, "split": split, "rows": rows, "note": task.note}
+    if task.split(split).labels is None or task.refusal:
         return {**record, "scores": {}, "majority": {}}
     scores = task.score(found, task.labels(split))
     return {**record, "scores": scores, "majority": task.majority(split)}

@@ -12,10 +12,13 @@ from absl import flags
 
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
+from finetune.models.registry import ARCHITECTURES
 from finetune.tasks.glue import GLUE
+from finetune.tasks.registry import FORMS
 from finetune.training import adapters, network, sharding
 from finetune.training.devices import ONE_DEVICE, Devices
 from finetune.training.network import HEADS
+from finetune.weights.files import read_json
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 RANDOM = "the base network is random, not pretrained"
@@ -34,6 +37,11 @@ class ProblemConfig:
     label: str
     regression: bool
     heldout: float
+    form: str
+    target_length: int | None
+    samples: int
+    temperature: float
+    run_generated_code: bool
     model: str | None
     revision: str | None
     pooling: str | None
@@ -48,6 +56,10 @@ class ProblemConfig:
         text = text if tasks.needs_tokenizer(self.task) else {}
         if self.task in GLUE:
             text["test"] = test
+        if text and tasks.for_language(self.task, self.form):
+            text["kind"] = kind(self)
+        written = ("form", "target_length", "samples", "temperature", "run_generated_code")
+        text |= {name: getattr(self, name) for name in written}
         given = {n: getattr(self, n) for n in ("data_dir", "classes", "label", "regression")}
         return tasks.TaskConfig(
             self.task, texts=tuple(self.texts), heldout=self.heldout, **given, **text
@@ -69,7 +81,7 @@ class Problem(NamedTuple):
       base: fingerprint of the network's parameters.
     """
 
-    task: tasks.Task
+    task: tasks.Task | tasks.LanguageTask
     network: network.Network
     base: str
 
@@ -85,6 +97,13 @@ def define_flags() -> None:
     flags.DEFINE_string("label", "label", "of the task table: the column of labels")
     flags.DEFINE_bool("regression", False, "of the task table: labels are numbers")
     flags.DEFINE_float("heldout", 0.0, "of the task table: share of the rows to score on")
+    flags.DEFINE_enum("form", "classes", FORMS, "of GLUE: one output per class, or words")
+    flags.DEFINE_integer("target_length", None, "gsm8k, humaneval: tokens written", lower_bound=8)
+    flags.DEFINE_integer("samples", 1, "humaneval: completions per problem", lower_bound=1)
+    flags.DEFINE_float("temperature", 0.0, "humaneval: of samples; 0 is greedy", lower_bound=0)
+    flags.DEFINE_bool(
+        "run_generated_code", False, "humaneval: run what the model writes, in a sandbox"
+    )
     flags.DEFINE_string("model", None, "'mlp' (random), a model folder, or a name on the Hub")
     flags.DEFINE_string("revision", None, "branch, tag or commit on the Hub")
     flags.DEFINE_enum("pooling", None, ("cls", "mean"), "what the head sees")
@@ -129,11 +148,43 @@ def adapter_of(run: pathlib.Path, config: ProblemConfig, base: Problem) -> adapt
     return found
 
 
-def tokenizer(config: ProblemConfig) -> pathlib.Path | None:
-    """The folder of the base model's tokenizer, where the task is text."""
+def kind(config: ProblemConfig) -> str:
+    """What kind of language model the base is, as its config.json tells.
+
+    Raises:
+      ValueError: it is none.
+    """
+    if config.base() == "mlp":
+        raise ValueError(f"--model=mlp is no language model, which --task={config.task} needs")
+    architecture = ARCHITECTURES.get(_raw(config).get("model_type"))
+    found = getattr(architecture, "kind", "encoder")
+    if found == "encoder":
+        raise ValueError(f"--model={config.base()} is no language model, as T5 and Llama are")
+    return found
+
+
+def tokenizer(config: ProblemConfig) -> tasks.Tokenizer | None:
+    """The base model's tokenizer, where the task is text.
+
+    Raises:
+      ValueError: one with more ids than the model knows.
+    """
     if not tasks.needs_tokenizer(config.task):
         return None
-    return models.resolve(config.base(), revision=config.revision)
+    # By its name: of a model on the Hub the weights' download has no tokenizer.
+    found = tasks.load_tokenizer(config.base(), config.revision)
+    rows = _raw(config).get("vocab_size", found.size)
+    if found.size > rows:
+        raise ValueError(
+            f"tokenizer of --model={config.base()} has {found.size} ids; allowed are {rows}, the "
+            "model's vocab_size"
+        )
+    return found
+
+
+def _raw(config: ProblemConfig) -> dict:
+    """The base model's config.json."""
+    return read_json(models.resolve(config.base(), revision=config.revision) / "config.json")
 
 
 def _network(

@@ -3,6 +3,13 @@
 python -m launch.train --task=digits --method=adapad --workdir=runs/digits
 python -m launch.train --task=sst2 --data_dir=data/glue/sst2 --model=MODEL_FOLDER --method=lora
 
+A language model, on GLUE's labels in words, or on school mathematics:
+
+python -m launch.train --task=mrpc --form=text_to_text --data_dir=data/glue --model=T5_FOLDER \\
+    --method=lora --rank=8 --epochs=1 --schedule=cosine --warmup=0.03
+python -m launch.train --task=gsm8k --data_dir=data --model=LLAMA_FOLDER --method=lora \\
+    --max_length=512 --target_length=512 --batch_size=32 --accumulate=32 --eval_batch_size=16
+
 A network pretrained on half of the classes, as a model folder, and adapted to the others:
 
 python -m launch.train --task=mnist --classes=first --method=full --workdir=runs/base

@@ -1,14 +1,17 @@
 """Tasks: data as numpy columns, batches that depend on (seed, step) only, losses and scores."""
 
-from finetune.tasks.registry import TaskConfig, load, names, needs_tokenizer
+from finetune.tasks.language import LanguageTask
+from finetune.tasks.registry import TaskConfig, for_language, load, names, needs_tokenizer
 from finetune.tasks.task import Split, Task
 from finetune.tasks.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = [
+    "LanguageTask",
     "Split",
     "Task",
     "TaskConfig",
     "Tokenizer",
+    "for_language",
     "load",
     "load_tokenizer",
     "names",

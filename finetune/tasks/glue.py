@@ -11,6 +11,8 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from deflation import checks
 from finetune.tasks import columns, sources, text
 from finetune.tasks.sources import Table
@@ -118,19 +120,11 @@ def load(
     Example:
       load("rte", load_tokenizer("microsoft/deberta-v3-base"), "data/glue").majority("validation")
     """
-    checks.choice("task", name, tuple(GLUE))
+    read = tables(name, data_dir, test)
     spec = GLUE[name]
     lengths = text.buckets(max_length, lengths)
-    wanted = [split for split in (*spec.rows, "heldout") if test or not split.startswith("test")]
-    tables = _tables(name, data_dir, wanted)
     splits = {}
-    for split, table in tables.items():
-        labels = _labels(table, spec)
-        if labels is None and not split.startswith("test"):
-            raise ValueError(
-                f"column 'label' of {table.origin} is -1 in all rows; allowed are labels, "
-                "in all splits but test"
-            )
+    for split, (table, labels) in read.items():
         pair = [columns.texts(table, column) for column in spec.texts]
         second = pair[1] if len(pair) == 2 else None
         splits[split] = text.tokenized(tokenizer, pair[0], second, labels, max_length)
@@ -142,8 +136,43 @@ def load(
         collate=text.collate(lengths, tokenizer.pad_id),
         lengths=lengths,
         window=window,
-        note=_note(spec, splits),
+        note=note(name, splits),
     )
+
+
+def tables(
+    name: str, data_dir: str | pathlib.Path | None, test: bool = False
+) -> dict[str, tuple[Table, np.ndarray | None]]:
+    """Split -> table and labels (None for a test split), as `load` reads them.
+
+    Raises:
+      FileNotFoundError, ConnectionError, ValueError: as `load`.
+    """
+    checks.choice("task", name, tuple(GLUE))
+    spec = GLUE[name]
+    wanted = [split for split in (*spec.rows, "heldout") if test or not split.startswith("test")]
+    read = {}
+    for split, table in _tables(name, data_dir, wanted).items():
+        labels = _labels(table, spec)
+        if labels is None and not split.startswith("test"):
+            raise ValueError(
+                f"column 'label' of {table.origin} is -1 in all rows; allowed are labels, "
+                "in all splits but test"
+            )
+        read[split] = table, labels
+    return read
+
+
+def note(name: str, splits: Mapping[str, Sequence]) -> str:
+    """What of a task's splits is not official, or not complete; "" if all is."""
+    parts = []
+    for split, rows in splits.items():
+        official = GLUE[name].rows.get(split)
+        if official is None:
+            parts.append(f"{split} is not an official split")
+        elif official != len(rows):
+            parts.append(f"{split} has {len(rows)} of {official} official rows")
+    return "; ".join(parts)
 
 
 def _tables(name: str, data_dir, wanted: Sequence[str]) -> dict[str, Table]:
@@ -158,14 +187,3 @@ def _labels(table: Table, spec: Spec):
     if spec.label_names:
         return columns.classes(table, "label", spec.label_names)
     return columns.numbers(table, "label", 0.0, TOP_SCORE)
-
-
-def _note(spec: Spec, splits: Mapping[str, Sequence]) -> str:
-    parts = []
-    for split, rows in splits.items():
-        official = spec.rows.get(split)
-        if official is None:
-            parts.append(f"{split} is not an official split")
-        elif official != len(rows):
-            parts.append(f"{split} has {len(rows)} of {official} official rows")
-    return "; ".join(parts)

@@ -6,11 +6,14 @@ import csv
 import json
 import os
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from deflation import checks
 from finetune.tasks.glue import GLUE, TOP_SCORE
+from finetune.tasks.language import LanguageTask
 from finetune.tasks.task import Task
 
 SUFFIXES = (".csv", ".jsonl")
@@ -31,12 +34,13 @@ BY_NAME = ("mnli", "qnli", "rte")
 
 
 def write(
-    path: str | pathlib.Path, task: Task, split: str, predictions: np.ndarray
+    path: str | pathlib.Path, task: Task | LanguageTask, split: str, predictions: Any
 ) -> pathlib.Path:
     """Writes index, prediction (class name or number) and, where there are labels, label.
 
     Args:
       path: ends in .csv or .jsonl; replaced if it exists.
+      task: of a `LanguageTask` .jsonl only: what its reading records of every row.
       predictions: (n,) for the rows of the split in order, as `Task.predict` gives them.
 
     Raises:
@@ -46,9 +50,10 @@ def write(
     Example:
       write("predictions.csv", task, "validation", task.predict(logits))
     """
-    path = pathlib.Path(path)
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"path is {str(path)!r}; allowed suffixes are {', '.join(SUFFIXES)}")
+    path = require_suffix(path, task)
+    if isinstance(task, LanguageTask):
+        found = task.reading.records(predictions, task.split(split).labels)
+        return _replace_lines(path, ({"index": i, **row} for i, row in enumerate(found)))
     columns = {"prediction": _readable(task, _checked(task, split, predictions))}
     labels = task.split(split).labels
     if labels is not None:
@@ -57,8 +62,21 @@ def write(
     rows = list(zip(range(len(columns["prediction"])), *columns.values(), strict=True))
     if path.suffix == ".csv":
         return _replace(path, lambda file: csv.writer(file).writerows([names, *rows]))
-    lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows)
-    return _replace(path, lambda file: file.writelines(line + "\n" for line in lines))
+    return _replace_lines(path, (dict(zip(names, row, strict=True)) for row in rows))
+
+
+def require_suffix(path: str | pathlib.Path, task: Task | LanguageTask) -> pathlib.Path:
+    """Refuses a path that `write` would, before the predictions are made.
+
+    Raises:
+      ValueError: a suffix other than .csv and .jsonl, of a `LanguageTask` other than .jsonl.
+    """
+    path = pathlib.Path(path)
+    # Texts have line breaks and commas, and some rows several entries.
+    allowed = SUFFIXES[1:] if isinstance(task, LanguageTask) else SUFFIXES
+    if path.suffix not in allowed:
+        raise ValueError(f"path is {str(path)!r}; allowed suffixes are {', '.join(allowed)}")
+    return path
 
 
 def write_submission(
@@ -87,13 +105,15 @@ def write_submission(
     return _replace(path, lambda file: file.write("index\tprediction\n" + rows))
 
 
-def require_submission(task: Task, split: str) -> None:
+def require_submission(task: Task | LanguageTask, split: str) -> None:
     """Refuses what `write_submission` would, before the predictions are made.
 
     Raises:
-      ValueError: not a GLUE task, or not a split that the server scores.
+      ValueError: not a GLUE task of classes, or not a split that the server scores.
     """
     checks.choice("task", task.name, tuple(GLUE))
+    if isinstance(task, LanguageTask):
+        raise ValueError("form is 'text_to_text'; allowed for a submission is 'classes'")
     allowed = tuple(name for name in GLUE[task.name].rows if name.startswith("test"))
     checks.choice("split", split, allowed)
 
@@ -112,6 +132,11 @@ def _readable(task: Task, values: np.ndarray) -> list:
     if task.regression:
         return [float(value) for value in values]
     return [task.label_names[value] for value in values]
+
+
+def _replace_lines(path: pathlib.Path, rows: Iterable[dict]) -> pathlib.Path:
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    return _replace(path, lambda file: file.writelines(line + "\n" for line in lines))
 
 
 def _replace(path: pathlib.Path, fill) -> pathlib.Path:

@@ -6,11 +6,15 @@ import dataclasses
 from typing import Any
 
 from deflation import checks
-from finetune.tasks import glue, images, tables, text
+from finetune.tasks import glue, gsm8k, humaneval, images, tables, text, text_to_text
+from finetune.tasks.language import LanguageTask
 from finetune.tasks.task import Task
-from finetune.tasks.tokenizer import load_tokenizer
+from finetune.tasks.tokenizer import Tokenizer, load_tokenizer
 
 TABLE = "table"
+# Tasks that only a language model can do.
+WRITTEN = ("gsm8k", "humaneval")
+FORMS = ("classes", "text_to_text")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,11 @@ class TaskConfig:
       label: column name (table).
       regression: the label is a number (table).
       heldout: share of the training rows held out for evaluation (table).
+      form: "classes", or "text_to_text" for a language model (GLUE).
+      kind: of the model, "encoder", "causal" or "encoder_decoder".
+      target_length: tokens of an answer (gsm8k, humaneval); None for the task's own default.
+      samples, temperature, top_p, seed: of what is written (humaneval).
+      run_generated_code: run it (humaneval).
     """
 
     name: str
@@ -42,6 +51,14 @@ class TaskConfig:
     label: str = "label"
     regression: bool = False
     heldout: float = 0.0
+    form: str = "classes"
+    kind: str = "encoder"
+    target_length: int | None = None
+    samples: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    run_generated_code: bool = False
 
     def __post_init__(self):
         # Lists, when the configuration comes back from JSON.
@@ -50,8 +67,8 @@ class TaskConfig:
 
 
 def names() -> tuple[str, ...]:
-    """All task names: the digits, MNIST and CIFAR, GLUE's eight, and "table"."""
-    return (*images.NAMES, *glue.GLUE, TABLE)
+    """All task names: digits, MNIST and CIFAR, GLUE's eight, those of WRITTEN, and "table"."""
+    return (*images.NAMES, *glue.GLUE, *WRITTEN, TABLE)
 
 
 def needs_tokenizer(name: str) -> bool:
@@ -64,7 +81,12 @@ def needs_tokenizer(name: str) -> bool:
     return name not in images.NAMES
 
 
-def load(config: TaskConfig | str, tokenizer: Any = None) -> Task:
+def for_language(name: str, form: str = "classes") -> bool:
+    """True for a `LanguageTask`, whose model has logits over the vocabulary."""
+    return name in WRITTEN or form == "text_to_text"
+
+
+def load(config: TaskConfig | str, tokenizer: Any = None) -> Task | LanguageTask:
     """The task that a configuration, or a name with all defaults, describes.
 
     Args:
@@ -83,6 +105,7 @@ def load(config: TaskConfig | str, tokenizer: Any = None) -> Task:
     config = TaskConfig(config) if isinstance(config, str) else config
     name = config.name
     checks.choice("task", name, names())
+    checks.choice("form", config.form, FORMS)
     _only_its_own(config)
     if not needs_tokenizer(name):
         return images.load(name, config.data_dir, config.classes)
@@ -94,6 +117,8 @@ def load(config: TaskConfig | str, tokenizer: Any = None) -> Task:
         "window": config.window,
     }
     tokenizer = load_tokenizer(tokenizer)
+    if for_language(name, config.form):
+        return _of_language(config, tokenizer, padding)
     if name != TABLE:
         return glue.load(name, tokenizer, config.data_dir, test=config.test, **padding)
     if config.data_dir is None:
@@ -109,15 +134,33 @@ def load(config: TaskConfig | str, tokenizer: Any = None) -> Task:
     )
 
 
+def _of_language(config: TaskConfig, tokenizer: Tokenizer, padding: dict) -> LanguageTask:
+    given = (tokenizer, config.kind, config.data_dir)
+    if config.name not in WRITTEN:
+        return text_to_text.load(config.name, *given, test=config.test, **padding)
+    if config.target_length is not None:
+        padding["target_length"] = config.target_length
+    if config.name == "gsm8k":
+        return gsm8k.load(*given, **padding)
+    del padding["window"]  # the rows are never shuffled
+    drawn = {name: getattr(config, name) for name in ("samples", "temperature", "top_p", "seed")}
+    return humaneval.load(*given, run=config.run_generated_code, **padding, **drawn)
+
+
 def _only_its_own(config: TaskConfig) -> None:
     """An option without effect is a mistake that should not look like success."""
     picture = config.name in images.NAMES
+    code = config.name == "humaneval"
     kinds = {
         "data_dir": config.name != "digits",
         "classes": picture,
         **dict.fromkeys(("max_length", "lengths", "window"), not picture),
         "test": config.name in glue.GLUE,
         **dict.fromkeys(("texts", "label", "regression", "heldout"), config.name == TABLE),
+        "form": config.name in glue.GLUE,
+        "kind": for_language(config.name, config.form),
+        "target_length": config.name in WRITTEN,
+        **dict.fromkeys(("samples", "temperature", "top_p", "seed", "run_generated_code"), code),
     }
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +70,9 @@ class Task:
     lengths: tuple[int, ...] = ()
     window: int = 1
     note: str = ""
+
+    # Classes can always be scored, see `finetune.tasks.language.Reading`.
+    refusal = ""
 
     def __post_init__(self):
         if not self.splits:
@@ -190,6 +194,11 @@ class Task:
         weight = weight.astype(jnp.float32)
         total = jnp.sum(weight)
         return jnp.sum(each * weight) / jnp.where(total > 0, total, 1)
+
+    def answer(self, network: Any, params: Any, ops: Any, batch: Mapping[str, Any]) -> jax.Array:
+        """The logits (b, k) of a network without dropout, as `finetune.training.step` asks."""
+        inputs = {name: leaf for name, leaf in batch.items() if name not in ("labels", "weight")}
+        return network.forward(params, inputs, ops, None)
 
     def predict(self, logits):
         """Classes argmax_k logits (b,), or the number itself for regression; numpy or jax."""

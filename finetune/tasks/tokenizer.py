@@ -1,9 +1,10 @@
-"""Text to token ids: a model's fast tokenizer, or sentencepiece for DeBERTaV3's spm.model.
+"""Text to token ids: a model's fast tokenizer, or sentencepiece for its own model files.
 
 DeBERTaV3 publishes its tokenizer as spm.model only. It is read here by sentencepiece itself, whose
 NFKC normalisation and byte fallback belong to the model; the fast tokenizer that transformers 5
 builds from the same file leaves both out and answers [UNK] for characters such as "½" (they agree
-on text in ASCII), and AutoTokenizer may refuse the folder (transformers #42583).
+on text in ASCII), and AutoTokenizer may refuse the folder (transformers #42583). The files of T5
+(spiece.model) and Llama (tokenizer.model) are read the same way where there is no tokenizer.json.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from finetune.tasks import speech
 from finetune.tasks.ragged import Ragged
+from finetune.tasks.speech import Speech
 
-FILES = ("tokenizer.json", "tokenizer_config.json", "config.json", "spm.model", "vocab.txt")
+# spm.model first: a tokenizer.json that transformers saved beside it has lost normalisation.
+WHOLE = ("spm.model", "tokenizer.json", "spiece.model", "tokenizer.model")
+FILES = (*WHOLE, "tokenizer_config.json", "config.json", "vocab.txt")
 
 
 class Encoded(NamedTuple):
@@ -33,24 +38,27 @@ class Tokenizer:
       encode: the function.
       pad_id: the id that fills batches up.
       size: number of ids, at most the rows of the model's embedding.
+      speech: what a language model needs; None where no token ends a text.
     """
 
     encode: Callable[[Sequence[str], Sequence[str] | None, int], Encoded]
     pad_id: int
     size: int
+    speech: Speech | None = None
 
 
 def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
     """The tokenizer of a model.
 
     Args:
-      source: a folder or a file (spm.model, tokenizer.json), a name on the Hub, a fast tokenizer of
-        transformers, or a Tokenizer, which is returned.
+      source: a folder or a file (tokenizer.json, or a sentencepiece model), a name on the Hub, a
+        fast tokenizer of transformers, or a Tokenizer, which is returned.
       revision: of a name on the Hub.
 
     Raises:
       FileNotFoundError: no such folder and no such name, or no tokenizer in it.
-      ValueError: an spm.model that is not DeBERTaV3's layout, or a tokenizer that is not fast.
+      ValueError: a sentencepiece model that is not laid out as DeBERTaV3's, T5's or Llama's, or a
+        tokenizer that is not fast.
 
     Example:
       load_tokenizer("microsoft/deberta-v3-base").encode(["A cat."], None, 128)
@@ -63,23 +71,25 @@ def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
     if path.is_file():
         return _from_file(path)
     folder = path if path.is_dir() else _download(str(source), revision)
-    # spm.model first: a tokenizer.json that transformers saved beside it has lost normalisation.
-    for name in ("spm.model", "tokenizer.json"):
+    for name in WHOLE:
         if (folder / name).is_file():
             return _from_file(folder / name)
     if (folder / "vocab.txt").is_file():
         return _through_transformers(folder)
     raise FileNotFoundError(
         f"tokenizer {str(source)!r} has no file of a tokenizer; "
-        "allowed are spm.model, tokenizer.json, vocab.txt"
+        f"allowed are {', '.join(WHOLE)}, vocab.txt"
     )
 
 
 def from_fast(backend: Any, pad_id: int | None = None) -> Tokenizer:
     """A Tokenizer from a `tokenizers.Tokenizer`, which is copied and not changed.
 
+    Llama's have no token for padding: that which ends a text takes its place, under the mask.
+
     Raises:
-      ValueError: pad_id is None and the vocabulary has neither "[PAD]" nor "<pad>".
+      ValueError: pad_id is None and the vocabulary has neither "[PAD]" nor "<pad>" nor a token
+        that ends a text.
     """
     from tokenizers import Tokenizer as Backend
 
@@ -87,6 +97,8 @@ def from_fast(backend: Any, pad_id: int | None = None) -> Tokenizer:
     size = backend.get_vocab_size()
     for token in ("[PAD]", "<pad>"):
         pad_id = backend.token_to_id(token) if pad_id is None else pad_id
+    spoken = speech.of_fast(backend)
+    pad_id = spoken.end_id if pad_id is None and spoken else pad_id
     if pad_id is None:
         raise ValueError("pad_id is None; allowed without [PAD] or <pad> is an id")
 
@@ -102,16 +114,18 @@ def from_fast(backend: Any, pad_id: int | None = None) -> Tokenizer:
             Ragged.from_rows(row.type_ids for row in rows),
         )
 
-    return Tokenizer(encode, int(pad_id), size)
+    return Tokenizer(encode, int(pad_id), size, spoken)
 
 
 def from_sentencepiece(path: str | pathlib.Path) -> Tokenizer:
     """[CLS] first [SEP] or [CLS] first [SEP] second [SEP] from DeBERTaV3's spm.model.
 
-    Special tokens that are spelt out in a text are text.
+    From T5's it is first </s> or first </s> second </s>, from Llama's <s> first or <s> first <s>
+    second. Special tokens that are spelt out in a text are text.
 
     Raises:
-      ValueError: the file is not a sentencepiece model with the pieces [PAD], [CLS] and [SEP].
+      ValueError: the file is not a sentencepiece model, or has neither the pieces [PAD], [CLS] and
+        [SEP] nor those of T5 (<pad>, </s>) or Llama (<s>, </s>).
     """
     import sentencepiece
 
@@ -120,31 +134,61 @@ def from_sentencepiece(path: str | pathlib.Path) -> Tokenizer:
         model = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
     except RuntimeError:
         raise ValueError(f"file {str(path)!r} is not a sentencepiece model") from None
-    special = {}
-    for piece in ("[PAD]", "[CLS]", "[SEP]"):
-        special[piece] = model.piece_to_id(piece)
-        if model.id_to_piece(special[piece]) != piece:
-            raise ValueError(
-                f"file {str(path)!r} has no piece {piece}; allowed are models of DeBERTaV3's layout"
-            )
-    pad, cls, sep = special.values()
+    layout = _layout(model)
+    if layout is None:
+        raise ValueError(
+            f"file {str(path)!r} has no piece [PAD]; "
+            "allowed are models of DeBERTaV3's, T5's and Llama's layout"
+        )
 
     def encode(first, second, max_length) -> Encoded:
         ids, types = [], []
         left = model.encode(list(first))
         right = [None] * len(left) if second is None else model.encode(list(second))
         for a, b in zip(left, right, strict=True):
-            keep_a, keep_b = longest_first(
-                len(a), len(b or ()), max_length - (2 if b is None else 3)
-            )
-            row = [cls, *a[:keep_a], sep]
-            tail = [] if b is None else [*b[:keep_b], sep]
+            added = len(layout.before) + len(layout.after)
+            added += 0 if b is None else len(layout.between) + len(layout.after)
+            keep_a, keep_b = longest_first(len(a), len(b or ()), max_length - added)
+            row = [*layout.before, *a[:keep_a], *layout.after]
+            tail = [] if b is None else [*layout.between, *b[:keep_b], *layout.after]
             ids.append(row + tail)
             types.append([0] * len(row) + [1] * len(tail))
         return Encoded(Ragged.from_rows(ids), Ragged.from_rows(types))
 
-    # One more than there are pieces: [MASK] follows them, without a piece of its own.
-    return Tokenizer(encode, pad, model.get_piece_size() + 1)
+    return Tokenizer(encode, layout.pad, model.get_piece_size() + layout.beyond, layout.speech)
+
+
+class _Layout(NamedTuple):
+    """Special ids: before the first text, between (before the second), after each; padding.
+
+    `beyond` ids follow those of the pieces, without pieces of their own.
+    """
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    pad: int
+    beyond: int
+    speech: Speech | None
+
+
+def _layout(model: Any) -> _Layout | None:
+    special = {p: model.piece_to_id(p) for p in ("[PAD]", "[CLS]", "[SEP]", "<pad>", "<s>", "</s>")}
+    has = {p: number for p, number in special.items() if model.id_to_piece(number) == p}
+    if {"[PAD]", "[CLS]", "[SEP]"} <= set(has):
+        # [MASK] alone follows the pieces.
+        return _Layout((has["[CLS]"],), (), (has["[SEP]"],), has["[PAD]"], 1, None)
+    # A control piece, not one that a text can spell.
+    if "</s>" not in has or not model.is_control(has["</s>"]):
+        return None
+    if "<pad>" in has:
+        # T5: its hundred sentinels follow the pieces.
+        end = (has["</s>"],)
+        return _Layout((), (), end, has["<pad>"], 100, speech.of_sentencepiece(model, (), *end))
+    if "<s>" in has:
+        begin, end = (has["<s>"],), has["</s>"]
+        return _Layout(begin, begin, (), end, 0, speech.of_sentencepiece(model, begin, end))
+    return None
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:

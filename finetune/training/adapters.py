@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,12 +69,18 @@ def exported(method: Method, state: TrainState, kernels: Leaves, about: dict[str
     return Adapter(modules, head, {"method": method.name, **about})
 
 
-def predict(network: Network, modules: Mapping[str, Factors | Dense], head: Leaves):
-    """The function (params, batch) -> logits (b, k) of the base with an adapter, without dropout.
+def predict(
+    network: Network,
+    modules: Mapping[str, Factors | Dense],
+    head: Leaves,
+    answer: Callable[..., Any] = step.logits,
+):
+    """The function (params, batch) -> answer of the base with an adapter, without dropout.
 
     Args:
       modules: path -> change, as in `Adapter`; those of rank 0 may be left out.
       head: name -> array that replaces the base's.
+      answer: as for `step.predict`: logits (b, k), or a task's `answer`.
 
     Raises:
       ValueError: a change or a head that does not fit the network.
@@ -88,16 +94,16 @@ def predict(network: Network, modules: Mapping[str, Factors | Dense], head: Leav
     theta = {path: change._asdict() for path, change in thin.items()}
     aux = {path: {"gain": np.ones(change.a.shape[1], np.float32)} for path, change in thin.items()}
 
-    def logits(params, batch):
+    def answered(params, batch):
         dense = {
             path: params[f"{path}.weight"] + change.delta
             for path, change in modules.items()
             if isinstance(change, Dense)
         }
         ops = step.adapted(factors, theta, aux, dense)
-        return network.forward({**params, **head}, step.inputs(batch), ops, None)
+        return answer(network, {**params, **head}, ops, batch)
 
-    return logits
+    return answered
 
 
 def _fits(network: Network, name: str, shape: tuple[int, ...]) -> None:

@@ -88,7 +88,7 @@ def fit(
       step, predict: compiled, as made by `finetune.training.step`.
       state: a fresh or a restored one.
       params: the base network's parameters; never changed.
-      task: a `finetune.tasks.Task`.
+      task: a `finetune.tasks.Task`, or what has its attributes, as a `LanguageTask`.
       checkpoints: where to save; None saves nothing.
       extra: what was saved beside a restored state.
       report: called with every record: step and loss, or scores, or ranks when they changed.
@@ -108,8 +108,8 @@ def fit(
         def forward(batch):
             return predict(state.theta, state.aux, state.head, params, place(batch))
 
-        logits = task.run(forward, split, config.eval_batch_size)
-        return task.score(task.predict(logits), task.labels(split))
+        found = task.run(forward, split, config.eval_batch_size)
+        return task.score(task.predict(found), task.labels(split))
 
     done = int(state.step)
     pending = None

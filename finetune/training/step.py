@@ -89,14 +89,24 @@ def train_step(
     return step
 
 
-def predict(network: Network, method: Method) -> Callable[..., jax.Array]:
-    """The function (theta, aux, head, params, batch) -> logits (b, k), without dropout."""
+def logits(network: Network, params: Params, ops: Ops, batch: Batch) -> jax.Array:
+    """What a network says of a batch, without dropout: (b, k), of language models (b, T, V)."""
+    return network.forward(params, inputs(batch), ops, None)
 
-    def logits(theta: Tree, aux: Tree, head: Leaves, params: Params, batch: Batch) -> jax.Array:
-        ops = adapted(method, theta, aux)
-        return network.forward({**params, **head}, inputs(batch), ops, None)
 
-    return logits
+def predict(
+    network: Network, method: Method, answer: Callable[..., Any] = logits
+) -> Callable[..., Any]:
+    """The function (theta, aux, head, params, batch) -> answer, without dropout.
+
+    Args:
+      answer: (network, params, ops, batch) -> what is kept of a batch; a task's `answer`.
+    """
+
+    def answered(theta: Tree, aux: Tree, head: Leaves, params: Params, batch: Batch):
+        return answer(network, {**params, **head}, adapted(method, theta, aux), batch)
+
+    return answered
 
 
 def adapted(

@@ -8,13 +8,14 @@ import pytest
 from finetune import tasks
 from finetune.tasks import TaskConfig
 from finetune.tasks.tokenizer import from_fast
-from tests.finetune.tasks import made
+from tests.finetune.tasks import made, spoken
 
 TOKENIZER = from_fast(made.backend())
 
 
 def test_names():
-    wanted = "digits mnist cifar10 cifar100 cola sst2 mrpc qqp stsb mnli qnli rte table"
+    wanted = "digits mnist cifar10 cifar100 cola sst2 mrpc qqp stsb mnli qnli rte "
+    wanted += "gsm8k humaneval table"
     assert tasks.names() == tuple(wanted.split())
     assert [name for name in tasks.names() if not tasks.needs_tokenizer(name)] == [
         "digits",
@@ -63,6 +64,45 @@ def test_a_table_and_a_glue_task(tmp_path):
     ],
 )
 def test_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.load(config)
+
+
+def test_tasks_of_language_models(tmp_path):
+    tokenizer = spoken.llama(tmp_path / "llama")
+    columns = {"sentence": made.sentences(9), "label": [0, 1, 0] * 3}
+    made.write_parquet(tmp_path / "glue/cola/validation.parquet", columns)
+    glue = TaskConfig("cola", str(tmp_path / "glue"), form="text_to_text", kind="causal")
+    task = tasks.load(glue, tokenizer)
+    assert isinstance(task, tasks.LanguageTask) and task.metric == "matthews"
+    assert (task.num_labels, task.lengths[-1], task.kind) == (0, 128, "causal")
+    row = {"question": ["How many?"], "answer": ["3 + 4 = 7\n#### 7"]}
+    made.write_parquet(tmp_path / "gsm8k/test.parquet", row)
+    config = TaskConfig("gsm8k", str(tmp_path), kind="causal", target_length=40, window=3)
+    task = tasks.load(config, tokenizer)
+    assert (task.reading.length, task.window, task.metrics) == (40, 3, ("exact_match",))
+    names = ("task_id", "prompt", "entry_point", "test")
+    made.write_parquet(tmp_path / "humaneval/test.parquet", {name: ["x"] for name in names})
+    config = TaskConfig("humaneval", str(tmp_path), kind="causal", samples=10, temperature=0.5)
+    task = tasks.load(config, tokenizer)
+    assert task.metrics == ("pass@1", "pass@10") and "--run_generated_code" in task.refusal
+    with pytest.raises(ValueError, match="kind is 'encoder'; allowed are 'causal', 'encoder_dec"):
+        tasks.load(dataclasses.replace(glue, kind="encoder"), tokenizer)
+    assert tasks.for_language("gsm8k") and not tasks.for_language("cola")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TaskConfig("cola", form="words"), "form is 'words'; allowed are 'classes', 'text_to_t"),
+        (TaskConfig("table", form="text_to_text"), "form is 'text_to_text'; allowed with task 't"),
+        (TaskConfig("cola", kind="causal"), "kind is 'causal'; allowed with task 'cola' is 'enc"),
+        (TaskConfig("cola", target_length=9), "target_length is 9; allowed with task 'cola' is No"),
+        (TaskConfig("gsm8k", samples=2), "samples is 2; allowed with task 'gsm8k' is 1"),
+        (TaskConfig("gsm8k", run_generated_code=True), "run_generated_code is True; allowed with"),
+    ],
+)
+def test_options_of_language_models_elsewhere(config, message):
     with pytest.raises(ValueError, match=message):
         tasks.load(config)
 

@@ -137,6 +137,8 @@ def test_refused_layouts(tmp_path):
         vocab_size=40,
         hard_vocab_limit=False,
         minloglevel=2,
+        bos_id=-1,
+        eos_id=-1,
     )
     with pytest.raises(
         ValueError, match=r"has no piece \[PAD\]; allowed are models of DeBERTaV3's"

@@ -1,0 +1,233 @@
+"""GSM8K: school mathematics in words, scored by the final number (Cobbe et al., arXiv 2110.14168).
+
+The protocol is that of MetaMath (Yu et al., arXiv 2309.12284), which LoRA-GA and LoRA-One use: an
+instruction and a response that ends in "The answer is: N", greedy decoding, and exact match of the
+number. The wording of the frame is ours. It trains on rows of GSM8K, or of MetaMathQA where the
+file of the training split holds those (columns query and response). Where MetaMath reads the first
+number behind the cue, we read the last one of the cue's line: a model that writes "The answer is:
+3 + 4 = 7" means 7.
+"""
+
+from __future__ import annotations
+
+import collections
+import pathlib
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from finetune.tasks import columns, sources, text
+from finetune.tasks.language import LanguageTask
+from finetune.tasks.ragged import Ragged
+from finetune.tasks.sources import Table
+from finetune.tasks.speech import Speech
+from finetune.tasks.task import Split
+from finetune.tasks.text_to_text import spoken
+from finetune.tasks.tokenizer import Tokenizer
+from finetune.tasks.written import Written
+
+REPOSITORY = "openai/gsm8k"
+SPLITS = ("train", "test")
+LENGTH = 256
+"""Tokens of an answer."""
+FRAME = (
+    "The following is a task. Write a response that solves it.\n\n"
+    "### Instruction:\n{question}\n\n### Response:"
+)
+CUE = "The answer is:"
+MARK = "####"
+# Of GSM8K, and of MetaMathQA, whose responses end in the cue; those from GSM8K have the mark too.
+COLUMNS = (("question", "answer"), ("query", "response"))
+# What the data set's own calculator wrote, "<<3*4=12>>": no text that a reader would write.
+CALCULATION = re.compile(r"<<[^<>]*>>")
+# A sign belongs to a number unless something stands before it, as in "5-3"; commas only between
+# thousands, so that "1,2" is two numbers.
+NUMBER = re.compile(
+    r"(?:(?<![\w).])-)?(?:\$-?)?"
+    r"(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?"
+)
+
+
+class FinalNumber(Written):
+    """A `Reading` of the last number of a text; labels are numbers as strings, str (n,)."""
+
+    metrics = ("exact_match",)
+
+    def predict(self, found: np.ndarray) -> list[str]:
+        """The text of every row."""
+        return [row[0] for row in self.texts(found)]
+
+    def score(self, predictions: Sequence[str], labels: np.ndarray) -> dict[str, float]:
+        """Share of rows whose final number is the label's."""
+        pairs = zip(predictions, labels, strict=True)
+        return {"exact_match": float(np.mean([same(text, label) for text, label in pairs]))}
+
+    def majority(self, labels: np.ndarray) -> dict[str, float]:
+        """The share of the most frequent number."""
+        counts = collections.Counter(final_number(str(label)) for label in labels)
+        return {"exact_match": max(counts.values()) / len(labels)}
+
+    def records(self, predictions: Sequence[str], labels: np.ndarray | None) -> list[dict]:
+        """text, number, and label where there are labels."""
+        rows: list[dict[str, Any]] = []
+        for written in predictions:
+            number = final_number(written)
+            rows.append({"text": written, "prediction": None if number is None else str(number)})
+        if labels is None:
+            return rows
+        return [{**row, "label": str(label)} for row, label in zip(rows, labels, strict=True)]
+
+
+def load(
+    tokenizer: Tokenizer,
+    kind: str,
+    data_dir: str | pathlib.Path | None = None,
+    max_length: int = 256,
+    target_length: int = LENGTH,
+    lengths: Sequence[int] = text.LENGTHS,
+    window: int = 1,
+) -> LanguageTask:
+    """The task, with the splits train and test.
+
+    Args:
+      tokenizer: of the model; its `speech` must be there.
+      kind: "causal" or "encoder_decoder".
+      data_dir: folder with gsm8k/train.parquet and gsm8k/test.parquet (or .jsonl, .csv), or with
+        the files themselves; the training file may be MetaMathQA's. None for GSM8K from the Hub.
+      max_length: tokens of a prompt.
+      target_length: tokens of an answer, and of what the model writes at most.
+      lengths: what both are padded to, see `text.buckets`.
+      window: batches sorted by length together, see `batches.shuffled`.
+
+    Longer rows are left out of the training split, and the note says how many.
+
+    Raises:
+      FileNotFoundError, ConnectionError: the data are not there.
+      ValueError: a missing column, a row that is no text or has no number behind "####", a prompt
+        of the test split that is longer than max_length, no training row that is short enough.
+
+    Example:
+      load(load_tokenizer("models/llama"), "causal", "data").majority("test")
+    """
+    speech = spoken(tokenizer)
+    splits, notes = {}, []
+    for split, table in _tables(data_dir).items():
+        names = COLUMNS[split == "train" and "query" in table.names]
+        questions, answers = (columns.texts(table, name) for name in names)
+        parts = [_parts(table, names[1], row, answer) for row, answer in enumerate(answers)]
+        labels = np.array([final for _, final in parts])
+        source = framed([FRAME.format(question=q.strip()) for q in questions], speech, kind)
+        target = _targets(parts, speech)
+        if split == "test":
+            _require_room(source, max_length)
+            # Never read: the model writes its own. Cut, as its length decides nothing.
+            target = [row[:target_length] for row in target]
+        pairs = zip(source, target, strict=True)
+        keep = [len(s) <= max_length and len(t) <= target_length for s, t in pairs]
+        if not any(keep):
+            raise ValueError(
+                f"max_length is {max_length} and target_length {target_length}; allowed are "
+                f"lengths that at least one row of split {split!r} fits in"
+            )
+        if not all(keep):
+            notes.append(f"{split} without {keep.count(False)} rows that are too long")
+        chosen = np.flatnonzero(keep)
+        inputs = {
+            "source": Ragged.from_rows(source[row] for row in chosen),
+            "target": Ragged.from_rows(target[row] for row in chosen),
+        }
+        splits[split] = Split(inputs, labels[chosen])
+    return LanguageTask(
+        name="gsm8k",
+        splits=splits,
+        kind=kind,
+        reading=FinalNumber(speech, target_length),
+        pad_id=tokenizer.pad_id,
+        start_id=tokenizer.pad_id,
+        lengths=text.buckets(max_length, lengths),
+        target_lengths=text.buckets(target_length, lengths),
+        window=window,
+        note="; ".join(notes),
+    )
+
+
+def final_number(written: str) -> Fraction | None:
+    """The number a text ends in, exactly: the last one of the line that the last cue begins, or
+    without a cue (or a number behind it) the last one of all; None without any.
+
+    Example:
+      >>> final_number("3 + 4 = 7, so it costs $1,200.50.")
+      Fraction(2401, 2)
+      >>> final_number("The answer is: 18 dollars.\\n\\n### Instruction: 7 of 9")
+      Fraction(18, 1)
+    """
+    _, cue, behind = written.rpartition(CUE)
+    lines = behind.strip().splitlines() if cue else []
+    for part in (*lines[:1], written):
+        for found in reversed(NUMBER.findall(part.replace("\u2212", "-"))):
+            value = _value(found)
+            if value is not None:
+                return value
+    return None
+
+
+def same(written: str, label: str) -> bool:
+    """True if the text's final number is the label's."""
+    number = final_number(written)
+    return number is not None and number == final_number(str(label))
+
+
+def framed(prompts: Sequence[str], speech: Speech, kind: str) -> list[list[int]]:
+    """Whole prompts as ids with the special tokens that the kind of model reads."""
+    end = [speech.end_id] if kind == "encoder_decoder" else []
+    return [[*speech.before, *row, *end] for row in speech.plain(prompts)]
+
+
+def _targets(parts: Sequence[tuple[str, str]], speech: Speech) -> list[list[int]]:
+    rows = speech.words([f"{steps}\n{CUE} {final}" for steps, final in parts])
+    return [[*row, speech.end_id] for row in rows]
+
+
+def _parts(table: Table, column: str, row: int, answer: str) -> tuple[str, str]:
+    """The steps of a published answer, and what it ends in."""
+    response = column == COLUMNS[1][1]
+    steps, mark, final = answer.rpartition(MARK)
+    if response and not mark:
+        # Of other mathematics than GSM8K's, where the answer may be a formula.
+        steps, mark, final = answer.rpartition(CUE)
+    final = (final.strip().splitlines() or [""])[0]
+    if not response:
+        final = final.replace(",", "")
+    if not (steps and mark and final) or (mark == MARK and final_number(final) is None):
+        allowed = f"'{CUE} ...'" if response else f"'{MARK} number'"
+        raise ValueError(
+            f"column {column!r} of {table.origin} is {answer[-20:]!r} at its end in row {row}; "
+            f"allowed is a text with {allowed} there"
+        )
+    return CALCULATION.sub("", steps).strip(), final
+
+
+def _value(found: str) -> Fraction | None:
+    try:
+        return Fraction(found.replace("$", "").replace(",", ""))
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _require_room(source: list[list[int]], max_length: int) -> None:
+    longest = max(map(len, source))
+    if longest > max_length:
+        raise ValueError(
+            f"max_length is {max_length}; allowed with the prompts of split 'test' are {longest} "
+            "or more, as a cut question has no answer"
+        )
+
+
+def _tables(data_dir) -> dict[str, Table]:
+    if data_dir is None:
+        return sources.from_hub(REPOSITORY, "main", SPLITS)
+    inner = pathlib.Path(data_dir) / "gsm8k"
+    return sources.read_splits(inner if inner.is_dir() else pathlib.Path(data_dir), SPLITS)

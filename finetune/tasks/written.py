@@ -1,0 +1,94 @@
+"""Readings of text that a language model writes itself: tokens on the device, text on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deflation import checks
+from finetune.tasks.speech import Speech
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Written:
+    """The part of a `Reading` that makes text; `predict`, `score` and `majority` are of its heirs.
+
+    A draw depends on the seed, the number of the row and of the sample, and the batch size.
+
+    Attributes:
+      speech: of the tokenizer.
+      length: tokens that are written at most; a row ends with the token that ends a text.
+      samples: texts per row.
+      temperature: 0 writes the likeliest token, else draws.
+      top_p: draws from the likeliest tokens of at least this probability.
+      seed: of the draws.
+
+    Raises:
+      ValueError: a length or number of samples below 1, or several samples that would be equal.
+    """
+
+    speech: Speech
+    length: int
+    samples: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    taught = False
+    refusal = ""
+
+    def __post_init__(self):
+        checks.integer("length", self.length, 1)
+        if checks.integer("samples", self.samples, 1) > 1 and self.temperature == 0:
+            raise ValueError(
+                f"temperature is 0; allowed for {self.samples} samples are numbers above, "
+                "as they are all the same otherwise"
+            )
+
+    @property
+    def room(self) -> int:
+        """Tokens of the longest text."""
+        return self.length
+
+    def answer(self, task: Any, network: Any, params: Any, ops: Any, batch: Mapping[str, Any]):
+        """int32 (b, samples, length), padded behind the end."""
+        from finetune.generation import generate
+
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        key = jax.random.fold_in(jax.random.key(self.seed), batch["row"][0])
+
+        def begin(inputs):
+            return network.begin(params, inputs, ops, self.length)
+
+        def advance(cache, tokens):
+            return network.advance(params, cache, tokens, ops)
+
+        def one(sample):
+            return generate(
+                begin,
+                advance,
+                inputs,
+                length=self.length,
+                stop=(self.speech.end_id,),
+                pad=task.pad_id,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                key=jax.random.fold_in(key, sample) if self.temperature else None,
+            )
+
+        # One after the other: each has a cache of its own.
+        return jnp.moveaxis(jax.lax.map(one, jnp.arange(self.samples)), 0, 1)
+
+    def texts(self, found: np.ndarray) -> list[list[str]]:
+        """The samples of every row as text, without what follows the end."""
+        return [[self.speech.decode(self._ended(tokens)) for tokens in row] for row in found]
+
+    def _ended(self, tokens: Sequence[int]) -> list[int]:
+        tokens = np.asarray(tokens).tolist()
+        end = self.speech.end_id
+        return tokens[: tokens.index(end)] if end in tokens else tokens
