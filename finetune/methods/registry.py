@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from deflation import checks
+from finetune.methods.adalora import AdaloraConfig, adalora
 from finetune.methods.adapad import AdapadConfig, adapad
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.full import NoSettings, full, head_only, untouched
@@ -63,6 +64,7 @@ METHODS: dict[str, Entry] = {
     ),
     "parallel": Entry(ParallelConfig, _parallel),
     "adapad": Entry(AdapadConfig, _adapad),
+    "adalora": Entry(AdaloraConfig, adalora),
 }
 NAMES = tuple(METHODS)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})
