@@ -16,6 +16,7 @@ from finetune.methods.adalora import AdaloraConfig, adalora
 from finetune.methods.adapad import AdapadConfig, adapad
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.full import NoSettings, full, head_only, untouched
+from finetune.methods.increlora import IncreloraConfig, increlora
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
 from finetune.methods.method import Method, Run
 from finetune.methods.options import collected
@@ -65,6 +66,7 @@ METHODS: dict[str, Entry] = {
     "parallel": Entry(ParallelConfig, _parallel),
     "adapad": Entry(AdapadConfig, _adapad),
     "adalora": Entry(AdaloraConfig, adalora),
+    "increlora": Entry(IncreloraConfig, increlora),
 }
 NAMES = tuple(METHODS)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})

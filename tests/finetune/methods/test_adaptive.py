@@ -12,6 +12,7 @@ from tests.finetune.training import small
 
 OPTIONS = {
     "adalora": {"rank": 3},
+    "increlora": {"rank": 3},
 }
 
 
