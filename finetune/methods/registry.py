@@ -21,6 +21,7 @@ from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
 from finetune.methods.method import Method, Run
 from finetune.methods.options import collected
 from finetune.methods.sequential import SequentialOptions, sequential
+from finetune.methods.sora import SoraConfig, sora
 from finetune.training.optimisers import OptimiserConfig
 
 
@@ -67,6 +68,7 @@ METHODS: dict[str, Entry] = {
     "adapad": Entry(AdapadConfig, _adapad),
     "adalora": Entry(AdaloraConfig, adalora),
     "increlora": Entry(IncreloraConfig, increlora),
+    "sora": Entry(SoraConfig, sora),
 }
 NAMES = tuple(METHODS)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})

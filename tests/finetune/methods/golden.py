@@ -64,7 +64,7 @@ class Exact(Run):
 def method(trace, name, **options):
     """The method with the optimiser of the trace: AdamW at a constant rate."""
     c = trace.config
-    decay = c.get("weight_decay", 0.0)
+    decay = c.get("weight_decay", c.get("weight_decay_ab", 0.0))
     optimiser = OptimiserConfig(
         learning_rate=c["lr"], schedule="constant", warmup=0, weight_decay=decay
     )

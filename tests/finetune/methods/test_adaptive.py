@@ -13,6 +13,7 @@ from tests.finetune.training import small
 OPTIONS = {
     "adalora": {"rank": 3},
     "increlora": {"rank": 3},
+    "sora": {"rank": 3, "threshold": 0.02},
 }
 
 
