@@ -14,6 +14,7 @@ import jax
 from deflation import checks
 from finetune.methods.adalora import AdaloraConfig, adalora
 from finetune.methods.adapad import AdapadConfig, adapad
+from finetune.methods.debora import DeboraConfig, debora
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.full import NoSettings, full, head_only, untouched
 from finetune.methods.increlora import IncreloraConfig, increlora
@@ -69,6 +70,7 @@ METHODS: dict[str, Entry] = {
     "adalora": Entry(AdaloraConfig, adalora),
     "increlora": Entry(IncreloraConfig, increlora),
     "sora": Entry(SoraConfig, sora),
+    "debora": Entry(DeboraConfig, debora),
 }
 NAMES = tuple(METHODS)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})

@@ -14,6 +14,7 @@ OPTIONS = {
     "adalora": {"rank": 3},
     "increlora": {"rank": 3},
     "sora": {"rank": 3, "threshold": 0.02},
+    "debora": {"rank": 3},
 }
 
 
@@ -27,12 +28,15 @@ def test_an_untrained_adapter_leaves_the_network_as_it_was(name):
     state, batch = one.first, one.batch(0)
     found = one.predict(state.theta, state.aux, state.head, one.net.params, batch)
     wanted = one.net.forward({**one.net.params, **state.head}, batch, PLAIN, None)
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    # dEBORA begins with s = 1e-4.
+    np.testing.assert_allclose(found, wanted, atol=5e-3 if name == "debora" else 1e-6)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_training_is_finite_and_what_is_exported_predicts_the_same(name, accumulate):
+    if name == "debora" and accumulate > 1:
+        pytest.skip("refused, see its own tests")
     one = run(name, accumulate=accumulate)
     states = one.states()
     for leaf in jax.tree.leaves(states[-1]._replace(key=None)):

@@ -1,7 +1,8 @@
 """What dEBORA's upper level takes for the gradient, against one unrolled through the lower level.
 
-Upper loss f1 over s, lower loss f2 over (U, V), both 1/(2n) |X U diag(s) V^T - Y|^2 on samples of
-their own. F(s) = f1(U*, s, V*) at the lower minimum; dF/ds by differentiation through its iteration.
+The upper loss f1 is over s, the lower one f2 over (U, V), each 1/(2n) |X U diag(s) V^T - Y|^2 on
+samples of its own. F(s) = f1(U*, s, V*) at the lower minimum; dF/ds by differentiation through the
+iteration that finds it.
 """
 
 import jax
@@ -40,7 +41,7 @@ def lower(s, data, oblique, start, steps):
 
 
 def gradients(one, two, oblique, steps=4000):
-    """(unrolled dF/ds, partial df1/ds, the formula with both corrections, lower minimum)."""
+    """(unrolled dF/ds, partial df1/ds, the formula with both corrections)."""
     generator = np.random.default_rng(5)
     start = tuple(unit(jnp.asarray(generator.normal(size=(SIZE, RANK)))) for _ in range(2))
     s = jnp.array([1.0, 0.7, 0.4])
