@@ -28,9 +28,7 @@ import jax.numpy as jnp
 import optax
 
 from deflation import checks
-from finetune.methods import frank_wolfe, gated
-from finetune.methods.components import along
-from finetune.methods.factors import AXIS
+from finetune.methods import frank_wolfe, gated, oblique
 from finetune.methods.method import Leaves, Method, Objective, Pieces, Run, Tree
 from finetune.methods.options import option
 from finetune.training.optimisers import clipped
@@ -96,7 +94,7 @@ def debora(config: DeboraConfig, run: Run) -> Method:
 
     def prepare(key, kernels, gradients):
         del gradients
-        theta = _unit(gated.start(key, kernels, config.rank, 1.0))
+        theta = oblique.unit(gated.start(key, kernels, config.rank, 1.0))
         for leaves in theta.values():
             leaves["d"] = jnp.full_like(leaves["d"], config.least)
         return theta, gated.scaled(theta, 1.0)
@@ -119,10 +117,10 @@ def debora(config: DeboraConfig, run: Run) -> Method:
                     lambda theta, head: target.loss(theta, state.aux, head), (0, 1)
                 )(theta, head)
                 (of_theta, of_head), norm = clipped(
-                    (_tangent(of_theta, theta), of_head), pieces.clip
+                    (oblique.tangent(of_theta, theta), of_head), pieces.clip
                 )
                 updates, opt = method.tx.update(of_theta, opt, theta, step=state.step)
-                theta = _unit(optax.apply_updates(theta, updates))
+                theta = oblique.unit(optax.apply_updates(theta, updates))
                 updates, head_opt = pieces.head_tx.update(of_head, head_opt, head, step=state.step)
                 return (theta, optax.apply_updates(head, updates), opt, head_opt), (value, norm)
 
@@ -188,28 +186,3 @@ def _half(batch, first: int):
     if rows < 2:
         raise ValueError(f"batch_size is {rows}; method 'debora' allows 2 and more")
     return {name: leaf[first::2] for name, leaf in batch.items()}
-
-
-def _unit(theta: Tree) -> Tree:
-    """theta with factors of norm 1."""
-
-    def one(name, leaf):
-        if name == "d":
-            return leaf
-        return leaf / jnp.linalg.norm(leaf, axis=1 - AXIS[name], keepdims=True)
-
-    return {p: {n: one(n, leaf) for n, leaf in leaves.items()} for p, leaves in theta.items()}
-
-
-def _tangent(gradients: Tree, theta: Tree) -> Tree:
-    """The part that does not change the norm of a factor; none for s."""
-
-    def one(name, g, p):
-        if name == "d":
-            return jnp.zeros_like(g)
-        return g - p * along(jnp.sum(g * p, axis=1 - AXIS[name]), name)
-
-    return {
-        path: {name: one(name, g, theta[path][name]) for name, g in leaves.items()}
-        for path, leaves in gradients.items()
-    }

@@ -16,13 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from deflation import checks
-from finetune.methods import ages, gated, orthonormal, scores
+from finetune.methods import ages, gated, orthonormal, reserves, scores
 from finetune.methods.adalora import T_INIT
-from finetune.methods.method import Factors, Gradients, Leaves, Method, Run, Tree, together
+from finetune.methods.method import Factors, Gradients, Leaves, Method, Run, together
 from finetune.methods.options import option
 from finetune.methods.side_channel import tap
 
-RESERVE = 1e-5
 NORMALISE = ("root", "size")
 
 
@@ -78,8 +77,8 @@ class IncreloraConfig:
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta is {self.beta}; allowed are numbers in [0, 1)")
 
-    def resolved(self, modules: int, total: int) -> IncreloraConfig:
-        """The settings of a run of `total` steps on `modules` modules, with no None left.
+    def growth(self, modules: int, total: int) -> reserves.Growth:
+        """How `modules` modules grow in a run of `total` steps.
 
         Raises:
           ValueError: a budget outside modules..modules * (what `rank` and `add` allow), or so many
@@ -98,7 +97,8 @@ class IncreloraConfig:
                 f"every is {every} and t_init {t_init} with {rounds} growths of {grow} modules; "
                 f"allowed is what ends before step {total}"
             )
-        return dataclasses.replace(self, budget=budget, grow=grow, every=every, t_init=t_init)
+        mean = None if self.rescale else budget / modules
+        return reserves.Growth(self.rank, budget, self.add, grow, every, t_init, self.alpha, mean)
 
 
 def increlora(config: IncreloraConfig, run: Run) -> Method:
@@ -128,12 +128,11 @@ def increlora(config: IncreloraConfig, run: Run) -> Method:
 
     def prepare(key, kernels, gradients):
         del gradients
-        own = config.resolved(len(kernels), run.total)
         theta = gated.start(key, kernels, config.rank, config.std)
-        return theta, {path: _first(own, leaves, len(kernels)) for path, leaves in theta.items()}
+        return theta, reserves.initial(config.growth(len(kernels), run.total), theta)
 
     def grads(objective, theta, aux, head, step, key):
-        own = config.resolved(len(aux), run.total)
+        growth = config.growth(len(aux), run.total)
 
         def loss(theta, head, probes):
             tapped = {path: {**entry, "probe": probes[path]} for path, entry in aux.items()}
@@ -148,23 +147,23 @@ def increlora(config: IncreloraConfig, run: Run) -> Method:
         def plain(_):
             return *together(objective, theta, aux, head, step, key)[:3], zero
 
-        due = (_room(own, aux) > 0) & ((step + 1) % config.score_every == 0)
+        due = (reserves.room(growth, aux) > 0) & ((step + 1) % config.score_every == 0)
         value, of_theta, of_head, raw = jax.lax.cond(due, scored, plain, 0)
-        active = _active(aux)
-        info = {"active": active, "age": _ages(aux), "raw": raw, "due": due}
+        active = reserves.active(aux)
+        info = {"active": active, "age": reserves.trained(aux), "raw": raw, "due": due}
         return Gradients(value, ages.masked(of_theta, active), of_head, info)
 
     def post(theta, aux, opt, info):
-        own = config.resolved(len(aux), run.total)
+        growth = config.growth(len(aux), run.total)
         power = 0.5 if config.normalise == "root" else 1.0
         sizes = {p: leaves["a"].shape[0] * leaves["b"].shape[1] for p, leaves in theta.items()}
         raw = {path: value / sizes[path] ** power for path, value in info.extra["raw"].items()}
         aux = scores.averaged(aux, raw, config.beta**config.score_every, info.extra["due"])
-        aux = _grown(own, aux, info)
-        return _reserved(own, theta, aux), aux, opt
+        aux = reserves.grown(growth, aux, info.step)
+        return reserves.placed(growth, theta, aux), aux, opt
 
     def regulariser(theta, aux):
-        existing = {path: _below(entry, "width") for path, entry in aux.items()}
+        existing = {path: reserves.below(entry, "width") for path, entry in aux.items()}
         return orthonormal.penalty(theta, config.orthogonality, config.penalty, existing)
 
     return Method(
@@ -191,70 +190,5 @@ def apply(x, kernel, theta: Leaves, aux: Leaves, drop) -> jax.Array:
 
 def export(kernel, theta: Leaves, aux: Leaves) -> Factors:
     """The live components with s d folded into a."""
-    live = {**theta, "d": jnp.where(_below(aux, "rank"), theta["d"], 0)}
+    live = {**theta, "d": jnp.where(reserves.below(aux, "rank"), theta["d"], 0)}
     return gated.export(kernel, live, aux)
-
-
-def _first(own: IncreloraConfig, leaves: Leaves, modules: int) -> Leaves:
-    dtype, one = leaves["a"].dtype, jnp.ones((), jnp.int32)
-    zero, age = jnp.zeros((), dtype), jnp.zeros(own.rank, jnp.int32)
-    scale = own.alpha / ((1 if own.rescale else own.budget / modules) + 1e-5)
-    return {
-        "scale": jnp.asarray(scale, dtype),
-        "rank": one,
-        "width": one,
-        "age/factors": age,
-        "age/gain": age,
-        "sensitivity": zero,
-        "variability": zero,
-    }
-
-
-def _below(entry: Leaves, name: str) -> jax.Array:
-    """(R,) bool: components with a number below rank or width."""
-    return jnp.arange(entry["age/gain"].shape[0]) < entry[name]
-
-
-def _active(aux: Tree) -> Leaves:
-    ends = {"/factors": "width", "/gain": "rank"}
-    return {p + part: _below(entry, end) for p, entry in aux.items() for part, end in ends.items()}
-
-
-def _ages(aux: Tree) -> Leaves:
-    return {p + part: entry[f"age{part}"] for p, entry in aux.items() for part in ages.PARTS}
-
-
-def _room(own: IncreloraConfig, aux: Tree) -> jax.Array:
-    """How many more times a module can grow, 0 at the end."""
-    return (own.budget - sum(entry["rank"] for entry in aux.values())) // own.add
-
-
-def _grown(own: IncreloraConfig, aux: Tree, info) -> Tree:
-    """aux after the growth that is due at the end of this step, if one is."""
-    rank = jnp.stack([entry["rank"] for entry in aux.values()])
-    due = (info.step > own.t_init) & (info.step % own.every == 0)
-    count = jnp.where(due, jnp.minimum(own.grow, _room(own, aux)), 0)
-    chosen = scores.largest(scores.combined(aux), rank + own.add <= own.rank, count)
-    active, new = info.extra["active"], {}
-    for i, (path, entry) in enumerate(aux.items()):
-        grown = (rank[i] + jnp.where(chosen[i], own.add, 0)).astype(jnp.int32)
-        scale = (own.alpha / (grown + 1e-5)).astype(entry["scale"].dtype)
-        new[path] = {
-            **entry,
-            **{
-                f"age{p}": entry[f"age{p}"] + active[path + p].astype(jnp.int32) for p in ages.PARTS
-            },
-            "rank": grown,
-            "width": jnp.minimum(grown + own.add, own.rank).astype(jnp.int32),
-            "scale": scale if own.rescale else entry["scale"],
-        }
-    return new
-
-
-def _reserved(own: IncreloraConfig, theta: Tree, aux: Tree) -> Tree:
-    """theta with d of the reserve as it has to be, and 0 for what does not exist."""
-    size, new = jnp.where(_room(own, aux) > 0, RESERVE, 0.0), {}
-    for path, leaves in theta.items():
-        other = jnp.where(_below(aux[path], "width"), size, 0).astype(leaves["d"].dtype)
-        new[path] = {**leaves, "d": jnp.where(_below(aux[path], "rank"), leaves["d"], other)}
-    return new

@@ -89,9 +89,9 @@ def test_the_fixed_scale_is_that_of_the_mean_final_rank():
 
 
 def test_what_is_not_said_is_chosen_for_the_run():
-    config = IncreloraConfig().resolved(modules=72, total=1000)
+    config = IncreloraConfig().growth(modules=72, total=1000)
     assert (config.budget, config.grow, config.every, config.t_init) == (144, 8, 60, 60)
-    assert IncreloraConfig(rank=1).resolved(3, 10).budget == 3
+    assert IncreloraConfig(rank=1).growth(3, 10).budget == 3
 
 
 @pytest.mark.parametrize(
