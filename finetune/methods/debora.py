@@ -109,10 +109,8 @@ def debora(config: DeboraConfig, run: Run) -> Method:
             upper, lower = (_half(batch, first) for first in (0, 1))
 
             def descend(carry, key):
-                return _descended(pieces.objective(paths, params, lower, key), carry)
-
-            def _descended(target: Objective, carry):
                 theta, head, opt, head_opt = carry
+                target = pieces.objective(paths, params, lower, key)
                 value, (of_theta, of_head) = jax.value_and_grad(
                     lambda theta, head: target.loss(theta, state.aux, head), (0, 1)
                 )(theta, head)
