@@ -36,13 +36,16 @@ def by_component(inner: optax.GradientTransformation) -> optax.GradientTransform
     """
 
     def init(theta: Tree) -> Any:
-        start = jax.vmap(inner.init, in_axes=(AXIS,))
-        return {path: start(leaves) for path, leaves in theta.items()}
+        return {
+            path: jax.vmap(inner.init, in_axes=(_axes(leaves),))(leaves)
+            for path, leaves in theta.items()
+        }
 
     def update(gradients: Tree, state, theta: Tree, *, active: Leaves, **_):
-        one = jax.vmap(inner.update, in_axes=(AXIS, 0, AXIS), out_axes=(AXIS, 0))
         updates, new = {}, {}
         for path, leaves in gradients.items():
+            axes = _axes(leaves)
+            one = jax.vmap(inner.update, in_axes=(axes, 0, axes), out_axes=(axes, 0))
             step, moved = one(leaves, state[path], theta[path])
             on = active[path]
             updates[path] = {name: jnp.where(along(on, name), u, 0) for name, u in step.items()}
@@ -58,4 +61,8 @@ def by_component(inner: optax.GradientTransformation) -> optax.GradientTransform
 
 def along(mask: jax.Array, name: str) -> jax.Array:
     """A vector over components in the shape that broadcasts over the factor `name`."""
-    return mask[None, :] if AXIS[name] == 1 else mask[:, None]
+    return {"a": mask[None, :], "b": mask[:, None], "d": mask}[name]
+
+
+def _axes(leaves: Leaves) -> dict[str, int]:
+    return {name: AXIS[name] for name in leaves}

@@ -12,7 +12,7 @@ import numpy as np
 from finetune.methods.method import Drop, Factors, Leaves, Tree
 from finetune.models.ops import matmul
 
-AXIS = {"a": 1, "b": 0}
+AXIS = {"a": 1, "b": 0, "d": 0}
 """Which axis of a factor counts components."""
 
 

@@ -68,6 +68,22 @@ class Objective(NamedTuple):
     kernels: Callable[[], Leaves]
 
 
+class Pieces(NamedTuple):
+    """What a method that replaces the training step builds its own from.
+
+    Attributes:
+      objective: (paths, params, batch, key) -> Objective of that batch, with dropout from the key.
+      head_tx: of the head; its update takes `step`.
+      clip: largest global norm of gradients, 0 for none.
+      accumulate: parts that the run wants a batch cut into.
+    """
+
+    objective: Callable[..., Objective]
+    head_tx: optax.GradientTransformation
+    clip: float
+    accumulate: int
+
+
 class Gradients(NamedTuple):
     """What `Method.grads` returns.
 
@@ -187,8 +203,8 @@ class Method:
       needs_gradients: `prepare` gets path -> dL/dW of the network before training.
       beside: what of the network itself is trained beside theta: its "head" (unless the run says
         otherwise), "all" of it, or "nothing". Without adapters where it is not "head".
-      step: replaces the whole training step, (state, params, batch) -> (state, metrics), for
-        methods with losses or loops of their own.
+      step: Pieces -> the function (state, params, batch) -> (state, metrics) that replaces the
+        whole training step, for methods with losses or loops of their own.
     """
 
     name: str
@@ -204,4 +220,4 @@ class Method:
     own_clipping: bool = False
     needs_gradients: bool = False
     beside: str = "head"
-    step: Callable[..., Any] | None = None
+    step: Callable[[Pieces], Callable[..., Any]] | None = None

@@ -12,13 +12,17 @@ from typing import Any, NamedTuple
 import jax
 
 from deflation import checks
+from finetune.methods.adalora import AdaloraConfig, adalora
 from finetune.methods.adapad import AdapadConfig, adapad
+from finetune.methods.debora import DeboraConfig, debora
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.full import NoSettings, full, head_only, untouched
+from finetune.methods.increlora import IncreloraConfig, increlora
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
 from finetune.methods.method import Method, Run
 from finetune.methods.options import collected
 from finetune.methods.sequential import SequentialOptions, sequential
+from finetune.methods.sora import SoraConfig, sora
 from finetune.training.optimisers import OptimiserConfig
 
 
@@ -63,6 +67,10 @@ METHODS: dict[str, Entry] = {
     ),
     "parallel": Entry(ParallelConfig, _parallel),
     "adapad": Entry(AdapadConfig, _adapad),
+    "adalora": Entry(AdaloraConfig, adalora),
+    "increlora": Entry(IncreloraConfig, increlora),
+    "sora": Entry(SoraConfig, sora),
+    "debora": Entry(DeboraConfig, debora),
 }
 NAMES = tuple(METHODS)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})

@@ -83,15 +83,26 @@ def averaged(aux: Tree, raw: Leaves, beta: float, due: jax.Array) -> Tree:
     """
     new = {}
     for path, entry in aux.items():
-        old, value = entry["sensitivity"], raw[path].astype(jnp.float32)
-        sensitivity = beta * old + (1 - beta) * value
-        spread = beta * entry["variability"] + (1 - beta) * jnp.abs(value - sensitivity)
+        old = entry["sensitivity"]
+        value = raw[path].astype(old.dtype)
+        sensitivity, spread = moved(old, entry["variability"], value, beta)
         new[path] = {
             **entry,
             "sensitivity": jnp.where(due, sensitivity, old),
             "variability": jnp.where(due, spread, entry["variability"]),
         }
     return new
+
+
+def moved(sensitivity, variability, value, beta: float) -> tuple[jax.Array, jax.Array]:
+    """Both averages after another value, U measured from the new I.
+
+    Example:
+      >>> [float(x) for x in moved(jnp.array(0.0), jnp.array(0.0), jnp.array(1.0), 0.5)]
+      [0.5, 0.25]
+    """
+    sensitivity = beta * sensitivity + (1 - beta) * value
+    return sensitivity, beta * variability + (1 - beta) * jnp.abs(value - sensitivity)
 
 
 def combined(aux: Tree) -> jax.Array:

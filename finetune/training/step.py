@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from finetune.methods.factors import path_key
-from finetune.methods.method import Gradients, Info, Leaves, Method, Objective, Tree
+from finetune.methods.method import Gradients, Info, Leaves, Method, Objective, Pieces, Tree
 from finetune.models.layers import dropout
 from finetune.models.ops import PLAIN, Ops
 from finetune.training.network import Network, Params
@@ -60,7 +60,11 @@ def train_step(
       A function whose metrics are loss, gradient_norm, and the method's `levels` where it has them.
     """
     if method.step is not None:
-        return method.step
+
+        def target(paths, params, batch, key):
+            return objective(network, method, loss, paths, params, batch, config, key)
+
+        return method.step(Pieces(target, head_tx, config.clip, config.accumulate))
 
     def step(state: TrainState, params: Params, batch: Batch):
         key = jax.random.fold_in(state.key, state.step)

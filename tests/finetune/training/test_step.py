@@ -120,9 +120,23 @@ def test_the_dense_gradient_is_a_derivative_by_the_kernels():
 
 def test_a_method_may_bring_its_own_step():
     run = small.Run("lora")
-    own = dataclasses.replace(run.method, step=lambda state, params, batch: (state, {"loss": 1.0}))
-    made = small.step.train_step(run.net, own, run.task.loss, optax.identity(), StepConfig())
-    assert made is own.step
+    theta, aux, head = run.first.theta, run.first.aux, run.first.head
+
+    def build(pieces):
+        assert pieces.clip == 0.5 and pieces.accumulate == 1
+
+        def step(state, params, batch):
+            target = pieces.objective(run.paths, params, batch, state.key)
+            return state, {"loss": target.loss(theta, aux, head)}
+
+        return step
+
+    own = dataclasses.replace(run.method, step=build)
+    made = small.step.train_step(run.net, own, run.task.loss, optax.identity(), StepConfig(0.5))
+    state, metrics = made(run.first, run.net.params, run.batch(0))
+    assert state is run.first
+    wanted = run.step(run.first, run.net.params, run.batch(0))[1]["loss"]
+    np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-6)
 
 
 def test_what_is_exported_is_what_predicts(tmp_path):
