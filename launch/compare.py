@@ -67,7 +67,7 @@ class CompareConfig:
             tuple(methods),
             tuple(_number("seeds", seed, int) for seed in self.seeds),
             tuple(_number("learning_rates", rate, float) for rate in self.learning_rates),
-            self.budget,
+            self.budget or preset.budget,
             self.search_on == "heldout",
             pathlib.Path(self.workdir),
         )

@@ -93,22 +93,26 @@ def _parsed(
     chosen = f"--method={method}" if method in NAMES else f"--flagfile={method}"
     own = [f"--seed={seed}", f"--workdir={place}"]
     own += [] if rate is None else [f"--learning_rate={rate!r}"]
-    arguments = ["train", f"--flagfile={task}", chosen, *_given(), *own]
+    arguments = [chosen, *_given(), *own]
     try:
-        config = _read(arguments)
+        config = _read(task, arguments)
         if budget is None:
             return config
-        return _read([*arguments, *_spent(config, budget)])
+        return _read(task, [*arguments, *_spent(config, budget)])
     except (flags.Error, ValueError) as error:
         raise ValueError(f"{task} with {method}: {error}") from None
 
 
-def _read(arguments: list[str]) -> TrainConfig:
+def _read(task: str, arguments: list[str]) -> TrainConfig:
     values = flags.FLAGS
     kept = {name: (values[name].value, values[name].present) for name in values}
     values.unparse_flags()
     try:
-        values(arguments)
+        values(["train", f"--flagfile={task}"])
+        # A task's file may be the recipe of one method; its options are not another's.
+        for name in OPTIONS:
+            values[name].unparse()
+        values(["train", *arguments])
         return app.from_flags(TrainConfig)
     finally:
         for name, (value, present) in kept.items():

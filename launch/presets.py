@@ -1,7 +1,8 @@
 """A published comparison: its tasks and methods, its numbers, and how its protocol differs.
 
 A file of JSON with the entries title, tasks and methods (as `launch.compare` takes them; files
-relative to this one), published (method -> task -> number, in per cent), and differences (lines).
+relative to this one), budget (null or components of all modules), published (method -> task ->
+number, in per cent), and differences (lines).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Preset:
     methods: tuple[str, ...]
     published: Mapping[str, Mapping[str, float]]
     differences: tuple[str, ...]
+    budget: int | None = None
 
     def rows(self, found: Sequence[tuple]) -> list[tuple]:
         """Published numbers beside ours, in per cent; None where one of them is not there."""
@@ -79,6 +81,7 @@ def read(path: str | pathlib.Path) -> Preset:
         tuple(method if method in NAMES else _placed(path, method) for method in raw["methods"]),
         raw["published"],
         tuple(raw["differences"]),
+        raw["budget"],
     )
 
 

@@ -13,6 +13,7 @@ from absl import flags
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
 from finetune.models.registry import ARCHITECTURES
+from finetune.tasks import holding
 from finetune.tasks.glue import GLUE
 from finetune.tasks.registry import FORMS
 from finetune.training import adapters, network, sharding
@@ -37,6 +38,7 @@ class ProblemConfig:
     label: str
     regression: bool
     heldout: float
+    train_rows: int | None
     form: str
     target_length: int | None
     samples: int
@@ -104,6 +106,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "run_generated_code", False, "humaneval: run what the model writes, in a sandbox"
     )
+    flags.DEFINE_integer("train_rows", None, "as few, drawn by --model_seed", lower_bound=1)
     flags.DEFINE_string("model", None, "'mlp' (random), a model folder, or a name on the Hub")
     flags.DEFINE_string("revision", None, "branch, tag or commit on the Hub")
     flags.DEFINE_enum("pooling", None, ("cls", "mean"), "what the head sees")
@@ -123,6 +126,8 @@ def load(
       remat: gradient checkpointing, see `finetune.training.network.from_module`.
     """
     task = tasks.load(config.task_config(test), tokenizer(config))
+    if config.train_rows is not None:
+        task = holding.few(task, config.train_rows, config.model_seed)
     net = _network(config, task, devices, remat)
     return Problem(task, net, network.digest(net.params))
 

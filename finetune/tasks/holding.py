@@ -1,4 +1,4 @@
-"""Training rows held out, so that settings are not chosen on the rows that are reported."""
+"""Fewer training rows: a few of them, or some held out to choose settings on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ import numpy as np
 
 from deflation import checks
 from finetune.tasks.task import Task
+
+
+def few(task: Task, rows: int, seed: int) -> Task:
+    """The task with `rows` of its training rows, drawn without replacement.
+
+    Raises:
+      ValueError: more rows than there are, or none.
+
+    Example:
+      >>> from finetune.tasks import load
+      >>> len(few(load("digits"), 32, seed=0).split("train"))
+      32
+    """
+    count = len(task.split("train"))
+    checks.integer("train_rows", rows, 1, count)
+    chosen = np.random.default_rng(seed).permutation(count)[:rows]
+    there = task.split("train")
+    return dataclasses.replace(task, splits={**task.splits, "train": there[np.sort(chosen)]})
 
 
 def held_out(task: Task, share: float, seed: int) -> Task:

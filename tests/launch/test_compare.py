@@ -123,6 +123,7 @@ def test_a_preset_prints_published_numbers_beside_ours(tmp_path, capsys):
         "methods": ["head", "lora"],
         "published": {"lora": {"easy": 97.5, "hard": 60}},
         "differences": ["other digits"],
+        "budget": 4,
     }
     (tmp_path / "made.json").write_text(json.dumps(preset))
     flags = [f"--preset={tmp_path}/made.json", f"--workdir={tmp_path}/out"]
