@@ -16,8 +16,10 @@ from finetune.methods.adapad import AdapadConfig, adapad
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.full import NoSettings, full, head_only, untouched
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
+from finetune.methods.loraplus import LoraPlusConfig, loraplus
 from finetune.methods.method import Method, Run
 from finetune.methods.options import collected
+from finetune.methods.pissa import PissaConfig, pissa
 from finetune.methods.sequential import SequentialOptions, sequential
 from finetune.training.optimisers import OptimiserConfig
 
@@ -58,6 +60,8 @@ METHODS: dict[str, Entry] = {
     "untouched": Entry(NoSettings, untouched),
     "lora": Entry(LoraConfig, lambda config, run: lora(config, run.tx)),
     "rslora": Entry(RsLoraConfig, lambda config, run: lora(config, run.tx)),
+    "loraplus": Entry(LoraPlusConfig, loraplus),
+    "pissa": Entry(PissaConfig, pissa),
     "sequential": Entry(
         SequentialOptions, lambda config, run: sequential(config.config(run.total), run.optimiser)
     ),
