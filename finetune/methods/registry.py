@@ -14,6 +14,7 @@ import jax
 from deflation import checks
 from finetune.methods.adapad import AdapadConfig, adapad
 from finetune.methods.deflation import ParallelConfig, parallel
+from finetune.methods.dora import DoraConfig, dora
 from finetune.methods.full import NoSettings, full, head_only, untouched
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
 from finetune.methods.loraplus import LoraPlusConfig, loraplus
@@ -62,6 +63,7 @@ METHODS: dict[str, Entry] = {
     "rslora": Entry(RsLoraConfig, lambda config, run: lora(config, run.tx)),
     "loraplus": Entry(LoraPlusConfig, loraplus),
     "pissa": Entry(PissaConfig, pissa),
+    "dora": Entry(DoraConfig, dora),
     "sequential": Entry(
         SequentialOptions, lambda config, run: sequential(config.config(run.total), run.optimiser)
     ),

@@ -117,3 +117,25 @@ def test_pissa_has_the_gradients_of_peft(dtype, tolerance):
         assert np.abs(output - arrays["output"]).max() < tolerance
         assert abs(loss - arrays["loss"]) < tolerance
         assert traces.largest(found, traces.pairs(arrays, dtype, prefix="g")) < tolerance
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
+def test_dora_is_that_of_peft(dtype, tolerance):
+    with jax.enable_x64(dtype == "float64"):
+        config, arrays = traces.read("dora")
+        method = build("dora", traces.run(), rank=config.rank, alpha=float(config.alpha))
+        first, aux = start(method, arrays, dtype)
+        theta, wanted = traces.pairs(arrays, dtype), traces.pairs(arrays, dtype, prefix="g")
+        for i, path in enumerate(traces.PATHS):
+            assert np.abs(first[path]["magnitude"] - arrays[f"m_init_{i}"]).max() < tolerance
+            theta[path]["magnitude"] = jnp.asarray(arrays[f"m_{i}"], dtype)
+            wanted[path]["magnitude"] = jnp.asarray(arrays[f"gm_{i}"], dtype)
+        loss, found, output = one_pass(method, theta, aux, arrays, dtype)
+        assert np.abs(output - arrays["output"]).max() < tolerance
+        assert abs(loss - arrays["loss"]) < tolerance
+        assert traces.largest(found, wanted) < tolerance
+        for i, path in enumerate(traces.PATHS):
+            unit = jnp.eye(arrays[f"W_{i}"].shape[0], dtype=dtype)
+            kernel = jnp.asarray(arrays[f"W_{i}"], dtype)
+            whole = method.apply(unit, kernel, theta[path], aux[path], lambda x: x)
+            assert np.abs(whole - arrays[f"effective_{i}"]).max() < tolerance
