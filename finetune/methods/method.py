@@ -204,7 +204,7 @@ class Method:
       post: (theta, aux, opt, Info) -> the three of them: growth, masks, resets of moments.
       lookup: (ids, table, theta[path], aux[path]) -> rows, for methods that adapt embeddings.
       ranks: (theta, aux) -> path -> int32.
-      own_clipping: `grads` has clipped theta's gradients already.
+      own_clipping: `grads` or `tx` clips theta's gradients; the run's clip is for the head alone.
       needs_gradients: `prepare` gets path -> dL/dW of the network before training.
       beside: what of the network itself is trained beside theta: its "head" (unless the run says
         otherwise), "all" of it, or "nothing". Without adapters where it is not "head".

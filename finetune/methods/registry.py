@@ -21,6 +21,8 @@ from finetune.methods.loraplus import LoraPlusConfig, loraplus
 from finetune.methods.method import Method, Run
 from finetune.methods.options import collected
 from finetune.methods.pissa import PissaConfig, pissa
+from finetune.methods.plora import PloraConfig, plora
+from finetune.methods.rite import RiteConfig, rite
 from finetune.methods.sequential import SequentialOptions, sequential
 from finetune.training.optimisers import OptimiserConfig
 
@@ -64,6 +66,8 @@ METHODS: dict[str, Entry] = {
     "loraplus": Entry(LoraPlusConfig, loraplus),
     "pissa": Entry(PissaConfig, pissa),
     "dora": Entry(DoraConfig, dora),
+    "plora": Entry(PloraConfig, plora),
+    "rite": Entry(RiteConfig, rite),
     "sequential": Entry(
         SequentialOptions, lambda config, run: sequential(config.config(run.total), run.optimiser)
     ),
