@@ -19,6 +19,9 @@ from deflation import checks
 from deflation.placing import place
 
 AXES = ("level", "data")
+# Exchanges between processes on CPUs hold a thread while they wait. Scheduled to overlap, those of
+# two axes have been seen to wait for each other for ever, on machines of few cores.
+IN_ORDER = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 
 
 def parse(entries: Sequence[str]) -> dict[str, int]:
@@ -70,6 +73,8 @@ class Devices:
         """`function` compiled, its results on every device."""
         if self.mesh is not None:
             options["out_shardings"] = self.everywhere
+        if jax.process_count() > 1 and jax.default_backend() == "cpu":
+            options["compiler_options"] = IN_ORDER
         return jax.jit(function, **options)
 
 
