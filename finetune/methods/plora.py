@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from deflation import checks
 from finetune.methods.lora import LoraConfig, lora
 from finetune.methods.method import Leaves, Method, Run, Tree
+from finetune.methods.moments import adam
 from finetune.methods.options import option
 from finetune.methods.pairwise import by_shape, owned
 from finetune.methods.small_matrices import damped_inverse
@@ -73,12 +74,13 @@ def plora(config: PloraConfig, run: Run) -> Method:
       >>> float(updates["fc"]["a"][0, 0])
       -0.5
     """
-    optimiser = run.optimiser
-    adam = _adam(config, run) if optimiser.name == "adamw" else None
+    optimiser, with_moments = run.optimiser, run.optimiser.name == "adamw"
+    betas, decay = (optimiser.beta1, optimiser.beta2), optimiser.weight_decay * with_moments
+    settings = {"betas": betas, "epsilon": config.epsilon, "corrected": config.bias_correction}
 
     def start(theta: Tree):
-        two = (lambda leaf: (jnp.zeros_like(leaf),) * 2) if adam else (lambda leaf: ())
-        return jax.tree.map(two, theta)
+        number = 2 if with_moments else 0
+        return jax.tree.map(lambda leaf: (jnp.zeros_like(leaf),) * number, theta)
 
     def move(gradients: Tree, state, theta: Tree, step):
         rate = run.rate(step)
@@ -91,33 +93,14 @@ def plora(config: PloraConfig, run: Run) -> Method:
             for path, inverse in inverses.items():
                 gradient, size = gradients[path][name], rate.astype(inverse.dtype)
                 pair = (gradient, inverse) if name == "a" else (inverse, gradient)
-                direction, moments[path][name] = matmul(*pair), state[path][name]
-                if adam:
-                    direction, moments[path][name] = adam(direction, state[path][name], step)
-                new = theta[path][name] - size * direction
-                decay = optimiser.weight_decay if adam else 0.0
+                direction, now = matmul(*pair), state[path][name]
+                if with_moments:
+                    direction, now = adam(direction, now, step, **settings)
+                new, moments[path][name] = theta[path][name] - size * direction, now
                 moved[path][name] = new - size * decay * new
         return moved, moments
 
     return dataclasses.replace(lora(config, owned(start, move)), name="plora")
-
-
-def _adam(config: PloraConfig, run: Run):
-    """(gradient, moments, step) -> (direction, moments)."""
-
-    def direction(gradient, moments, step):
-        one, two = (
-            jnp.asarray(beta, gradient.dtype) for beta in (run.optimiser.beta1, run.optimiser.beta2)
-        )
-        first = one * moments[0] + (1 - one) * gradient
-        second = two * moments[1] + (1 - two) * gradient**2
-        found = first / (jnp.sqrt(second) + config.epsilon)
-        if config.bias_correction:
-            # As in the released class, epsilon is added before the correction.
-            found = found * jnp.sqrt(1 - two ** (step + 1)) / (1 - one ** (step + 1))
-        return found, (first, second)
-
-    return direction
 
 
 def _gram(name: str, leaves: Leaves) -> jax.Array:

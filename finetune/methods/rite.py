@@ -1,7 +1,6 @@
 """LoRA-RITE: an adaptive step that depends on the change a b, not on its factors.
 
-For every invertible M, the factors a M and M^-1 b make the same network, and here also the same
-trajectory of it.
+The factors a M and M^-1 b make the same network, and here also the same trajectory of it.
 
 Source: Yen et al. (2024), arXiv 2410.20625, and the optimiser that the authors released.
 """
@@ -10,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
 from deflation import checks
 from finetune.methods.lora import LoraConfig, lora
 from finetune.methods.method import Method, Run, Tree
+from finetune.methods.moments import growing
 from finetune.methods.options import option
 from finetune.methods.pairwise import by_shape, other, owned, sides_of
 from finetune.methods.plora import EPSILON
@@ -30,8 +29,7 @@ class RiteConfig(LoraConfig):
 
     Attributes:
       rank, alpha, stabilised: as in `LoraConfig`.
-      skip_above: a factor whose unmagnified gradient has a larger root mean square is treated as
-        without gradient in this step; 0 for never.
+      skip_above: root mean square above which an unmagnified gradient counts as 0; 0 for never.
       unmagnified_clip: largest norm of all unmagnified gradients together; 0 for none.
       epsilon: added to the roots of the second moment's eigenvalues.
     """
@@ -50,14 +48,13 @@ class RiteConfig(LoraConfig):
 def rite(config: RiteConfig, run: Run) -> Method:
     """p <- p - eta (m R_q^+T + wd p) for each of the two factors p (n, r), with q the other one.
 
-    Here p is a or b^T. With p = U_p R_p (QR) and k = t + 1, and everything of step t:
+    Here p is a or b^T, p = U_p R_p (QR), and beta_k = beta (1 - beta^(k-1)) / (1 - beta^k) in step
+    k = 1, 2, ...:
 
         u = g_p R_q^+,  left out where it is large, and clipped
         T = U_q^T U_q',  U_q' that of the step before: m and v are coordinates in the basis U_q
         v <- beta2_k T v T^T + (1 - beta2_k) u^T u / n
         m <- beta1_k m T^T + (1 - beta1_k) u v^(-1/2)
-
-    with beta_k = beta (1 - beta^(k-1)) / (1 - beta^k).
 
     With b = 0 the first step leaves a where it is, as R_b^+ = 0. Eigenvalues of v that rounding
     made negative count as 0; the released code then drops the factor's whole step.
@@ -70,8 +67,7 @@ def rite(config: RiteConfig, run: Run) -> Method:
     Returns:
       A Method; theta and aux as in `lora`. ValueError for a run without moments (sgd).
 
-    Source: arXiv 2410.20625, Algorithm 1, with the released code's defaults; its variants for
-    escaped mass and balanced factors, off there, are not here.
+    Source: arXiv 2410.20625, Algorithm 1, and the released code without what is off there.
 
     Example:
       >>> import jax.numpy as jnp
@@ -87,15 +83,11 @@ def rite(config: RiteConfig, run: Run) -> Method:
         raise ValueError(f"optimiser is {optimiser.name!r}; method 'rite' allows only 'adamw'")
 
     def start(theta: Tree):
-        sides = sides_of(theta)
-        state = {}
+        sides, state = sides_of(theta), {}
         for key, side in sides.items():
-            width, own = min(sides[other(key)].shape), min(side.shape)
-            state[key] = {
-                "first": jnp.zeros((side.shape[0], width), side.dtype),
-                "second": jnp.zeros((width, width), side.dtype),
-                "basis": jnp.zeros((side.shape[0], own), side.dtype),
-            }
+            rows, width, own = side.shape[0], min(sides[other(key)].shape), min(side.shape)
+            shapes = {"first": (rows, width), "second": (width, width), "basis": (rows, own)}
+            state[key] = {name: jnp.zeros(shape, side.dtype) for name, shape in shapes.items()}
         return state
 
     def move(gradients: Tree, state, theta: Tree, step):
@@ -112,13 +104,13 @@ def rite(config: RiteConfig, run: Run) -> Method:
             turn = matmul(bases[other(key)][0].T, state[other(key)]["basis"])
             firsts[key] = matmul(state[key]["first"], turn.T)
             turned = matmul(matmul(turn, state[key]["second"]), turn.T)
-            beta = _decayed(optimiser.beta2, step, x.dtype)
+            beta = growing(optimiser.beta2, step, x.dtype)
             second = beta * turned + (1 - beta) * matmul(x.T, x) / x.shape[0]
             seconds[key] = (second + second.T) / 2
         roots = by_shape(lambda second: inverse_root(second, config.epsilon), seconds)
         moved, new = {}, {}
         for key, side in sides.items():
-            beta = _decayed(optimiser.beta1, step, side.dtype)
+            beta = growing(optimiser.beta1, step, side.dtype)
             first = beta * firsts[key] + (1 - beta) * matmul(u[key], roots[key])
             direction = matmul(first, inverses[other(key)].T) + optimiser.weight_decay * side
             moved[key] = side - run.rate(step).astype(side.dtype) * direction
@@ -126,9 +118,3 @@ def rite(config: RiteConfig, run: Run) -> Method:
         return {p: {"a": moved[f"{p}.a"], "b": moved[f"{p}.b"].T} for p in theta}, new
 
     return dataclasses.replace(lora(config, owned(start, move)), name="rite", own_clipping=True)
-
-
-def _decayed(beta: float, step, dtype) -> jax.Array:
-    """beta_k of step k - 1, with which the averages need no correction."""
-    beta, k = jnp.asarray(beta, dtype), step + 1
-    return beta * (1 - beta ** (k - 1)) / (1 - beta**k)
