@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialised
 
 from finetune.methods import factors, magnitudes
-from finetune.methods.method import Change, Dense, Factors, Leaves, Method, Refused, Scaled
+from finetune.methods.method import Change, Dense, Factors, Leaves, Method, Refused, Scaled, Tree
 from finetune.training import step
 from finetune.training.network import Network
 from finetune.training.state import TrainState
@@ -67,6 +67,18 @@ def exported(method: Method, state: TrainState, kernels: Leaves, about: dict[str
         modules[path] = type(change)(*map(np.asarray, change))
     head = {name: np.asarray(leaf) for name, leaf in state.head.items()}
     return Adapter(modules, head, {"method": method.name, **about})
+
+
+def trained(adapter: Adapter, theta: Tree) -> int:
+    """Numbers of the adapter that were trained, the head not counted.
+
+    An export may hold more than theta, which is a start that is subtracted, and theta more than the
+    export, which are components that got no rank: of each module it is the smaller of the two.
+    """
+    return sum(
+        min(sum(map(np.size, change)), sum(map(np.size, theta[path].values())))
+        for path, change in adapter.modules.items()
+    )
 
 
 def predict(network: Network, modules: Mapping[str, Change], head: Leaves):
