@@ -127,6 +127,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
     adapter = adapters.exported(job.method, outcome.state, kernels, about)
     metric = job.task.metric
     in_head = sum(map(np.size, adapter.head.values()))
+    in_adapter = adapters.trained(adapter, outcome.state.theta)
     record = {
         "task": config.task,
         "model": config.base(),
@@ -135,7 +136,7 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "score": outcome.scores[metric],
         "best_score": outcome.best,
         "majority": job.task.majority(job.task.evaluation)[metric],
-        "trainable_parameters": in_head if job.method.beside == "all" else adapter.parameters,
+        "trainable_parameters": in_head if job.method.beside == "all" else in_adapter,
         "ranks": adapter.ranks,
         "steps": int(outcome.state.step),
         "seconds": outcome.seconds,

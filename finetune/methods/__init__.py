@@ -1,11 +1,22 @@
 """Fine-tuning methods, each a `Method`: pure functions that one training loop serves."""
 
-from finetune.methods.method import Dense, Factors, Gradients, Info, Method, Objective, Refused
+from finetune.methods.method import (
+    Change,
+    Dense,
+    Factors,
+    Gradients,
+    Info,
+    Method,
+    Objective,
+    Refused,
+    Scaled,
+)
 from finetune.methods.registry import NAMES, OPTIONS, MethodConfig, make
 
 __all__ = [
     "NAMES",
     "OPTIONS",
+    "Change",
     "Dense",
     "Factors",
     "Gradients",
@@ -14,5 +25,6 @@ __all__ = [
     "MethodConfig",
     "Objective",
     "Refused",
+    "Scaled",
     "make",
 ]

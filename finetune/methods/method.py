@@ -39,6 +39,23 @@ class Factors(NamedTuple):
     b: jax.Array
 
 
+class Scaled(NamedTuple):
+    """A change of a kernel that sets the lengths of its columns, V diag(magnitude / |V|).
+
+    V is W + a b, all scales folded in, and |V| (out,) has the lengths of its columns, over the
+    inputs: the change depends on W and is no sum with it.
+
+    Attributes:
+      a: (in, r).
+      b: (r, out).
+      magnitude: (out,).
+    """
+
+    a: jax.Array
+    b: jax.Array
+    magnitude: jax.Array
+
+
 class Dense(NamedTuple):
     """A change of a kernel that is no product of small factors, W + delta.
 
@@ -47,6 +64,10 @@ class Dense(NamedTuple):
     """
 
     delta: jax.Array
+
+
+Change = Factors | Scaled | Dense
+"""What an adapter makes of one kernel, in a form that can be stored."""
 
 
 class Refused(NamedTuple):
@@ -191,7 +212,7 @@ class Method:
       prepare: (key, kernels, gradients or None) -> (theta, aux), both with explicit dtypes.
       apply: (x (..., in), kernel, theta[path], aux[path], drop) -> y (..., out), without bias; drop
         is the dropout that acts on an adapter's input.
-      export: (kernel, theta[path], aux[path]) -> Factors, Dense or Refused; on the host.
+      export: (kernel, theta[path], aux[path]) -> Factors, Scaled, Dense or Refused; on the host.
       tx: optax transformation of theta's gradients into updates. Gets `step`, and the entries of
         `Gradients.info`, as keyword arguments.
       grads: (Objective, theta, aux, head, step, key) -> Gradients.
@@ -199,7 +220,7 @@ class Method:
       post: (theta, aux, opt, Info) -> the three of them: growth, masks, resets of moments.
       lookup: (ids, table, theta[path], aux[path]) -> rows, for methods that adapt embeddings.
       ranks: (theta, aux) -> path -> int32.
-      own_clipping: `grads` has clipped theta's gradients already.
+      own_clipping: `grads` or `tx` clips theta's gradients; the run's clip is for the head alone.
       needs_gradients: `prepare` gets path -> dL/dW of the network before training.
       beside: what of the network itself is trained beside theta: its "head" (unless the run says
         otherwise), "all" of it, or "nothing". Without adapters where it is not "head".
@@ -210,7 +231,7 @@ class Method:
     name: str
     prepare: Callable[[jax.Array, Mapping[str, jax.Array], Any], tuple[Tree, Tree]]
     apply: Callable[[jax.Array, jax.Array, Leaves, Leaves, Drop], jax.Array]
-    export: Callable[[jax.Array, Leaves, Leaves], Factors | Dense | Refused]
+    export: Callable[[jax.Array, Leaves, Leaves], Change | Refused]
     tx: optax.GradientTransformation
     grads: Callable[..., Gradients] = together
     regulariser: Callable[[Tree, Tree], jax.Array] = unregularised

@@ -16,11 +16,16 @@ from finetune.methods.adalora import AdaloraConfig, adalora
 from finetune.methods.adapad import AdapadConfig, adapad
 from finetune.methods.debora import DeboraConfig, debora
 from finetune.methods.deflation import ParallelConfig, parallel
+from finetune.methods.dora import DoraConfig, dora
 from finetune.methods.full import NoSettings, full, head_only, untouched
 from finetune.methods.increlora import IncreloraConfig, increlora
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
+from finetune.methods.loraplus import LoraPlusConfig, loraplus
 from finetune.methods.method import Method, Run
 from finetune.methods.options import collected
+from finetune.methods.pissa import PissaConfig, pissa
+from finetune.methods.plora import PloraConfig, plora
+from finetune.methods.rite import RiteConfig, rite
 from finetune.methods.sequential import SequentialOptions, sequential
 from finetune.methods.sora import SoraConfig, sora
 from finetune.training.optimisers import OptimiserConfig
@@ -62,6 +67,11 @@ METHODS: dict[str, Entry] = {
     "untouched": Entry(NoSettings, untouched),
     "lora": Entry(LoraConfig, lambda config, run: lora(config, run.tx)),
     "rslora": Entry(RsLoraConfig, lambda config, run: lora(config, run.tx)),
+    "loraplus": Entry(LoraPlusConfig, loraplus),
+    "pissa": Entry(PissaConfig, pissa),
+    "dora": Entry(DoraConfig, dora),
+    "plora": Entry(PloraConfig, plora),
+    "rite": Entry(RiteConfig, rite),
     "sequential": Entry(
         SequentialOptions, lambda config, run: sequential(config.config(run.total), run.optimiser)
     ),

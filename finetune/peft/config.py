@@ -1,4 +1,4 @@
-"""Reads adapter_config.json of LoRA and AdaLoRA; its patterns mean what they mean to PEFT.
+"""Reads adapter_config.json of LoRA, DoRA and AdaLoRA; its patterns mean what they mean to PEFT.
 
 Source: PEFT 0.21.2, tuners/lora/{config,model}.py, tuners/adalora/{config,layer,model}.py and
 utils/other.py (get_pattern_key).
@@ -32,7 +32,8 @@ KNOWN = frozenset([
     "init_lora_weights", "init_r", "layers_pattern", "layers_to_transform", "lora_alpha",
     "lora_dropout", "megatron_core", "modules_to_save", "orth_reg_weight", "peft_type",
     "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config",
-    "target_modules", "target_r", "task_type", "tfinal", "tinit", "total_step", "use_rslora",
+    "target_modules", "target_r", "task_type", "tfinal", "tinit", "total_step", "use_dora",
+    "use_rslora",
 ])
 # fmt: on
 # PEFT saves these modules for these tasks without being asked.
@@ -50,6 +51,7 @@ class AdapterConfig:
       rank: of modules that no pattern names; the first rank of AdaLoRA.
       alpha: likewise.
       stabilised: scale alpha / sqrt(r) (rsLoRA).
+      dora: every module has a magnitude beside its factors.
       rank_pattern: module -> rank; module -> kept or not, per component (AdaLoRA).
       alpha_pattern: module -> alpha.
       modules_to_save: names that end the paths of modules stored whole.
@@ -63,6 +65,7 @@ class AdapterConfig:
     rank: int
     alpha: float
     stabilised: bool
+    dora: bool
     rank_pattern: Mapping[str, Any]
     alpha_pattern: Mapping[str, float]
     modules_to_save: tuple[str, ...]
@@ -139,6 +142,7 @@ def parse(raw: Mapping[str, Any]) -> AdapterConfig:
         rank=given("init_r", 12) if kind == "ADALORA" else given("r", 8),
         alpha=given("lora_alpha", 8),
         stabilised=raw.get("use_rslora") is True,
+        dora=raw.get("use_dora") is True,
         rank_pattern=ranks,
         alpha_pattern=given("alpha_pattern", {}),
         modules_to_save=tuple(dict.fromkeys(saved)),
@@ -148,8 +152,8 @@ def parse(raw: Mapping[str, Any]) -> AdapterConfig:
 
 def _variants(raw: Mapping[str, Any]) -> list[str]:
     problems = []
-    if raw.get("use_dora"):
-        problems.append("use_dora is true; DoRA adapters are not read here")
+    if raw.get("use_dora") and raw["peft_type"] != "LORA":
+        problems.append(f"use_dora is {raw['use_dora']!r}, which only peft_type 'LORA' has")
     if raw.get("bias") not in (None, "none"):
         problems.append(f"bias is {raw['bias']!r}; allowed is 'none'")
     start = raw.get("init_lora_weights", True)
@@ -158,7 +162,7 @@ def _variants(raw: Mapping[str, Any]) -> list[str]:
             f"init_lora_weights is {start!r}, which changes the base model; let PEFT convert the "
             "adapter to plain LoRA (path_initial_model_for_weight_conversion)"
         )
-    unknown = [n for n, value in raw.items() if value and n not in KNOWN and n != "use_dora"]
+    unknown = [n for n, value in raw.items() if value and n not in KNOWN]
     return problems + [f"{name} is {raw[name]!r}, which is not known here" for name in unknown]
 
 
@@ -187,6 +191,7 @@ def _types(raw: Mapping[str, Any]) -> list[str]:
         "r": (rank, "an integer >= 1"),
         "init_r": (rank, "an integer >= 1"),
         "lora_alpha": (number, "a number"),
+        "use_dora": (lambda v: isinstance(v, bool), "true or false"),
         "rank_pattern": (lambda v: pattern(v, one), "an object of ranks"),
         "alpha_pattern": (lambda v: pattern(v, number), "an object of numbers"),
         "modules_to_save": (texts, "a list of names"),

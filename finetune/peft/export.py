@@ -3,6 +3,8 @@
 Every scale is folded into the factors, so that any method with factors becomes a plain LoRA: also
 one that changed its base W to W - A0 B0, as the factors [A, -A0], [B; B0] of twice the rank.
 
+Lengths of columns (DoRA) do not fold: they are PEFT's lora_magnitude_vector.
+
 Source: PEFT 0.21.2; the checks are for what PEFT would load silently and wrongly.
 """
 
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from finetune.methods.method import Dense, Factors, Refused
+from finetune.methods.method import Dense, Factors, Refused, Scaled
 from finetune.models.config import Config
 from finetune.models.registry import architecture
 from finetune.peft import fitting, naming
@@ -30,7 +32,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 def export(
     folder: str | os.PathLike,
-    adapters: Mapping[str, Factors],
+    adapters: Mapping[str, Factors | Scaled],
     heads: Mapping[str, Any],
     config: Config,
     *,
@@ -43,8 +45,9 @@ def export(
 
     Args:
       folder: must not exist; it appears whole or not at all.
-      adapters: module path -> a (in, r) and b (r, out) with y = x (W + a b). Ranks may differ and
-        may be 0. float64 stays; the rest is written as float32.
+      adapters: module path -> a (in, r) and b (r, out) with y = x (W + a b), or `Scaled` with the
+        lengths of the columns of W + a b besides. Ranks may differ and may be 0. float64 stays; the
+        rest is written as float32.
       heads: torch name -> parameter in our layout (kernels (in, out)): all of the modules that the
         task trains whole, and of those that the base checkpoint lacks.
       config: of the base model, as `finetune.models.load` returns it.
@@ -55,8 +58,9 @@ def export(
 
     Raises:
       ValueError: the folder exists; factors or heads that do not fit the network, a head that is
-        incomplete, a change that is not of low rank; numbers that are not finite; a network that
-        transformers does not have (mean pooling). Nothing is written then.
+        incomplete, a change that is not of low rank, magnitudes in some modules only; numbers that
+        are not finite; a network that transformers does not have (mean pooling). Nothing is written
+        then.
 
     Example:
       >>> export("adapters/cola", factors, heads, config, base="org/model")  # doctest: +SKIP
@@ -72,6 +76,7 @@ def export(
         revision=revision,
         task_type=task_type,
         modules_to_save=head_modules(frame, heads),
+        dora=any(isinstance(change, Scaled) for change in adapters.values()),
     )
     readme = render(
         card or Card(),
@@ -81,7 +86,7 @@ def export(
         revision=revision,
         labels=config.num_labels if task_type else None,
         task_type=task_type,
-        parameters=sum(change.a.size + change.b.size for change in adapters.values()),
+        parameters=sum(leaf.size for change in adapters.values() for leaf in change),
     )
     tensors = tensors_of(frame, adapters, heads)
     with new_folder(folder) as part:
@@ -98,6 +103,7 @@ def settings_of(
     revision: str | None,
     task_type: str | None,
     modules_to_save: Iterable[str],
+    dora: bool = False,
 ) -> dict[str, Any]:
     """The entries of adapter_config.json for adapters whose scales are folded into their factors.
 
@@ -106,7 +112,7 @@ def settings_of(
 
     Args:
       ranks: module path -> rank, those of rank 0 left out (PEFT refuses them).
-      base, revision, task_type, modules_to_save: see `AdapterConfig`.
+      base, revision, task_type, modules_to_save, dora: see `AdapterConfig`.
 
     Raises:
       ValueError: paths that PEFT's patterns cannot tell apart.
@@ -133,13 +139,13 @@ def settings_of(
         "revision": revision,
         "target_modules": list(ranks) or NOTHING,
         "task_type": task_type,
-        "use_dora": False,
+        "use_dora": dora,
         "use_rslora": False,
     }
 
 
 def tensors_of(
-    frame: Frame, adapters: Mapping[str, Factors], heads: Mapping[str, Any]
+    frame: Frame, adapters: Mapping[str, Factors | Scaled], heads: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """The tensors of the file by PEFT's names: torch's layout, contiguous."""
     tensors = {}
@@ -148,6 +154,8 @@ def tensors_of(
             table = naming.LINEAR if path in frame.linear else naming.EMBEDDING
             tensors[naming.key(path, table["a"])] = stored(change.a, transposed=True)
             tensors[naming.key(path, table["b"])] = stored(change.b, transposed=True)
+        if isinstance(change, Scaled):
+            tensors[naming.key(path, naming.MAGNITUDE)] = stored(change.magnitude, transposed=False)
     for name, value in heads.items():
         tensors[naming.PREFIX + name] = stored(value, frame.leaves[name].transposed)
     return tensors
@@ -198,8 +206,9 @@ def _check(frame: Frame, adapters, heads, config: Config, task_type: str | None)
     problems = [
         f"{path} is no product of factors ({_reason(change)})"
         for path, change in adapters.items()
-        if not isinstance(change, Factors)
+        if not isinstance(change, Factors | Scaled)
     ]
+    problems += _uneven(adapters)
     fitting.refuse("adapter", problems)
     shapes = {path: tuple(np.shape(leaf) for leaf in change) for path, change in adapters.items()}
     problems = fitting.adapter_misfits(frame, shapes)
@@ -218,6 +227,23 @@ def _check(frame: Frame, adapters, heads, config: Config, task_type: str | None)
         named = {f"{p}.{n}": leaf for p, c in adapters.items() for n, leaf in c._asdict().items()}
         problems = fitting.number_misfits({**named, **heads})
     fitting.refuse("adapter", problems)
+
+
+def _uneven(adapters: Mapping[str, Any]) -> list[str]:
+    """Modules without a magnitude beside others that have one: use_dora is for all or none."""
+    scaled = {path: change for path, change in adapters.items() if isinstance(change, Scaled)}
+    if not scaled:
+        return []
+    problems = [
+        f"{path} has a magnitude but rank 0, which PEFT does not know; merge it"
+        for path, change in scaled.items()
+        if np.shape(change.a)[1:] == (0,)
+    ]
+    return problems + [
+        f"{path} has no magnitude and other modules have one; merge them"
+        for path, change in adapters.items()
+        if isinstance(change, Factors) and np.shape(change.a)[1:] != (0,)
+    ]
 
 
 def _reason(change: Any) -> str:

@@ -58,16 +58,15 @@ def frame(config: Config) -> Frame:
     return Frame(linear, embed, leaves, model.trainable_heads, model.optional, tied)
 
 
-def adapter_misfits(
-    frame: Frame, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
-) -> list[str]:
+def adapter_misfits(frame: Frame, shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> list[str]:
     """Adapters on modules that are not there, or of other sizes.
 
     Args:
-      shapes: module path -> shapes of A and B; they should be (in, r) and (r, out).
+      shapes: module path -> shapes of A and B, which should be (in, r) and (r, out), and where
+        there is a magnitude its shape, which should be (out,).
     """
     problems = []
-    for path, (a, b) in shapes.items():
+    for path, (a, b, *lengths) in shapes.items():
         if path not in frame.shapes:
             problems.append(f"there is no module {path}")
             continue
@@ -79,6 +78,10 @@ def adapter_misfits(
             problems.append(
                 f"{path} has factors of shapes {a} and {b}; allowed are ({size_in}, r) and "
                 f"(r, {size_out})"
+            )
+        if lengths not in ([], [(size_out,)]):
+            problems.append(
+                f"{path} has a magnitude of shape {lengths[0]}; allowed is ({size_out},)"
             )
     return problems
 

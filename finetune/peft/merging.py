@@ -1,4 +1,4 @@
-"""Base and adapter as one model folder: W + A B under the base's own names.
+"""Base and adapter as one model folder: the changed kernels under the base's own names.
 
 The result needs neither PEFT nor this program: transformers loads it like any checkpoint (but for
 the MLP, which it does not have).
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from finetune.methods.method import Dense, Factors
+from finetune.methods.method import Change, Dense, Scaled
 from finetune.models.mlp import MLPConfig
 from finetune.peft import fitting
 from finetune.peft.card import Card, render
@@ -34,15 +34,16 @@ STALE = frozenset([
 
 
 def merged(
-    model: nnx.Module, adapters: Mapping[str, Factors | Dense], heads: Mapping[str, Any]
+    model: nnx.Module, adapters: Mapping[str, Change], heads: Mapping[str, Any]
 ) -> nnx.Module:
-    """The model with kernels W + a b (tables too) and the given heads.
+    """The model with changed kernels (tables too) and the given heads.
 
-    The sum is taken in float64 and rounded once, to the dtype of W; `model` is not changed.
+    A kernel is taken in float64 and rounded once, to the dtype of W; `model` is not changed.
 
     Args:
       model: with its numbers.
-      adapters: module path -> Factors a (in, r), b (r, out), or Dense delta (in, out).
+      adapters: module path -> Factors a (in, r), b (r, out), which give W + a b; Scaled, which
+        also sets the lengths of the columns of that; or Dense delta (in, out).
       heads: torch name -> parameter in our layout.
 
     Raises:
@@ -65,7 +66,7 @@ def merged(
     fitting.refuse("adapter", problems + fitting.number_misfits({**named, **heads}))
     values = {name: leaf.value for name, leaf in named_leaves(model).items()}
     for path, change in adapters.items():
-        values[f"{path}.weight"] = _sum(values[f"{path}.weight"], change)
+        values[f"{path}.weight"] = _changed(values[f"{path}.weight"], change)
     values |= {name: jnp.asarray(leaf, values[name].dtype) for name, leaf in heads.items()}
     return rebuild(model, values)
 
@@ -73,7 +74,7 @@ def merged(
 def export_merged(
     folder: str | os.PathLike,
     model: nnx.Module,
-    adapters: Mapping[str, Factors | Dense],
+    adapters: Mapping[str, Change],
     heads: Mapping[str, Any],
     *,
     base: str,
@@ -96,7 +97,7 @@ def export_merged(
     """
     require_first_token(model.config)
     result = merged(model, adapters, heads)
-    ranks = {p: c.a.shape[1] for p, c in adapters.items() if isinstance(c, Factors)}
+    ranks = {p: c.a.shape[1] for p, c in adapters.items() if not isinstance(c, Dense)}
     readme = render(
         card or Card(),
         ranks,
@@ -117,7 +118,11 @@ def export_merged(
         (part / "README.md").write_text(readme, encoding="utf-8")
 
 
-def _sum(kernel: Any, change: Factors | Dense) -> Any:
+def _changed(kernel: Any, change: Change) -> Any:
     wide = [np.asarray(leaf, np.float64) for leaf in change]
     delta = wide[0] if isinstance(change, Dense) else wide[0] @ wide[1]
-    return jnp.asarray(np.asarray(kernel, np.float64) + delta, kernel.dtype)
+    found = np.asarray(kernel, np.float64) + delta
+    if isinstance(change, Scaled):
+        length = np.linalg.norm(found, axis=0)
+        found = found * (wide[2] / np.where(length > 0, length, 1))
+    return jnp.asarray(found, kernel.dtype)

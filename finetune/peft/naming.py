@@ -5,6 +5,7 @@ PEFT keeps torch's layout: every matrix here is the transpose of ours. With A (i
     base_model.model.{path}.lora_A.weight      A^T (r, in)      lora_B.weight     B^T (out, r)
     base_model.model.{path}.lora_embedding_A   A^T (r, rows)    lora_embedding_B  B^T (features, r)
     base_model.model.{path}.lora_A, lora_E, lora_B   AdaLoRA: A^T, d (r, 1), B^T
+    base_model.model.{path}.lora_magnitude_vector    DoRA, beside A and B: m (out,)
     base_model.model.{name}                    a parameter of a head, under torch's name
 
 Source: PEFT 0.21.2, utils/save_and_load.py and tuners/adalora/layer.py. The adapter's own name
@@ -20,6 +21,7 @@ PREFIX = "base_model.model."
 LINEAR = {"a": "lora_A.weight", "b": "lora_B.weight"}
 EMBEDDING = {"a": "lora_embedding_A", "b": "lora_embedding_B"}
 ADALORA = {"a": "lora_A", "b": "lora_B", "d": "lora_E"}
+MAGNITUDE = "lora_magnitude_vector"
 
 KINDS = {"LORA": (LINEAR, EMBEDDING), "ADALORA": (ADALORA,)}
 """peft_type -> the sets of tensors that a module may have."""
@@ -30,8 +32,9 @@ class Place(NamedTuple):
 
     Attributes:
       path: of the module, or the torch name of a head's parameter.
-      leaf: "a", "b" or "d"; None for a head's parameter.
-      table: the tensors that belong together, None for a head's parameter.
+      leaf: "a", "b", "d" or "magnitude"; None for a head's parameter.
+      table: the tensors that belong together, None for a head's parameter and for a magnitude,
+        which linear maps and tables have under one name.
     """
 
     path: str
@@ -49,8 +52,11 @@ def key(path: str, suffix: str) -> str:
     return f"{PREFIX}{path}.{suffix}"
 
 
-def place(name: str, peft_type: str) -> Place | None:
+def place(name: str, peft_type: str, dora: bool = False) -> Place | None:
     """What the tensor `name` is; None for one that no adapter of this type has.
+
+    Args:
+      dora: whether modules have magnitudes.
 
     Example:
       >>> place("base_model.model.classifier.bias", "LORA").path
@@ -65,4 +71,6 @@ def place(name: str, peft_type: str) -> Place | None:
         for leaf, suffix in table.items():
             if name.endswith(f".{suffix}"):
                 return Place(name.removesuffix(f".{suffix}"), leaf, table)
+    if dora and name.endswith(f".{MAGNITUDE}"):
+        return Place(name.removesuffix(f".{MAGNITUDE}"), "magnitude")
     return None if ".lora_" in name else Place(name)

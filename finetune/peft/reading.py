@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from finetune.methods.method import Factors
+from finetune.methods.method import Factors, Scaled
 from finetune.models.config import Config
 from finetune.peft import fitting, naming, targets
 from finetune.peft.config import AdapterConfig, read_config
@@ -31,12 +31,13 @@ class Adapter(NamedTuple):
     """An adapter in our layout, float32 (float64 where the file has that).
 
     Attributes:
-      adapters: module path -> Factors a (in, r), b (r, out), all scales folded into a.
+      adapters: module path -> Factors a (in, r), b (r, out), all scales folded into a; of DoRA
+        Scaled, with the magnitude (out,) beside them.
       heads: torch name -> parameter that replaces the base's, kernels (in, out).
       config: what adapter_config.json says.
     """
 
-    adapters: dict[str, Factors]
+    adapters: dict[str, Factors | Scaled]
     heads: dict[str, np.ndarray]
     config: AdapterConfig
 
@@ -49,8 +50,8 @@ class _Group(NamedTuple):
 def load(folder: str | os.PathLike, config: Config) -> Adapter:
     """The adapter in a folder, for the network of `config`.
 
-    LoRA with any ranks, alphas and rsLoRA, on linear maps and tables, and AdaLoRA, whose factors
-    get A diag(d) with the components of d = 0 left out.
+    LoRA with any ranks, alphas and rsLoRA, on linear maps and tables, DoRA, and AdaLoRA, whose
+    factors get A diag(d) with the components of d = 0 left out.
 
     Args:
       folder: adapter_config.json and adapter_model.safetensors (or .bin, without running it).
@@ -88,29 +89,39 @@ def _sorted(
     entries: Mapping[str, Entry], settings: AdapterConfig
 ) -> tuple[dict[str, _Group], dict[str, Entry], list[str]]:
     groups: dict[str, _Group] = {}
-    heads, problems = {}, []
+    heads, magnitudes, problems = {}, {}, []
     for name, entry in entries.items():
-        place = naming.place(name, settings.peft_type)
+        place = naming.place(name, settings.peft_type, settings.dora)
         if place is None:
             problems.append(f"{name} is not known here")
         elif place.leaf is None:
             heads[place.path] = entry
+        elif place.table is None:
+            magnitudes[place.path] = entry
         else:
             group = groups.setdefault(place.path, _Group(place.table, {}))
             if group.table is not place.table:
                 problems.append(f"{name} stands beside tensors of another kind")
             group.entries[place.leaf] = entry
+    for path, entry in magnitudes.items():
+        if path in groups:
+            groups[path].entries["magnitude"] = entry
+        else:
+            problems.append(f"{naming.key(path, naming.MAGNITUDE)} stands without factors")
     return groups, heads, problems
 
 
 def _module_problems(groups: dict[str, _Group], settings: AdapterConfig, frame: Frame) -> list[str]:
     problems, shapes = [], {}
     for path, (table, entries) in groups.items():
-        lacking = [naming.key(path, table[leaf]) for leaf in table if leaf not in entries]
+        wanted = {**table, "magnitude": naming.MAGNITUDE} if settings.dora else table
+        lacking = [naming.key(path, wanted[leaf]) for leaf in wanted if leaf not in entries]
         problems += [f"{name} is missing" for name in lacking]
         if lacking:
             continue
         shapes[path] = tuple(entries[leaf].shape[::-1] for leaf in ("a", "b"))
+        if settings.dora:
+            shapes[path] += (entries["magnitude"].shape,)
         rank = entries["a"].shape[0] if entries["a"].shape else 0
         if "d" in entries and entries["d"].shape != (rank, 1):
             shape = entries["d"].shape
@@ -149,7 +160,7 @@ def _transposed(frame: Frame, name: str) -> bool:
     return name in frame.leaves and frame.leaves[name].transposed
 
 
-def _factors(path: str, group: _Group, settings: AdapterConfig) -> Factors:
+def _factors(path: str, group: _Group, settings: AdapterConfig) -> Factors | Scaled:
     a, b = (_ours(group.entries[leaf], transposed=True) for leaf in ("a", "b"))
     gain = np.float64(settings.scale_of(path, max(a.shape[1], 1)))
     if "d" in group.entries:
@@ -157,7 +168,10 @@ def _factors(path: str, group: _Group, settings: AdapterConfig) -> Factors:
         live = np.flatnonzero(gain)
         a, b, gain = a[:, live], b[live], gain[live]
     # Rounded once; a gain of 1 changes no bit.
-    return Factors(np.ascontiguousarray((a * gain).astype(a.dtype)), np.ascontiguousarray(b))
+    found = Factors(np.ascontiguousarray((a * gain).astype(a.dtype)), np.ascontiguousarray(b))
+    if "magnitude" not in group.entries:
+        return found
+    return Scaled(*found, _ours(group.entries["magnitude"], transposed=False))
 
 
 def _ours(entry: Entry, transposed: bool) -> np.ndarray:

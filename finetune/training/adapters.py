@@ -1,7 +1,8 @@
 """The trained adapter as one safetensors file, in our layout (in, r) and (r, out).
 
-Tensors: path + ".a" and ".b" (scales folded into a), or ".delta"; "head." + name for a trained
-head. Modules of rank 0 have no tensors. The metadata say what the adapter belongs to.
+Tensors: path + ".a" and ".b" (scales folded into a), with ".magnitude" where columns have lengths
+of their own, or ".delta"; "head." + name for a trained head. Modules of rank 0 have no tensors,
+unless they have a magnitude. The metadata say what the adapter belongs to.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialised
 
 from deflation.placing import fetched
-from finetune.methods import factors
-from finetune.methods.method import Dense, Factors, Leaves, Method, Refused
+from finetune.methods import factors, magnitudes
+from finetune.methods.method import Change, Dense, Factors, Leaves, Method, Refused, Scaled, Tree
 from finetune.training import step
 from finetune.training.network import Network
 from finetune.training.state import TrainState
@@ -30,12 +31,12 @@ class Adapter(NamedTuple):
     """An adapter on disk.
 
     Attributes:
-      modules: path -> Factors or Dense, numpy.
+      modules: path -> Factors, Scaled or Dense, numpy.
       head: name -> array.
       about: method, base and whatever else was written.
     """
 
-    modules: dict[str, Factors | Dense]
+    modules: dict[str, Change]
     head: dict[str, np.ndarray]
     about: dict[str, Any]
 
@@ -43,13 +44,13 @@ class Adapter(NamedTuple):
     def ranks(self) -> dict[str, int]:
         """path -> rank; of a dense change the largest it could have."""
         return {
-            path: change.a.shape[1] if isinstance(change, Factors) else min(change.delta.shape)
+            path: min(change.delta.shape) if isinstance(change, Dense) else change.a.shape[1]
             for path, change in self.modules.items()
         }
 
     @property
     def parameters(self) -> int:
-        """Entries of all factors, the head not counted."""
+        """Entries of all factors and magnitudes, the head not counted."""
         return sum(leaf.size for change in self.modules.values() for leaf in change)
 
 
@@ -69,9 +70,21 @@ def exported(method: Method, state: TrainState, kernels: Leaves, about: dict[str
     return Adapter(modules, head, {"method": method.name, **about})
 
 
+def trained(adapter: Adapter, theta: Tree) -> int:
+    """Numbers of the adapter that were trained, the head not counted.
+
+    An export may hold more than theta, which is a start that is subtracted, and theta more than the
+    export, which are components that got no rank: of each module it is the smaller of the two.
+    """
+    return sum(
+        min(sum(map(np.size, change)), sum(map(np.size, theta[path].values())))
+        for path, change in adapter.modules.items()
+    )
+
+
 def predict(
     network: Network,
-    modules: Mapping[str, Factors | Dense],
+    modules: Mapping[str, Change],
     head: Leaves,
     answer: Callable[..., Any] = step.logits,
 ):
@@ -86,24 +99,41 @@ def predict(
       ValueError: a change or a head that does not fit the network.
     """
     for path, change in modules.items():
-        ends = (change[0].shape[0], change[-1].shape[-1])
+        dense = isinstance(change, Dense)
+        ends = change.delta.shape if dense else (change.a.shape[0], change.b.shape[1])
         _fits(network, f"{path}.weight", ends)
     for name, leaf in head.items():
         _fits(network, name, np.shape(leaf))
-    thin = {path: change for path, change in modules.items() if isinstance(change, Factors)}
+    thin = {path: change for path, change in modules.items() if not isinstance(change, Dense)}
     theta = {path: change._asdict() for path, change in thin.items()}
-    aux = {path: {"gain": np.ones(change.a.shape[1], np.float32)} for path, change in thin.items()}
 
     def answered(params, batch):
-        dense = {
-            path: params[f"{path}.weight"] + change.delta
-            for path, change in modules.items()
-            if isinstance(change, Dense)
-        }
-        ops = step.adapted(factors, theta, aux, dense)
+        aux = {path: {"gain": np.ones(c.a.shape[1], np.float32)} for path, c in thin.items()}
+        dense = {}
+        for path, change in modules.items():
+            kernel = params[f"{path}.weight"]
+            if isinstance(change, Scaled):
+                aux[path]["square"] = magnitudes.squares(kernel)
+            elif isinstance(change, Dense):
+                dense[path] = kernel + change.delta
+        ops = step.adapted(_Stored, theta, aux, dense)
         return answer(network, {**params, **head}, ops, batch)
 
     return answered
+
+
+class _Stored:
+    """Modules as they are stored, in the place of a method."""
+
+    @staticmethod
+    def apply(x, kernel, theta, aux, drop):
+        form = magnitudes if "magnitude" in theta else factors
+        return form.apply(x, kernel, theta, aux, drop)
+
+    @staticmethod
+    def lookup(ids, table, theta, aux):
+        form = magnitudes if "magnitude" in theta else factors
+        return form.lookup(ids, table, theta, aux)
 
 
 def _fits(network: Network, name: str, shape: tuple[int, ...]) -> None:
@@ -117,7 +147,7 @@ def save(path: str | pathlib.Path, adapter: Adapter) -> None:
     path = pathlib.Path(path)
     tensors = {f"head.{name}": leaf for name, leaf in adapter.head.items()}
     for module, change in adapter.modules.items():
-        if adapter.ranks[module]:
+        if adapter.ranks[module] or isinstance(change, Scaled):
             tensors |= {f"{module}.{name}": leaf for name, leaf in change._asdict().items()}
     # safetensors writes the buffer as it lies: it must be contiguous to be read back right.
     tensors = {name: np.ascontiguousarray(leaf) for name, leaf in tensors.items()}
@@ -147,7 +177,7 @@ def load(path: str | pathlib.Path) -> Adapter:
     if form != FORMAT:
         raise ValueError(f"{path} has format {form!r}; allowed is {FORMAT!r}")
     head = {n.removeprefix("head."): leaf for n, leaf in tensors.items() if n.startswith("head.")}
-    modules: dict[str, Factors | Dense] = {}
+    modules: dict[str, Change] = {}
     for name, leaf in tensors.items():
         module, _, kind = name.rpartition(".")
         if name.startswith("head."):
@@ -155,5 +185,6 @@ def load(path: str | pathlib.Path) -> Adapter:
         if kind == "delta":
             modules[module] = Dense(leaf)
         elif kind == "a":
-            modules[module] = Factors(leaf, tensors[f"{module}.b"])
+            b, magnitude = (tensors.get(f"{module}.{end}") for end in ("b", "magnitude"))
+            modules[module] = Factors(leaf, b) if magnitude is None else Scaled(leaf, b, magnitude)
     return Adapter(modules, head, json.loads(about))

@@ -155,6 +155,7 @@ class Devices:
                 compiled.append(jax.jit(function, donate_argnums=0, out_shardings=out))
             return compiled[0](state, params, batch)
 
+        step.lower = lambda *arguments: compiled[0].lower(*arguments)
         return step
 
 

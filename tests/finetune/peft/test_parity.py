@@ -7,35 +7,12 @@ import pytest
 from finetune.models.bert import BertConfig
 from finetune.peft import export, export_merged, load, merged
 from finetune.peft.fitting import frame
-from finetune.weights import saving
 from tests.finetune.models.tiny import BERT, batch, random_model, run
-from tests.finetune.peft import made
+from tests.finetune.peft import made, torch_side
 
-LOGITS = 1e-5
-
-# PEFT 0.21.2 reads a name that transformers 5.23 calls deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
-
-
-@pytest.fixture
-def base(theirs, tmp_path):
-    """A function: our model -> the same one in transformers, through a folder."""
-    _, transformers, _ = theirs
-
-    def through(model):
-        saving.save(tmp_path / "base", model)
-        kind = transformers.AutoModelForSequenceClassification
-        return kind.from_pretrained(tmp_path / "base").eval()
-
-    return through
-
-
-def logits(torch, model, inputs):
-    fed = {k: torch.tensor(v).long() for k, v in inputs.items()}
-    if "distilbert" in model.config.model_type:
-        del fed["token_type_ids"]
-    with torch.no_grad():
-        return model(**fed).logits.numpy()
+theirs, base, logits = torch_side.theirs, torch_side.base, torch_side.logits
+pytestmark = torch_side.QUIET
+LOGITS = torch_side.LOGITS
 
 
 def check(theirs, base, folder, model, changes, head, inputs):
