@@ -47,9 +47,9 @@ def batch():
 def prepared(name, places):
     """Network, state and the step that is not compiled."""
     method, cut_net = make(MethodConfig(name), OPTIMISER, 10), sharding.network(places, net())
-    paths = () if method.whole else cut_net.adapted()
+    paths = () if method.beside != "head" else cut_net.adapted()
     tx = optimisers.optimiser(OPTIMISER, 10)
-    head = cut_net.trained(True, method.whole)
+    head = cut_net.trained(True, method.beside)
     first = state.start(method, cut_net.kernels(paths), head, tx, jax.random.key(1))
     return cut_net, first, step.train_step(cut_net, method, loss, tx, step.StepConfig())
 
