@@ -13,10 +13,15 @@ import jax
 
 from deflation import checks
 from finetune.methods.adapad import AdapadConfig, adapad
+from finetune.methods.deeplora import DeepLoraConfig, deeplora
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.full import NoSettings, full, head_only, untouched
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
+from finetune.methods.loraga import LoraGaConfig, loraga
+from finetune.methods.loraone import loraone
+from finetune.methods.loraone_settings import LoraOneConfig
 from finetune.methods.method import Method, Run
+from finetune.methods.onestep import OneStepConfig, onestep
 from finetune.methods.options import collected
 from finetune.methods.sequential import SequentialOptions, sequential
 from finetune.training.optimisers import OptimiserConfig
@@ -63,6 +68,10 @@ METHODS: dict[str, Entry] = {
     ),
     "parallel": Entry(ParallelConfig, _parallel),
     "adapad": Entry(AdapadConfig, _adapad),
+    "loraga": Entry(LoraGaConfig, lambda config, run: loraga(config, run.tx)),
+    "loraone": Entry(LoraOneConfig, loraone),
+    "onestep": Entry(OneStepConfig, onestep),
+    "deeplora": Entry(DeepLoraConfig, deeplora),
 }
 NAMES = tuple(METHODS)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})
