@@ -83,7 +83,7 @@ def start(
 def template(
     method: Method, kernels: Leaves, head: Leaves, head_tx: optax.GradientTransformation, seed: int
 ) -> TrainState:
-    """A state of the shapes of `start`, zero but for its key: what a checkpoint is read into.
+    """A state of the shapes of `start` without its values: what a checkpoint is read into.
 
     Nothing is computed, so that a run that goes on does not repeat the gradient; and what the
     method refuses is refused before anything runs.
