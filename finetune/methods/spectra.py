@@ -51,7 +51,7 @@ def leading(
 
     Example:
       >>> u, s, vt = leading(jnp.diag(jnp.array([1.0, -3.0])), 1)
-      >>> u.ravel().tolist(), s.tolist(), vt.ravel().tolist()
+      >>> u.ravel().tolist(), s.tolist(), (vt + 0).ravel().tolist()
       ([0.0, 1.0], [3.0], [0.0, -1.0])
     """
     with jax.default_matmul_precision("highest"):  # on an accelerator it would be rounded
