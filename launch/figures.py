@@ -52,7 +52,7 @@ def define_flags() -> None:
         "seed", None, "of all randomness; each figure's own if left out", 0, 2**32 - 1
     )
     flags.DEFINE_string("data_dir", None, "folder with MNIST or CIFAR-10; else digits")
-    flags.DEFINE_string("model", None, "survey_adaptation: folder of a BERT; else a made matrix")
+    flags.DEFINE_string("model", None, "survey_*: folder of a BERT, see README")
     flags.DEFINE_string("workdir", "runs/figures", "folder for the files, made if missing")
 
 
