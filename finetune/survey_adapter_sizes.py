@@ -28,7 +28,7 @@ def rates(scale: str, seed: int | None, data_dir, model) -> RatesSetting:
         steps = {"steps": 3600, "snapshots": 100, "batch_size": 16} if text else {"steps": 2000}
         return RatesSetting(learning_rate=1e-4, seed=seed or 0, **text, **steps)
     options: dict[str, Any] = TEXT_QUICK if text else {"steps": 300, "batch_size": 32}
-    learning_rate = 5e-4 if text else 1e-3
+    learning_rate = 5e-4 if text else 2e-3
     return RatesSetting(learning_rate=learning_rate, seed=seed or 0, **text, **options)
 
 
@@ -50,7 +50,7 @@ def deep(scale: str, seed: int | None, data_dir, model) -> DeepSetting:
         options = {**TEXT_QUICK, **few, "learning_rate": 1e-3}
     else:
         few = {"few": (16, 64, 256), "few_steps": 200, "seeds": (0, 1, 2)}
-        options = {"steps": 400, "learning_rate": 2e-3, **few}
+        options = {"steps": 200, "learning_rate": 2e-3, **few}
     return DeepSetting(seed=seed or 0, **text, **options)
 
 

@@ -23,7 +23,7 @@ from finetune.training.network import HEADS, Network
 from finetune.training.optimisers import OptimiserConfig
 from finetune.training.state import TrainState
 
-LAYERS = 5
+LAYERS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,8 @@ class AdaptationSetting:
       task, data_dir: of `finetune.tasks`; of images where there is no model.
       pooling: of the model, "cls" or "mean"; None for its own.
       max_length: tokens per text.
-      hidden_size, base_steps: of the dense network and of its training, 32 rows a step.
+      hidden_size, base_steps: of the dense network and of its training, 32 rows a step; its head is
+        drawn anew for the second half.
       rank: r.
       learning_rate: the largest; it falls linearly to 0.
       epsilon: of Adam.
@@ -244,11 +245,9 @@ def _dense(setting: AdaptationSetting) -> tuple[tasks.Task, Network]:
     model = models.initialise(sizes, key)
     net = network.from_module(model)
     training = dataclasses.replace(
-        setting, steps=setting.base_steps, snapshots=1, batch_size=32, learning_rate=3e-3
+        setting, steps=setting.base_steps, snapshots=1, batch_size=32, learning_rate=1e-3
     )
     state = Trainer(training, net, full()).run(Problem(halves[0], net), setting.seed).state
-    params = {**net.params, **state.head}
-    if setting.head == "frozen_random":
-        fresh = network.from_module(model, setting.head, jax.random.fold_in(key, 1))
-        params |= fresh.head()
-    return halves[1], dataclasses.replace(net, params=params)
+    # A new head, as with a model of text: the old one has learnt that none is of these classes.
+    fresh = network.from_module(model, "frozen_random", jax.random.fold_in(key, 1)).head()
+    return halves[1], dataclasses.replace(net, params={**state.head, **fresh})

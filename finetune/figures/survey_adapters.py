@@ -91,7 +91,8 @@ def _values(axis, arrays: Arrays) -> None:
         axis.plot(arrays["steps"], curves[:, number], color=color, label=number + 1)
     axis.set(xlabel="step", ylabel="singular value of the update")
     axis.set_title(f"the update that is largest: {_short(arrays['paths'])[shown]}", fontsize=9)
-    axis.legend(title="number", fontsize=6.5, title_fontsize=7, ncols=2, loc="upper left")
+    axis.set_ylim(top=curves.max() * 1.45)
+    axis.legend(title="number", fontsize=6.5, title_fontsize=7, ncols=5, loc="upper left")
 
 
 def _subspaces(axis, arrays: Arrays, setting) -> None:
@@ -120,6 +121,8 @@ def _ranks(axis, arrays: Arrays, setting) -> None:
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     if len(paths) <= SHOWN:
         axis.set_xticks(place, paths, fontsize=7)
+    else:
+        axis.set_xlabel("module, in the order of the network's names")
     rule = ""
     if setting is not None:
         rule = f", values above {100 * setting.relative:g} % and {setting.absolute:g}"
@@ -132,9 +135,8 @@ def _few(axis, arrays: Arrays) -> None:
         scores = arrays["scores"][number]
         color = COLORS[number]
         axis.plot(arrays["few"], scores.mean(axis=1), "o-", color=color, label=TITLE[name])
-        for seed, column in enumerate(scores.T):
-            label = "each seed" if seed == number == 0 else None
-            axis.plot(arrays["few"], column, "x", color=color, alpha=0.6, label=label)
+        axis.plot(arrays["few"], scores, "x", color=color, alpha=0.6)
+    axis.plot([], [], "x", color=GRAY, label="each seed")
     axis.set_xscale("log")
     axis.set_xticks(arrays["few"], [str(n) for n in arrays["few"]])
     axis.minorticks_off()
@@ -148,14 +150,14 @@ def _data(arrays: Arrays) -> str:
     """The data, with what has to be said beside their numbers."""
     task, note = str(arrays["task"]), str(arrays["note"])
     name = {"stsb": "STS-B"}.get(task, NAMES.get(task, task))
-    half = ", second half of the classes" if task in NAMES else ""
-    return f"{name}{half}, {arrays['rows']} training rows" + (f", {note}" if note else "")
+    return f"{name}, {arrays['rows']} training rows" + (f", {note}" if note else "")
 
 
 def _short(paths) -> list[str]:
-    """The paths without what all of them begin with."""
+    """The paths without most of what all of them begin with."""
     names = [str(path) for path in paths]
     start = 0
     while len(names) > 1 and len({name.split(".")[start] for name in names}) == 1:
         start += 1
+    start = max(start - 1, 0)  # "layers.0" says more than "0"
     return [".".join(name.split(".")[start:]) for name in names]
