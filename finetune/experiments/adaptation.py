@@ -37,6 +37,7 @@ class AdaptationSetting:
       max_length: tokens per text.
       hidden_size, base_steps: of the dense network and of its training, 32 rows a step; its head is
         drawn anew for the second half.
+      modules: pattern of the adapted modules, see `Network.adapted`.
       rank: r.
       learning_rate: the largest; it falls linearly to 0.
       epsilon: of Adam.
@@ -58,6 +59,7 @@ class AdaptationSetting:
     max_length: int = 128
     hidden_size: int = 64
     base_steps: int = 300
+    modules: str | None = None
     rank: int = 8
     learning_rate: float = 1e-4
     epsilon: float = 1e-8
@@ -158,7 +160,7 @@ class Trainer:
 
     def __init__(self, setting: AdaptationSetting, net: Network, method: Method):
         self.setting, self.method = setting, method
-        self.paths = net.adapted() if method.beside == "head" else ()
+        self.paths = net.adapted(setting.modules) if method.beside == "head" else ()
         self.head = net.trained(setting.head == "train", method.beside)
         self.head_tx = optimisers.optimiser(setting.optimiser, setting.steps)
         self.predict = jax.jit(step.predict(net, method))

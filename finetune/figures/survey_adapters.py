@@ -70,8 +70,9 @@ def deep(arrays: Arrays, setting=None) -> Figure:
     _subspaces(subspace, arrays, setting)
     _ranks(ranks, arrays, setting)
     _few(few, arrays)
-    rank = "" if setting is None else f", LoRA of rank {setting.rank}"
-    figure.suptitle(f"Deep LoRA: three full-width factors{rank}\n{_data(arrays)}", fontsize=11)
+    rank = "" if setting is None else f" of rank {setting.rank}"
+    title = f"Deep LoRA, of three full-width factors, beside LoRA{rank}"
+    figure.suptitle(f"{title}\n{_data(arrays)}", fontsize=11)
     last = arrays["scores"].mean(axis=2)
     parts = [
         f"{TITLE[str(name)]} {', '.join(f'{x:.3f}' for x in row)}, ranks "
