@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from finetune.figures.survey import Arrays, shades
 from finetune.panels import NAMES, finding
@@ -46,6 +46,9 @@ def rates(arrays: Arrays, setting=None) -> Figure:
         right.semilogy(np.arange(window, losses.shape[1] + 1), smooth, color=color, label=label)
         parts.append(f"{label}: |a| x {norm_a[-1] / norm_a[0]:.2f}, |b| 0 to {norm_b[-1]:.2f}")
         ends.append(f"{arrays['scores'][number]:.3f}")
+    right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    right.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    right.yaxis.set_minor_formatter(NullFormatter())
     left.set(xlabel="step", ylabel="Frobenius norm of a / at the start")
     middle.set(xlabel="step", ylabel="Frobenius norm of b")
     right.set(xlabel="step", ylabel=f"training loss, mean of {window} steps")
