@@ -36,6 +36,9 @@ class DeepSetting(AdaptationSetting):
       few: training rows of the comparison, ascending.
       few_steps: steps of its runs.
       lora_rate: LoRA's learning rate there; None for `learning_rate`, as published.
+      compressed_rate: that of Deep LoRA there in its compressed form of rank r, which costs what
+        LoRA does; None for full width, at `learning_rate`.
+      few_modules: pattern of the modules that are adapted there; None for all.
       seeds: of its runs.
       relative, absolute: a singular value counts if it exceeds `relative` times the module's
         largest and `absolute`. One rule for both methods; the public script has two.
@@ -47,6 +50,8 @@ class DeepSetting(AdaptationSetting):
     few: tuple[int, ...] = (16, 64, 256)
     few_steps: int = 500
     lora_rate: float | None = None
+    compressed_rate: float | None = None
+    few_modules: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     relative: float = 0.02
     absolute: float = 1e-3
@@ -72,11 +77,12 @@ def deep_adaptation(setting: DeepSetting) -> dict[str, np.ndarray]:
     """Trains Deep LoRA on all rows, looking at its updates; then both methods on few.
 
     Returns:
-      steps (T,), from 0; paths (P,); values (P, T, v), singular values of the updates; alignment
-      (P, T), ||U_t^T U_end||_F / sqrt(k) for the k leading vectors of one side, NaN at the start,
-      where there is no update; few (F,), methods (2,); scores (2, F, S); ranks (2, P), of the first
-      seed's runs on the most rows; largest (2, P), their updates' largest singular values; score
-      (), of the run on all rows; task, note, rows, metric.
+      Of the run on all rows: steps (T,), from 0; paths (P,); values (P, T, v), singular values of
+      the updates; alignment (P, T), ||U_t^T U_end||_F / sqrt(k) for the k leading vectors of one
+      side, NaN at the start, where there is no update; score (). Of those on few rows: few (F,);
+      methods (2,); scores (2, F, S); few_paths (Q,); ranks (2, Q) and largest (2, Q), the singular
+      values that count and the largest one, for the first seed and the most rows. And task, note,
+      rows, metric.
 
     Raises:
       ValueError: training that diverges.
@@ -94,14 +100,16 @@ def deep_adaptation(setting: DeepSetting) -> dict[str, np.ndarray]:
     arrays = described(setting, whole) | _spectra(setting, whole)
     scores, ends = [], []
     for name in METHODS:
-        rate = setting.learning_rate if name == "deeplora" else setting.lora_rate
+        rate = setting.compressed_rate if name == "deeplora" else setting.lora_rate
         short = dataclasses.replace(
             setting,
             steps=setting.few_steps,
             snapshots=1,
+            modules=setting.few_modules,
             learning_rate=rate or setting.learning_rate,
         )
-        trainer = Trainer(short, whole.network, _method(name, short))
+        compressed = setting.compressed_rate is not None
+        trainer = Trainer(short, whole.network, _method(name, short, compressed))
         grid = [
             [trainer.run(whole.few(n), seed).state for seed in setting.seeds] for n in setting.few
         ]
@@ -115,6 +123,7 @@ def deep_adaptation(setting: DeepSetting) -> dict[str, np.ndarray]:
     return arrays | {
         "few": np.asarray(setting.few),
         "methods": np.asarray(METHODS),
+        "few_paths": np.asarray(list(ends[0])),
         "scores": np.asarray(scores),
         "ranks": np.asarray(counted),
         "largest": np.asarray([[s[0] for s in row] for row in spectra]),
@@ -155,9 +164,10 @@ def _spectra(setting: DeepSetting, found: Problem) -> dict[str, np.ndarray]:
     }
 
 
-def _method(name: str, setting: AdaptationSetting):
+def _method(name: str, setting: AdaptationSetting, compressed: bool = False):
+    rank = setting.rank
     if name == "lora":
-        config = MethodConfig("lora", rank=setting.rank, alpha=float(setting.rank))
+        config = MethodConfig("lora", rank=rank, alpha=float(rank))
     else:
-        config = MethodConfig("deeplora", compressed=False)
+        config = MethodConfig("deeplora", rank=rank, compressed=compressed)
     return make(config, setting.optimiser, setting.steps)

@@ -16,7 +16,7 @@ BLUE, GRAY = "#0072B2", "#777777"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 TITLE = {"lora": "LoRA", "deeplora": "Deep LoRA"}
 WINDOW = 10
-SHOWN = 14  # paths that are named; of more only the numbers
+ROOM = 60  # letters below an axis; longer names are left out for numbers
 
 
 def rates(arrays: Arrays, setting=None) -> Figure:
@@ -72,7 +72,7 @@ def deep(arrays: Arrays, setting=None) -> Figure:
     _values(values, arrays)
     _subspaces(subspace, arrays, setting)
     _ranks(ranks, arrays, setting)
-    _few(few, arrays)
+    _few(few, arrays, setting)
     rank = "" if setting is None else f" of rank {setting.rank}"
     title = f"Deep LoRA, of three full-width factors, beside LoRA{rank}"
     figure.suptitle(f"{title}\n{_data(arrays)}", fontsize=11)
@@ -114,7 +114,7 @@ def _subspaces(axis, arrays: Arrays, setting) -> None:
 
 
 def _ranks(axis, arrays: Arrays, setting) -> None:
-    paths = _short(arrays["paths"])
+    paths = _short(arrays["few_paths"])
     place, names = np.arange(len(paths)), arrays["methods"]
     for number, name in enumerate(map(str, names)):
         heights = arrays["ranks"][number]
@@ -123,10 +123,10 @@ def _ranks(axis, arrays: Arrays, setting) -> None:
     axis.set(xlabel="module", ylabel="rank of the update")
     axis.set_ylim(0, max(arrays["ranks"].max(), 1) * 1.35)
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(paths) <= SHOWN:
+    if sum(map(len, paths)) <= ROOM:
         axis.set_xticks(place, paths, fontsize=7)
     else:
-        axis.set_xlabel("module, in the order of the network's names")
+        axis.set_xlabel("module, by name")
     rule = ""
     if setting is not None:
         rule = f", values above {100 * setting.relative:g} % and {setting.absolute:g}"
@@ -134,7 +134,7 @@ def _ranks(axis, arrays: Arrays, setting) -> None:
     axis.legend(fontsize=7.5, ncols=2)
 
 
-def _few(axis, arrays: Arrays) -> None:
+def _few(axis, arrays: Arrays, setting) -> None:
     for number, name in enumerate(map(str, arrays["methods"])):
         scores = arrays["scores"][number]
         color = COLORS[number]
@@ -146,7 +146,8 @@ def _few(axis, arrays: Arrays) -> None:
     axis.minorticks_off()
     axis.set(xlabel="training rows", ylabel=str(arrays["metric"]).replace("_", " and "))
     seeds = arrays["scores"].shape[2]
-    axis.set_title(f"few rows, {seeds} seed{'s' if seeds > 1 else ''}", fontsize=9)
+    form = "" if setting is None or setting.compressed_rate is None else ", Deep LoRA compressed"
+    axis.set_title(f"few rows, {seeds} seed{'s' if seeds > 1 else ''}{form}", fontsize=9)
     axis.legend(fontsize=7.5)
 
 
