@@ -65,4 +65,5 @@ def _text(data_dir, model) -> dict[str, Any]:
 
 def _has(data_dir) -> bool:
     folder = pathlib.Path(data_dir)
-    return any(any((place).glob("train*")) for place in (folder / TASK, folder))
+    place = folder if folder.name == TASK else folder / TASK
+    return any(place.glob("train*"))

@@ -92,3 +92,16 @@ def test_mistakes_are_one_line_and_leave_no_files(flags, text, tmp_path, capsys)
     assert run(*SMALL[:2], *flags, f"--workdir={tmp_path}/w") == 2
     err = capsys.readouterr().err
     assert text in err and err.count("\n") == 1 and not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("method", ["loraga", "deeplora"])
+def test_on_several_devices_it_is_the_same_run(method, tmp_path):
+    found = []
+    for flags in ([], ["--mesh=data:2"]):
+        folder = tmp_path / f"w{len(found)}"
+        assert run(f"--method={method}", *SMALL, *flags, f"--workdir={folder}") == 0
+        found.append(load_file(folder / "adapter.safetensors"))
+    assert found[0].keys() == found[1].keys()
+    for name, leaf in found[0].items():
+        # Adam divides by the root of small second moments, so rounding grows.
+        np.testing.assert_allclose(found[1][name], leaf, atol=1e-4 * np.abs(leaf).max())
