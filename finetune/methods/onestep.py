@@ -35,7 +35,7 @@ class OneStepConfig(GradientOptions):
     """
 
     rank: int = option(8, "components per module; 0 for all")
-    step_size: float | None = option(None, "of the gradient; of a grid the best on its rows")
+    step_size: float | None = option(None, "of the gradient; else the best of a grid")
     svd: str = option("exact", SVD, SVDS)
     svd_iterations: int = option(4, ROUNDS)
 

@@ -13,7 +13,8 @@ import jax
 
 from deflation import checks
 from finetune.methods.adapad import AdapadConfig, adapad
-from finetune.methods.deeplora import DeepLoraConfig, deeplora
+from finetune.methods.deeplora import deeplora
+from finetune.methods.deeplora_settings import DeepLoraConfig
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.full import NoSettings, full, head_only, untouched
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
