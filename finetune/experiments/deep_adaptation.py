@@ -94,7 +94,7 @@ def deep_adaptation(setting: DeepSetting) -> dict[str, np.ndarray]:
       ... )
       >>> found = deep_adaptation(small)
       >>> found["values"].shape, found["ranks"].shape
-      ((4, 2, 3), (2, 4))
+      ((3, 2, 3), (2, 3))
     """
     whole = problem(setting)
     arrays = described(setting, whole) | _spectra(setting, whole)
