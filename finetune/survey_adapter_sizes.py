@@ -49,7 +49,7 @@ def deep(scale: str, seed: int | None, data_dir, model) -> DeepSetting:
     elif text:
         few = {"few": (16, 64, 256), "few_steps": 100, "seeds": (0,), "snapshots": 10}
         few |= {"compressed_rate": 1e-2, "lora_rate": 1e-3}  # all maps, at rank r
-        options = {**TEXT_QUICK, **few, "learning_rate": 1e-3, "modules": SOME}
+        options = {**TEXT_QUICK, **few, "learning_rate": 1e-4, "modules": SOME}
     else:
         few = {"few": (16, 64, 256), "few_steps": 200, "seeds": (0, 1, 2)}
         options = {"steps": 200, "learning_rate": 2e-3, **few}

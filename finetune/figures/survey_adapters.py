@@ -83,7 +83,8 @@ def deep(arrays: Arrays, setting=None) -> Figure:
         for name, row, count in zip(arrays["methods"], last, arrays["ranks"], strict=True)
     ]
     rows = ", ".join(map(str, arrays["few"]))
-    finding(figure, f"mean score with {rows} rows:  {';  '.join(parts)}")
+    above = f"score of the run above {float(arrays['score']):.3f};  "
+    finding(figure, f"{above}means with {rows} rows:  {';  '.join(parts)}")
     return figure
 
 
