@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from finetune import survey_adapter_sizes as adapter_sizes
 from finetune import survey_sizes as sizes
+from finetune.experiments.deep_adaptation import deep_adaptation
 from finetune.experiments.deep_factors import deep_factors
 from finetune.experiments.dropout_images import dropout_images
 from finetune.experiments.dropout_rank import dropout_rank
+from finetune.experiments.factor_rates import factor_rates
 from finetune.experiments.image_training import ImageSetting
 from finetune.experiments.update_spectra import FC2, VALUE, update_spectra
-from finetune.figures import survey
+from finetune.figures import survey, survey_adapters
 from finetune.recipes import SCALES, Scale
 
 SOURCE = "arXiv 2503.19859"
@@ -61,9 +64,10 @@ class SurveyRecipe:
 
         Args:
           seed: in place of all seeds.
-          data_dir: a folder with MNIST and CIFAR-10; a figure whose data set it lacks, and every
-            figure without a folder, takes digits.
-          model: a folder with a BERT whose value matrix is adapted; None for a made matrix.
+          data_dir: a folder with MNIST and CIFAR-10, or with STS-B; a figure whose data set it
+            lacks, and every figure without a folder, takes digits.
+          model: a folder with a BERT whose value matrix is adapted, or which is adapted to STS-B;
+            None for a made matrix, and digits.
 
         Raises:
           ValueError: an unknown name.
@@ -124,6 +128,22 @@ def registry() -> dict[str, SurveyRecipe]:
             survey.factors,
             deep_factors,
             sizes.adaptation,
+        ),
+        (
+            "survey_factor_rates",
+            "Figure 5",
+            "norms of LoRA's factors and the loss, with one rate and with a faster second factor",
+            survey_adapters.rates,
+            factor_rates,
+            adapter_sizes.rates,
+        ),
+        (
+            "survey_deep_lora",
+            "Figure 6",
+            "spectra and subspaces of Deep LoRA's updates, ranks by layer, and few rows",
+            survey_adapters.deep,
+            deep_adaptation,
+            adapter_sizes.deep,
         ),
         (
             "survey_vit_layers",

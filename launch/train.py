@@ -47,6 +47,7 @@ def train(config: TrainConfig, job: training.Job) -> dict:
     """Trains, writes the files, and returns the record of result.json."""
     saved = training.checkpoints(config, job)
     restored = None if saved is None else saved.restore(job.state)
+    restored = training.started(config, job) if restored is None else restored
     done = 0 if restored is None else int(restored.state.step)
     # Only now, when nothing was refused, is anything written; by one of several processes.
     workdir = Workdir(config.workdir if distributed.first() else None, config, resume=True)
@@ -64,7 +65,8 @@ def train(config: TrainConfig, job: training.Job) -> dict:
         outcome = training.run(job, saved, restored, report)
     finally:
         display.close()
-    record, adapter = training.result(config, job, outcome)
+    extra = {} if restored is None else restored.extra
+    record, adapter = training.result(config, job, outcome, extra)
     if workdir.folder is not None:
         adapters.save(workdir.folder / "adapter.safetensors", adapter)
         draw(workdir.folder, record)
@@ -84,6 +86,8 @@ def print_result(record: dict) -> None:
         f"head {record['head']} ({record['head_parameters']}); "
         f"{record['steps']} steps in {record['seconds']:.1f} s"
     )
+    if record.get("gradient_seconds") is not None:
+        print(f"The start from the gradient took {record['gradient_seconds']:.1f} s more.")
     print("best_score is the largest of several evaluations on that split; score is the last.")
     if record["note"]:
         print(record["note"])

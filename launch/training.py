@@ -12,8 +12,8 @@ import numpy as np
 import optax
 
 from finetune import methods, tasks
-from finetune.training import adapters, network, optimisers, state, step
-from finetune.training.checkpoints import Checkpoints
+from finetune.training import adapters, gradient_pass, network, optimisers, state, step
+from finetune.training.checkpoints import Checkpoints, Restored
 from finetune.training.devices import Devices, devices, parse
 from finetune.training.loop import LoopConfig, Outcome, fit
 from launch import problem
@@ -25,7 +25,10 @@ FREE = ("workdir", "log_every", "distributed")
 
 
 class Job(NamedTuple):
-    """All parts of a run before its first step."""
+    """All parts of a run before its first step.
+
+    Of a method that starts from gradients, `state` has only the shapes; see `started`.
+    """
 
     task: tasks.Task
     network: network.Network
@@ -79,10 +82,28 @@ def restarted(job: Job, config: TrainConfig) -> Job:
     twice = sorted(path for path in paths if f"{path}.weight" in head)
     if twice:
         raise ValueError(f"--modules has {twice[0]}, which --head=train trains whole; use one")
-    key = jax.random.key(config.seed)
-    first = state.start(job.method, net.kernels(paths), head, job.head_tx, key)
+    shapes = job.method.needs_gradients is not None
+    begin = gradient_pass.template if shapes else _begun
+    first = begin(job.method, net.kernels(paths), head, job.head_tx, config.seed)
     loop = dataclasses.replace(job.loop, seed=config.seed)
     return job._replace(state=job.devices.state(first), loop=loop)
+
+
+def _begun(method, kernels, head, head_tx, seed: int) -> state.TrainState:
+    return state.start(method, kernels, head, head_tx, jax.random.key(seed))
+
+
+def started(config: TrainConfig, job: Job) -> Restored | None:
+    """The start of a run whose method takes gradients, with their seconds; None for the others.
+
+    A run that goes on from a checkpoint does not need it.
+    """
+    if job.method.needs_gradients is None:
+        return None
+    head = job.network.trained(config.head == "train", job.method.beside)
+    problem = (job.method, job.network, job.task, job.paths, head, job.head_tx)
+    found = gradient_pass.start(*problem, config.seed, job.devices)
+    return Restored(job.devices.replicated(found.state), {"gradient_seconds": found.seconds})
 
 
 def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
@@ -99,7 +120,7 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
 
 
 def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:
-    """Trains, from the restored checkpoint if there is one."""
+    """Trains, from the restored checkpoint, or what `started` gave, if there is one."""
     first, extra = (job.state, {}) if restored is None else restored
 
     def ranks(now):
@@ -120,8 +141,14 @@ def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:
     )
 
 
-def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapters.Adapter]:
-    """The record of result.json, and the adapter."""
+def result(
+    config: TrainConfig, job: Job, outcome: Outcome, extra: dict[str, Any] | None = None
+) -> tuple[dict, adapters.Adapter]:
+    """The record of result.json, and the adapter.
+
+    Args:
+      extra: what was saved beside the state, with the seconds of the gradient before training.
+    """
     about = {"base": job.base, "head": config.head, "model": config.base(), "task": config.task}
     kernels = job.network.kernels(job.paths)
     adapter = adapters.exported(job.method, outcome.state, kernels, about)
@@ -149,6 +176,8 @@ def result(config: TrainConfig, job: Job, outcome: Outcome) -> tuple[dict, adapt
         "base": job.base,
         "note": config.note(job.task),
     }
+    if job.method.needs_gradients is not None:
+        record["gradient_seconds"] = (extra or {}).get("gradient_seconds")
     return record, adapter
 
 

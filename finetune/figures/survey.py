@@ -45,7 +45,7 @@ def dropout(arrays: Arrays, setting=None) -> Figure:
     rates = arrays["rates"]
     figure = Figure(figsize=(4.2 * len(names), 6.6), layout="constrained")
     axes = figure.subplots(2, len(names), squeeze=False)
-    colors = _shades(len(rates))
+    colors = shades(len(rates))
     for (above, below), name in zip(axes.T, names, strict=True):
         counts, values = arrays[f"{name}_counts"], arrays[f"{name}_values"]
         above.plot(rates, counts.mean(axis=0), color=BLUE, marker="o", label="mean over seeds")
@@ -91,7 +91,7 @@ def updates(arrays: Arrays, setting=None) -> Figure:
         ranks = np.unique(np.geomspace(1, values.shape[1], 12).round().astype(int)) - 1
         # The ten largest and a few of the rest: a line per value would be a block of colour.
         chosen = np.union1d(np.arange(min(10, values.shape[1])), ranks)
-        for number, color in zip(chosen, _shades(len(chosen)), strict=True):
+        for number, color in zip(chosen, shades(len(chosen)), strict=True):
             axis.plot(steps, values[:, number], color=color, linewidth=1.2, label=number + 1)
         size = values.shape[1]
         half = int((values[-1] > MOVED * values[-1, 0]).sum())
@@ -120,7 +120,7 @@ def layers(arrays: Arrays, setting=None) -> Figure:
         data = part(arrays, key)
         last = data["values"][:, -1]
         relative = np.maximum(last / last[:, :1], FLOOR)
-        for number, color in enumerate(_shades(len(last))):
+        for number, color in enumerate(shades(len(last))):
             shown = np.arange(1, last.shape[1] + 1)
             axis.semilogy(shown, relative[number], color=color, linewidth=1.3, label=number + 1)
         axis.axhline(MOVED, color="k", linestyle="--", linewidth=0.8)
@@ -193,6 +193,6 @@ def _title(arrays: Arrays, text: str, setting) -> str:
     return f"{text}\nlinear teacher, Gaussian inputs, {runs}"
 
 
-def _shades(count: int) -> np.ndarray:
+def shades(count: int) -> np.ndarray:
     """From dark to light, without the lightest, which cannot be seen on white."""
     return matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count))

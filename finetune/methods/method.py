@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from finetune.methods.sampling import GradientOptions
 from finetune.training.optimisers import OptimiserConfig, Rate, direction, optimiser, rate
 
 Leaves = dict[str, jax.Array]
@@ -221,7 +222,10 @@ class Method:
       lookup: (ids, table, theta[path], aux[path]) -> rows, for methods that adapt embeddings.
       ranks: (theta, aux) -> path -> int32.
       own_clipping: `grads` or `tx` clips theta's gradients; the run's clip is for the head alone.
-      needs_gradients: `prepare` gets path -> dL/dW of the network before training.
+      needs_gradients: `prepare` gets path -> dL/dW of the network before training, estimated as
+        these options say; None for methods that do not look at it.
+      settle: ((theta, aux) -> loss on the rows of that gradient, theta, aux) -> (theta, aux), for
+        methods that choose by that loss before the first step; on the host.
       beside: what of the network itself is trained beside theta: its "head" (unless the run says
         otherwise), "all" of it, or "nothing". Without adapters where it is not "head".
       step: Pieces -> the function (state, params, batch) -> (state, metrics) that replaces the
@@ -239,6 +243,7 @@ class Method:
     lookup: Callable[..., jax.Array] | None = None
     ranks: Callable[[Tree, Tree], Leaves] = recorded_ranks
     own_clipping: bool = False
-    needs_gradients: bool = False
+    needs_gradients: GradientOptions | None = None
+    settle: Callable[..., tuple[Tree, Tree]] | None = None
     beside: str = "head"
     step: Callable[[Pieces], Callable[..., Any]] | None = None

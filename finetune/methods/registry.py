@@ -15,13 +15,19 @@ from deflation import checks
 from finetune.methods.adalora import AdaloraConfig, adalora
 from finetune.methods.adapad import AdapadConfig, adapad
 from finetune.methods.debora import DeboraConfig, debora
+from finetune.methods.deeplora import deeplora
+from finetune.methods.deeplora_settings import DeepLoraConfig
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.dora import DoraConfig, dora
 from finetune.methods.full import NoSettings, full, head_only, untouched
 from finetune.methods.increlora import IncreloraConfig, increlora
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
+from finetune.methods.loraga import LoraGaConfig, loraga
+from finetune.methods.loraone import loraone
+from finetune.methods.loraone_settings import LoraOneConfig
 from finetune.methods.loraplus import LoraPlusConfig, loraplus
 from finetune.methods.method import Method, Run
+from finetune.methods.onestep import OneStepConfig, onestep
 from finetune.methods.options import collected
 from finetune.methods.pissa import PissaConfig, pissa
 from finetune.methods.plora import PloraConfig, plora
@@ -81,6 +87,10 @@ METHODS: dict[str, Entry] = {
     "increlora": Entry(IncreloraConfig, increlora),
     "sora": Entry(SoraConfig, sora),
     "debora": Entry(DeboraConfig, debora),
+    "loraga": Entry(LoraGaConfig, lambda config, run: loraga(config, run.tx)),
+    "loraone": Entry(LoraOneConfig, loraone),
+    "onestep": Entry(OneStepConfig, onestep),
+    "deeplora": Entry(DeepLoraConfig, deeplora),
 }
 NAMES = tuple(METHODS)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})

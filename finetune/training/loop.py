@@ -90,7 +90,7 @@ def fit(
       params: the base network's parameters; never changed.
       task: a `finetune.tasks.Task`, or what has its attributes, as a `LanguageTask`.
       checkpoints: where to save; None saves nothing.
-      extra: what was saved beside a restored state.
+      extra: what was saved beside a restored state; what is not of the loop stays beside it.
       report: called with every record: step and loss, or scores, or ranks when they changed.
       ranks: state -> path -> rank, for these records.
       place: puts a batch on the devices.
@@ -150,6 +150,7 @@ class _Run:
     def __init__(self, task, config: LoopConfig, checkpoints, report: Report, extra):
         self.config, self.checkpoints, self.report = config, checkpoints, report
         self.metric = task.metric
+        self.extra = extra
         self.scores: dict[str, float] = extra.get("scores", {})
         self.best: float = extra.get("best", -np.inf)
         self.best_step: int = extra.get("best_step", 0)
@@ -203,6 +204,7 @@ class _Run:
         if self.checkpoints is None:
             return
         extra = {
+            **self.extra,
             "scores": self.scores,
             "best": self.best if np.isfinite(self.best) else None,
             "best_step": self.best_step,

@@ -50,7 +50,7 @@ def start(
     Raises:
       ValueError: a method that needs gradients gets none.
     """
-    if method.needs_gradients and gradients is None:
+    if method.needs_gradients is not None and gradients is None:
         raise ValueError(f"gradients is None; method {method.name!r} starts from dL/dW")
     theta, aux = method.prepare(jax.random.fold_in(key, 0), kernels, gradients)
     state = TrainState(

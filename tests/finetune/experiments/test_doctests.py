@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the image study run as they are printed."""
+"""The examples in the docstrings of the studies, and of methods, run as they are printed."""
 
 import doctest
 import importlib
@@ -10,7 +10,19 @@ MODULES = [
     "finetune.figures.survey",
     "finetune.survey_recipes",
     "finetune.recipes",
-    "finetune.methods.full",
+    *(
+        f"finetune.methods.{name}"
+        for name in (
+            "deep_factors",
+            "deeplora",
+            "full",
+            "loraga",
+            "loraone",
+            "onestep",
+            "preconditioned",
+            "spectra",
+        )
+    ),
     *(
         f"finetune.experiments.{name}"
         for name in (
@@ -18,8 +30,11 @@ MODULES = [
             "cost",
             "deep_factors",
             "descent",
+            "adaptation",
+            "deep_adaptation",
             "dropout_images",
             "dropout_rank",
+            "factor_rates",
             "halves",
             "image_training",
             "paths",

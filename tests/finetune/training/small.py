@@ -9,7 +9,7 @@ from finetune.methods import MethodConfig, make
 from finetune.models import initialise
 from finetune.models.mlp import MLPConfig
 from finetune.tasks import Split, Task
-from finetune.training import network, optimisers, state, step
+from finetune.training import gradient_pass, network, optimisers, step
 from finetune.training.loop import LoopConfig, fit
 
 FEATURES, CLASSES, ROWS = 6, 3, 40
@@ -48,9 +48,9 @@ class Run:
         self.paths = () if self.method.beside != "head" else self.net.adapted()
         head_tx = optimisers.optimiser(options, steps)
         self.kernels = self.net.kernels(self.paths)
-        key = jax.random.key(seed)
         head = self.net.trained(True, self.method.beside)
-        self.first = state.start(self.method, self.kernels, head, head_tx, key)
+        problem = (self.method, self.net, self.task, self.paths, head, head_tx)
+        self.first = gradient_pass.start(*problem, seed).state
         settings = settings or step.StepConfig()
         self.plain = step.train_step(self.net, self.method, self.task.loss, head_tx, settings)
         self.step = jax.jit(self._counted)
