@@ -13,12 +13,17 @@ import jax
 
 from deflation import checks
 from finetune.methods.adapad import AdapadConfig, adapad
+from finetune.methods.adarankgrad import AdaRankGradConfig, adarankgrad
+from finetune.methods.cola import ColaConfig, cola
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.full import NoSettings, full, head_only, untouched
+from finetune.methods.galore import GaloreConfig, galore
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
 from finetune.methods.method import Method, Run
 from finetune.methods.options import collected
+from finetune.methods.relora import ReloraConfig, relora
 from finetune.methods.sequential import SequentialOptions, sequential
+from finetune.methods.welore import WeloreConfig, welore
 from finetune.training.optimisers import OptimiserConfig
 
 
@@ -63,6 +68,11 @@ METHODS: dict[str, Entry] = {
     ),
     "parallel": Entry(ParallelConfig, _parallel),
     "adapad": Entry(AdapadConfig, _adapad),
+    "galore": Entry(GaloreConfig, galore),
+    "adarankgrad": Entry(AdaRankGradConfig, adarankgrad),
+    "relora": Entry(ReloraConfig, relora),
+    "cola": Entry(ColaConfig, cola),
+    "welore": Entry(WeloreConfig, welore),
 }
 NAMES = tuple(METHODS)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})

@@ -1,0 +1,124 @@
+"""AdaRankGrad: GaLore whose bases are as small as the gradients allow.
+
+Source: Refael et al. (2024), arXiv 2410.17881. There is no released code; what the paper leaves
+open is marked [choice].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from deflation import checks
+from finetune.methods import projection
+from finetune.methods.factors import path_key
+from finetune.methods.galore import GaloreConfig, galore
+from finetune.methods.method import Leaves, Method, Run, Tree
+from finetune.methods.options import option
+from finetune.models.ops import matmul
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaRankGradConfig(GaloreConfig):
+    """Settings of `adarankgrad`; those not named are GaLore's.
+
+    Attributes:
+      rank: the largest rank of a basis.
+      least_rank: the smallest.
+      residual: xi, what a basis may miss of the gradient it is taken from, by Frobenius norm.
+      moments: "rotated" is the paper's; "squared" cannot make a second moment negative.
+      converged: a basis is also refreshed when its gradient's norm has fallen to this share of what
+        it was at the last refresh; 0 never [choice].
+      sketch: columns of the random sketch for each of `rank`; 0 for an exact SVD [choice].
+    """
+
+    rank: int = option(4, "components per module at most")
+    least_rank: int = option(1, "components per module at least")
+    residual: float = option(0.2, "share of the gradient that a basis may miss")
+    moments: str = option("rotated", "Adam's averages at a refresh", projection.MOMENTS)
+    converged: float = option(0.1, "share of its norm at which a projected gradient is done")
+    sketch: int = option(2, "columns of the random sketch per component, 0: exact")
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.integer("least_rank", self.least_rank, 1, self.rank, why=", the rank")
+        checks.integer("sketch", self.sketch, 0)
+        for name in ("residual", "converged"):
+            value = checks.real(name, getattr(self, name), "numbers in [0, 1)")
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} is {value}; allowed are numbers in [0, 1)")
+
+
+def adarankgrad(config: AdaRankGradConfig, run: Run) -> Method:
+    """`galore` with, at each refresh, the least r such that ||G - P P^T G||_F < xi ||G||_F.
+
+    r stays within least_rank..rank, and the columns of P (min(in, out), rank) from r on are 0, so
+    that nothing is compiled anew. A basis is refreshed after `gap` steps or when ||P^T G|| has
+    fallen to `converged` of what it was; m <- C m and v <- max(C v, 0) with C = P_new^T P_old.
+
+    Returns:
+      A Method as `galore`'s; aux[path] is {rank () int32}, the current r.
+
+    Source: arXiv 2410.17881, algorithm 1; the randomised SVD is that of Halko et al. (2011).
+
+    Example:
+      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> method = adarankgrad(AdaRankGradConfig(rank=2), Run(OptimiserConfig(), 10))
+      >>> theta, aux = method.prepare(None, {"fc": jnp.ones((3, 5))}, None)
+      >>> aux["fc"]["rank"].item()  # before the first gradient
+      0
+    """
+
+    def length(basis, gradient):
+        return jnp.linalg.norm(matmul(basis.T, gradient).astype(jnp.float32))
+
+    def refresh(step, path: str, gradient: jax.Array, state: Leaves) -> Leaves:
+        done = length(state["basis"], gradient) <= config.converged * state["norm"]
+
+        def renewed(state):
+            key = jax.random.fold_in(path_key(jax.random.key(0), path), step)
+            basis = projection.adaptive(
+                key,
+                gradient,
+                state["basis"].shape[1],
+                least=config.least_rank,
+                residual=config.residual,
+                columns=config.sketch * config.rank,
+            )
+            own = {"norm": length(basis, gradient), "age": jnp.ones((), jnp.int32)}
+            return projection.carried(state, basis, config.moments) | own
+
+        due = (state["age"] >= config.gap) | done
+        return jax.lax.cond(due, renewed, lambda same: same | {"age": same["age"] + 1}, state)
+
+    plain = galore(config, run)  # its options but for the refreshes
+    more = {"norm": jnp.zeros((), jnp.float32), "age": jnp.asarray(config.gap, jnp.int32)}
+    tx = projection.projected(
+        run,
+        refresh,
+        config.rank,
+        scale=config.update_scale,
+        raw_epsilon=config.raw_epsilon,
+        more=more,
+    )
+
+    def prepare(key, kernels, gradients):
+        theta, _ = plain.prepare(key, kernels, gradients)
+        return theta, {path: {"rank": jnp.zeros((), jnp.int32)} for path in theta}
+
+    def post(theta: Tree, aux: Tree, opt: Tree, info):
+        del aux, info
+        live = {path: jnp.any(own["basis"] != 0, axis=0) for path, own in opt.items()}
+        ranks = {path: {"rank": jnp.sum(one, dtype=jnp.int32)} for path, one in live.items()}
+        return theta, ranks, opt
+
+    return dataclasses.replace(
+        plain,
+        name="adarankgrad",
+        prepare=prepare,
+        tx=tx,
+        post=post,
+        ranks=lambda theta, aux: {path: entry["rank"] for path, entry in aux.items()},
+    )
