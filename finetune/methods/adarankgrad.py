@@ -28,7 +28,8 @@ class AdaRankGradConfig(GaloreConfig):
       rank: the largest rank of a basis.
       least_rank: the smallest.
       residual: xi, what a basis may miss of the gradient it is taken from, by Frobenius norm.
-      moments: "rotated" is the paper's; "squared" cannot make a second moment negative.
+      moments: "rotated" is the paper's. By default "squared": a clamped second moment of 0 beside a
+        first one that is not gives steps of any size, on a small problem losses of 40 from 1.
       converged: a basis is also refreshed when its gradient's norm has fallen to this share of what
         it was at the last refresh; 0 never [choice].
       sketch: columns of the random sketch for each of `rank`; 0 for an exact SVD [choice].
@@ -37,7 +38,7 @@ class AdaRankGradConfig(GaloreConfig):
     rank: int = option(4, "components per module at most")
     least_rank: int = option(1, "components per module at least")
     residual: float = option(0.2, "share of the gradient that a basis may miss")
-    moments: str = option("rotated", "Adam's averages at a refresh", projection.MOMENTS)
+    moments: str = option("squared", "Adam's averages at a refresh", projection.MOMENTS)
     converged: float = option(0.1, "share of its norm at which a projected gradient is done")
     sketch: int = option(2, "columns of the random sketch per component, 0: exact")
 
@@ -56,7 +57,8 @@ def adarankgrad(config: AdaRankGradConfig, run: Run) -> Method:
 
     r stays within least_rank..rank, and the columns of P (min(in, out), rank) from r on are 0, so
     that nothing is compiled anew. A basis is refreshed after `gap` steps or when ||P^T G|| has
-    fallen to `converged` of what it was; m <- C m and v <- max(C v, 0) with C = P_new^T P_old.
+    fallen to `converged` of what it was. Then m <- C m with C = P_new^T P_old, and v <- (C * C) v,
+    or max(C v, 0) as in the paper.
 
     Returns:
       A Method as `galore`'s; aux[path] is {rank () int32}, the current r.
