@@ -205,4 +205,8 @@ def _check(frame: Frame, adapters, heads, config: Config, task_type: str | None)
 def _reason(change: Any) -> str:
     if isinstance(change, Refused):
         return change.reason
-    return "a dense change; merge it" if isinstance(change, Dense) else type(change).__name__
+    return (
+        "a dense change; merge or truncate it"
+        if isinstance(change, Dense)
+        else type(change).__name__
+    )
