@@ -149,6 +149,7 @@ class Bert(nnx.Module):
     """
 
     Config: ClassVar[type] = BertConfig
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "bert"
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
     optional: ClassVar[tuple[str, ...]] = ("bert.pooler", "classifier")

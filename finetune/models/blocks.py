@@ -70,9 +70,23 @@ class Layer(nnx.Module):
         return self.output(self.intermediate(x, ops), x, ops, outer)
 
 
-def stack(layers: nnx.List, x: jax.Array, context: Any, ops: Ops, key) -> tuple[jax.Array, ...]:
+def stack(
+    layers: nnx.List, x: jax.Array, context: Any, ops: Ops, key, remat: bool = False
+) -> tuple[jax.Array, ...]:
     """x and the output of each layer in turn, layer by layer (no scan: each has its own paths)."""
     states = [x]
     for layer, part in zip(layers, fork(key, len(layers)), strict=True):
-        states.append(layer(states[-1], context, ops, part))
+
+        def output(x, layer=layer, part=part):
+            return layer(x, context, ops, part)
+
+        states.append(recomputed(output, remat)(states[-1]))
     return tuple(states)
+
+
+def recomputed(function: Callable, remat: bool) -> Callable:
+    """`function`, whose inner values the backward pass computes again where `remat` is true.
+
+    Gradient checkpointing: of a layer only the input is kept, for one more forward pass in time.
+    """
+    return jax.checkpoint(function) if remat else function

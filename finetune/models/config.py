@@ -37,6 +37,8 @@ def one_of(*values: Any) -> Rule:
 
 SIZE = Rule(lambda v: isinstance(v, int) and not isinstance(v, bool) and v > 0, "integers >= 1")
 INTEGER = Rule(lambda v: isinstance(v, int) and not isinstance(v, bool), "integers")
+COUNT = Rule(lambda v: INTEGER.holds(v) and v >= 0, "integers >= 0")
+MAYBE_TOKEN = Rule(lambda v: v is None or COUNT.holds(v), "null or integers >= 0")
 RATE = Rule(lambda v: _number(v) and 0 <= v < 1, "numbers in [0, 1)")
 MAYBE_SIZE = Rule(lambda v: v is None or SIZE.holds(v), "null or integers >= 1")
 MAYBE_RATE = Rule(lambda v: v is None or RATE.holds(v), "null or numbers in [0, 1)")
@@ -49,6 +51,10 @@ def _sizes(value: Any) -> bool:
     return isinstance(value, tuple | list) and all(SIZE.holds(size) for size in value)
 
 
+MAYBE_TOKENS = Rule(
+    lambda v: MAYBE_TOKEN.holds(v) or (isinstance(v, tuple | list) and all(map(COUNT.holds, v))),
+    "null, integers >= 0 or lists of them",
+)
 SIZES = Rule(_sizes, "lists of integers >= 1")
 STAGES = Rule(
     lambda v: isinstance(v, tuple | list) and all(_sizes(s) and len(s) > 0 for s in v),
@@ -66,7 +72,8 @@ class Config:
     """What every architecture's configuration has; entries are named as in config.json.
 
     Attributes:
-      num_labels: columns of the logits; 1 is a regression.
+      num_labels: columns of the logits; 1 is a regression. 0, where an architecture allows it, is
+        a language model.
       pooling: "cls" or "mean", see `finetune.models.heads.pool`.
 
     Raises:
@@ -90,6 +97,21 @@ class Config:
             if isinstance(value, list):  # JSON has no tuples, and a configuration is hashable
                 object.__setattr__(self, name, _frozen(value))
         _refuse(type(self), _broken(_rules(type(self)), values) or self.contradictions())
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """config.json in one form, where published files have several; `write` is the reverse."""
+        return raw
+
+    def write(self) -> dict[str, Any]:
+        """The entries of config.json; what is None is left out."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if value is not None}
+
+    def deviation(self, name: str) -> float | None:
+        """Standard deviation of a new kernel or table; None for the uniform draw of torch."""
+        del name
+        return getattr(self, "initializer_range", None)
 
     def contradictions(self) -> list[str]:
         """What single entries cannot tell: entries that do not fit each other."""
@@ -115,13 +137,13 @@ def parse(kind: type[Config], raw: dict[str, Any], **chosen: Any) -> Config:
       >>> parse(MLPConfig, {"model_type": "mlp", "input_size": 64}, num_labels=10).hidden_size
       512
     """
-    rules = _rules(kind)
+    rules, raw = _rules(kind), kind.read(raw)
     values = {name: value for name, value in raw.items() if name in rules} | chosen
     needed = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
     absent = [name for name in (*needed, *kind.demanded) if name not in {**raw, **chosen}]
     known = {*rules, *kind.fixed, *kind.demanded, *kind.harmless, *HARMLESS, *NEUTRAL}
     problems = [f"{name} is missing" for name in absent]
-    problems += _broken({**rules, **kind.fixed, **kind.demanded, **NEUTRAL}, {**raw, **chosen})
+    problems += _broken({**NEUTRAL, **rules, **kind.fixed, **kind.demanded}, {**raw, **chosen})
     unknown = sorted(set(raw) - known)
     if unknown:
         problems.append("not known here: " + ", ".join(unknown))
@@ -146,7 +168,7 @@ def _refuse(kind: type[Config], problems: list[str]) -> None:
         raise ValueError(f"configuration of a {kind.model_type} model: " + "; ".join(problems))
 
 
-# Entries that any model may carry and that must be neutral for an encoder.
+# Entries that any model may carry and that must be neutral where it does not say otherwise.
 NEUTRAL = {
     "add_cross_attention": one_of(False),
     "chunk_size_feed_forward": Rule(lambda v: isinstance(v, int), "integers"),

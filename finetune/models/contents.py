@@ -77,4 +77,4 @@ def _inputs(config) -> dict[str, jax.Array]:
     if hasattr(config, "input_size"):
         return {"pixels": jnp.zeros((1, config.input_size))}
     ones = jnp.ones((1, 2), jnp.int32)
-    return {"input_ids": 0 * ones, "attention_mask": ones}
+    return {"input_ids": 0 * ones, "attention_mask": ones, "decoder_input_ids": 0 * ones}

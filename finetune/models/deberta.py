@@ -215,6 +215,7 @@ class DebertaV2(nnx.Module):
     """
 
     Config: ClassVar[type] = DebertaV2Config
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "deberta"
     trainable_heads: ClassVar[tuple[str, ...]] = ("pooler", "classifier")
     optional: ClassVar[tuple[str, ...]] = ("pooler", "classifier")

@@ -66,6 +66,7 @@ class Dense(nnx.Module):
     """
 
     Config: ClassVar[type] = DenseConfig
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = ""
     optional: ClassVar[tuple[str, ...]] = ()
     ignored: ClassVar[tuple[str, ...]] = ()

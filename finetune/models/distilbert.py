@@ -152,6 +152,7 @@ class DistilBert(nnx.Module):
     """
 
     Config: ClassVar[type] = DistilBertConfig
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "distilbert"
     trainable_heads: ClassVar[tuple[str, ...]] = ("pre_classifier", "classifier")
     optional: ClassVar[tuple[str, ...]] = ("pre_classifier", "classifier")

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models.layers import ACTIVATIONS, Linear, wide
-from finetune.models.ops import Ops
+from finetune.models.layers import ACTIVATIONS, Embedding, Linear, wide
+from finetune.models.ops import Ops, matmul
 
 POOLINGS = ("cls", "mean")
 
@@ -27,6 +27,14 @@ def pool(hidden_BLD: jax.Array, mask_BL: jax.Array, pooling: str) -> jax.Array:
     hidden_BLD = hidden_BLD.astype(wide(hidden_BLD.dtype))
     mask_BL1 = mask_BL[..., None].astype(hidden_BLD.dtype)
     return (hidden_BLD * mask_BL1).sum(1) / jnp.maximum(mask_BL1.sum(1), 1)
+
+
+def vocabulary(x: jax.Array, table: Embedding) -> jax.Array:
+    """x E^T for the table E (V, D) of the input's embeddings: (..., D) -> (..., V) in float32.
+
+    Not through `Ops`: an adapter on the look-up does not reach a head that is tied to the table.
+    """
+    return matmul(x.astype(wide(x.dtype)), table.embedding[...].T)
 
 
 class Pooler(nnx.Module):

@@ -48,16 +48,17 @@ def initialise(config: Config, key: jax.Array, dtype=jnp.float32) -> nnx.Module:
 def parameter(config: Config, key: jax.Array, name: str, shape: tuple[int, ...]) -> jax.Array:
     """One random float32 parameter in our layout; biases are zero, norms are the identity.
 
-    Kernels and tables: N(0, initializer_range^2), or U(-1, 1) / sqrt(in) in the MLP (torch's
-    default for a kernel).
+    Kernels and tables: N(0, deviation^2) by `Config.deviation`, or U(-1, 1) / sqrt(in) in the MLP
+    (torch's default for a kernel).
     """
     if len(shape) == 1:
         scale = name.endswith(".weight")
         return jnp.full(shape, float(scale), jnp.float32)
     key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-    if not hasattr(config, "initializer_range"):
+    deviation = config.deviation(name)
+    if deviation is None:
         return _uniform(key, shape, shape[0] ** -0.5)
-    return _normal(key, shape, config.initializer_range)
+    return _normal(key, shape, deviation)
 
 
 # Compiled once per shape, not once per operation and shape.

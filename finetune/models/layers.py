@@ -3,7 +3,7 @@
 Parameters are float32 and lie under torch's module names, so that a leaf's place in the tree is
 its name in a checkpoint. Activations have the compute dtype; sums over features and over keys are
 taken in float32 whatever that is. Letters in array names: B batch, L and M sequence, D features,
-H heads, K features of a head.
+H heads, J heads of keys and values, G of a group that shares them, K features of a head.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ ACTIVATIONS = {
 
 
 class Linear(nnx.Module):
-    """y = x W + b with kernel W (in, out); the product goes through `Ops.linear`."""
+    """y = x W + b, or x W, with kernel W (in, out); the product goes through `Ops.linear`."""
 
-    def __init__(self, path: str, size_in: int, size_out: int):
+    def __init__(self, path: str, size_in: int, size_out: int, bias: bool = True):
         self.path = path
         self.kernel = nnx.Param(jnp.zeros((size_in, size_out), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(size_out, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(size_out, jnp.float32)) if bias else None
 
     def __call__(self, x: jax.Array, ops: Ops) -> jax.Array:
         """(..., in) -> (..., out), in the dtype of x."""
-        return ops.linear(self.path, x, self.kernel[...]) + self.bias[...].astype(x.dtype)
+        y = ops.linear(self.path, x, self.kernel[...])
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
 class Embedding(nnx.Module):
@@ -69,6 +70,24 @@ class LayerNorm(nnx.Module):
         x = x - x.mean(-1, keepdims=True)
         variance = (x * x).mean(-1, keepdims=True)
         y = x * jax.lax.rsqrt(variance + self.eps) * self.scale[...] + self.bias[...]
+        return y.astype(self.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """x / sqrt(mean(x^2) + eps) * scale over the last axis, at least in float32.
+
+    The result has `dtype`, the compute dtype. Source: Zhang and Sennrich (2019).
+    """
+
+    def __init__(self, size: int, eps: float, dtype):
+        self.eps = eps
+        self.dtype = jnp.dtype(dtype)
+        self.scale = nnx.Param(jnp.ones(size, jnp.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., D) of any floating dtype -> (..., D) in the compute dtype."""
+        x = x.astype(wide(x.dtype))
+        y = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.scale[...]
         return y.astype(self.dtype)
 
 
@@ -119,10 +138,18 @@ def scores(equation: str, x: jax.Array, y: jax.Array) -> jax.Array:
     )
 
 
+def grouped_scores(query_BLHK: jax.Array, key_BMJK: jax.Array) -> jax.Array:
+    """Q K^T, (B, H, L, M): key head j serves the query heads j H/J, ..., (j + 1) H/J - 1."""
+    size, length, heads, _ = query_BLHK.shape
+    query_BLJGK = query_BLHK.reshape(size, length, key_BMJK.shape[2], -1, query_BLHK.shape[-1])
+    found = scores("bljgk,bmjk->bjglm", query_BLJGK, key_BMJK)
+    return found.reshape(size, heads, length, -1)
+
+
 def attend(
     scores_BHLM: jax.Array,
-    value_BMHK: jax.Array,
-    mask_BM: jax.Array,
+    value_BMJK: jax.Array,
+    mask: jax.Array,
     rate: float,
     key: jax.Array | None,
 ) -> jax.Array:
@@ -130,12 +157,21 @@ def attend(
 
     The softmax is taken in float32; the masked score is the least number of the compute dtype, so
     that a sequence of padding alone stays finite.
+
+    Args:
+      scores_BHLM: of all heads.
+      value_BMJK: of as many heads, or of a divisor of them; see `grouped_scores`.
+      mask: (B, M) or, where it depends on the query, (B, L, M).
+      rate: of the dropout on the weights.
+      key: None for no dropout.
     """
-    least = jnp.asarray(jnp.finfo(value_BMHK.dtype).min, scores_BHLM.dtype)
-    scores_BHLM = jnp.where(mask_BM.astype(bool)[:, None, None, :], scores_BHLM, least)
-    weights = jax.nn.softmax(scores_BHLM, axis=-1).astype(value_BMHK.dtype)
+    dtype, heads = value_BMJK.dtype, value_BMJK.shape[2]
+    mask = mask.astype(bool)
+    mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]
+    least = jnp.asarray(jnp.finfo(dtype).min, scores_BHLM.dtype)
+    weights = jax.nn.softmax(jnp.where(mask, scores_BHLM, least), axis=-1).astype(dtype)
     weights = dropout(weights, rate, key)
-    joined = jnp.einsum(
-        "bhlm,bmhk->blhk", weights, value_BMHK, precision=precision(value_BMHK.dtype)
-    )
-    return joined.reshape(*joined.shape[:2], -1)
+    size, all_heads, length, _ = weights.shape
+    weights = weights.reshape(size, heads, all_heads // heads, length, -1)
+    joined = jnp.einsum("bjglm,bmjk->bljgk", weights, value_BMJK, precision=precision(dtype))
+    return joined.reshape(size, length, -1)

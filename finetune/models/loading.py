@@ -36,7 +36,7 @@ def load(
     Args:
       source: a folder with config.json and weights (model.safetensors or pytorch_model.bin, whole
         or sharded), or the name of a repository on the Hub.
-      labels: columns of the logits; 1 for a regression.
+      labels: columns of the logits; 1 for a regression, 0 for a language model.
       key: for the parameters that the checkpoint lacks (a new classifier).
       dtype: compute dtype, float32 or bfloat16; parameters are float32.
       sharding: a `jax.sharding.Sharding` for all parameters, or a function (name, shape) -> one;

@@ -38,6 +38,7 @@ class MLP(nnx.Module):
     """fc3(relu(fc2(relu(fc1(x)))))."""
 
     Config: ClassVar[type] = MLPConfig
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = ""
     trainable_heads: ClassVar[tuple[str, ...]] = ("fc3",)
     optional: ClassVar[tuple[str, ...]] = ("fc3",)

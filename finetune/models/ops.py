@@ -24,7 +24,7 @@ class Ops(NamedTuple):
         dtype, in the heads float32; the kernel is the float32 parameter.
       embed: (path, ids (...), table (rows, features)) -> (..., features) in the dtype of the table.
 
-    Paths are those of transformers' *ForSequenceClassification, for example
+    Paths are those of transformers' classifiers and language models, for example
     'bert.encoder.layer.0.attention.self.query'; a kernel is the transpose of torch's weight.
     """
 

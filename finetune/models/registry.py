@@ -2,11 +2,15 @@
 
 An architecture is an nnx module class with these attributes:
   Config: its configuration class;
+  kind: "encoder", "causal" or "encoder_decoder"; language models of the last two have `begin` and
+    `advance`, see `finetune.models.llama`;
   base: the module that a bare encoder's checkpoint leaves out of its names ('bert', or '');
   trainable_heads: module paths that a classifier trains beside its adapters, PEFT's
     modules_to_save;
   optional: module paths that a pretrained checkpoint may lack, filled at random then;
-  ignored: patterns of checkpoint names that belong to no forward pass of ours.
+  ignored: patterns of checkpoint names that belong to no forward pass of ours;
+  copies: where it has them, pairs of a checkpoint's name and the parameter that it may repeat;
+  tied: where it has them, paths of tables that transformers uses under other names too.
 """
 
 from __future__ import annotations
@@ -22,15 +26,17 @@ from finetune.models.config import Config, parse
 from finetune.models.deberta import DebertaV2
 from finetune.models.dense import Dense
 from finetune.models.distilbert import DistilBert
+from finetune.models.llama import Llama
 from finetune.models.mlp import MLP
 from finetune.models.resnet import ResNet
+from finetune.models.t5 import T5
 from finetune.models.vgg import VGG
 from finetune.models.vit import ViT
 from finetune.weights.files import read_json
 
 ARCHITECTURES: dict[str, type[nnx.Module]] = {
     kind.Config.model_type: kind
-    for kind in (Bert, DistilBert, DebertaV2, MLP, Dense, VGG, ResNet, ViT)
+    for kind in (Bert, DistilBert, DebertaV2, T5, Llama, MLP, Dense, VGG, ResNet, ViT)
 }
 
 
@@ -44,7 +50,8 @@ def read_config(folder: str | os.PathLike, *, labels: int, pooling: str | None =
 
     Args:
       folder: holds config.json.
-      labels: columns of the logits, whatever the checkpoint was trained for.
+      labels: columns of the logits, whatever the checkpoint was trained for; 0 for a language
+        model, where the architecture is one.
       pooling: "cls" or "mean"; None keeps what the folder says, which is "cls" unless it was
         written by `finetune.weights.saving`.
 

@@ -86,6 +86,7 @@ class ResNet(nnx.Module):
     """
 
     Config: ClassVar[type] = ResNetConfig
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = ""
     trainable_heads: ClassVar[tuple[str, ...]] = ("fc",)
     optional: ClassVar[tuple[str, ...]] = ()

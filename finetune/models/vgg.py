@@ -73,6 +73,7 @@ class VGG(nnx.Module):
     """
 
     Config: ClassVar[type] = VGGConfig
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = ""
     optional: ClassVar[tuple[str, ...]] = ()
     ignored: ClassVar[tuple[str, ...]] = ()

@@ -126,6 +126,7 @@ class ViT(nnx.Module):
     """
 
     Config: ClassVar[type] = ViTConfig
+    kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = ""
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
     optional: ClassVar[tuple[str, ...]] = ("classifier",)

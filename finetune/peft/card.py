@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 LOAD_PEFT = """\
 from peft import PeftModel
-from transformers import AutoModelForSequenceClassification
+from transformers import {auto}
 
-base = AutoModelForSequenceClassification.from_pretrained({source})
+base = {auto}.from_pretrained({source})
 model = PeftModel.from_pretrained(base, "FOLDER").eval()
 """
 LOAD_BARE = """\
@@ -24,9 +24,9 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(base, "FOLDER").eval()
 """
 LOAD_MERGED = """\
-from transformers import AutoModelForSequenceClassification
+from transformers import {auto}
 
-model = AutoModelForSequenceClassification.from_pretrained("FOLDER").eval()
+model = {auto}.from_pretrained("FOLDER").eval()
 """
 LOAD_OWN = """\
 import jax
@@ -34,6 +34,11 @@ from finetune.models import load
 
 config, model = load("FOLDER", labels={labels}, key=jax.random.key(0))
 """
+AUTO = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +71,7 @@ def render(
     revision: str | None,
     labels: int | None,
     parameters: int,
+    task_type: str | None = "SEQ_CLS",
 ) -> str:
     """The text of README.md.
 
@@ -74,8 +80,9 @@ def render(
       ranks: module path -> rank, zeros included.
       form: "peft", "merged", or "own" for a merged network that transformers does not have.
       base, revision: the base model.
-      labels: columns of the logits, None for an adapter without a head.
+      labels: columns of the logits, 0 of a language model, None for an adapter without a head.
       parameters: entries of all factors.
+      task_type: what the network does, by PEFT's names; not read where `labels` is None.
 
     Example:
       >>> text = render(Card(method="lora"), {"fc1": 2}, form="peft", base="b", revision=None,
@@ -95,8 +102,17 @@ def render(
     lines += [f"* {name}: {text}" for name, text in _facts(card, base, revision, parameters)]
     if ranks:
         lines += ["", "## Ranks", "", *rank_table(ranks)]
-    lines += ["", "## Use", "", "```python", *_usage(form, base, revision, labels), "```"]
-    lines += ["", "The tokenizer is the base model's."] if form != "own" and labels else []
+    lines += [
+        "",
+        "## Use",
+        "",
+        "```python",
+        *_usage(form, base, revision, labels, task_type),
+        "```",
+    ]
+    lines += (
+        ["", "The tokenizer is the base model's."] if form != "own" and labels is not None else []
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -138,14 +154,19 @@ def _facts(card: Card, base: str, revision: str | None, parameters: int) -> list
     return [(_line(name), _line(text)) for name, text in facts if text is not None]
 
 
-def _usage(form: str, base: str, revision: str | None, labels: int | None) -> list[str]:
-    if form != "peft":
-        text = LOAD_MERGED if form == "merged" else LOAD_OWN.format(labels=labels)
-        return text.splitlines()
+def _usage(
+    form: str, base: str, revision: str | None, labels: int | None, task_type: str | None
+) -> list[str]:
+    if form == "own":
+        return LOAD_OWN.format(labels=labels).splitlines()
+    if form == "merged":
+        return LOAD_MERGED.format(auto=AUTO[task_type]).splitlines()
+    if labels is None:
+        return LOAD_BARE.splitlines()
     source = json.dumps(base)
-    source += "" if labels is None else f", num_labels={labels}"
+    source += f", num_labels={labels}" if labels else ""
     source += "" if revision is None else f", revision={json.dumps(revision)}"
-    return (LOAD_BARE if labels is None else LOAD_PEFT).format(source=source).splitlines()
+    return LOAD_PEFT.format(source=source, auto=AUTO[task_type]).splitlines()
 
 
 def _number(value: float | None) -> str | None:

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from finetune.methods.method import Dense, Factors, Refused
 from finetune.models.config import Config
+from finetune.models.registry import architecture
 from finetune.peft import fitting, naming
 from finetune.peft.card import Card, render
 from finetune.peft.config import FILE, NOTHING, pattern_key
@@ -35,7 +36,7 @@ def export(
     *,
     base: str,
     revision: str | None = None,
-    task_type: str | None = "SEQ_CLS",
+    task_type: str | None = "auto",
     card: Card | None = None,
 ) -> None:
     """Writes adapter_config.json, adapter_model.safetensors and README.md into a new folder.
@@ -48,7 +49,8 @@ def export(
         task trains whole, and of those that the base checkpoint lacks.
       config: of the base model, as `finetune.models.load` returns it.
       base, revision: the base model on the Hub, or its folder.
-      task_type: "SEQ_CLS"; None for an adapter without heads, or for a network of your own.
+      task_type: "auto" for that of the network, see `task_type_of`; None for an adapter without
+        heads, or for a network of your own.
       card: what the model card says beyond that.
 
     Raises:
@@ -59,6 +61,8 @@ def export(
     Example:
       >>> export("adapters/cola", factors, heads, config, base="org/model")  # doctest: +SKIP
     """
+    if task_type == "auto":
+        task_type = task_type_of(config)
     frame = fitting.frame(config)
     _check(frame, adapters, heads, config, task_type)
     ranks = {path: change.a.shape[1] for path, change in adapters.items()}
@@ -76,6 +80,7 @@ def export(
         base=base,
         revision=revision,
         labels=config.num_labels if task_type else None,
+        task_type=task_type,
         parameters=sum(change.a.size + change.b.size for change in adapters.values()),
     )
     tensors = tensors_of(frame, adapters, heads)
@@ -146,6 +151,19 @@ def tensors_of(
     for name, value in heads.items():
         tensors[naming.PREFIX + name] = stored(value, frame.leaves[name].transposed)
     return tensors
+
+
+def task_type_of(config: Config) -> str:
+    """PEFT's name for what a network does: "SEQ_CLS", "CAUSAL_LM" or "SEQ_2_SEQ_LM".
+
+    Example:
+      >>> from finetune.models.mlp import MLPConfig
+      >>> task_type_of(MLPConfig(num_labels=10, input_size=64))
+      'SEQ_CLS'
+    """
+    if config.num_labels:
+        return "SEQ_CLS"
+    return {"causal": "CAUSAL_LM", "encoder_decoder": "SEQ_2_SEQ_LM"}[architecture(config).kind]
 
 
 def stored(value: Any, transposed: bool) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 from finetune.models.config import Config
 from finetune.models.contents import modules
 from finetune.models.initialise import abstract
-from finetune.models.registry import architecture
 from finetune.weights.naming import Leaf, named_leaves
 
 SHOWN = 4
@@ -25,6 +24,7 @@ class Frame(NamedTuple):
       leaves: torch name -> parameter, abstract.
       heads: paths of the modules that are trained whole, if any is.
       optional: paths of modules that a bare encoder lacks; heads are among them.
+      tied: paths of tables that have other uses, which an adapter would or would not reach.
     """
 
     linear: dict[str, tuple[int, int]]
@@ -32,6 +32,7 @@ class Frame(NamedTuple):
     leaves: dict[str, Leaf]
     heads: tuple[str, ...]
     optional: tuple[str, ...]
+    tied: tuple[str, ...] = ()
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -51,9 +52,10 @@ def frame(config: Config) -> Frame:
       >>> frame(MLPConfig(num_labels=10, input_size=64)).linear["fc3"]
       (512, 10)
     """
-    model, kind = abstract(config), architecture(config)
+    model = abstract(config)
     linear, embed = modules(model)
-    return Frame(linear, embed, named_leaves(model), kind.trainable_heads, kind.optional)
+    leaves, tied = named_leaves(model), getattr(model, "tied", ())
+    return Frame(linear, embed, leaves, model.trainable_heads, model.optional, tied)
 
 
 def adapter_misfits(
@@ -69,6 +71,8 @@ def adapter_misfits(
         if path not in frame.shapes:
             problems.append(f"there is no module {path}")
             continue
+        if path in frame.tied:
+            problems.append(f"{path} is a tied table; an adapter on it is not the same elsewhere")
         size_in, size_out = frame.shapes[path]
         rank = a[1] if len(a) == 2 else 0
         if (a, b) != ((size_in, rank), (rank, size_out)):

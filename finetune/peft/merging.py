@@ -19,7 +19,7 @@ from finetune.methods.method import Dense, Factors
 from finetune.models.mlp import MLPConfig
 from finetune.peft import fitting
 from finetune.peft.card import Card, render
-from finetune.peft.export import require_first_token
+from finetune.peft.export import require_first_token, task_type_of
 from finetune.peft.folders import new_folder
 from finetune.weights.naming import named_leaves, rebuild
 from finetune.weights.saving import config_json, save
@@ -104,6 +104,7 @@ def export_merged(
         base=base,
         revision=revision,
         labels=model.config.num_labels,
+        task_type=task_type_of(model.config),
         parameters=sum(leaf.size for change in adapters.values() for leaf in change),
     )
     kept = {name: value for name, value in (entries or {}).items() if name not in STALE}

@@ -30,12 +30,19 @@ class Network:
       params: torch name -> array; kernels (in, out) are named path + ".weight".
       linears: paths of the linear maps that go through `ops`.
       heads: paths of the modules that a new task trains beside its adapters.
+      kind: "encoder", "causal" or "encoder_decoder".
+      begin: of a language model, (params, inputs, ops, length) -> (cache, logits (b, V)): reads the
+        prompt and makes room for `length` tokens; pure, `length` is static.
+      advance: likewise (params, cache, tokens (b,), ops) -> (cache, logits (b, V)).
     """
 
     forward: Callable[[Params, Mapping[str, Any], Ops, jax.Array | None], jax.Array]
     params: Params
     linears: tuple[str, ...]
     heads: tuple[str, ...]
+    kind: str = "encoder"
+    begin: Callable[[Params, Mapping[str, Any], Ops, int], tuple[Any, jax.Array]] | None = None
+    advance: Callable[[Params, Any, jax.Array, Ops], tuple[Any, jax.Array]] | None = None
 
     def kernels(self, paths: tuple[str, ...], params: Params | None = None) -> Params:
         """path -> kernel (in, out)."""
@@ -62,14 +69,15 @@ class Network:
         """Sorted paths of the linear maps that get an adapter.
 
         Args:
-          pattern: a regular expression that is found in the path. None takes all but the heads and
-            poolers, that is, attention and feed-forward maps.
+          pattern: a regular expression that is found in the path. None takes all but the heads,
+            poolers and a language model's map to the vocabulary, that is, attention and
+            feed-forward maps.
 
         Raises:
           ValueError: not a regular expression, or one that is found nowhere.
         """
         if pattern is None:
-            chosen = [p for p in self.linears if not self._in_head(p) and "pooler" not in p]
+            chosen = [p for p in self.linears if not self._in_head(p) and not _apart(p)]
         else:
             try:
                 chosen = [path for path in self.linears if re.search(pattern, path)]
@@ -88,28 +96,61 @@ class Network:
         return any(name == path or name.startswith(path + ".") for path in self.heads)
 
 
-def from_module(model: nnx.Module, head: str = "train", key: jax.Array | None = None) -> Network:
+def _apart(path: str) -> bool:
+    return "pooler" in path or path == "lm_head"
+
+
+def from_module(
+    model: nnx.Module, head: str = "train", key: jax.Array | None = None, remat: bool = False
+) -> Network:
     """The network of a model of `finetune.models`.
 
     Args:
       head: "frozen_random" draws the head's parameters anew from `key`; else they are as they are.
       key: only needed for that.
+      remat: gradient checkpointing. The backward pass computes the inner values of each layer
+        again, instead of keeping them; the gradients are the same.
 
     Raises:
-      ValueError: an unknown `head`.
+      ValueError: an unknown `head`, or `remat` for a network without transformer layers.
     """
     if head not in HEADS:
         raise ValueError(f"head is {head!r}; allowed are {', '.join(HEADS)}")
+    if remat and not hasattr(model, "remat"):
+        name = type(model).__name__
+        raise ValueError(f"remat is True; {name} has no transformer layers to compute again")
     graphdef, tree = nnx.split(model)
+    if remat:
+        model = nnx.merge(graphdef, tree)
+        model.remat = True
+        graphdef, tree = nnx.split(model)
     structure = jax.tree.structure(tree)
     params = {name: leaf.value for name, leaf in named_leaves(model).items()}
     names = tuple(params)
 
-    def forward(params, inputs, ops, key):
+    def module(params):
         leaves = [params[name] for name in names]
-        return nnx.merge(graphdef, jax.tree.unflatten(structure, leaves))(inputs, ops, key).logits
+        return nnx.merge(graphdef, jax.tree.unflatten(structure, leaves))
 
-    network = Network(forward, params, tuple(linears(model)), head_modules(model))
+    def forward(params, inputs, ops, key):
+        return module(params)(inputs, ops, key).logits
+
+    def begin(params, inputs, ops, length):
+        return module(params).begin(inputs, ops, length)
+
+    def advance(params, cache, tokens, ops):
+        return module(params).advance(cache, tokens, ops)
+
+    generates = model.kind != "encoder" and model.config.num_labels == 0
+    network = Network(
+        forward,
+        params,
+        tuple(linears(model)),
+        head_modules(model),
+        kind=model.kind,
+        begin=begin if generates else None,
+        advance=advance if generates else None,
+    )
     if head != "frozen_random":
         return network
     fresh = {n: parameter(model.config, key, n, leaf.shape) for n, leaf in network.head().items()}

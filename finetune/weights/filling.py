@@ -37,7 +37,7 @@ def fill(
     """The module with the checkpoint's parameters in float32, placed one by one.
 
     Args:
-      model: abstract; its class has `base`, `optional`, `ignored` and `trainable_heads`, see
+      model: abstract; it has `base`, `optional`, `ignored` and `trainable_heads`, see
         `finetune.models.registry`.
       checkpoint: from `finetune.weights.files.open_checkpoint`.
       fresh: (name, shape) -> a parameter that the checkpoint lacks, placed already.
@@ -73,6 +73,8 @@ def match(
       ValueError: as `fill`.
     """
     entries, problems = _canonical(checkpoint.entries, model.base)
+    entries, other = _originals(entries, getattr(model, "copies", ()))
+    problems += other
     if fresh_head:
         heads = model.trainable_heads
         entries = {n: e for n, e in entries.items() if not any(_within(n, h) for h in heads)}
@@ -116,6 +118,20 @@ def _canonical(entries: dict[str, Entry], base: str) -> tuple[dict[str, Entry], 
             problems.append(f"{name} is there twice, once as {raw}")
         named[name] = entry
     return named, problems
+
+
+def _originals(entries: dict[str, Entry], copies) -> tuple[dict[str, Entry], list[str]]:
+    """Without the tensors that stand there twice; alone, a copy takes the name it is a copy of."""
+    entries, problems = dict(entries), []
+    for copy, name in copies:
+        found = entries.pop(copy, None)
+        if found is None or name not in entries:
+            entries |= {} if found is None else {name: found}
+        elif found.shape != entries[name].shape or not np.array_equal(
+            found.read(), entries[name].read()
+        ):
+            problems.append(f"{copy} differs from {name}, of which it should be a copy")
+    return entries, problems
 
 
 def _misfits(name: str, entry: Entry, leaf: Leaf) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -25,8 +24,8 @@ def state_dict(model: nnx.Module) -> dict[str, np.ndarray]:
 def save(folder: str | os.PathLike, model: nnx.Module) -> None:
     """Writes config.json and model.safetensors; existing files of these names are replaced.
 
-    With the architecture's own pooling, transformers' AutoModelForSequenceClassification reads the
-    folder and gives the same logits; it has no mean pooling.
+    With the architecture's own pooling, transformers' AutoModelForSequenceClassification, or its
+    class for language models, reads the folder and gives the same logits; it has no mean pooling.
 
     Raises:
       ValueError: a folder that cannot be written.
@@ -43,15 +42,18 @@ def save(folder: str | os.PathLike, model: nnx.Module) -> None:
 
 def config_json(config) -> dict:
     """The entries of config.json, in transformers' terms."""
-    entries = dataclasses.asdict(config)
+    entries = config.write()
     labels = range(entries.pop("num_labels"))
     if entries["pooling"] == "cls":
         del entries["pooling"]
+    names = {
+        "id2label": {str(i): f"LABEL_{i}" for i in labels},
+        "label2id": {f"LABEL_{i}": i for i in labels},
+    }
     return {
-        **{name: value for name, value in entries.items() if value is not None},
+        **entries,
         **config.written,
         "model_type": config.model_type,
         "architectures": [config.architecture],
-        "id2label": {str(i): f"LABEL_{i}" for i in labels},
-        "label2id": {f"LABEL_{i}": i for i in labels},
+        **(names if labels else {}),
     }

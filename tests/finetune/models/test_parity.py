@@ -1,7 +1,5 @@
 """The same numbers as transformers' PyTorch models, in float32 and with padding."""
 
-import warnings
-
 import jax
 import numpy as np
 import pytest
@@ -44,21 +42,6 @@ CASES = {
     "deberta-odd-buckets": ("DebertaV2", DEBERTA_V3, {"position_buckets": 7, **ONE}, 1, 17),
     "deberta-beyond": ("DebertaV2", DEBERTA_V3, {"max_position_embeddings": 8, **ONE}, 2, 26),
 }
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    pytest.importorskip("torch", reason="parity with PyTorch needs torch, for this test only")
-    with warnings.catch_warnings():
-        # Deprecations inside torch and transformers are theirs.
-        warnings.simplefilter("ignore")
-        import torch
-        import transformers
-
-        torch.set_num_threads(1)
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        yield transformers
 
 
 def torch_reference(transformers, name, settings, labels, folder):

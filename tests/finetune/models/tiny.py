@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from finetune.generation import generate
 from finetune.models import PLAIN, abstract
 from finetune.models.bert import BertConfig
 from finetune.models.deberta import DebertaV2Config
 from finetune.models.distilbert import DistilBertConfig
+from finetune.models.llama_config import LlamaConfig
 from finetune.models.mlp import MLPConfig
+from finetune.models.t5_config import T5Config
 from finetune.weights.naming import named_leaves, rebuild
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
@@ -50,6 +54,28 @@ DEBERTA = {
     "max_position_embeddings": 32,
     "position_buckets": 4,
 }
+LLAMA = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+T5 = {
+    "vocab_size": 50,
+    "d_model": 16,
+    "d_kv": 6,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_decoder_layers": 3,
+    "num_heads": 2,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 12,
+    "decoder_start_token_id": 0,
+}
 MLP = {"input_size": 12, "hidden_size": 8}
 
 CONFIGS = {
@@ -58,6 +84,8 @@ CONFIGS = {
     "deberta-v2": DebertaV2Config(num_labels=3, **DEBERTA),
 }
 LAYERS = {"bert": "num_hidden_layers", "distilbert": "n_layers", "deberta-v2": "num_hidden_layers"}
+LLAMA_CONFIG = LlamaConfig(num_labels=0, **LLAMA)
+T5_CONFIG = T5Config(num_labels=0, **T5)
 MLP_CONFIG = MLPConfig(num_labels=3, **MLP)
 
 
@@ -71,12 +99,25 @@ def batch(seed=0, size=3, length=9, vocabulary=50):
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
 
+# Gains of norms, by the names of all architectures.
+NORMS = re.compile(r"(LayerNorm|layer_?norm|\.norm)\.weight$")
+
+
+def pairs(seed=0, size=3, length=9, more=7, vocabulary=50):
+    """The same with the shifted labels of an encoder-decoder."""
+    rng = np.random.default_rng(seed + 1)
+    words = rng.integers(1, vocabulary, (size, more)).astype(np.int32)
+    words[:, 0] = 0
+    inputs = batch(seed, size, length, vocabulary)
+    return {"decoder_input_ids": words, **{n: inputs[n] for n in ("input_ids", "attention_mask")}}
+
+
 def random_model(config, dtype="float32", seed=0):
     """Every parameter is random, biases too, and large enough for attention to matter."""
     model = abstract(config, dtype)
     rng = np.random.default_rng(seed)
     values = {
-        name: 0.3 * rng.normal(size=leaf.shape) + name.endswith("LayerNorm.weight")
+        name: 0.3 * rng.normal(size=leaf.shape) + bool(NORMS.search(name))
         for name, leaf in named_leaves(model).items()
     }
     return rebuild(model, {name: jnp.asarray(v, jnp.float32) for name, v in values.items()})
@@ -101,6 +142,40 @@ def call(graphdef, ops, params, inputs, key):
 def run(model, inputs, ops=PLAIN, key=None):
     graphdef, params = nnx.split(model)
     return call(graphdef, ops, params, inputs, key)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3), compiler_options=FAST)
+def _begin(graphdef, params, inputs, length):
+    return nnx.merge(graphdef, params).begin(inputs, PLAIN, length)
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST)
+def _advance(graphdef, params, cache, tokens):
+    return nnx.merge(graphdef, params).advance(cache, tokens)
+
+
+def steps(model, length):
+    """`begin` and `advance` of a model, compiled."""
+    graphdef, params = nnx.split(model)
+    begin = functools.partial(_begin, graphdef, params)
+    return lambda inputs: begin(inputs, length), functools.partial(_advance, graphdef, params)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4), compiler_options=FAST)
+def _words(graphdef, params, inputs, length, stop):
+    return generate(
+        lambda x: nnx.merge(graphdef, params).begin(x, PLAIN, length),
+        lambda cache, tokens: nnx.merge(graphdef, params).advance(cache, tokens),
+        inputs,
+        length=length,
+        stop=stop,
+        pad=0,
+    )
+
+
+def greedy(model, inputs, length, stop=()):
+    """The likeliest next words, (B, length)."""
+    return np.asarray(_words(*nnx.split(model), inputs, length, stop))
 
 
 def tokens_only(values, reference, mask):

@@ -1,7 +1,5 @@
 """What the real PEFT and transformers make of our folders."""
 
-import warnings
-
 import jax
 import numpy as np
 import pytest
@@ -17,23 +15,6 @@ LOGITS = 1e-5
 
 # PEFT 0.21.2 reads a name that transformers 5.23 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
-
-
-@pytest.fixture(scope="module")
-def theirs():
-    pytest.importorskip("torch", reason="PEFT runs on torch, which only this comparison needs")
-    pytest.importorskip("peft", reason="the comparison is with PEFT itself")
-    with warnings.catch_warnings():
-        # Deprecations inside torch, transformers and PEFT are theirs.
-        warnings.simplefilter("ignore")
-        import peft
-        import torch
-        import transformers
-
-    torch.set_num_threads(1)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    return torch, transformers, peft
 
 
 @pytest.fixture
