@@ -7,6 +7,7 @@ python -m launch.figures --list                               what there is to d
 
 The figures vision_* and survey_* train networks, on the images in --data_dir or else on
 scikit-learn's digits; of vision_* every finished seed is kept in the folder and not run again.
+pretraining reads the text files and tables in --data_dir (or that file), else Python's help texts.
 
 Writes for every figure NAME.png, NAME.svg, NAME.npz (the arrays that it shows) and NAME.json (the
 setting that they were measured in).
@@ -51,7 +52,9 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "seed", None, "of all randomness; each figure's own if left out", 0, 2**32 - 1
     )
-    flags.DEFINE_string("data_dir", None, "folder with MNIST or CIFAR-10; else digits")
+    flags.DEFINE_string(
+        "data_dir", None, "folder with MNIST or CIFAR-10, else digits; of pretraining: text"
+    )
     flags.DEFINE_string("model", None, "survey_adaptation: folder of a BERT; else a made matrix")
     flags.DEFINE_string("workdir", "runs/figures", "folder for the files, made if missing")
 

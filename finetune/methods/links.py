@@ -18,7 +18,7 @@ import optax
 
 from deflation import checks
 from finetune.methods import factors
-from finetune.methods.lora import LoraConfig, lora
+from finetune.methods.lora import LoraConfig, kaiming, lora
 from finetune.methods.method import Dense, Drop, Factors, Leaves, Method, Run, Tree
 from finetune.methods.options import option
 from finetune.models.ops import matmul
@@ -111,10 +111,7 @@ def chained(
 
         def begun(theta, aux, opt):
             frozen = {path: _frozen(leaves, aux[path]) for path, leaves in theta.items()}
-            # Of the shapes alone: nothing of the kernels is read but these.
-            shapes = {p: jnp.zeros((t["a"].shape[0], t["b"].shape[1])) for p, t in theta.items()}
-            drawn, _ = plain.prepare(info.key, shapes, None)
-            fresh = jax.tree.map(lambda new, old: new.astype(old.dtype), drawn, theta)
+            fresh = {path: _fresh(info.key, path, leaves) for path, leaves in theta.items()}
             return fresh, frozen, restart(info.key, opt, tx.init(fresh))
 
         return jax.lax.cond(due, begun, lambda *same: same, theta, aux, opt)
@@ -133,6 +130,12 @@ def _frozen(leaves: Leaves, entry: Leaves) -> Leaves:
     at = entry["link"] * size
     a = jax.lax.dynamic_update_slice_in_dim(entry["a"], scaled, at, 1)
     return new | {"a": a, "b": jax.lax.dynamic_update_slice_in_dim(entry["b"], leaves["b"], at, 0)}
+
+
+def _fresh(key: jax.Array, path: str, leaves: Leaves) -> Leaves:
+    """Factors as LoRA's first ones; a is one draw, not one per component, to compile quickly."""
+    a = kaiming(factors.path_key(key, path), leaves["a"].shape, leaves["a"].dtype)
+    return {"a": a, "b": jnp.zeros_like(leaves["b"])}
 
 
 def apply(x: jax.Array, kernel: jax.Array, theta: Leaves, aux: Leaves, drop: Drop) -> jax.Array:

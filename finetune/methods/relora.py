@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import optax
 
@@ -84,19 +85,20 @@ def relora(config: ReloraConfig, run: Run) -> Method:
 def pruned(key: jax.Array, state: optax.OptState, config: ReloraConfig) -> optax.OptState:
     """The optimiser's state with a share of the entries of Adam's averages set to 0."""
 
-    def one(number: int, leaf: jax.Array) -> jax.Array:
-        if config.pruning == "magnitude":
-            keep = jnp.abs(leaf) > jnp.quantile(jnp.abs(leaf), config.pruned)
-        else:
-            drawn = jax.random.uniform(jax.random.fold_in(key, number), leaf.shape, jnp.float32)
-            keep = drawn >= config.pruned
-        return jnp.where(keep, leaf, 0)
+    def largest(leaf: jax.Array) -> jax.Array:
+        size = jnp.abs(leaf)
+        return jnp.where(size > jnp.quantile(size, config.pruned), leaf, 0)
 
     def averages(adam):
         if not isinstance(adam, optax.ScaleByAdamState):
             return adam
-        leaves, structure = jax.tree.flatten((adam.mu, adam.nu))
-        first, second = structure.unflatten([one(n, leaf) for n, leaf in enumerate(leaves)])
+        both = (adam.mu, adam.nu)
+        if config.pruning == "magnitude":
+            first, second = jax.tree.map(largest, both)
+        else:
+            flat, unravel = jax.flatten_util.ravel_pytree(both)  # one draw compiles faster
+            drawn = jax.random.uniform(key, flat.shape, jnp.float32)
+            first, second = unravel(jnp.where(drawn >= config.pruned, flat, 0))
         return adam._replace(mu=first, nu=second)
 
     return jax.tree.map(averages, state, is_leaf=lambda s: isinstance(s, optax.ScaleByAdamState))
