@@ -71,8 +71,8 @@ PAPER = {
 """The published rates, batches and schedules; lengths, depth and patches are not given there."""
 LONG_PRETRAINING = {
     "runs": ("full", "galore", "adarankgrad", "relora+warm", "relora", "lora"),
-    **{"layers": 4, "width": 128, "rank": 32, "size": 20_000_000},
-    **{"steps": 1500, "snapshots": 15, "gap": 100, "restart": 250},
+    **{"layers": 3, "width": 96, "rank": 24, "size": 20_000_000},
+    **{"steps": 1000, "snapshots": 10, "gap": 100, "restart": 200},
 }
 SOME_ROWS = 1024  # of real images at the quick size
 

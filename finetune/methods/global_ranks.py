@@ -32,7 +32,7 @@ def at(spectra: Spectra, threshold: float, drop_share: float) -> dict[str, int]:
     found = _at(_normalised(spectra), threshold, drop_share)
     if not found:
         raise ValueError(
-            f"threshold is {threshold}, at which no kernel loses more than {drop_share} of its "
+            f"cut is {threshold}, at which no kernel loses more than {drop_share} of its "
             "singular values; allowed are larger ones, up to 1"
         )
     return found

@@ -23,29 +23,29 @@ class WeloreConfig:
     """Settings of `welore`.
 
     Attributes:
-      threshold: below it normalised singular values are dropped; None finds it from `keep`. For
+      cut: below it normalised singular values are dropped; None finds it from `keep`. For
         Llama-2-7B the authors take .0225 to .21, .135 for half of the ranks.
       keep: share of the adapted kernels' parameters to keep at most; .5 if neither is given.
       drop_share: share of its singular values that a kernel must lose to be factored and trained;
         the released code's. A kernel in factors is always the smaller one for .5 or more.
     """
 
-    threshold: float | None = option(None, "drop normalised singular values below it")
+    cut: float | None = option(None, "drop normalised singular values below it")
     keep: float | None = option(None, "share of the parameters to keep instead; 0.5")
     drop_share: float = option(0.4999, "share of its values a factored kernel must lose")
 
     def __post_init__(self):
-        if self.threshold is not None and self.keep is not None:
-            raise ValueError(f"keep is {self.keep} beside a threshold; allowed is one of them")
-        for name in ("threshold", "keep", "drop_share"):
+        if self.cut is not None and self.keep is not None:
+            raise ValueError(f"keep is {self.keep} beside a cut; allowed is one of them")
+        for name in ("cut", "keep", "drop_share"):
             value = getattr(self, name)
             if value is not None and not 0 <= checks.real(name, value, "numbers in [0, 1]") <= 1:
                 raise ValueError(f"{name} is {value}; allowed are numbers in [0, 1]")
 
     def ranks(self, values: global_ranks.Spectra, shapes) -> dict[str, int]:
         """path -> rank of the kernels to replace, see `global_ranks`."""
-        if self.threshold is not None:
-            return global_ranks.at(values, self.threshold, self.drop_share)
+        if self.cut is not None:
+            return global_ranks.at(values, self.cut, self.drop_share)
         keep = 0.5 if self.keep is None else self.keep
         return global_ranks.within(values, shapes, keep, self.drop_share)
 
@@ -53,8 +53,8 @@ class WeloreConfig:
 def welore(config: WeloreConfig, run: Run) -> Method:
     """y = (drop(x) u) v with u = U sqrt(S), v = sqrt(S) V^T of the leading singular triples of W.
 
-    A kernel's singular values are normalised, (s - min) / (max - min), and those below one
-    threshold for all kernels are dropped. A kernel that loses more than `drop_share` of them is
+    A kernel's singular values are normalised, (s - min) / (max - min), and those below one cut
+    for all kernels are dropped. A kernel that loses more than `drop_share` of them is
     replaced by its factors, of its own rank; the others stay as they are and are not trained.
 
     Returns:
@@ -69,7 +69,7 @@ def welore(config: WeloreConfig, run: Run) -> Method:
 
     Example:
       >>> from finetune.training.optimisers import OptimiserConfig
-      >>> method = welore(WeloreConfig(threshold=0.5), Run(OptimiserConfig(), 10))
+      >>> method = welore(WeloreConfig(cut=0.5), Run(OptimiserConfig(), 10))
       >>> kernels = {"fc": jnp.diag(jnp.array([8.0, 1.0, 0.0])), "out": jnp.eye(3)}
       >>> theta, aux = method.prepare(None, kernels, None)
       >>> {path: leaves["u"].shape for path, leaves in theta.items()}

@@ -32,7 +32,7 @@ def prepared(**options):
 
 
 def test_one_threshold_chooses_ranks_and_kernels():
-    method, theta, aux = prepared(threshold=0.3)
+    method, theta, aux = prepared(cut=0.3)
     assert {p: int(r) for p, r in method.ranks(theta, aux).items()} == {"low": 2, "some": 4}
     for path, leaves in theta.items():
         left, values, right = np.linalg.svd(kernels()[path], full_matrices=False)
@@ -41,7 +41,7 @@ def test_one_threshold_chooses_ranks_and_kernels():
         np.testing.assert_allclose(leaves["u"] @ leaves["v"], truncated, atol=1e-4)
         balance = jnp.linalg.norm(leaves["u"], axis=0), jnp.linalg.norm(leaves["v"], axis=1)
         np.testing.assert_allclose(*balance, rtol=1e-4)
-    assert set(prepared(threshold=0.3, drop_share=0.6)[1]) == {"low"}
+    assert set(prepared(cut=0.3, drop_share=0.6)[1]) == {"low"}
 
 
 @pytest.mark.parametrize("keep", [0.45, 0.7, 0.9])
@@ -70,7 +70,7 @@ def test_the_share_of_parameters_is_met_by_the_least_threshold(keep):
 
 
 def test_only_factors_are_trained_and_the_kernel_is_not_read():
-    method, theta, aux = prepared(threshold=0.3)
+    method, theta, aux = prepared(cut=0.3)
     x = jnp.ones((3, 10))
     out = method.apply(x, jnp.full((10, 8), jnp.nan), theta["low"], aux["low"], lambda x: x)
     np.testing.assert_allclose(out, x @ theta["low"]["u"] @ theta["low"]["v"], rtol=1e-5)
@@ -99,9 +99,9 @@ def test_a_trained_network_is_its_merged_one():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"threshold": 1.5}, r"threshold is 1.5; allowed are numbers in \[0, 1\]"),
-        ({"threshold": 0.1, "keep": 0.5}, "keep is 0.5 beside a threshold"),
-        ({"threshold": 0.0}, "threshold is 0.0, at which no kernel loses more than 0.4999"),
+        ({"cut": 1.5}, r"cut is 1.5; allowed are numbers in \[0, 1\]"),
+        ({"cut": 0.1, "keep": 0.5}, "keep is 0.5 beside a cut"),
+        ({"cut": 0.0}, "cut is 0.0, at which no kernel loses more than 0.4999"),
         ({"keep": 0.01}, "keep is 0.01; allowed are numbers from 0.225 to below 1"),
     ],
 )
