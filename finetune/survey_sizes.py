@@ -71,8 +71,8 @@ PAPER = {
 """The published rates, batches and schedules; lengths, depth and patches are not given there."""
 LONG_PRETRAINING = {
     "runs": ("full", "galore", "adarankgrad", "relora+warm", "relora", "lora"),
-    **{"layers": 3, "width": 96, "rank": 24, "size": 20_000_000},
-    **{"steps": 1000, "snapshots": 10, "gap": 100, "restart": 200},
+    **{"layers": 2, "width": 96, "rank": 24, "size": 20_000_000},
+    **{"steps": 500, "snapshots": 10, "gap": 50, "restart": 100},
 }
 SOME_ROWS = 1024  # of real images at the quick size
 

@@ -38,6 +38,9 @@ from finetune.training.step import StepConfig, train_step
 
 WARM = "+warm"
 COMPARED = ("full", "galore", "adarankgrad", "relora", "lora")
+# GaLore's update is scaled by .25 and its authors' rate is .01; ReLoRA's is twice that of full
+# training, and the control has the same.
+RATES = (("galore", 1e-2), ("adarankgrad", 1e-2), ("relora", 6e-3), ("lora", 6e-3))
 PARTS = ("optimiser", "gradients", "own")
 
 
@@ -80,7 +83,7 @@ class PretrainingSetting:
     restart: int = 30
     warm: float = 0.25
     rate: float = 3e-3
-    rates: tuple[tuple[str, float], ...] = (("galore", 1e-2), ("adarankgrad", 1e-2))
+    rates: tuple[tuple[str, float], ...] = RATES
     initializer_range: float = 0.05
     seed: int = 0
 

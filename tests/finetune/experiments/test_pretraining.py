@@ -141,7 +141,7 @@ def test_scales_and_where_the_text_is_from(tmp_path):
     assert recipe.scale("quick", None, tmp_path).setting.text is None  # a folder of images
     (tmp_path / "a.txt").write_text("text")
     long = recipe.scale("paper", 3, tmp_path).setting
-    assert (long.text, long.seed, long.layers) == (str(tmp_path), 3, 3)
+    assert (long.text, long.seed, long.steps) == (str(tmp_path), 3, 500)
 
 
 def test_the_figure_is_readable(arrays):
