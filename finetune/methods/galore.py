@@ -60,9 +60,9 @@ def galore(config: GaloreConfig, run: Run) -> Method:
     Adam's 2 in out. But delta and G are dense, in out each, beside the base, which is not changed;
     training the kernel itself would save delta, and lose the base.
 
-    optax.contrib.galore is not used: it projects the larger side (a larger basis, other updates),
-    leaves the signs of the basis to the SVD, cannot carry the moments over, counts its own steps,
-    and decays only what it is handed, here delta.
+    optax.contrib.galore is not used: it projects the larger side (a larger basis, smaller moments,
+    other updates than the released code's), leaves the signs of the basis to the SVD, cannot carry
+    the moments over, counts its own steps, and decays only what it is handed, here delta.
 
     Returns:
       A Method; theta[path] is {delta (in, out)}, float32 (float64 for float64 kernels), exported as

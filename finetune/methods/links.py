@@ -37,7 +37,7 @@ class ChainConfig(LoraConfig):
         smaller for more than in out / ((in + out) r) links.
       rates: "jagged" is the run's schedule, warmed up again after each restart; "own" gives every
         link the schedule over its own steps.
-      rewarm: of "jagged": steps, or below 1 a share of the shortest link's. Linear, 0 for none.
+      rewarm: of "jagged": steps, or below 1 a share of the longest link's. Linear, 0 for none.
     """
 
     store: str = option("links", "finished links one by one, or their dense sum", STORES)
@@ -74,8 +74,8 @@ def chained(
     """
     ends = np.cumsum(steps)
     begins, count, size = ends - np.asarray(steps), len(steps), config.rank
-    short = int(min(steps))
-    warm = int(config.rewarm * short if config.rewarm < 1 else config.rewarm)
+    # Of the longest link: the last may have a step or two.
+    warm = int(config.rewarm * max(steps) if config.rewarm < 1 else config.rewarm)
 
     def current(step):
         return jnp.minimum(jnp.sum(step >= jnp.asarray(ends, jnp.int32)), count - 1)
