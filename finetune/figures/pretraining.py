@@ -56,7 +56,7 @@ def pretraining(arrays: Arrays, setting=None) -> Figure:
     for number, run in enumerate(runs):
         style = {"color": COLORS[_base(run)], "linestyle": "--" if run != _base(run) else "-"}
         # The first are the widest: lines that coincide stay visible.
-        style |= {"label": name_of(run), "linewidth": 1.2 + 0.4 * (len(runs) - 1 - number)}
+        style |= {"label": name_of(run), "linewidth": 1.2 + 0.25 * (len(runs) - 1 - number)}
         losses.plot(steps[1:], arrays["loss"][number, 1:], marker=".", **style)
         gradients.plot(steps, arrays["effective_rank"][number], marker=".", **style)
         faint = {**style, "label": None, "linestyle": ":", "linewidth": 1.3}
@@ -73,7 +73,7 @@ def pretraining(arrays: Arrays, setting=None) -> Figure:
     gradients.set_yscale("log")
     gradients.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     gradients.yaxis.set_minor_formatter(
-        lambda value, _: f"{value:g}" if value in (2, 5, 20, 50) else ""
+        lambda value, _: f"{value:g}" if value in (2, 5, 20, 30, 50) else ""
     )
     gradients.legend(handles=gradients.lines[-2:], fontsize=8)
     ranks.axhline(arrays["largest_rank"], color="#7F7F7F", linestyle="--", linewidth=0.8)
@@ -114,7 +114,7 @@ def _bars(axis, arrays: Arrays, runs: list[str]) -> None:
         at = np.arange(len(runs)) + (part - 1) * 0.27
         colors = [COLORS[_base(run)] for run in runs]
         bars = axis.bar(at, kernels[:, part], 0.26, color=colors, alpha=shade)
-        axis.bar_label(bars, fmt="%.0f", fontsize=6.5, padding=1)
+        axis.bar_label(bars, fmt="%.0f", fontsize=6.5, padding=2, rotation=90)
     axis.set_xticks(
         np.arange(len(runs)), [name_of(run).replace(" after", "\nafter") for run in runs]
     )

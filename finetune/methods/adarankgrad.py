@@ -13,9 +13,8 @@ import jax.numpy as jnp
 
 from deflation import checks
 from finetune.methods import projection
-from finetune.methods.factors import path_key
 from finetune.methods.galore import GaloreConfig, galore
-from finetune.methods.method import Leaves, Method, Run, Tree
+from finetune.methods.method import Method, Run, Tree
 from finetune.methods.options import option
 from finetune.models.ops import matmul
 
@@ -76,35 +75,31 @@ def adarankgrad(config: AdaRankGradConfig, run: Run) -> Method:
     def length(basis, gradient):
         return jnp.linalg.norm(matmul(basis.T, gradient).astype(jnp.float32))
 
-    def refresh(step, path: str, gradient: jax.Array, state: Leaves) -> Leaves:
-        done = length(state["basis"], gradient) <= config.converged * state["norm"]
+    def refresh_of(step, longest: int) -> projection.Refresh:
+        # One draw for all modules: a generator in each of them takes long to compile.
+        shape = (longest, config.sketch * config.rank)
+        sample = jax.random.normal(jax.random.fold_in(jax.random.key(0), step), shape, jnp.float32)
 
-        def renewed(state):
-            key = jax.random.fold_in(path_key(jax.random.key(0), path), step)
-            basis = projection.adaptive(
-                key,
-                gradient,
-                state["basis"].shape[1],
-                least=config.least_rank,
-                residual=config.residual,
-                columns=config.sketch * config.rank,
-            )
+        def renewed(gradient, state):
+            options = {"least": config.least_rank, "residual": config.residual}
+            own_sample = sample[: gradient.shape[1]] if config.sketch else None
+            size = state["basis"].shape[1]
+            basis = projection.adaptive(gradient, size, sample=own_sample, **options)
             own = {"norm": length(basis, gradient), "age": jnp.ones((), jnp.int32)}
             return projection.carried(state, basis, config.moments) | own
 
-        due = (state["age"] >= config.gap) | done
-        return jax.lax.cond(due, renewed, lambda same: same | {"age": same["age"] + 1}, state)
+        def refresh(gradient, state):
+            done = length(state["basis"], gradient) <= config.converged * state["norm"]
+            due = (state["age"] >= config.gap) | done
+            older = state | {"age": state["age"] + 1}
+            return jax.lax.cond(due, renewed, lambda gradient, state: older, gradient, state)
+
+        return refresh
 
     plain = galore(config, run)  # its options but for the refreshes
     more = {"norm": jnp.zeros((), jnp.float32), "age": jnp.asarray(config.gap, jnp.int32)}
-    tx = projection.projected(
-        run,
-        refresh,
-        config.rank,
-        scale=config.update_scale,
-        raw_epsilon=config.raw_epsilon,
-        more=more,
-    )
+    options = {"scale": config.update_scale, "raw_epsilon": config.raw_epsilon, "more": more}
+    tx = projection.projected(run, refresh_of, config.rank, **options)
 
     def prepare(key, kernels, gradients):
         theta, _ = plain.prepare(key, kernels, gradients)

@@ -80,17 +80,18 @@ def galore(config: GaloreConfig, run: Run) -> Method:
       ((3, 2), (2, 5))
     """
 
-    def refresh(step, path: str, gradient: jax.Array, state: Leaves) -> Leaves:
-        del path
+    def refresh_of(step, longest: int) -> projection.Refresh:
+        del longest
 
-        def renewed(state):
+        def renewed(gradient, state):
             basis = projection.leading(gradient, state["basis"].shape[1])
             return projection.carried(state, basis, config.moments)
 
-        return jax.lax.cond(step % config.gap == 0, renewed, lambda state: state, state)
+        due = step % config.gap == 0
+        return lambda *of: jax.lax.cond(due, renewed, lambda gradient, state: state, *of)
 
     tx = projection.projected(
-        run, refresh, config.rank, scale=config.update_scale, raw_epsilon=config.raw_epsilon
+        run, refresh_of, config.rank, scale=config.update_scale, raw_epsilon=config.raw_epsilon
     )
 
     def ranks(theta: Tree, aux: Tree) -> Leaves:

@@ -18,7 +18,7 @@ import optax
 
 from deflation import checks
 from finetune.methods import factors
-from finetune.methods.lora import LoraConfig, kaiming, lora
+from finetune.methods.lora import LoraConfig, lora
 from finetune.methods.method import Dense, Drop, Factors, Leaves, Method, Run, Tree
 from finetune.methods.options import option
 from finetune.models.ops import matmul
@@ -111,7 +111,7 @@ def chained(
 
         def begun(theta, aux, opt):
             frozen = {path: _frozen(leaves, aux[path]) for path, leaves in theta.items()}
-            fresh = {path: _fresh(info.key, path, leaves) for path, leaves in theta.items()}
+            fresh = _fresh(jax.random.fold_in(info.key, 0), theta)
             return fresh, frozen, restart(info.key, opt, tx.init(fresh))
 
         return jax.lax.cond(due, begun, lambda *same: same, theta, aux, opt)
@@ -132,10 +132,16 @@ def _frozen(leaves: Leaves, entry: Leaves) -> Leaves:
     return new | {"a": a, "b": jax.lax.dynamic_update_slice_in_dim(entry["b"], leaves["b"], at, 0)}
 
 
-def _fresh(key: jax.Array, path: str, leaves: Leaves) -> Leaves:
-    """Factors as LoRA's first ones; a is one draw, not one per component, to compile quickly."""
-    a = kaiming(factors.path_key(key, path), leaves["a"].shape, leaves["a"].dtype)
-    return {"a": a, "b": jnp.zeros_like(leaves["b"])}
+def _fresh(key: jax.Array, theta: Tree) -> Tree:
+    """Factors as LoRA's first ones, from one draw: one per component takes long to compile."""
+    sizes = [leaves["a"].size for leaves in theta.values()]
+    dtype = jnp.result_type(*(leaves["a"] for leaves in theta.values()))
+    drawn = jnp.split(jax.random.uniform(key, (sum(sizes),), dtype, -1, 1), np.cumsum(sizes)[:-1])
+    fresh = {}
+    for (path, leaves), flat in zip(theta.items(), drawn, strict=True):
+        a = flat.reshape(leaves["a"].shape) * leaves["a"].shape[0] ** -0.5
+        fresh[path] = {"a": a.astype(leaves["a"].dtype), "b": jnp.zeros_like(leaves["b"])}
+    return fresh
 
 
 def apply(x: jax.Array, kernel: jax.Array, theta: Leaves, aux: Leaves, drop: Drop) -> jax.Array:

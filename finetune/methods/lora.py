@@ -73,7 +73,7 @@ def lora(config: LoraConfig, tx: optax.GradientTransformation) -> Method:
 
     def prepare(key, kernels, gradients):
         del gradients
-        theta = factors.start(key, kernels, config.rank, kaiming)
+        theta = factors.start(key, kernels, config.rank, _kaiming)
         aux = {
             path: {"gain": jnp.full((config.rank,), config.scale, leaves["a"].dtype)}
             for path, leaves in theta.items()
@@ -95,10 +95,7 @@ def rslora(config: LoraConfig, tx: optax.GradientTransformation) -> Method:
     return lora(dataclasses.replace(config, stabilised=True), tx)
 
 
-def kaiming(key: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
-    """U(-1, 1) / sqrt(in) of shape (in, ...): Kaiming-uniform with a slope of sqrt(5).
-
-    It is what torch's Linear starts from.
-    """
+def _kaiming(key: jax.Array, shape: tuple[int], dtype) -> jax.Array:
+    """Kaiming-uniform with a slope of sqrt(5), which is what torch's Linear starts from."""
     bound = shape[0] ** -0.5
     return jax.random.uniform(key, shape, dtype, -bound, bound)

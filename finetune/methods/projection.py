@@ -18,7 +18,7 @@ import optax
 from finetune.methods.method import Dense, Drop, Gradients, Leaves, Method, Run, Tree, together
 from finetune.models.ops import matmul
 
-Refresh = Callable[[jax.Array, str, jax.Array, Leaves], Leaves]
+Refresh = Callable[[jax.Array, Leaves], Leaves]
 MOMENTS = ("kept", "rotated", "squared", "reset")
 
 
@@ -78,25 +78,23 @@ def leading(gradient: jax.Array, rank: int) -> jax.Array:
 
 
 def adaptive(
-    key: jax.Array, gradient: jax.Array, rank: int, *, least: int, residual: float, columns: int
+    gradient: jax.Array, rank: int, *, least: int, residual: float, sample: jax.Array | None = None
 ) -> jax.Array:
     """`leading` with only as many columns as are needed, the others (d, rank) set to 0.
 
     The least r from `least` to `rank` with ||G - P P^T G||_F < residual ||G||_F.
 
     Args:
-      key: of the sketch.
-      columns: of a random sketch of the gradient, whose singular vectors stand for the gradient's;
-        0, or d and more, for an exact SVD.
+      sample: random (n, columns), for a sketch of the gradient whose singular vectors stand for the
+        gradient's; None, or d columns and more, for an exact SVD.
 
     Example:
       >>> gradient = jnp.diag(jnp.array([10.0, 1.0, 0.1]))
-      >>> adaptive(jax.random.key(0), gradient, 2, least=1, residual=0.2, columns=0).tolist()
+      >>> adaptive(gradient, 2, least=1, residual=0.2).tolist()
       [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
     """
     matrix = gradient.astype(jnp.float32)
-    if 0 < columns < matrix.shape[0]:
-        sample = jax.random.normal(key, (matrix.shape[1], columns), jnp.float32)
+    if sample is not None and sample.shape[1] < matrix.shape[0]:
         frame = jnp.linalg.qr(matmul(matrix, sample))[0]
         left, values, _ = jnp.linalg.svd(matmul(frame.T, matrix), full_matrices=False)
         left = matmul(frame, left)
@@ -128,7 +126,7 @@ def carried(state: Leaves, basis: jax.Array, how: str) -> Leaves:
 
 def projected(
     run: Run,
-    refresh: Refresh,
+    refresh_of: Callable[[jax.Array, int], Refresh],
     rank: int,
     *,
     scale: float,
@@ -143,7 +141,8 @@ def projected(
     Args:
       run: optimiser and rate. Weight decay comes last, on the new weights, as in the source; the
         update takes the kernels it decays as `base` where they count (else delta alone decays).
-      refresh: (step, path, wide gradient, state of the module) -> state.
+      refresh_of: (step, largest n) -> (wide gradient (d, n), state of the module) -> state, for all
+        modules of a step.
       rank: columns of a basis, at most d.
       scale: s.
       raw_epsilon: see `GaloreConfig`.
@@ -179,9 +178,11 @@ def projected(
     def update(gradients: Tree, state: Tree, theta: Tree, *, step, base=None, **_):
         updates, new = {}, {}
         size = run.rate(step)
+        longest = max((max(leaves["delta"].shape) for leaves in gradients.values()), default=1)
+        refresh = refresh_of(step, longest)
         for path, leaves in gradients.items():
             delta, gradient = theta[path]["delta"], wide(leaves["delta"])
-            own = refresh(step, path, gradient, state[path])
+            own = refresh(gradient, state[path])
             own, move = rule(own, matmul(own["basis"].T, gradient), step)
             move = matmul(own["basis"], move)
             move = move if move.shape == delta.shape else move.T

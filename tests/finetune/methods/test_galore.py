@@ -209,8 +209,9 @@ def made(values, key=0, shape=(8, 12)):
     ("values", "rank"), [([1.0], 1), ([1, 1], 2), ([1, 1, 0.3], 3), ([1] * 6, 3)]
 )
 def test_the_rank_is_what_the_gradient_needs(values, rank, columns):
-    key, gradient = jax.random.key(0), made(values)
-    basis = projection.adaptive(key, gradient, 3, least=1, residual=0.2, columns=columns)
+    gradient = made(values)
+    sample = jax.random.normal(jax.random.key(0), (12, columns)) if columns else None
+    basis = projection.adaptive(gradient, 3, least=1, residual=0.2, sample=sample)
     assert int((np.abs(basis).max(axis=0) > 0).sum()) == rank
     live = np.asarray(basis)[:, :rank]
     np.testing.assert_allclose(live.T @ live, np.eye(rank), atol=1e-5)
@@ -218,13 +219,13 @@ def test_the_rank_is_what_the_gradient_needs(values, rank, columns):
     assert missed < 0.2 or rank == 3
     fewer = live[:, :-1]
     assert np.linalg.norm(gradient - fewer @ (fewer.T @ gradient)) >= 0.2 * np.linalg.norm(gradient)
-    least = projection.adaptive(key, gradient, 3, least=2, residual=0.2, columns=columns)
+    least = projection.adaptive(gradient, 3, least=2, residual=0.2, sample=sample)
     assert int((np.abs(least).max(axis=0) > 0).sum()) == max(rank, 2)
 
 
 def test_a_gradient_of_zeros_is_no_accident():
     basis = projection.adaptive(
-        jax.random.key(0), jnp.zeros((8, 12)), 2, least=1, residual=0.2, columns=4
+        jnp.zeros((8, 12)), 2, least=1, residual=0.2, sample=jnp.ones((12, 4))
     )
     assert np.isfinite(basis).all()
 
