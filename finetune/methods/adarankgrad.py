@@ -96,7 +96,7 @@ def adarankgrad(config: AdaRankGradConfig, run: Run) -> Method:
 
         return refresh
 
-    plain = galore(config, run)  # its options but for the refreshes
+    plain = galore(config, run)  # all but the refreshes
     more = {"norm": jnp.zeros((), jnp.float32), "age": jnp.asarray(config.gap, jnp.int32)}
     options = {"scale": config.update_scale, "raw_epsilon": config.raw_epsilon, "more": more}
     tx = projection.projected(run, refresh_of, config.rank, **options)
@@ -108,8 +108,7 @@ def adarankgrad(config: AdaRankGradConfig, run: Run) -> Method:
     def post(theta: Tree, aux: Tree, opt: Tree, info):
         del aux, info
         live = {path: jnp.any(own["basis"] != 0, axis=0) for path, own in opt.items()}
-        ranks = {path: {"rank": jnp.sum(one, dtype=jnp.int32)} for path, one in live.items()}
-        return theta, ranks, opt
+        return theta, {p: {"rank": jnp.sum(one, dtype=jnp.int32)} for p, one in live.items()}, opt
 
     return dataclasses.replace(
         plain,

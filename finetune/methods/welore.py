@@ -17,6 +17,8 @@ from finetune.methods.method import Dense, Drop, Leaves, Method, Run, Tree
 from finetune.methods.options import option
 from finetune.models.ops import matmul
 
+KEEP = 0.5
+
 
 @dataclasses.dataclass(frozen=True)
 class WeloreConfig:
@@ -41,13 +43,6 @@ class WeloreConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= checks.real(name, value, "numbers in [0, 1]") <= 1:
                 raise ValueError(f"{name} is {value}; allowed are numbers in [0, 1]")
-
-    def ranks(self, values: global_ranks.Spectra, shapes) -> dict[str, int]:
-        """path -> rank of the kernels to replace, see `global_ranks`."""
-        if self.cut is not None:
-            return global_ranks.at(values, self.cut, self.drop_share)
-        keep = 0.5 if self.keep is None else self.keep
-        return global_ranks.within(values, shapes, keep, self.drop_share)
 
 
 def welore(config: WeloreConfig, run: Run) -> Method:
@@ -86,7 +81,11 @@ def welore(config: WeloreConfig, run: Run) -> Method:
         parts = {path: np.linalg.svd(kernel, full_matrices=False) for path, kernel in wide.items()}
         values = {path: part.S for path, part in parts.items()}
         shapes = {path: kernel.shape for path, kernel in wide.items()}
-        kept = config.ranks(values, shapes)
+        if config.cut is not None:
+            kept = global_ranks.at(values, config.cut, config.drop_share)
+        else:
+            keep = KEEP if config.keep is None else config.keep
+            kept = global_ranks.within(values, shapes, keep, config.drop_share)
         theta = {}
         for path, rank in kept.items():
             dtype = jnp.promote_types(kernels[path].dtype, jnp.float32)
@@ -109,18 +108,15 @@ def welore(config: WeloreConfig, run: Run) -> Method:
 
 def apply(x: jax.Array, kernel: jax.Array, theta: Leaves, aux: Leaves, drop: Drop) -> jax.Array:
     """(drop(x) u) v: the factors are the kernel."""
-    del kernel, aux
     return matmul(matmul(drop(x), theta["u"]), theta["v"])
 
 
 def lookup(ids: jax.Array, table: jax.Array, theta: Leaves, aux: Leaves) -> jax.Array:
     """Rows `ids` of u v."""
-    del aux
     return matmul(theta["u"].astype(table.dtype)[ids], theta["v"])
 
 
 def export(kernel: jax.Array, theta: Leaves, aux: Leaves) -> Dense:
     """u v - W, which a merged checkpoint adds to W."""
-    del aux
     product = np.asarray(theta["u"], np.float64) @ np.asarray(theta["v"], np.float64)
     return Dense((product - np.asarray(kernel, np.float64)).astype(theta["u"].dtype))
