@@ -95,15 +95,8 @@ def welore(config: WeloreConfig, run: Run) -> Method:
             theta[path] = {"u": jnp.asarray(u, dtype), "v": jnp.asarray(v, dtype)}
         return theta, {path: {} for path in theta}
 
-    return Method(
-        name="welore",
-        prepare=prepare,
-        apply=apply,
-        lookup=lookup,
-        export=export,
-        tx=run.tx,
-        ranks=ranks,
-    )
+    functions = {"apply": apply, "lookup": lookup, "export": export, "ranks": ranks}
+    return Method(name="welore", prepare=prepare, tx=run.tx, **functions)
 
 
 def apply(x: jax.Array, kernel: jax.Array, theta: Leaves, aux: Leaves, drop: Drop) -> jax.Array:
