@@ -22,7 +22,9 @@ from finetune.experiments.dropout_images import dropout_images
 from finetune.experiments.dropout_rank import dropout_rank
 from finetune.experiments.factor_rates import factor_rates
 from finetune.experiments.image_training import ImageSetting
+from finetune.experiments.pretraining import pretraining
 from finetune.experiments.update_spectra import FC2, VALUE, update_spectra
+from finetune.figures import pretraining as pretraining_figure
 from finetune.figures import survey, survey_adapters
 from finetune.recipes import SCALES, Scale
 
@@ -155,6 +157,16 @@ def registry() -> dict[str, SurveyRecipe]:
         ),
     )
     found = [SurveyRecipe(n, f"{SOURCE}, {figure}", *rest) for n, figure, *rest in rows]
+    found.append(
+        SurveyRecipe(
+            "pretraining",
+            "arXiv 2403.03507, 2307.05695, 2410.17881",
+            "GaLore, ReLoRA and AdaRankGrad from scratch: loss, memory, rank of the gradients",
+            pretraining_figure.pretraining,
+            pretraining,
+            sizes.pretraining,
+        )
+    )
     return {recipe.name: recipe for recipe in found}
 
 

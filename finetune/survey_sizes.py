@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 import pathlib
 
+from finetune.experiments import corpus
 from finetune.experiments.deep_factors import FactorsSetting
 from finetune.experiments.dropout_images import ImageDropoutSetting
 from finetune.experiments.dropout_rank import DropoutSetting
 from finetune.experiments.image_training import ImageSetting
+from finetune.experiments.pretraining import PretrainingSetting
 
 DATA = {
     "dln": "mnist",
@@ -67,6 +69,11 @@ PAPER = {
     },
 }
 """The published rates, batches and schedules; lengths, depth and patches are not given there."""
+LONG_PRETRAINING = {
+    "runs": ("full", "galore", "adarankgrad", "relora+warm", "relora", "lora"),
+    **{"layers": 2, "width": 96, "rank": 24, "size": 20_000_000},
+    **{"steps": 500, "snapshots": 10, "gap": 50, "restart": 100},
+}
 SOME_ROWS = 1024  # of real images at the quick size
 
 
@@ -109,6 +116,17 @@ def adaptation(scale: str, seed: int | None, data_dir, model) -> FactorsSetting:
 def networks(scale, seed, data_dir, model) -> tuple[ImageSetting, ...]:
     """Figure 1: a setting per panel."""
     return tuple(network(name, scale, seed, data_dir) for name in PANELS)
+
+
+def pretraining(scale: str, seed: int | None, data_dir, model) -> PretrainingSetting:
+    """A small Llama from scratch, on the folder's text where it has some.
+
+    The published sizes are days of a GPU; the larger one here is minutes of a core.
+    """
+    there = data_dir is not None and corpus.has_text(data_dir)
+    text = os.fspath(data_dir) if there else None
+    options = {} if scale == "quick" else LONG_PRETRAINING
+    return PretrainingSetting(text=text, seed=seed or 0, **options)
 
 
 def network(name: str, scale: str, seed: int | None, data_dir) -> ImageSetting:

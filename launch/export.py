@@ -1,6 +1,7 @@
 """Write the adapter of a finished `launch.train` run for PEFT, or merged into its base.
 
 python -m launch.export --workdir=runs/cola --format=peft|merged --output=adapters/cola
+python -m launch.export --workdir=runs/galore --truncate=0.1 --output=adapters/galore
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from finetune.weights.naming import rebuild
 from launch import app, problem
 from launch.train_config import TrainConfig
 
+WHOLE = ("full", "welore")
+"""Methods that replace kernels of the base: what they did is no change of low rank."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
@@ -28,10 +32,13 @@ class ExportConfig:
     workdir: str | None
     format: str
     output: str | None
+    truncate: float | None
 
     def __post_init__(self):
         if not (self.workdir and self.output):
             raise ValueError("--workdir and --output are needed")
+        if self.truncate is not None and self.format != "peft":
+            raise ValueError("--truncate is for --format=peft; merged is exact")
 
 
 def define_flags() -> None:
@@ -39,6 +46,9 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "folder of a finished run of launch.train")
     flags.DEFINE_enum("format", "peft", ("peft", "merged"), "an adapter, or the whole model")
     flags.DEFINE_string("output", None, "new folder for the result")
+    flags.DEFINE_float(
+        "truncate", None, "of PEFT: relative error allowed to dense changes", 0, 0.99
+    )
 
 
 def main(config: ExportConfig) -> None:
@@ -55,11 +65,16 @@ def main(config: ExportConfig) -> None:
         whole, heads = (adapter.head, {}) if train.method == "full" else ({}, adapter.head)
         model = rebuild(models.abstract(sizes), {**base.network.params, **whole})
         peft.export_merged(config.output, model, changes, heads, entries=entries, **about)
-    elif train.method == "full":
-        raise ValueError("--method=full left no adapter for PEFT; use --format=merged")
+    elif train.method in WHOLE:
+        raise ValueError(f"--method={train.method} left no adapter for PEFT; use --format=merged")
     elif train.base() == "mlp":
         raise ValueError("the base network mlp is random and nowhere else; use --format=merged")
     else:
+        if config.truncate is not None:
+            found = peft.truncated(changes, config.truncate)
+            changes, said = found.changes, f"truncated {found.summary}"
+            about["card"] = dataclasses.replace(about["card"], notes=(*about["card"].notes, said))
+            print(said)
         # Also a head that was not trained: the base checkpoint may lack it.
         peft.export(config.output, changes, {**base.network.head(), **adapter.head}, sizes, **about)
     print(f"{config.format} of {len(changes) or 'all'} modules in {config.output}")

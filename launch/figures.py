@@ -8,6 +8,7 @@ python -m launch.figures --list                               what there is to d
 The figures vision_* and survey_* train networks, on the images in --data_dir or else on
 scikit-learn's digits; of vision_* every finished seed is kept in the folder and not run again.
 survey_factor_rates and survey_deep_lora adapt the BERT in --model where --data_dir has STS-B.
+pretraining reads the text files and tables in --data_dir (or that file), else Python's help texts.
 
 Writes for every figure NAME.png, NAME.svg, NAME.npz (the arrays that it shows) and NAME.json (the
 setting that they were measured in).
@@ -52,7 +53,9 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "seed", None, "of all randomness; each figure's own if left out", 0, 2**32 - 1
     )
-    flags.DEFINE_string("data_dir", None, "folder with MNIST, CIFAR-10 or STS-B; else digits")
+    flags.DEFINE_string(
+        "data_dir", None, "folder with MNIST, CIFAR-10 or STS-B, else digits; of pretraining: text"
+    )
     flags.DEFINE_string("model", None, "folder of a BERT, for the figures of survey_* that take it")
     flags.DEFINE_string("workdir", "runs/figures", "folder for the files, made if missing")
 

@@ -86,7 +86,9 @@ with tempfile.TemporaryDirectory() as folder:
     lines = list(csv.reader((pathlib.Path(folder) / "compare.csv").read_text().splitlines()))
 rows = comparison.rows(digits)
 assert [row[1] for row in rows] == [line[1] for line in lines[1:]]
-print(" ".join(["python -m launch.compare", *(a for a in command[4:])]).replace(str(ROOT) + "/", ""))
+print(
+    " ".join(["python -m launch.compare", *(a for a in command[4:])]).replace(str(ROOT) + "/", "")
+)
 print(short(rows))
 
 # %%

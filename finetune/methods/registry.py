@@ -14,12 +14,15 @@ import jax
 from deflation import checks
 from finetune.methods.adalora import AdaloraConfig, adalora
 from finetune.methods.adapad import AdapadConfig, adapad
+from finetune.methods.adarankgrad import AdaRankGradConfig, adarankgrad
+from finetune.methods.cola import ColaConfig, cola
 from finetune.methods.debora import DeboraConfig, debora
 from finetune.methods.deeplora import deeplora
 from finetune.methods.deeplora_settings import DeepLoraConfig
 from finetune.methods.deflation import ParallelConfig, parallel
 from finetune.methods.dora import DoraConfig, dora
 from finetune.methods.full import NoSettings, full, head_only, untouched
+from finetune.methods.galore import GaloreConfig, galore
 from finetune.methods.increlora import IncreloraConfig, increlora
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
 from finetune.methods.loraga import LoraGaConfig, loraga
@@ -31,9 +34,11 @@ from finetune.methods.onestep import OneStepConfig, onestep
 from finetune.methods.options import collected
 from finetune.methods.pissa import PissaConfig, pissa
 from finetune.methods.plora import PloraConfig, plora
+from finetune.methods.relora import ReloraConfig, relora
 from finetune.methods.rite import RiteConfig, rite
 from finetune.methods.sequential import SequentialOptions, sequential
 from finetune.methods.sora import SoraConfig, sora
+from finetune.methods.welore import WeloreConfig, welore
 from finetune.training.optimisers import OptimiserConfig
 
 
@@ -91,6 +96,11 @@ METHODS: dict[str, Entry] = {
     "loraone": Entry(LoraOneConfig, loraone),
     "onestep": Entry(OneStepConfig, onestep),
     "deeplora": Entry(DeepLoraConfig, deeplora),
+    "galore": Entry(GaloreConfig, galore),
+    "adarankgrad": Entry(AdaRankGradConfig, adarankgrad),
+    "relora": Entry(ReloraConfig, relora),
+    "cola": Entry(ColaConfig, cola),
+    "welore": Entry(WeloreConfig, welore),
 }
 NAMES = tuple(METHODS)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})

@@ -249,4 +249,8 @@ def _uneven(adapters: Mapping[str, Any]) -> list[str]:
 def _reason(change: Any) -> str:
     if isinstance(change, Refused):
         return change.reason
-    return "a dense change; merge it" if isinstance(change, Dense) else type(change).__name__
+    return (
+        "a dense change; merge or truncate it"
+        if isinstance(change, Dense)
+        else type(change).__name__
+    )

@@ -81,3 +81,49 @@ def test_the_mlp_is_nowhere_else(tmp_path, capsys):
     assert "use --format=merged" in capsys.readouterr().err
     assert write(f"--workdir={tmp_path}/run", "--format=merged", f"--output={tmp_path}/x") == 0
     load(tmp_path / "x", labels=10, key=jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory):
+    """A run of GaLore on the same table, which leaves dense changes."""
+    folder = tmp_path_factory.mktemp("dense")
+    flags = [*made(folder), "--method=galore", "--rank=2", "--gap=2", "--steps=4"]
+    flags += ["--batch_size=4", "--modules=query|value", f"--workdir={folder}/run"]
+    assert command("train", *flags) == 0
+    return folder
+
+
+def test_dense_changes_are_merged_or_truncated_with_their_error(dense, tmp_path, capsys):
+    run_flag = f"--workdir={dense}/run"
+    assert write(run_flag, f"--output={tmp_path}/x") == 2
+    assert "a dense change; merge or truncate it" in capsys.readouterr().err
+    assert write(run_flag, "--truncate=0.3", f"--output={tmp_path}/x") == 0
+    line = capsys.readouterr().out
+    assert "truncated 4 modules, ranks" in line and "largest relative error 0." in line
+    assert "largest relative error" in (tmp_path / "x" / "README.md").read_text()
+    got = peft.load(tmp_path / "x", read_config(dense / "base", labels=2))
+    own = adapters.load(dense / "run/adapter.safetensors")
+    for path, change in own.modules.items():
+        product = got.adapters[path].a @ got.adapters[path].b
+        error = np.linalg.norm(product - change.delta) / np.linalg.norm(change.delta)
+        assert error <= 0.3
+    assert write(run_flag, "--truncate=0.3", "--format=merged", f"--output={tmp_path}/y") == 2
+    assert "--truncate is for --format=peft" in capsys.readouterr().err
+    assert write(run_flag, "--format=merged", f"--output={tmp_path}/y") == 0
+
+
+def test_factors_that_replace_the_base_are_merged_only(tmp_path, capsys):
+    flags = [*made(tmp_path), "--method=welore", "--steps=2", "--batch_size=4"]
+    assert command("train", *flags, f"--workdir={tmp_path}/run") == 0
+    run_flag = f"--workdir={tmp_path}/run"
+    capsys.readouterr()
+    for truncate in ([], ["--truncate=0.3"]):
+        assert write(run_flag, *truncate, f"--output={tmp_path}/x") == 2
+        assert "--method=welore left no adapter for PEFT" in capsys.readouterr().err
+    assert write(run_flag, "--format=merged", f"--output={tmp_path}/x") == 0
+    own = adapters.load(tmp_path / "run/adapter.safetensors")
+    inputs = {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.ones((1, 3), np.int32)}
+    _, base = load(tmp_path / "base", labels=2, key=jax.random.key(0))
+    _, joined = load(tmp_path / "x", labels=2, key=jax.random.key(0))
+    whole = peft.merged(base, own.modules, own.head)
+    np.testing.assert_allclose(run(joined, inputs).logits, run(whole, inputs).logits, atol=1e-5)

@@ -7,6 +7,7 @@ import pytest
 
 MODULES = [
     "finetune.figures.vision",
+    "finetune.figures.pretraining",
     "finetune.figures.survey",
     "finetune.survey_recipes",
     "finetune.recipes",
@@ -27,6 +28,7 @@ MODULES = [
         f"finetune.experiments.{name}"
         for name in (
             "comparisons",
+            "corpus",
             "cost",
             "deep_factors",
             "descent",
@@ -38,6 +40,7 @@ MODULES = [
             "halves",
             "image_training",
             "paths",
+            "pretraining",
             "programs",
             "setting",
             "study",

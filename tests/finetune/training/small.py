@@ -46,7 +46,7 @@ class Run:
             config = MethodConfig(config)
         self.method = method or make(config, options, steps)
         self.paths = () if self.method.beside != "head" else self.net.adapted()
-        head_tx = optimisers.optimiser(options, steps)
+        head_tx = self.head_tx = optimisers.optimiser(options, steps)
         self.kernels = self.net.kernels(self.paths)
         head = self.net.trained(True, self.method.beside)
         problem = (self.method, self.net, self.task, self.paths, head, head_tx)
