@@ -27,10 +27,10 @@ TINY = 1e-30
 
 
 def loraone(config: LoraOneConfig, run: Run) -> Method:
-    """y = x W + s x a b, or + s (x a b - x a0 b0) with the form "talk"; a0 and b0 as above.
+    """y = x W + s x a b, or + s (x a b - x a0 b0) with the variant "talk"; a0 and b0 as above.
 
     Per unit of the rate, the first step of plain descent moves W by -2 s^2 c^2 times the best
-    approximation of dL/dW of rank r in the form "talk", whatever `sign`.
+    approximation of dL/dW of rank r in the variant "talk", whatever `sign`.
 
     Args:
       config: the settings.
@@ -38,8 +38,8 @@ def loraone(config: LoraOneConfig, run: Run) -> Method:
 
     Returns:
       A Method whose theta[path] is {a (in, r), b (r, out)}, float32 (float64 for float64 kernels),
-      and whose aux[path] is {gain (r,)}, with a0 and b0 in the form "talk". It exports factors of
-      rank r, in that form 2 r. Its `prepare` raises ValueError where r exceeds a side of a kernel.
+      and whose aux[path] is {gain (r,)}, with a0 and b0 in the variant "talk". It exports factors of
+      rank r, in that variant 2 r. Its `prepare` raises ValueError where r exceeds a side of a kernel.
 
     Source: arXiv 2502.01235, algorithm 1 and proposition 3.3.
 
@@ -52,7 +52,7 @@ def loraone(config: LoraOneConfig, run: Run) -> Method:
       >>> theta["fc"]["a"].ravel().tolist(), (theta["fc"]["b"] + 0).ravel().tolist()
       ([0.0, 1.0], [0.0, -1.0])
     """
-    form = offset if config.form == "talk" else factors
+    form = offset if config.variant == "talk" else factors
 
     def prepare(key, kernels, gradients):
         require_rank(config.rank, kernels)
@@ -64,7 +64,7 @@ def loraone(config: LoraOneConfig, run: Run) -> Method:
             size = _size(config, s, vt.shape[1])
             theta[path] = {"a": u * size, "b": size[:, None] * vt}
         aux = subtracted(theta, config.scale)
-        if config.form != "talk":
+        if config.variant != "talk":
             aux = {path: {"gain": entry["gain"]} for path, entry in aux.items()}
         return theta, aux
 
@@ -81,10 +81,10 @@ def loraone(config: LoraOneConfig, run: Run) -> Method:
 
 def _size(config: LoraOneConfig, s: jax.Array, size_out: int) -> jax.Array:
     """What each singular vector is multiplied by, (r,)."""
-    if config.form == "public":
+    if config.variant == "public":
         gamma = 128.0 if config.gamma is None else config.gamma
         return jnp.sqrt(s / (jnp.maximum(s[0], TINY) * gamma))
-    if config.form == "spectral":
+    if config.variant == "spectral":
         return jnp.sqrt(s * (1.0 if config.strength is None else config.strength))
     if config.strength is not None:
         return jnp.full_like(s, config.strength**0.5)

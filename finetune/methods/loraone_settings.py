@@ -12,7 +12,7 @@ from finetune.methods.preconditioned import ORDER, ORDERS
 from finetune.methods.sampling import GradientOptions
 from finetune.methods.spectra import ROUNDS, SVD, SVDS
 
-FORMS = ("public", "talk", "spectral")
+VARIANTS = ("public", "talk", "spectral")
 SIGNS = ("-grad", "+grad")
 
 
@@ -22,7 +22,7 @@ class LoraOneConfig(GradientOptions, LoraConfig):
 
     Attributes:
       rank, alpha, stabilised: of LoRA; s = alpha / sqrt(r).
-      form: see above; "public" is the present version of the code.
+      variant: see above; "public" is the present version of the code.
       gamma: of "public", 128 if None, and of "talk" with scaling "stable", 16 if None.
       scaling: c of "talk": "stable" out^(1/4) / sqrt(gamma), as its code has it, "unit" 1.
       strength: g of "spectral", 1 if None (2 suits ReLU outputs); of "talk" its printed gamma, so
@@ -41,11 +41,11 @@ class LoraOneConfig(GradientOptions, LoraConfig):
 
     rank: int = option(8, RANK)
     stabilised: bool = option(True, "scale alpha / sqrt(r)")
-    form: str = option("public", "which of the published starts", FORMS)
+    variant: str = option("public", "which of the published starts", VARIANTS)
     gamma: float | None = option(None, GAMMA)
     scaling: str = option("stable", SCALING, SCALINGS)
     strength: float | None = option(None, "first product, in units of the singular vectors'")
-    sign: str = option("-grad", "of the matrix decomposed, for --form=talk", SIGNS)
+    sign: str = option("-grad", "of the matrix decomposed, for --variant=talk", SIGNS)
     preconditioned: bool = option(False, "gradients divided by the other factor's Gram matrix")
     damping: float = option(1e-6, "added to that Gram matrix")
     factor_order: str = option("gauss_seidel", ORDER, ORDERS)
@@ -56,7 +56,7 @@ class LoraOneConfig(GradientOptions, LoraConfig):
     def __post_init__(self):
         LoraConfig.__post_init__(self)
         GradientOptions.__post_init__(self)
-        checks.choice("form", self.form, FORMS)
+        checks.choice("variant", self.variant, VARIANTS)
         checks.choice("scaling", self.scaling, SCALINGS)
         checks.choice("sign", self.sign, SIGNS)
         checks.choice("factor_order", self.factor_order, ORDERS)
@@ -66,11 +66,11 @@ class LoraOneConfig(GradientOptions, LoraConfig):
         for name in ("gamma", "strength", "damping"):
             if getattr(self, name) is not None:
                 checks.positive(name, getattr(self, name))
-        if self.sign == "+grad" and self.form != "talk":
-            raise ValueError(f"sign is '+grad' with form {self.form!r}; allowed is '-grad'")
+        if self.sign == "+grad" and self.variant != "talk":
+            raise ValueError(f"sign is '+grad' with variant {self.variant!r}; allowed is '-grad'")
 
     @property
     def width(self) -> tuple[int, int]:
         """Directions and rounds of the randomised decomposition."""
-        size, rounds = (512, 16) if self.form == "public" else (4 * self.rank, 4)
+        size, rounds = (512, 16) if self.variant == "public" else (4 * self.rank, 4)
         return size, rounds if self.svd_iterations is None else self.svd_iterations

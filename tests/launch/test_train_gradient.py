@@ -83,7 +83,7 @@ def test_the_seed_chooses_rows_only_where_asked(tmp_path):
     [
         (["--method=loraga", "--rank=9"], "rank is 9 with module fc1 of 64 x 16; allowed are"),
         (["--method=loraone", "--rank=32"], "allowed are integers from 1 to 16"),
-        (["--method=loraone", "--sign=+grad"], "sign is '+grad' with form 'public'"),
+        (["--method=loraone", "--sign=+grad"], "sign is '+grad' with variant 'public'"),
         (["--method=loraga", "--gradient_batches=9999"], "gradient_batches is 9999 with gradient_"),
         (["--method=lora", "--gradient_batches=2"], "which method 'lora' does not have"),
     ],

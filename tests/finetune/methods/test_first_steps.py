@@ -20,8 +20,8 @@ UNCHANGED = [
     ("loraga", {}),
     ("loraga", {"direction": "A2rBr"}),
     ("loraga", {"direction": "ArBr", "scaling": "unit"}),
-    ("loraone", {"form": "talk"}),
-    ("loraone", {"form": "talk", "sign": "+grad", "preconditioned": True}),
+    ("loraone", {"variant": "talk"}),
+    ("loraone", {"variant": "talk", "sign": "+grad", "preconditioned": True}),
     ("deeplora", {"compressed": False, "depth": 2}),
 ]
 
@@ -88,11 +88,11 @@ def test_lora_ga_moves_along_the_best_approximation_of_rank_2r(direction):
 @pytest.mark.parametrize("sign", ["+grad", "-grad"])
 def test_lora_one_moves_along_twice_the_best_approximation_of_rank_r(sign):
     kernels, gradients = problem()
-    method = built("loraone", rank=3, form="talk", sign=sign)
+    method = built("loraone", rank=3, variant="talk", sign=sign)
     moved, *_ = first_displacement(method, kernels, gradients)
     s, c = 16 / 3**0.5, 7**0.25 / 4
     np.testing.assert_allclose(moved, -2 * (s * c) ** 2 * truncated(gradients["fc"], 3), atol=1e-12)
-    strength = built("loraone", rank=3, form="talk", sign=sign, strength=0.09)
+    strength = built("loraone", rank=3, variant="talk", sign=sign, strength=0.09)
     moved, *_ = first_displacement(strength, kernels, gradients)
     np.testing.assert_allclose(moved, -2 * s**2 * 0.09 * truncated(gradients["fc"], 3), atol=1e-12)
 
@@ -111,7 +111,7 @@ def test_the_public_start_is_a_normalised_step_of_rank_r():
 
 def test_the_spectral_start_is_a_step_of_rank_r():
     kernels, gradients = problem()
-    method = built("loraone", rank=2, form="spectral", strength=0.5, alpha=2.0)
+    method = built("loraone", rank=2, variant="spectral", strength=0.5, alpha=2.0)
     theta, aux = method.prepare(START, kernels, gradients)
     wanted = -(2 / 2**0.5) * 0.5 * truncated(gradients["fc"], 2)
     np.testing.assert_allclose(change(method, theta, aux, kernels["fc"]), wanted, atol=1e-12)
@@ -149,7 +149,7 @@ def test_one_step_is_a_step_and_chooses_its_size(rank):
 def descended(sign, target, strength, steps, rate=0.05):
     """Risk after plain descent on 1/2 ||W - T||^2 from W = 0, the inputs having covariance I."""
     kernels = {"fc": jnp.zeros_like(target)}
-    method = built("loraone", rank=2, form="talk", sign=sign, strength=strength, alpha=2**0.5)
+    method = built("loraone", rank=2, variant="talk", sign=sign, strength=strength, alpha=2**0.5)
     theta, aux = method.prepare(START, kernels, {"fc": -target})
     eye = jnp.eye(target.shape[0], dtype=target.dtype)
 

@@ -16,7 +16,7 @@ from tests.finetune.methods.starts import built, problem
         ("loraga", {"gradient_batch_size": 0}, "gradient_batch_size is 0"),
         ("loraga", {"gradient_kernels": 0}, "gradient_kernels is 0"),
         ("loraone", {"form": "old"}, "form is 'old'; allowed are 'public', 'talk', 'spectral'"),
-        ("loraone", {"sign": "+grad", "form": "spectral"}, "sign is '\\+grad' with form"),
+        ("loraone", {"sign": "+grad", "variant": "spectral"}, "sign is '\\+grad' with form"),
         ("loraone", {"damping": 0.0}, "damping is 0.0"),
         ("loraone", {"factor_order": "both"}, "factor_order is 'both'"),
         ("loraone", {"svd": "fast"}, "svd is 'fast'"),
@@ -57,7 +57,7 @@ def test_the_defaults_are_the_public_code_s():
     one = MethodConfig("loraone").settings
     assert (one.form, one.sign, one.scale, one.gamma) == ("public", "-grad", 16 / 8**0.5, None)
     assert (one.gradient_batches, one.gradient_batch_size, one.gradient_shuffled) == (8, 1, False)
-    assert one.width == (512, 16) and MethodConfig("loraone", form="talk").settings.width == (32, 4)
+    assert one.width == (512, 16) and MethodConfig("loraone", variant="talk").settings.width == (32, 4)
     ga = MethodConfig("loraga").settings
     assert (ga.direction, ga.scaling, ga.gamma, ga.svd_iterations) == ("ArB2r", "stable", 16.0, 4)
     deep = MethodConfig("deeplora").settings

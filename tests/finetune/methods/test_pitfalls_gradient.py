@@ -11,11 +11,15 @@ from finetune.training import adapters
 from tests.finetune.methods.starts import built, problem
 from tests.finetune.training import small
 
-OFFSET = [("loraga", {}), ("loraone", {"form": "talk"}), ("loraone", {"form": "talk", "rank": 5})]
+OFFSET = [
+    ("loraga", {}),
+    ("loraone", {"variant": "talk"}),
+    ("loraone", {"variant": "talk", "rank": 5}),
+]
 FACTORS = [
     *OFFSET,
     ("loraone", {}),
-    ("loraone", {"form": "spectral"}),
+    ("loraone", {"variant": "spectral"}),
     ("onestep", {}),
     ("onestep", {"rank": 0}),
     ("deeplora", {}),
