@@ -55,9 +55,10 @@ def test_the_published_ranks(rank):
 
 def test_the_defaults_are_the_public_code_s():
     one = MethodConfig("loraone").settings
-    assert (one.form, one.sign, one.scale, one.gamma) == ("public", "-grad", 16 / 8**0.5, None)
+    assert (one.variant, one.sign, one.scale, one.gamma) == ("public", "-grad", 16 / 8**0.5, None)
     assert (one.gradient_batches, one.gradient_batch_size, one.gradient_shuffled) == (8, 1, False)
-    assert one.width == (512, 16) and MethodConfig("loraone", variant="talk").settings.width == (32, 4)
+    assert one.width == (512, 16)
+    assert MethodConfig("loraone", variant="talk").settings.width == (32, 4)
     ga = MethodConfig("loraga").settings
     assert (ga.direction, ga.scaling, ga.gamma, ga.svd_iterations) == ("ArB2r", "stable", 16.0, 4)
     deep = MethodConfig("deeplora").settings
