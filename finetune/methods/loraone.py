@@ -39,7 +39,7 @@ def loraone(config: LoraOneConfig, run: Run) -> Method:
     Returns:
       A Method whose theta[path] is {a (in, r), b (r, out)}, float32 (float64 for float64 kernels),
       and whose aux[path] is {gain (r,)}, with a0 and b0 in the variant "talk". It exports factors
-      of rank r, in that variant 2 r. `prepare` raises ValueError where r exceeds a side of a kernel.
+      of rank r, there 2 r. `prepare` raises ValueError where r exceeds a side of a kernel.
 
     Source: arXiv 2502.01235, algorithm 1 and proposition 3.3.
 
