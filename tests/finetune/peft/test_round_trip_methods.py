@@ -64,13 +64,21 @@ class Trained:
         head_tx = optimisers.optimiser(OPTIMISER, STEPS)
         key = jax.random.key(1)
         now = state.start(self.method, self.kernels, head, head_tx, key, needed)
+        predict = compiled(step.predict(net(), self.method))
+        if self.method.settle is not None:
+
+            def loss(theta, aux):
+                logits = predict(theta, aux, now.head, net().params, rows(0))
+                return small.task().loss(logits, rows(0)["labels"], rows(0)["weight"])
+
+            theta, aux = self.method.settle(loss, now.theta, now.aux)
+            now = now._replace(theta=theta, aux=aux)
         one = compiled(
             step.train_step(net(), self.method, small.task().loss, head_tx, step.StepConfig())
         )
         for number in range(STEPS):
             now, _ = one(now, net().params, rows(number))
         self.state = now
-        predict = compiled(step.predict(net(), self.method))
         self.logits = np.asarray(
             predict(now.theta, now.aux, now.head, net().params, rows(99)), np.float64
         )
