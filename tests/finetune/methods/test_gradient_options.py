@@ -15,7 +15,11 @@ from tests.finetune.methods.starts import built, problem
         ("loraga", {"scaling": "gd"}, "scaling is 'gd'"),
         ("loraga", {"gradient_batch_size": 0}, "gradient_batch_size is 0"),
         ("loraga", {"gradient_kernels": 0}, "gradient_kernels is 0"),
-        ("loraone", {"variant": "old"}, "variant is 'old'; allowed are 'public', 'talk', 'spectral'"),
+        (
+            "loraone",
+            {"variant": "old"},
+            "variant is 'old'; allowed are 'public'",
+        ),
         ("loraone", {"sign": "+grad", "variant": "spectral"}, "sign is '\\+grad' with variant"),
         ("loraone", {"damping": 0.0}, "damping is 0.0"),
         ("loraone", {"factor_order": "both"}, "factor_order is 'both'"),

@@ -4,6 +4,8 @@ import warnings
 
 import pytest
 
+from finetune.weights import saving
+
 
 @pytest.fixture(scope="module")
 def theirs():
@@ -20,3 +22,16 @@ def theirs():
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return torch, transformers, peft
+
+
+@pytest.fixture
+def base(theirs, tmp_path):
+    """A function: our model -> the same one in transformers, through a folder."""
+    _, transformers, _ = theirs
+
+    def through(model):
+        saving.save(tmp_path / "base", model)
+        kind = transformers.AutoModelForSequenceClassification
+        return kind.from_pretrained(tmp_path / "base").eval()
+
+    return through

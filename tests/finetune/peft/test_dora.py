@@ -13,7 +13,6 @@ from finetune.weights.naming import named_leaves
 from tests.finetune.models.tiny import batch, run
 from tests.finetune.peft import made, torch_side
 
-theirs, base = torch_side.theirs, torch_side.base
 pytestmark = torch_side.QUIET
 EMBEDDING = "bert.embeddings.word_embeddings"
 

@@ -10,7 +10,7 @@ from finetune.peft.fitting import frame
 from tests.finetune.models.tiny import BERT, batch, random_model, run
 from tests.finetune.peft import made, torch_side
 
-theirs, base, logits = torch_side.theirs, torch_side.base, torch_side.logits
+logits = torch_side.logits
 pytestmark = torch_side.QUIET
 LOGITS = torch_side.LOGITS
 

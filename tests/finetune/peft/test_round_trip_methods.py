@@ -19,7 +19,6 @@ from tests.finetune.peft import torch_side
 from tests.finetune.training import small
 from tests.finetune.training.test_loop import config
 
-theirs = torch_side.theirs
 pytestmark = torch_side.QUIET
 CONFIG = DistilBertConfig(num_labels=3, **{**DISTILBERT, "n_layers": 1})
 OPTIMISER = optimisers.OptimiserConfig(learning_rate=0.03, warmup=2)
