@@ -54,9 +54,9 @@ def stale_first_order_errors(modes: jax.Array, singular_values: jax.Array, stale
     Source: proved above.
 
     Example:
-      >>> modes = jnp.array([[[1.0, 4e-3], [0.0, 1.0]], [[1.0, 2e-3], [0.0, 1.0]]])
-      >>> stale_first_order_errors(modes, jnp.array([1.0, 0.0]), 0).round(4).tolist()
-      [[0.0020000000949949026, 0.004000000189989805]]
+      >>> modes = jnp.array([[[1.0, 0.5], [0.0, 1.0]], [[1.0, 0.25], [0.0, 1.0]]])
+      >>> stale_first_order_errors(modes, jnp.array([1.0, 0.0]), 0).tolist()
+      [[0.25, 0.5]]
     """
     seen = jnp.maximum(jnp.arange(modes.shape[-3] - 1) - staleness, 0)
     values = jnp.asarray(singular_values)[..., None, :]

@@ -30,17 +30,19 @@ from linear_theory.measured_run import (
 from linear_theory.problems import RANK, VALUES, draw, mixed_spectrum, slow_first_spectrum
 
 TAUS = (0, 1, 2, 4)
+RATE_SECOND_ORDER = 1e-4  # of an error, where rates are told to 1e-3
 GATE = 0.5  # as TAU of recursion_claims: how far the gates are open
 
 
-def _rate_spectrum(uniform: np.ndarray) -> np.ndarray:
+def rate_spectrum(uniform: np.ndarray) -> np.ndarray:
+    """Half of the instances with a first worker that is slower than all others."""
     even = (np.arange(len(uniform)) % 2 == 0)[:, None]
     return np.where(even, slow_first_spectrum(uniform), mixed_spectrum(uniform))
 
 
 def draw_near(key, trials):
-    """Near the end; half of the instances have a first worker that is slower than all others."""
-    return draw(key, trials, _rate_spectrum, near=True, size=SIZE)
+    """Near the end."""
+    return draw(key, trials, rate_spectrum, near=True, size=SIZE)
 
 
 def _fast_behind_slow(uniform: np.ndarray) -> np.ndarray:
@@ -57,7 +59,7 @@ def _draw_fast_behind_slow(key, trials):
 
 def _draw_small(key, trials):
     """Small changes keep every gate open from the first round on."""
-    return draw(key, trials, _rate_spectrum, near=True, size=0.1 * SIZE)
+    return draw(key, trials, rate_spectrum, near=True, size=0.1 * SIZE)
 
 
 def points(parts: list[Evidence]) -> Evidence:
@@ -72,6 +74,15 @@ def points(parts: list[Evidence]) -> Evidence:
     return Evidence(*sides, joined(premise), tolerance)
 
 
+def first_order(current: Run, tau: int, share: float) -> np.ndarray:
+    """Where what the first-order law leaves out of an error, (sum of the errors seen)^2 / gap, is
+    estimated below a share of it; rounds 1, ..., L (trials, L, r)."""
+    errors = current.trajectory.error
+    seen = np.maximum(np.arange(errors.shape[1] - 1) - tau, 0)
+    gaps = current.values[:, :RANK] - current.values[:, 1 : RANK + 1]
+    return np.cumsum(errors, axis=2)[:, seen] ** 2 / gaps[:, None] < share * errors[:, 1:]
+
+
 def _law(problem, delay: int | None = None) -> Evidence:
     """`delay`: what the law is told in place of the staleness."""
     parts = []
@@ -80,14 +91,10 @@ def _law(problem, delay: int | None = None) -> Evidence:
         told = tau if delay is None else delay
         modes = current.trajectory.modes
         predicted = staleness.stale_first_order_errors(modes, current.values, told)
-        errors = current.trajectory.error
-        seen = np.maximum(np.arange(errors.shape[1] - 1) - tau, 0)
-        before = np.cumsum(errors, axis=2)[:, seen]
-        gaps = (current.values[:, :RANK] - current.values[:, 1 : RANK + 1])[:, None]
+        after = current.trajectory.error[:, 1:]
         # The first round whose slaved modes come from a round is tau + 2.
-        late = np.arange(1, errors.shape[1])[:, None] >= tau + 2
-        after = errors[:, 1:]
-        premise = late & (after > DIGITS_FLOOR) & (before**2 / gaps < SECOND_ORDER * after)
+        late = np.arange(1, after.shape[1] + 1)[:, None] >= tau + 2
+        premise = late & (after > DIGITS_FLOOR) & first_order(current, tau, SECOND_ORDER)
         error = np.abs(after / np.asarray(predicted) - 1)
         parts.append(Evidence(error, np.asarray(LAW_TOLERANCE), premise))
     return points(parts)
@@ -103,7 +110,10 @@ def _late_rate(problem, per_round: bool = True) -> Evidence:
         alone = contraction.alternating_rate(values)[:, :RANK]
         predicted = np.asarray(late_phase.late_rate(alone)) ** (1 if per_round else 1 / (tau + 1))
         measured, is_rate = last_factor(current, np.where(own_pair(), 0, rates))
-        parts.append(Evidence(measured, predicted, is_rate, RATE_TOLERANCE))
+        last = np.maximum((current.trajectory.error > FLOOR).sum(axis=1) - 1, 1)[:, None]
+        law = first_order(current, tau, RATE_SECOND_ORDER)
+        holds = np.take_along_axis(law, np.maximum(last - 2, 0), 1)[:, 0]
+        parts.append(Evidence(measured, predicted, is_rate & holds, RATE_TOLERANCE))
     return points(parts)
 
 
