@@ -73,7 +73,7 @@ def rows(size: Size, link: Link = NETWORK) -> list[dict]:
     alone = _measured(size, 1)[0]
     pair = _measured(size, PAIR)[0]
     work = size.work
-    compute = {work.per_device(p): alone["shares"][str(p)] for p in DEVICES}
+    compute = {work.per_device(p): alone[f"share {p}"] for p in DEVICES}
     found = [_round_row(work, p, tau, link, compute) for p in DEVICES[1:] for tau in (0, 1)]
     counts = {way: rounds_to_accuracy(size, *way) for way in WAYS}
     for devices in DEVICES[1:]:

@@ -23,6 +23,8 @@ from deflation import Regression, advance, start
 from deflation.components import Components
 from deflation.rounds import parallel_round
 
+Program = Callable[[], jax.Array]
+
 DECAY = 0.9
 
 
@@ -37,8 +39,8 @@ def problem_of(rows: int, columns: int, rank: int) -> tuple[Regression, Componen
     return Regression.from_matrix(np.float32(left @ right.T)), best
 
 
-def share_seconds(problem: Regression, rank: int, devices: int, rounds: int, repeats: int) -> float:
-    """What one of `devices` devices computes in a round, its exchange left out."""
+def share(problem: Regression, rank: int, devices: int, rounds: int) -> Program:
+    """What one of `devices` devices computes in its rounds, their exchanges left out."""
     state = start(problem, rank, staggered=False)
     index = devices * jnp.arange(-(-rank // devices))
 
@@ -55,18 +57,17 @@ def share_seconds(problem: Regression, rank: int, devices: int, rounds: int, rep
 
         return jax.lax.fori_loop(0, rounds, one, progress).factors.b
 
-    seconds = shortest(lambda: run(problem, state.controls, state.progress), repeats)
-    return seconds / rounds
+    return lambda: run(problem, state.controls, state.progress)
 
 
-def run_seconds(problem, rank: int, rounds: int, repeats: int, **how) -> float:
-    """A round of a real run, everything included."""
+def real(problem: Regression, rank: int, rounds: int, **how) -> Program:
+    """The rounds of a real run, everything included."""
     state = start(problem, rank, staggered=False, **how)
-    return shortest(lambda: advance(state, rounds).progress.factors.b, repeats) / rounds
+    return lambda: advance(state, rounds).progress.factors.b
 
 
-def gather_seconds(rank: int, numbers: int, rounds: int, repeats: int) -> float:
-    """The all-gather of a round alone, over all devices of all processes."""
+def gathers(rank: int, numbers: int, rounds: int) -> Program:
+    """The all-gathers of the rounds alone, over all devices of all processes."""
     mesh = jax.make_mesh(
         (jax.device_count(),), ("worker",), axis_types=(jax.sharding.AxisType.Auto,)
     )
@@ -85,41 +86,46 @@ def gather_seconds(rank: int, numbers: int, rounds: int, repeats: int) -> float:
         np.ones((rows * jax.device_count(), numbers), np.float32),
         jax.sharding.NamedSharding(mesh, here),
     )
-    return shortest(lambda: run(block), repeats) / rounds
+    return lambda: run(block)
 
 
-def shortest(function: Callable[[], jax.Array], repeats: int) -> float:
-    """Seconds of the fastest warm call."""
-    function().block_until_ready()
-    times = []
+def shortest(programs: dict[str, Program], repeats: int) -> dict[str, float]:
+    """Seconds of the fastest warm call of each, called in turn."""
+    found: dict[str, list[float]] = {name: [] for name in programs}
+    for program in programs.values():
+        program().block_until_ready()
     for _ in range(repeats):
-        started = time.perf_counter()
-        function().block_until_ready()
-        times.append(time.perf_counter() - started)
-    return min(times)
+        for name, program in programs.items():
+            started = time.perf_counter()
+            program().block_until_ready()
+            found[name].append(time.perf_counter() - started)
+    return {name: min(times) for name, times in found.items()}
 
 
 def main(told: dict) -> dict:
-    """Measures what the argument asks for."""
+    """Measures what the argument asks for: seconds of a round by name, and of a sketch."""
     several = told.get("processes", 1) > 1
     if several:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(told["address"], told["processes"], told["number"])
     rank, numbers = told["rank"], told["rows"] + told["columns"]
     problem, _ = problem_of(told["rows"], told["columns"], rank)
-    counts = told["rounds"], told["repeats"]
-    if not several:
-        shares = {str(p): share_seconds(problem, rank, p, *counts) for p in told["parts"]}
-        sketch = shortest(
-            lambda: start(problem, rank, init="sketch").progress.factors.b, told["repeats"]
-        )
-        return {"shares": shares, "run": run_seconds(problem, rank, *counts), "sketch": sketch}
-    found = {
-        f"staleness {tau}": run_seconds(problem, rank, *counts, method="sharded", staleness=tau)
-        for tau in (0, 1)
-    }
-    found["gather"] = gather_seconds(rank, numbers, *counts)
-    jax.distributed.shutdown()
+    rounds, repeats = told["rounds"], told["repeats"]
+    if several:
+        programs = {
+            f"staleness {tau}": real(problem, rank, rounds, method="sharded", staleness=tau)
+            for tau in (0, 1)
+        }
+        programs["gather"] = gathers(rank, numbers, rounds)
+    else:
+        programs = {f"share {p}": share(problem, rank, p, rounds) for p in told["parts"]}
+        programs["run"] = real(problem, rank, rounds)
+    found = {name: total / rounds for name, total in shortest(programs, repeats).items()}
+    if several:
+        jax.distributed.shutdown()
+    else:
+        sketch = {"sketch": lambda: start(problem, rank, init="sketch").progress.factors.b}
+        found |= shortest(sketch, repeats)
     return found
 
 
