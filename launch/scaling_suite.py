@@ -23,7 +23,6 @@ import numpy as np
 from deflation import start, step
 from deflation.components import distances, norms
 from launch import scaling_model, scaling_worker
-from launch.distributed import CPU_THREADS
 from launch.scaling_model import DEVICES, NETWORK, Link, Work
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -39,8 +38,8 @@ class Size:
     rows: int
     columns: int
     rank: int
-    rounds: int = 5
-    repeats: int = 15
+    rounds: int = 3
+    repeats: int = 60
     accuracy: float = 1e-3
     longest: int = 400
 
@@ -165,8 +164,8 @@ def _measured(size: Size, processes: int) -> list[dict]:
     flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    # Threads that wait for the other process must not be the only ones, see launch.distributed.
-    environment["NPROC"] = str(CPU_THREADS)
+    # Read by XLA: one thread, and one more where one waits for the other process.
+    environment["NPROC"] = "1" if processes == 1 else "2"
     cores = sorted(os.sched_getaffinity(0))
     running = []
     try:
