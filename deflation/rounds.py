@@ -6,6 +6,9 @@ The ways differ in who works, who is subtracted and how the results are exchange
   parallel    all workers, each against its visible predecessors; batched, nothing to exchange
   sharded     parallel with a block per device; one all-gather is the exchange
   joint       all workers, each against all others: gradient descent on the whole factorisation
+
+With staleness tau the others are seen as they were tau rounds before the last one; a worker's own
+factors are always its last ones.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from deflation.components import Components, norms, product
+from deflation.sight import Sight, rests_on, sight
 from deflation.state import Controls, Plan, Progress
 from deflation.targets import times, times_transposed
-from deflation.worker import others, predecessors, settled, work
+from deflation.worker import block_of, others, predecessors, settled, work
 
 Exchange = Callable[[Components], Components]
 
@@ -26,52 +30,94 @@ Exchange = Callable[[Components], Components]
 def parallel_round(
     problem, solver, plan: Plan, controls: Controls, progress: Progress, index, exchange: Exchange
 ) -> Progress:
-    """Every worker of the block `index` (K,) takes one round; `exchange` gathers all blocks.
+    """Every worker of the block `index` (K,) takes one round; `exchange` gathers all blocks."""
+    own = block_of(progress.factors, index)
+    block = local_round(problem, solver, plan, controls, progress, index, own, sight(progress))
+    return gathered_round(solver, plan, controls, progress, exchange(block))
 
-    Component numbers beyond the rank (padding of the last block) never work. Stopping and growth
-    are decided from gathered numbers, so they need no exchange of their own.
+
+def local_round(
+    problem, solver, plan: Plan, controls: Controls, progress: Progress, index, own, seen: Sight
+) -> Components:
+    """The first half of a round, before anything is exchanged: new factors of a block (K, .).
+
+    Component numbers beyond the rank (padding of the last block) never work.
+    """
+    number = jnp.arange(progress.done.shape[0])
+    weights = (others if plan.way == "joint" else predecessors)(index, number < seen.active)
+    active = _grown(plan, controls, progress)
+    working = _working(plan, progress, active)[index]
+    return work(
+        problem,
+        solver,
+        seen.factors,
+        index,
+        weights,
+        working,
+        orthogonal=plan.orthogonal,
+        own=own,
+    )
+
+
+def gathered_round(
+    solver, plan: Plan, controls: Controls, progress: Progress, new: Components
+) -> Progress:
+    """The second half of a round, after its new factors (r, .) have been gathered.
+
+    Stopping and growth are decided from gathered numbers, so they need no exchange of their own.
     """
     number = jnp.arange(progress.done.shape[0])
     active = _grown(plan, controls, progress)
-    visible = number < progress.active
-    weights = (others if plan.way == "joint" else predecessors)(index, visible)
-    joined = jnp.full_like(number, plan.rank) if plan.advance else active
-    allowed = (number < joined) & (number < plan.rank) & ~progress.done
-    new = exchange(
-        work(
-            problem,
-            solver,
-            progress.factors,
-            index,
-            weights,
-            allowed[index],
-            orthogonal=plan.orthogonal,
-        )
-    )
     new = solver.combine(new, number < active)
     moved, still = settled(new, progress.factors, controls.tolerance)
     moved = jnp.where(progress.done, progress.moved, moved)
     # A worker is done only after its predecessors: their later moves would move it again.
     still = (still & (number < active)) | progress.done
+    if plan.staleness:
+        still = still & (rests_on(progress, new, controls.tolerance) | progress.done)
     done = jnp.cumprod(still | (number >= plan.rank)).astype(bool)
     if controls.rule is not None:
         # Nobody else will be asked to join: the run ends when those who did are done.
         sizes = jnp.where(number < active, norms(new), 0)
         more = controls.rule.more(controls.threshold, sizes, active)
         done = done | (~more & jnp.all(still | (number >= active)))
+    last = (progress.past, progress.past_active), (progress.factors, progress.active)
+    past, past_active = jax.tree.map(lambda x, y: jnp.append(x, y[None], axis=0)[1:], *last)
     return Progress(
         factors=new,
         moved=moved,
         done=done,
-        spent=progress.spent + allowed,
+        spent=progress.spent + _working(plan, progress, active),
         active=active,
         round=progress.round + 1,
         key=progress.key,
+        past=past,
+        past_active=past_active,
     )
 
 
+def _working(plan: Plan, progress: Progress, active) -> jax.Array:
+    """Workers that take part in the next round (r,)."""
+    number = jnp.arange(progress.done.shape[0])
+    joined = jnp.full_like(number, plan.rank) if plan.advance else active
+    return (number < joined) & (number < plan.rank) & ~progress.done
+
+
+def unless(finished, new: Progress, old: Progress) -> Progress:
+    """old where the run is finished, new elsewhere."""
+    # A typed key has no arithmetic; it does not change in a round.
+    kept = jax.tree.map(
+        lambda x, y: jnp.where(finished, y, x), new._replace(key=()), old._replace(key=())
+    )
+    return kept._replace(key=old.key)
+
+
 def _grown(plan: Plan, controls: Controls, progress: Progress) -> jax.Array:
-    """Published components after this round: one more if staggered and the rule wants more."""
+    """Published components after this round: one more if staggered and the rule wants more.
+
+    The next worker joins in the first round in which it sees all workers before it: one that has
+    not seen its predecessor would publish the same component once more.
+    """
     if plan.way == "joint" or (not plan.staggered and controls.rule is None):
         return jnp.asarray(plan.rank, jnp.int32)
     more = progress.active + 1
@@ -79,6 +125,8 @@ def _grown(plan: Plan, controls: Controls, progress: Progress) -> jax.Array:
         sizes = jnp.where(_first(progress.active, progress.done), norms(progress.factors), 0)
         wanted = controls.rule.more(controls.threshold, sizes, progress.active)
         more = jnp.where(wanted, more, progress.active)
+    if plan.staleness:
+        more = jnp.where(sight(progress).active >= progress.active, more, progress.active)
     return jnp.minimum(more, plan.rank).astype(jnp.int32)
 
 
@@ -122,6 +170,8 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
         active=jnp.maximum(progress.active, current + 1).astype(jnp.int32),
         round=progress.round + 1,
         key=progress.key,
+        past=progress.past,
+        past_active=progress.past_active,
     )
 
 

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from deflation import checks, implicit
-from deflation.components import Components, norms
+from deflation.components import Components
 from deflation.outcome import judge
-from deflation.rounds import parallel_round, sequential_round
-from deflation.state import History, Progress, Solution, State
+from deflation.overlap import overlapped
+from deflation.rounds import parallel_round, sequential_round, unless
+from deflation.state import History, Progress, Solution, State, no_history, recorded
 from deflation.status import Status
 
 
@@ -92,12 +93,7 @@ def step(state: State) -> State:
     checks.instance("state", state, State, "a State, as start returns it")
     old = state.progress
     new = _round(state.problem, state.solver, state.plan, state.controls, old)
-    # A typed key has no arithmetic; it does not change in a round.
-    finished = jnp.all(old.done)
-    kept = jax.tree.map(
-        lambda x, y: jnp.where(finished, y, x), new._replace(key=()), old._replace(key=())
-    )
-    return dataclasses.replace(state, progress=kept._replace(key=old.key))
+    return dataclasses.replace(state, progress=unless(jnp.all(old.done), new, old))
 
 
 def _constant(leaf):
@@ -124,9 +120,6 @@ def _round(problem, solver, plan, controls, progress) -> Progress:
 
 
 def _loop(one_round, progress: Progress, rounds: int) -> tuple[Progress, History]:
-    r, dtype = progress.moved.shape[0], progress.moved.dtype
-    empty = jnp.full((rounds, r), jnp.nan, dtype)
-
     def unfinished(carry):
         count, progress, _ = carry
         return (count < rounds) & ~jnp.all(progress.done)
@@ -134,13 +127,9 @@ def _loop(one_round, progress: Progress, rounds: int) -> tuple[Progress, History
     def body(carry):
         count, progress, history = carry
         progress = one_round(progress)
-        history = History(
-            history.change.at[count].set(progress.moved),
-            history.size.at[count].set(norms(progress.factors)),
-        )
-        return count + 1, progress, history
+        return count + 1, progress, recorded(history, count, progress)
 
-    carry = (jnp.zeros((), jnp.int32), progress, History(empty, empty))
+    carry = (jnp.zeros((), jnp.int32), progress, no_history(progress, rounds))
     _, progress, history = jax.lax.while_loop(unfinished, body, carry)
     return progress, history
 
@@ -151,6 +140,7 @@ def _sharded(problem, solver, controls, progress, plan, rounds):
     Component k lives on device k mod P at slot k div P, so that the load is even while workers
     join. The factors a device reads are gathered ones, replicated; its own block is a slice of
     them. So a round has one collective, the all-gather of (b_k, a_k): P ceil(r/P) (m + d) numbers.
+    With stale predecessors it runs beside the next round's products, see overlap.py.
     """
     axis, devices = plan.axis, plan.mesh.shape[plan.axis]
     slots = -(-plan.rank // devices)
@@ -164,6 +154,10 @@ def _sharded(problem, solver, controls, progress, plan, rounds):
 
     def run(problem, solver, controls, progress):
         index = jax.lax.axis_index(axis) + devices * jnp.arange(slots)
+        if plan.staleness:
+            return overlapped(
+                problem, solver, plan, controls, progress, index, exchange, rounds=rounds
+            )
 
         def one(progress):
             return parallel_round(problem, solver, plan, controls, progress, index, exchange)
@@ -184,13 +178,15 @@ def _resize(progress: Progress, rank: int) -> Progress:
     """Cuts the component axis, or pads it with finished zero components."""
     have = progress.done.shape[0]
 
-    def fit(rows, value):
+    def fit(rows, value, axis=0):
         if rank <= have:
-            return rows[:rank]
-        return jnp.pad(rows, [(0, rank - have)] + [(0, 0)] * (rows.ndim - 1), constant_values=value)
+            return jax.lax.slice_in_dim(rows, 0, rank, axis=axis)
+        widths = [(0, rank - have if k == axis else 0) for k in range(rows.ndim)]
+        return jnp.pad(rows, widths, constant_values=value)
 
     return progress._replace(
         factors=jax.tree.map(lambda rows: fit(rows, 0), progress.factors),
+        past=jax.tree.map(lambda rows: fit(rows, 0, axis=1), progress.past),
         moved=fit(progress.moved, 0),
         done=fit(progress.done, True),
         spent=fit(progress.spent, 0),

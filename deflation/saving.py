@@ -21,8 +21,8 @@ from deflation.components import Components
 from deflation.placing import place
 from deflation.state import History, Progress, State
 
-FORMAT = 1
-NAMES = ("moved", "done", "spent", "active", "round")
+FORMAT = 2  # 1 had no past
+NAMES = ("moved", "done", "spent", "active", "round", "past_active")
 
 
 def save(path: str | os.PathLike, state: State) -> None:
@@ -48,6 +48,8 @@ def save(path: str | os.PathLike, state: State) -> None:
     arrays = {
         "b": progress.factors.b,
         "a": progress.factors.a,
+        "past_b": progress.past.b,
+        "past_a": progress.past.a,
         **{name: getattr(progress, name) for name in NAMES},
         "key": jax.random.key_data(progress.key),
         "change": state.history.change,
@@ -98,6 +100,7 @@ def load(path: str | os.PathLike, state: State) -> State:
     try:
         progress = Progress(
             factors=Components(arrays["b"], arrays["a"]),
+            past=Components(arrays["past_b"], arrays["past_a"]),
             key=jax.random.wrap_key_data(arrays["key"], impl=jax.random.key_impl(like.key)),
             **{name: arrays[name] for name in NAMES},
         )

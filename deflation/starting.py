@@ -32,6 +32,7 @@ OPTIONS = {
     "orthogonal": (False, _ORDERED),
     "reoptimise": (0, ("sequential",)),
     "full_rank": (0, ("sequential",)),
+    "staleness": (0, _ROUNDS),
 }
 """Default and readers of the options that not all methods have."""
 
@@ -52,6 +53,7 @@ def start(
     orthogonal: bool = False,
     reoptimise: int = 0,
     full_rank: int = 0,
+    staleness: int = 0,
     mesh: jax.sharding.Mesh | None = None,
     axis_name: str = "worker",
 ) -> State:
@@ -87,7 +89,8 @@ def start(
     _check_solver(solver, method, rank)
     given = {"grow": grow, "budget": budget, "mesh": mesh, "staggered": staggered}
     given |= {"advance": advance, "orthogonal": orthogonal}
-    _check_own(method, **given, reoptimise=reoptimise, full_rank=full_rank)
+    given |= {"reoptimise": reoptimise, "full_rank": full_rank, "staleness": staleness}
+    _check_own(method, **given)
     if tolerance is not None:
         checks.positive("tolerance", tolerance, zero=True)
     check_rule(grow, problem)
@@ -103,6 +106,7 @@ def start(
         orthogonal=checks.flag("orthogonal", orthogonal),
         reoptimise=checks.integer("reoptimise", reoptimise, 0),
         full_rank=checks.integer("full_rank", full_rank, 0),
+        staleness=checks.integer("staleness", staleness, 0),
         mesh=mesh if method == "sharded" else None,
         axis=axis_name,
     )
@@ -117,7 +121,7 @@ def start(
     )
     # Factors that were given are published at once; a joint run knows no order to wait for.
     published = rank if (warm and plan.way == "parallel") or plan.way == "joint" else 0
-    progress = initial_progress(factors, key, published)
+    progress = initial_progress(factors, key, published, plan.staleness)
     empty = jnp.zeros((0, rank), problem.dtype)
     state = State(problem, solver, controls, progress, History(empty, empty), plan)
     return state if plan.mesh is None else _replicated(state)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deflation.components import Components
+from deflation.components import Components, norms
 from deflation.growth import Rule
 from deflation.regression import Regression
 from deflation.solvers import Solver
@@ -32,6 +32,7 @@ class Plan:
         component against all others; 0 is never.
       full_rank: sequential: after every such number of components, one joint least-squares step of
         the whole model; 0 is never.
+      staleness: how many rounds the predecessors that a worker subtracts are behind the last one.
       mesh, axis: the device mesh of a sharded run and the name of its worker axis.
     """
 
@@ -43,6 +44,7 @@ class Plan:
     orthogonal: bool = False
     reoptimise: int = 0
     full_rank: int = 0
+    staleness: int = 0
     mesh: jax.sharding.Mesh | None = None
     axis: str = "worker"
 
@@ -72,6 +74,8 @@ class Progress(NamedTuple):
       active: number of components published so far.
       round: rounds run so far.
       key: the run's random key.
+      past: the factors of the `staleness` rounds before `factors`, oldest first (staleness, r, .).
+      past_active: what `active` was after those rounds (staleness,).
     """
 
     factors: Components
@@ -81,6 +85,8 @@ class Progress(NamedTuple):
     active: jax.Array
     round: jax.Array
     key: jax.Array
+    past: Components
+    past_active: jax.Array
 
 
 class History(NamedTuple):
@@ -134,8 +140,10 @@ class Solution(NamedTuple):
         return Status(int(self.status)).advice.format(k=int(self.component))
 
 
-def initial_progress(factors: Components, key: jax.Array, active: int) -> Progress:
-    """Progress before the first round."""
+def initial_progress(
+    factors: Components, key: jax.Array, active: int, staleness: int = 0
+) -> Progress:
+    """Progress before the first round; what lies before it is as at the start."""
     rank = factors.a.shape[0]
     return Progress(
         factors=factors,
@@ -145,4 +153,20 @@ def initial_progress(factors: Components, key: jax.Array, active: int) -> Progre
         active=jnp.asarray(active, jnp.int32),
         round=jnp.zeros((), jnp.int32),
         key=key,
+        past=Components(*(jnp.tile(rows, (staleness, 1, 1)) for rows in factors)),
+        past_active=jnp.full(staleness, active, jnp.int32),
+    )
+
+
+def no_history(progress: Progress, rounds: int) -> History:
+    """Empty rows (NaN) of a run of `rounds` rounds."""
+    empty = jnp.full((rounds, progress.moved.shape[0]), jnp.nan, progress.moved.dtype)
+    return History(empty, empty)
+
+
+def recorded(history: History, row, progress: Progress) -> History:
+    """The history with what a round has led to in its row."""
+    return History(
+        history.change.at[row].set(progress.moved),
+        history.size.at[row].set(norms(progress.factors)),
     )

@@ -102,6 +102,7 @@ def parallel(
     tolerance: float | None = None,
     grow: Rule | None = None,
     orthogonal: bool = False,
+    staleness: int = 0,
 ) -> Solution:
     """All workers at once, on one device: in round l worker k improves its answer to
 
@@ -117,12 +118,18 @@ def parallel(
         start ("sketch" or Components) is published at once, so there is nothing to stagger.
       advance: workers that do not publish yet refine in private (advance learning).
       orthogonal: project new factors on the complement of their predecessors'.
+      staleness: tau >= 0, predecessors are subtracted as R_{j,l-1-tau}, a worker's own factors stay
+        its last ones. The fixed point and the late rate are those of tau = 0
+        (linear_theory/staleness.py); over devices it lets the exchange of a round run beside the
+        next one. Staggered, worker k publishes from the first round in which it sees all workers
+        before it, 1 + (k - 1) (tau + 1); a worker is done when what it saw last is within the
+        tolerance of what has stayed.
 
     Returns:
       A Solution in the problem's dtype.
 
     Raises:
-      ValueError: as `sequential`; rounds < 1.
+      ValueError: as `sequential`; rounds < 1; staleness < 0.
 
     Source: arXiv 2502.17615, Algorithm 1; arXiv 2605.10741 (AdaPaD).
 
@@ -147,6 +154,7 @@ def parallel(
         staggered=staggered,
         advance=advance,
         orthogonal=orthogonal,
+        staleness=staleness,
     )
     return finish(advance_run(state, rounds))
 
@@ -166,12 +174,14 @@ def sharded(
     tolerance: float | None = None,
     grow: Rule | None = None,
     orthogonal: bool = False,
+    staleness: int = 0,
 ) -> Solution:
     """`parallel` over devices: component k on device k mod P, one all-gather per round.
 
     The same worker body as `parallel` and, up to rounding, the same answer for any number of
     devices; the rank need not be a multiple of it. Per round P ceil(r/P) (m + d) numbers are
-    exchanged, and nothing else. With `jax.distributed` the devices may belong to several processes;
+    exchanged, and nothing else; with staleness >= 1 no product of the next round waits for them
+    (overlap.py). With `jax.distributed` the devices may belong to several processes;
     every process calls this function with the same arguments.
 
     Args:
@@ -207,6 +217,7 @@ def sharded(
         staggered=staggered,
         advance=advance,
         orthogonal=orthogonal,
+        staleness=staleness,
         mesh=mesh,
         axis_name=axis_name,
     )

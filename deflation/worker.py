@@ -49,22 +49,25 @@ def others(index: jax.Array, visible: jax.Array) -> jax.Array:
     return (component != index[:, None]) & visible
 
 
-def work(problem, solver, factors, index, weights, working, *, orthogonal=False) -> Components:
+def work(
+    problem, solver, factors, index, weights, working, *, orthogonal=False, own=None
+) -> Components:
     """One round of a block of workers.
 
     Args:
       problem: the Regression.
       solver: the rank-one solver.
-      factors: gathered factors of all workers (r, .).
+      factors: gathered factors of all workers (r, .), which may be some rounds old.
       index: component numbers of the block (K,).
       weights: who is subtracted, (K, r), see `predecessors` and `others`.
       working: workers of the block that take part (K,); the others keep their factors.
       orthogonal: project the new factors on the complement of the subtracted ones.
+      own: the block's last factors (K, .); those in `factors` when None.
 
     Returns:
       The block's new factors (K, .).
     """
-    own = Components(factors.b[index], factors.a[index])
+    own = block_of(factors, index) if own is None else own
     weights = weights.astype(problem.dtype)
     new = solver.local(problem, View(problem.target, factors, weights), own)
     if orthogonal:
@@ -72,6 +75,11 @@ def work(problem, solver, factors, index, weights, working, *, orthogonal=False)
             _complement(new.b, factors.b, weights), _complement(new.a, factors.a, weights)
         )
     return select(working, new, own)
+
+
+def block_of(factors: Components, index: jax.Array) -> Components:
+    """The rows `index` (K,) of gathered factors."""
+    return Components(factors.b[index], factors.a[index])
 
 
 def select(mask: jax.Array, new: Components, old: Components) -> Components:

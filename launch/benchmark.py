@@ -1,9 +1,11 @@
 """Time our programs beside what a user would pick instead, in one process, one after the other.
 
 python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--json=PATH]
+python -m launch.benchmark --suite=scaling --size=quick [--json=PATH]
 
 Every number is a median of warm repetitions that alternate between the two; only their ratio means
-something on a shared machine. The suite finetune needs torch, transformers and peft.
+something on a shared machine. The suite finetune needs torch, transformers and peft; scaling has
+its own rules, see scaling_suite.py.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Callable
 import jax
 from absl import flags
 
-from launch import app, lora_step
+from launch import app, lora_step, scaling_suite
 from launch.outputs import require_writable, write_json
 from launch.tables import table
 
@@ -32,6 +34,8 @@ COLUMNS = (
     "error_competitor",
     "ratio",
 )
+SUITES = {"scaling": lambda size: scaling_suite.rows(scaling_suite.SIZES[size])}
+"""Suites that need a size alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,7 @@ class BenchmarkConfig:
     """The flags of `python -m launch.benchmark`."""
 
     suite: str
+    size: str
     model: str | None
     batch_size: int
     length: int
@@ -47,14 +52,15 @@ class BenchmarkConfig:
     json: str | None
 
     def __post_init__(self):
-        if self.model is None:
+        if self.model is None and self.suite not in SUITES:
             raise ValueError("--model is needed: a folder with a BERT")
         require_writable(self.json)
 
 
 def define_flags() -> None:
     """One flag per field of `BenchmarkConfig`."""
-    flags.DEFINE_enum("suite", "finetune", ("finetune",), "what is timed")
+    flags.DEFINE_enum("suite", "finetune", ("finetune", *SUITES), "what is timed")
+    flags.DEFINE_enum("size", "quick", ("quick", "full"), "of the suites other than finetune")
     flags.DEFINE_string("model", None, "folder of a pretrained BERT")
     flags.DEFINE_integer("batch_size", 32, "rows per step", lower_bound=1)
     flags.DEFINE_integer("length", 64, "tokens per row", lower_bound=1)
@@ -64,6 +70,16 @@ def define_flags() -> None:
 
 
 def main(config: BenchmarkConfig) -> None:
+    """Times what the suite says, prints the rows and writes them."""
+    if config.suite in SUITES:
+        rows = SUITES[config.suite](config.size)
+        print(table(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
+        write_json(config.json, rows)
+    else:
+        finetune(config)
+
+
+def finetune(config: BenchmarkConfig) -> None:
     """Times a step of LoRA here and in PEFT, and compares their losses before the first step."""
     threads = len(os.sched_getaffinity(0))
     ours = lora_step.ours(config.model, config.batch_size, config.length, config.rank)

@@ -53,7 +53,9 @@ def run(problem: Problem, solver=None, **how) -> Run:
     values = np.asarray(problem.values)
     before, after = trajectory.before, trajectory.after
     contraction = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
-    mismatch = np.asarray(self_correction.mismatch_bound(trajectory.shown[:, :-1]))
+    rounds = np.arange(trajectory.shown.shape[1] - 1)
+    seen = np.maximum(rounds - how.get("staleness", 0), 0)  # before the start it is as at the start
+    mismatch = np.asarray(self_correction.mismatch_bound(trajectory.shown[:, seen]))
     relative = trajectory.error / values[:, None, :RANK]
     return Run(values, trajectory, relative, contraction, mismatch)
 

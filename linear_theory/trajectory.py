@@ -3,7 +3,8 @@
 Legend: M (m, d) the whitened target with singular triples (s_i, u_i, v_i); R_{k,l} = b a^T what
 worker k holds after round l = 0, ..., L, R*_k = s_k u_k v_k^T what it is after; M_{k,l} the target
 of worker k in round l, which is M minus the components that its predecessors had published after
-round l - 1; M*_k = M - sum_{j<k} R*_j; R^_{k,l} the best rank-one approximation of M_{k,l}.
+round l - 1 - tau, tau the staleness; M*_k = M - sum_{j<k} R*_j; R^_{k,l} the best rank-one
+approximation of M_{k,l}.
 Norms are Frobenius norms. k and l count from 1 in formulas; array axes are (round, worker).
 """
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 
 import deflation
 from deflation import Components, State
+from deflation.sight import sight
 from linear_theory.problems import Problem
 
 ROUNDS = 64
@@ -50,7 +52,10 @@ class Trajectory(NamedTuple):
     cosine: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames=("rounds", "method", "staggered", "advance"))
+_CHOICES = ("rounds", "method", "staggered", "advance", "staleness")
+
+
+@functools.partial(jax.jit, static_argnames=_CHOICES)
 def record(
     problem: Problem,
     solver,
@@ -58,6 +63,7 @@ def record(
     method: str = "parallel",
     staggered: bool = True,
     advance: bool = True,
+    staleness: int = 0,
 ) -> Trajectory:
     """Runs `deflation.step` for `rounds` rounds on a batch of problems and measures each of them.
 
@@ -66,7 +72,7 @@ def record(
       solver: a deflation solver; numbers in it carry the batch's leading axis.
       rounds: L.
       method: "parallel" or "sequential", the latter with L / r rounds for each component.
-      staggered, advance: as in `deflation.parallel`.
+      staggered, advance, staleness: as in `deflation.parallel`.
 
     Returns:
       A Trajectory with leading axis trials, in the problem's dtype.
@@ -82,7 +88,7 @@ def record(
     """
 
     def one(problem, solver):
-        state = begin(problem, solver, rounds, method, staggered, advance)
+        state = begin(problem, solver, rounds, method, staggered, advance, staleness)
 
         def body(state, _):
             after = deflation.step(state)
@@ -103,13 +109,14 @@ def begin(
     method: str = "parallel",
     staggered: bool = True,
     advance: bool = True,
+    staleness: int = 0,
 ) -> State:
     """The state before the first round of one problem.
 
     Given factors count as a warm start in `deflation`, published at once. The theory starts cold
     from given directions as well, so the number of published components is set here.
     """
-    own = {"staggered": staggered, "advance": advance}
+    own = {"staggered": staggered, "advance": advance, "staleness": staleness}
     state = deflation.start(
         problem.regression,
         problem.first.b.shape[0],
@@ -120,7 +127,9 @@ def begin(
     )
     if method == "sequential":
         return state
-    return dataclasses.replace(state, progress=state.progress._replace(active=problem.published))
+    before = jnp.full(staleness, problem.published)
+    progress = state.progress._replace(active=problem.published, past_active=before)
+    return dataclasses.replace(state, progress=progress)
 
 
 def _holds(problem: Problem, state: State) -> dict:
@@ -146,8 +155,10 @@ def _reaches(problem: Problem, old: State, new: State) -> dict:
     rank = problem.first.b.shape[0]
     exact = _products(problem.left.T[:rank], problem.right.T[:rank], problem.values[:rank])
     held = _products(*old.progress.factors)
-    seen = (jnp.arange(rank) < old.progress.active)[:, None, None]
-    target = problem.regression.target - _before_each(jnp.where(seen, held, 0))
+    others = sight(old.progress)
+    seen = (jnp.arange(rank) < others.active)[:, None, None]
+    shown = jnp.where(seen, _products(*others.factors), 0)
+    target = problem.regression.target - _before_each(shown)
     ideal = problem.regression.target - _before_each(exact)
     # A symmetric eigenproblem is half the price of a singular value decomposition. Its accuracy is
     # that of rounding over the gap for the top pair, which is all that is used.

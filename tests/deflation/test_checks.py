@@ -210,6 +210,7 @@ ARGUMENTS = {
     "full_rank": (("sequential", "start sequential"), (-1, 1.5, True, "1", None), "full_rank"),
     "orthogonal": (("sequential", "parallel", "sharded"), ("no", [1]), "orthogonal"),
     "staggered": (("parallel", "sharded", "start"), ("no", [1]), "staggered"),
+    "staleness": (("parallel", "sharded", "start"), (-1, 1.5, True, "1", None), "staleness"),
     "advance": (("parallel", "sharded", "start"), ("no", [1]), "advance"),
     "mesh": (("sharded",), ("worker", 4, np.array(jax.devices())), "mesh"),
     "axis_name": (("sharded",), (3, None, ("worker",)), "axis_name"),

@@ -21,6 +21,7 @@ WAYS = {
     "sharded": lambda p, rule, **o: sharded(p, D, grow=rule, rounds=60, **o),
     "at once": lambda p, rule, **o: parallel(p, D, grow=rule, rounds=60, staggered=False, **o),
     "resting": lambda p, rule, **o: parallel(p, D, grow=rule, rounds=60, advance=False, **o),
+    "stale": lambda p, rule, **o: parallel(p, D, grow=rule, rounds=60, staleness=2, **o),
 }
 SHARES = np.cumsum(np.square(SIZES)) / np.sum(np.square(SIZES))
 EDGE = M**0.5 + D**0.5

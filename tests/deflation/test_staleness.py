@@ -1,0 +1,338 @@
+"""Stale predecessors: the twin in plain numpy, stopping, saving, and what waits for an exchange."""
+
+import re
+
+import jax
+import jax.extend
+import numpy as np
+import pytest
+
+from deflation import (
+    Status,
+    advance,
+    alternating,
+    exact,
+    explained_energy,
+    finish,
+    gradient_descent,
+    load,
+    parallel,
+    save,
+    sharded,
+    start,
+    step,
+)
+from deflation.components import Components, distances, norms
+from deflation.run import _advance
+from tests.deflation.problems import (
+    ROUNDING,
+    D,
+    M,
+    R,
+    close,
+    errors,
+    from_data,
+    from_matrix,
+    maps,
+    matrix,
+    one_line,
+    precision,
+)
+from tests.deflation.test_saving import refused, same
+from tests.deflation.test_sharded import COLLECTIVE, compare, computations, mesh_of
+
+TAUS = (0, 1, 2)
+
+
+def reference(target, a, rounds, tau, staggered=True, advance=True):
+    """Parallel deflation with stale predecessors, worker by worker, from its definition.
+
+    In round l worker k fits M less what its predecessors had published after round l - 1 - tau,
+    from its own factors after round l - 1; staggered, worker k (from 1) publishes from round
+    1 + (k - 1) (tau + 1) on, which is when it sees all of them.
+    """
+    r = len(a)
+    a, b = a.copy(), np.zeros((r, target.shape[0]))
+
+    def published(number):
+        if number < 1:
+            return 0
+        return min(r, 1 + (number - 1) // (tau + 1)) if staggered else r
+
+    held = [np.zeros((r, *target.shape))]
+    for number in range(1, rounds + 1):
+        seen = max(number - 1 - tau, 0)
+        for k in range(r):
+            if not advance and k >= published(number):
+                continue
+            left = target - held[seen][: min(k, published(seen))].sum(0)
+            a[k] = left.T @ left @ a[k]
+            a[k] /= np.linalg.norm(a[k])
+            b[k] = left @ a[k]
+        held.append(b[:, :, None] * a[:, None, :])
+    return held[-1] * (np.arange(r) < published(rounds))[:, None, None]
+
+
+WAYS = [(0, True, True), (1, True, True), (1, True, False), (2, True, True), (2, False, True)]
+
+
+@pytest.mark.parametrize(("tau", "staggered", "advance_"), WAYS)
+def test_round_by_round(tau, staggered, advance_):
+    options = {"staggered": staggered, "advance": advance_}
+    with precision("float64"):
+        state = start(from_matrix(), R, staleness=tau, **options)
+        first = np.asarray(state.progress.factors.a)
+        for rounds in range(1, 10):
+            state = advance(state, 1)
+            wanted = reference(matrix(), first, rounds, tau, **options)
+            # Before they see their predecessors workers amplify rounding.
+            close(maps(finish(state).components), wanted, "float64", 10)
+
+
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=10)])
+@pytest.mark.parametrize(("tau", "dtype"), [(1, "float32"), (4, "float64")])
+def test_the_fixed_point_is_the_same(tau, dtype, solver):
+    with precision(dtype):
+        problem = from_data()
+        solution = parallel(problem, R, solver, rounds=200, staleness=tau)
+        assert solution.status is Status.CONVERGED
+        assert np.max(errors(problem, solution.components)) < 20 * ROUNDING[dtype]
+        given = exact(problem, R).components
+        got = parallel(problem, R, solver, rounds=2 * tau, staleness=tau, init=given).components
+        close(maps(got), maps(given), dtype, 10)
+
+
+def test_staleness_that_outlasts_the_run_is_no_deflation():
+    """Nothing that was published is seen: all workers fit the whole target."""
+    with precision("float64"):
+        got = maps(parallel(from_matrix(), R, rounds=40, staleness=40, staggered=False).components)
+        close(got[1], got[0], "float64", 100)
+
+
+OPTIONS = {
+    "plain": {},
+    "at once": {"staggered": False},
+    "resting": {"advance": False},
+    "descent": {"solver": gradient_descent(steps=2)},
+    "tolerance": {"tolerance": 1e-3, "rounds": 100},
+    "growing": {"grow": explained_energy(0.8), "rounds": 30},
+    "orthogonal": {"orthogonal": True},
+    "sketch": {"init": "sketch"},
+    "one round": {"rounds": 1},
+}
+
+
+CASES = [(name, 3, 1 + number % 2) for number, name in enumerate(OPTIONS)]
+
+
+@pytest.mark.parametrize(("name", "devices", "tau"), [*CASES, ("plain", 1, 1), ("plain", 8, 1)])
+def test_sharded_equals_parallel(name, devices, tau):
+    """Four components on two devices that hold one and one that holds two, on one, on eight."""
+    options = {"rounds": 14} | OPTIONS[name] | {"staleness": tau}
+    with precision("float64"):
+        problem = from_data()
+        wanted = parallel(problem, 4, **options)
+        compare(sharded(problem, 4, mesh=mesh_of(devices), **options), wanted, "float64")
+
+
+def test_single_steps_are_the_rounds():
+    with precision("float64"):
+        state = start(from_matrix(), R, staleness=2)
+        wanted = advance(state, 6)
+
+        def one(state, _):
+            return step(state), None
+
+        last, _ = jax.jit(lambda s: jax.lax.scan(one, s, length=6))(state)
+        for got, rows in zip(
+            jax.tree.leaves(last.progress._replace(key=())),
+            jax.tree.leaves(wanted.progress._replace(key=())),
+            strict=True,
+        ):
+            close(got, rows, "float64")
+
+
+@pytest.mark.parametrize(("tau", "staggered"), [(0, True), (1, False), (3, True)])
+def test_nobody_stops_before_what_it_saw_has_settled(tau, staggered):
+    """In the round in which worker k ends: its predecessors have ended, and as the round saw them
+    they are within the tolerance of what they are then."""
+    tolerance = 1e-3
+    with precision("float64"):
+        problem = from_matrix()
+        path = [start(problem, R, staleness=tau, staggered=staggered, tolerance=tolerance)]
+        while not bool(np.all(path[-1].progress.done)):
+            path.append(advance(path[-1], 1))
+        for k in range(R):
+            ended = next(t for t, s in enumerate(path) if s.progress.done[k])
+            now, seen = (path[t].progress for t in (ended, ended - 1 - tau))
+            assert np.all(now.done[: k + 1]) and int(seen.active) >= k
+            gap = np.asarray(distances(now.factors, seen.factors))
+            assert np.all((gap <= tolerance * np.asarray(norms(now.factors)) + 1e-14)[:k])
+        solution = finish(path[-1])
+        assert solution.status is Status.CONVERGED
+        assert np.max(errors(problem, solution.components)) < 10 * tolerance
+
+
+@pytest.mark.parametrize("run", [parallel, sharded])
+def test_workers_that_do_not_move_before_they_see_each_other_go_on(run):
+    """A solver that is exact in a round, all published at once: until an exchange is seen all
+    workers hold the first component and do not move."""
+    with precision("float64"):
+        problem = from_matrix()
+        options = {"staggered": False, "tolerance": 1e-6, "rounds": 40}
+        solution = run(problem, R, alternating(200), staleness=3, **options)
+        moved = np.asarray(solution.history.change)
+        assert np.all(moved[1:3] < 1e-6) and int(solution.rounds) > 8
+        assert np.max(errors(problem, solution.components)) < 1e-6
+
+
+def test_zero_tolerance_waits_for_rounding():
+    with precision("float64"):
+        solution = parallel(from_matrix(), R, rounds=400, tolerance=0.0, staleness=2)
+        assert int(solution.rounds) < 400
+        assert np.max(errors(from_matrix(), solution.components)) < 1e-12
+
+
+@pytest.mark.parametrize("tau", TAUS)
+def test_staggering_waits_until_a_worker_sees_all_before_it(tau):
+    state = start(from_matrix(), R, staleness=tau)
+    joined = []
+    for _ in range(3 * tau + 4):
+        state = advance(state, 1)
+        joined.append(int(state.progress.active))
+    assert [joined.index(k) + 1 for k in (1, 2, 3)] == [1, tau + 2, 2 * tau + 3]
+
+
+RUNS = {
+    "parallel": {},
+    "tolerance": {"tolerance": 0.1},
+    "growing": {"grow": explained_energy(0.8), "tolerance": 1e-3},
+    "sharded": {"method": "sharded", "mesh": mesh_of(3)},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_resumed_equals_uninterrupted(tmp_path, name):
+    path = tmp_path / "run.npz"
+    state = start(from_data(), R, staleness=2, **RUNS[name])
+    whole = advance(state, 9)
+    save(path, advance(state, 4))
+    same(advance(load(path, state), 5), whole)
+
+
+def test_resumed_on_other_devices(tmp_path):
+    path = tmp_path / "run.npz"
+    with precision("float64"):
+        problem = from_data()
+        save(path, advance(start(problem, R, method="sharded", mesh=mesh_of(4), staleness=2), 5))
+        got = finish(advance(load(path, start(problem, R, staleness=2)), 6))
+        wanted = parallel(problem, R, rounds=11, staleness=2)
+        close(maps(got.components), maps(wanted.components), "float64")
+
+
+def test_files_of_another_staleness_or_of_the_format_before(tmp_path):
+    path = tmp_path / "run.npz"
+    state = start(from_matrix(), R, staleness=1)
+    save(path, state)
+    assert "staleness 1; allowed here is 2" in refused(path, start(from_matrix(), R, staleness=2))
+    with np.load(path) as file:
+        arrays = dict(file)
+    description = str(arrays.pop("description")).replace('"format": 2', '"format": 1')
+    np.savez(path, description=np.asarray(description), **arrays)
+    assert "format 1; allowed here is 2" in refused(path, state)
+
+
+@pytest.mark.parametrize("method", ["sequential", "joint"])
+def test_ways_without_rounds_of_many_refuse_it(method):
+    with pytest.raises(ValueError) as error:
+        start(from_matrix(), R, gradient_descent(0.05), method=method, staleness=1)
+    assert one_line(error) == f"staleness is 1; allowed with method '{method}' is 0"
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, None, "1", np.ones(2)])
+def test_what_is_no_number_of_rounds(value):
+    for run in (parallel, sharded):
+        with pytest.raises(ValueError) as error:
+            run(from_matrix(), R, staleness=value)
+        assert "staleness is" in one_line(error) and "integers >= 0" in str(error.value)
+
+
+def sharded_program(tau, **options):
+    state = start(from_data(), 4, method="sharded", mesh=mesh_of(2), staleness=tau, **options)
+    inputs = (state.problem, state.solver, state.controls, state.progress)
+    return lambda *given: _advance(*given, state.plan, 5), inputs
+
+
+@pytest.mark.parametrize("tau", [1])
+def test_one_all_gather_per_round(tau):
+    """In the compiled program: one in the body of the loop over rounds, and that of the last round,
+    which has no next one beside it."""
+    run, inputs = sharded_program(tau, tolerance=1e-3)
+    bodies = computations(jax.jit(run).lower(*inputs).compile().as_text())
+    found = {name: COLLECTIVE.findall(part) for name, part in bodies.items()}
+    found = {name: hits for name, hits in found.items() if hits}
+    assert [len(hits) for hits in found.values()] == [1, 1]
+    for ((shape, operation),) in found.values():
+        sizes = [int(size) for size in re.match(r"f32\[([\d,]+)\]", shape)[1].split(",")]
+        assert operation == "all-gather" and np.prod(sizes) == 4 * (M + D)
+    entry = next(part for part in bodies.values() if part.startswith("ENTRY"))
+    loops = [re.search(rf"while\(.*body=%?{re.escape(name)}\b", entry) for name in found]
+    assert sum(loop is not None for loop in loops) == 1
+
+
+def equations(jaxpr):
+    """All equations of a program, with those inside of calls, loops and branches."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+
+def holds(equation, name) -> bool:
+    inner = jax.extend.core.jaxprs_in_params(equation.params)
+    return name in equation.primitive.name or any(
+        holds(e, name) for jaxpr in inner for e in jaxpr.eqns
+    )
+
+
+def between(tau, solver) -> tuple[int, int, int]:
+    """In the body of the loop over rounds: operations that multiply matrices, those of them that
+    read what the all-gather of the same iteration gives, and those that it reads."""
+    run, inputs = sharded_program(tau, solver=solver)
+    every = equations(jax.make_jaxpr(run)(*inputs).jaxpr)
+    loop = next(e for e in every if e.primitive.name == "while" and holds(e, "all_gather"))
+    body = loop.params["body_jaxpr"].jaxpr.eqns
+    products = [e for e in body if holds(e, "dot_general")]
+    gathers = [e for e in body if holds(e, "all_gather")]
+    assert len(gathers) == 1
+
+    def reading(sources):
+        """Equations that read, over any number of steps, what the sources give."""
+        given = {v for e in sources for v in e.outvars}
+        readers = []
+        for e in body:
+            if any(v in given for v in e.invars if isinstance(v, jax.extend.core.Var)):
+                given.update(e.outvars)
+                readers.append(e)
+        return readers
+
+    after, before = reading(gathers), reading(products)
+    return (
+        len(products),
+        sum(any(e is other for other in after) for e in products),
+        sum(any(e is other for other in before) for e in gathers),
+    )
+
+
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=2)])
+@pytest.mark.parametrize("tau", TAUS)
+def test_products_and_the_exchange_of_an_iteration_wait_for_each_other_only_when_fresh(tau, solver):
+    products, products_waiting, gathers_waiting = between(tau, solver)
+    assert products > 0 and products_waiting == 0
+    assert gathers_waiting == (1 if tau == 0 else 0)
+
+
+def test_components_are_those_of_the_type():
+    past = start(from_matrix(), R, staleness=2).progress.past
+    assert isinstance(past, Components)
+    assert past.b.shape == (2, R, M) and past.a.shape == (2, R, D)
