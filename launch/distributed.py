@@ -1,15 +1,14 @@
-"""Several processes as one program, by JAX's own runtime."""
+"""Several processes as one program, by JAX's own runtime.
+
+On CPUs give every process one device: exchanges between processes hold threads while they wait, and
+two of them along two axes have been seen to wait for each other for ever on two cores.
+"""
 
 from __future__ import annotations
-
-import os
 
 import jax
 
 ALLOWED = "'auto' or HOST:PORT/COUNT/NUMBER"
-# A CPU program that waits for another process holds a thread. XLA starts as many threads as there
-# are cores or devices; on two cores both could wait, with none left for what the other waits for.
-CPU_THREADS = 16
 
 
 def join(where: str | None) -> None:
@@ -24,7 +23,6 @@ def join(where: str | None) -> None:
     """
     if where is None:
         return
-    os.environ.setdefault("NPROC", str(max(CPU_THREADS, os.cpu_count() or 1)))  # read by XLA
     address, *numbers = where.split("/")
     try:
         if where == "auto":

@@ -149,13 +149,16 @@ class Devices:
             return self.jit(function, donate_argnums=0)
         compiled = []
 
-        def step(state, params, batch):
+        def program(state):
             if not compiled:  # what is cut depends on the state's structure
                 out = (self.of_state(state), self.everywhere)
                 compiled.append(jax.jit(function, donate_argnums=0, out_shardings=out))
-            return compiled[0](state, params, batch)
+            return compiled[0]
 
-        step.lower = lambda *arguments: compiled[0].lower(*arguments)
+        def step(state, params, batch):
+            return program(state)(state, params, batch)
+
+        step.lower = lambda state, *rest: program(state).lower(state, *rest)
         return step
 
 

@@ -177,11 +177,13 @@ def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(finished, tmp_path):
+@pytest.mark.parametrize("mesh", ["level:2", "data:2"])
+def test_two_processes_train_as_one(finished, tmp_path, mesh):
+    # One device each, see `launch.distributed`.
     folder, port = tmp_path / "w", free_port()
-    flags = ["--method=adapad", *SMALL, "--mesh=level:2,data:2", f"--workdir={folder}"]
+    flags = ["--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}"]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment |= {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
+    environment |= {"JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
     places = [f"--distributed=localhost:{port}/2/{number}" for number in range(2)]
     children = [
         subprocess.Popen(
