@@ -37,8 +37,11 @@ def parallel_round(
     weights = (others if plan.way == "joint" else predecessors)(index, visible)
     joined = jnp.full_like(number, plan.rank) if plan.advance else active
     allowed = (number < joined) & (number < plan.rank) & ~progress.done
-    new = exchange(
-        work(
+    if solver.collective:
+        own = Components(*(rows[index] for rows in progress.factors))
+        block = solver.share(problem, own, allowed[index])
+    else:
+        block = work(
             problem,
             solver,
             progress.factors,
@@ -47,8 +50,8 @@ def parallel_round(
             allowed[index],
             orthogonal=plan.orthogonal,
         )
-    )
-    new = solver.combine(new, number < active)
+    everyone = predecessors(number, number < joined)
+    new = solver.combine(exchange(block), progress.factors, everyone, allowed)
     moved, still = settled(new, progress.factors, controls.tolerance)
     moved = jnp.where(progress.done, progress.moved, moved)
     # A worker is done only after its predecessors: their later moves would move it again.
