@@ -88,9 +88,6 @@ def start(
     _check_solver(solver, method, rank)
     if orthogonal is True and solver.collective and method in _ROUNDS:
         raise ValueError(f"orthogonal is True; allowed with {solver} is False")
-    if staleness and solver.collective:
-        # Its triangular step is what makes predecessors current.
-        raise ValueError(f"staleness is {staleness}; allowed with {solver} is 0")
     given = {"grow": grow, "budget": budget, "mesh": mesh, "staggered": staggered}
     given |= {"advance": advance, "orthogonal": orthogonal}
     given |= {"reoptimise": reoptimise, "full_rank": full_rank, "staleness": staleness}
@@ -125,6 +122,9 @@ def start(
     )
     # Factors that were given are published at once; a joint run knows no order to wait for.
     published = rank if (warm and plan.way == "parallel") or plan.way == "joint" else 0
+    if plan.staleness and solver.collective:
+        # Its triangular step is what makes predecessors current.
+        raise ValueError(f"staleness is {plan.staleness}; allowed with {solver} is 0")
     progress = initial_progress(factors, key, published, plan.staleness)
     empty = jnp.zeros((0, rank), problem.dtype)
     state = State(problem, solver, controls, progress, History(empty, empty), plan)

@@ -120,3 +120,9 @@ def test_what_does_not_go_together():
     with pytest.raises(ValueError) as error:
         parallel(from_matrix(), R, SOLVER, orthogonal=True)
     assert "orthogonal" in one_line(error)
+
+
+def test_consistent_workers_see_no_old_predecessors():
+    problem = Regression.from_matrix(np.eye(4))
+    with pytest.raises(ValueError, match="staleness is 1; allowed with"):
+        start(problem, 2, alternating(consistent=True), method="parallel", staleness=1)
