@@ -15,6 +15,7 @@ from deflation.growth import explained_energy, noise_floor
 from deflation.regression import Regression
 from deflation.run import advance, finish, step
 from deflation.saving import load, save
+from deflation.sketching import Sketch
 from deflation.solvers import alternating, gradient_descent
 from deflation.starting import start
 from deflation.state import History, Solution, State
@@ -28,6 +29,7 @@ __all__ = [
     "Components",
     "History",
     "Regression",
+    "Sketch",
     "Solution",
     "State",
     "Status",

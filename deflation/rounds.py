@@ -47,6 +47,8 @@ def local_round(
     weights = (others if plan.way == "joint" else predecessors)(index, number < seen.active)
     active = _grown(plan, controls, progress)
     working = _working(plan, progress, active)[index]
+    if solver.collective:
+        return solver.share(problem, own, working)
     return work(
         problem,
         solver,
@@ -68,7 +70,10 @@ def gathered_round(
     """
     number = jnp.arange(progress.done.shape[0])
     active = _grown(plan, controls, progress)
-    new = solver.combine(new, number < active)
+    joined = jnp.full_like(number, plan.rank) if plan.advance else active
+    everyone = predecessors(number, number < joined)
+    working = _working(plan, progress, active)
+    new = solver.combine(new, progress.factors, everyone, working)
     moved, still = settled(new, progress.factors, controls.tolerance)
     moved = jnp.where(progress.done, progress.moved, moved)
     # A worker is done only after its predecessors: their later moves would move it again.
@@ -87,7 +92,7 @@ def gathered_round(
         factors=new,
         moved=moved,
         done=done,
-        spent=progress.spent + _working(plan, progress, active),
+        spent=progress.spent + working,
         active=active,
         round=progress.round + 1,
         key=progress.key,

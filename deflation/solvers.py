@@ -6,7 +6,7 @@ target with its predecessors subtracted. A solver is configured first and run la
   init(problem, rank, key)   cold factors of all workers
   warm(factors)              the same from given factors
   local(problem, view, own)  a round's steps of a block of workers; `view` multiplies by M_k
-  combine(factors, visible)  an r x r step on what was gathered, the identity by default
+  combine(sent, ...)         an r x r step on what was gathered, the identity by default
   finish(factors)            the published form
 
 Its configuration is a pytree: numbers are data (changing a step size does not recompile), choices
@@ -30,6 +30,7 @@ from deflation.components import (
     product,
     row_norm,
 )
+from deflation.consistency import consistent_sweep, payload
 from deflation.regression import Regression
 from deflation.targets import times_transposed
 
@@ -39,10 +40,15 @@ COORDINATES = ("whitened", "original")
 class _Solver:
     """What the solvers share: nothing is exchanged but the factors themselves."""
 
-    def combine(self, factors: Components, visible: jax.Array) -> Components:
-        """An r x r step on the gathered factors (r, .); `visible` (r,) marks the published ones."""
-        del visible
-        return factors
+    @property
+    def collective(self) -> bool:
+        """Whether parallel workers send what `share` makes, and `combine` makes factors of it."""
+        return False
+
+    def combine(self, sent: Components, old: Components, weights, working) -> Components:
+        """An r x r step on what was gathered (r, .); see `consistent_sweep`."""
+        del old, weights, working
+        return sent
 
     def finish(self, factors: Components) -> Components:
         """Published factors: |a_k| = 1, the scale and a canonical sign in b_k."""
@@ -55,6 +61,20 @@ class Alternating(_Solver):
     """See `alternating`."""
 
     sweeps: int = dataclasses.field(default=1, metadata={"static": True})
+    consistent: bool = dataclasses.field(default=False, metadata={"static": True})
+
+    @property
+    def collective(self) -> bool:
+        """Consistent workers send products, which are turned into factors after the gather."""
+        return self.consistent
+
+    def share(self, problem: Regression, own: Components, working: jax.Array) -> Components:
+        """What a block of consistent workers sends."""
+        return payload(problem.target, own, working)
+
+    def combine(self, sent: Components, old: Components, weights, working) -> Components:
+        """The triangular step of a consistent round; else what was gathered is the answer."""
+        return consistent_sweep(sent, old, weights, working) if self.consistent else sent
 
     def init(self, problem: Regression, rank: int, key: jax.Array) -> Components:
         """Random unit directions a, b = 0: nothing is published before the first round."""
@@ -169,7 +189,7 @@ def _curvature(b, a, image, coimage, top):
 Solver = Alternating | GradientDescent
 
 
-def alternating(sweeps: int = 1) -> Alternating:
+def alternating(sweeps: int = 1, *, consistent: bool = False) -> Alternating:
     """Alternating least squares on min_{b,a} ||M_k - b a^T||_F: power iteration on M_k^T M_k.
 
     Exact half-steps in b and a make it independent of the conditioning of X and of units. Worker k
@@ -177,9 +197,15 @@ def alternating(sweeps: int = 1) -> Alternating:
 
     Args:
       sweeps: pairs of half-steps per round, at least 1.
+      consistent: parallel workers use their predecessors' factors of the same round, not of the one
+        before (consistency.py): fewer rounds and fewer products per round, the same exchange and
+        the same fixed points. All workers refine against each other from the first round on, so
+        `staggered` only delays when they are published. A sequential run has one worker at a time
+        and does not change.
 
     Raises:
-      ValueError: sweeps < 1 or not an integer.
+      ValueError: sweeps < 1 or not an integer; consistent with more than one sweep, which would
+        need an exchange for each.
 
     Source: arXiv 2505.22602 section 3; arXiv 2502.17615 Algorithm 1 (power iteration).
 
@@ -187,7 +213,10 @@ def alternating(sweeps: int = 1) -> Alternating:
       >>> alternating(sweeps=2).sweeps
       2
     """
-    return Alternating(checks.integer("sweeps", sweeps, 1))
+    sweeps = checks.integer("sweeps", sweeps, 1)
+    if checks.flag("consistent", consistent) and sweeps > 1:
+        raise ValueError(f"sweeps is {sweeps}; allowed with consistent is 1")
+    return Alternating(sweeps, consistent)
 
 
 def gradient_descent(

@@ -6,16 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from deflation import budgets, checks
-from deflation.components import Components, canonical, product
+from deflation.components import Components
 from deflation.growth import Rule, check_rule
 from deflation.placing import place
 from deflation.regression import Regression
+from deflation.sketching import Sketch, sketch
 from deflation.solvers import Alternating, GradientDescent, Solver, alternating
 from deflation.state import Controls, History, Plan, State, initial_progress
-from deflation.targets import times, times_transposed
 
 METHODS = ("sequential", "parallel", "sharded", "joint")
-OVERSAMPLING = 8  # extra directions of a sketch, the usual choice of randomised range finders
 NEVER = -1.0
 EACH = 50  # rounds of a component of a sequential run that names no budget
 SOLVERS = "a solver, alternating() or gradient_descent()"
@@ -43,7 +42,7 @@ def start(
     solver: Solver | None = None,
     *,
     method: str = "parallel",
-    init: str | Components = "random",
+    init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
     grow: Rule | None = None,
@@ -87,6 +86,8 @@ def start(
     rank = checks.integer("rank", rank, 1, limit, why=f" = min(m, d) of shape {problem.shape}")
     solver = alternating() if solver is None else solver
     _check_solver(solver, method, rank)
+    if orthogonal is True and solver.collective and method in _ROUNDS:
+        raise ValueError(f"orthogonal is True; allowed with {solver} is False")
     given = {"grow": grow, "budget": budget, "mesh": mesh, "staggered": staggered}
     given |= {"advance": advance, "orthogonal": orthogonal}
     given |= {"reoptimise": reoptimise, "full_rank": full_rank, "staleness": staleness}
@@ -121,6 +122,9 @@ def start(
     )
     # Factors that were given are published at once; a joint run knows no order to wait for.
     published = rank if (warm and plan.way == "parallel") or plan.way == "joint" else 0
+    if plan.staleness and solver.collective:
+        # Its triangular step is what makes predecessors current.
+        raise ValueError(f"staleness is {plan.staleness}; allowed with {solver} is 0")
     progress = initial_progress(factors, key, published, plan.staleness)
     empty = jnp.zeros((0, rank), problem.dtype)
     state = State(problem, solver, controls, progress, History(empty, empty), plan)
@@ -178,33 +182,11 @@ def _first_factors(problem, solver, rank, init, key) -> tuple[Components, bool]:
         checks.choice("init", init, ("random", "sketch"))
         if init == "random":
             return solver.init(problem, rank, key), False
-        return solver.warm(sketch(problem, rank, key)), True
-    checks.instance("init", init, Components, "'random', 'sketch' or Components")
+        init = Sketch()
+    if isinstance(init, Sketch):
+        return solver.warm(sketch(problem.target, rank, key, init)), True
+    checks.instance("init", init, Components, "'random', 'sketch', a Sketch or Components")
     names = init._asdict().items()
     given = Components(*(checks.matrix(f"init.{n}", rows, problem.dtype) for n, rows in names))
     problem.check_components(given, "init", rank)
     return solver.warm(problem.to_whitened(given)), True
-
-
-def sketch(problem: Regression, rank: int, key: jax.Array) -> Components:
-    """Approximate leading components from one randomised range finder pass, whitened.
-
-    U = orth(M M^T M G) with a Gaussian G of `rank` + 8 columns, then the exact components of U^T M:
-    four passes over M. The error is bounded by the next singular values, not by rounding.
-
-    Source: Halko, Martinsson and Tropp (2011), algorithms 4.4 and 5.1 with one power step.
-    """
-    m, d = problem.shape
-    width = min(rank + OVERSAMPLING, m, d)
-    probe = jax.random.normal(key, (width, d), problem.dtype)
-    basis = _orthonormal_rows(times(problem.target, probe))
-    basis = _orthonormal_rows(times_transposed(problem.target, basis))
-    basis = _orthonormal_rows(times(problem.target, basis))
-    core = times_transposed(problem.target, basis)  # (width, d) = U^T M
-    left, sizes, right = jnp.linalg.svd(core, full_matrices=False)
-    b = product((left[:, :rank] * sizes[:rank]).T, basis)
-    return canonical(Components(b, right[:rank]))
-
-
-def _orthonormal_rows(rows: jax.Array) -> jax.Array:
-    return jnp.linalg.qr(rows.T)[0].T

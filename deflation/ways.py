@@ -12,6 +12,7 @@ from deflation.growth import Rule
 from deflation.regression import Regression
 from deflation.run import advance as advance_run
 from deflation.run import finish
+from deflation.sketching import Sketch
 from deflation.solvers import Solver
 from deflation.starting import EACH, start
 from deflation.state import History, Solution
@@ -25,7 +26,7 @@ def sequential(
     solver: Solver | None = None,
     *,
     budget=None,
-    init: str | Components = "random",
+    init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
     grow: Rule | None = None,
@@ -41,7 +42,8 @@ def sequential(
       solver: the rank-one solver, `alternating()` when None.
       budget: rounds of each component: a `Budget`, a list of integers, or their total (split
         equally); 50 each when None. A budget made by `budgets.adaptive` passes unused rounds on.
-      init: "random", "sketch" (a randomised range finder), or Components of that rank.
+      init: "random", "sketch" or a `Sketch` (from a small random Krylov basis), or Components of
+        that rank.
       key: a typed JAX key for the first factors; `jax.random.key(0)` when None.
       tolerance: a component is done when ||R_k - R'_k|| <= tolerance ||R_k||; None uses the whole
         budget.
@@ -97,7 +99,7 @@ def parallel(
     rounds: int = 50,
     staggered: bool = True,
     advance: bool = True,
-    init: str | Components = "random",
+    init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
     grow: Rule | None = None,
@@ -169,7 +171,7 @@ def sharded(
     axis_name: str = "worker",
     staggered: bool = True,
     advance: bool = True,
-    init: str | Components = "random",
+    init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
     grow: Rule | None = None,
@@ -230,7 +232,7 @@ def joint(
     solver: Solver,
     *,
     rounds: int = 50,
-    init: str | Components = "random",
+    init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
 ) -> Solution:

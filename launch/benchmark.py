@@ -1,5 +1,6 @@
 """Time our programs beside what a user would pick instead, in one process, one after the other.
 
+python -m launch.benchmark --suite=decompose [--size=quick|full] [--json=PATH] [--figure=PATH]
 python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--json=PATH]
 python -m launch.benchmark --suite=scaling --size=quick [--json=PATH]
 
@@ -12,16 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import statistics
-import time
-from collections.abc import Callable
+import pathlib
 
 import jax
 from absl import flags
 
-from launch import app, lora_step, scaling_suite
+from launch import app, decompose_picture, decompose_suite, lora_step, pictures, scaling_suite
 from launch.outputs import require_writable, write_json
 from launch.tables import table
+from launch.timing import alternating
 
 COLUMNS = (
     "suite",
@@ -34,8 +34,6 @@ COLUMNS = (
     "error_competitor",
     "ratio",
 )
-SUITES = {"scaling": lambda size: scaling_suite.rows(scaling_suite.SIZES[size])}
-"""Suites that need a size alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,45 +41,62 @@ class BenchmarkConfig:
     """The flags of `python -m launch.benchmark`."""
 
     suite: str
-    size: str
     model: str | None
     batch_size: int
     length: int
     rank: int
     repeats: int
+    size: str
     json: str | None
+    figure: str | None
 
     def __post_init__(self):
-        if self.model is None and self.suite not in SUITES:
+        if self.suite == "finetune" and self.model is None:
             raise ValueError("--model is needed: a folder with a BERT")
         require_writable(self.json)
 
 
 def define_flags() -> None:
     """One flag per field of `BenchmarkConfig`."""
-    flags.DEFINE_enum("suite", "finetune", ("finetune", *SUITES), "what is timed")
-    flags.DEFINE_enum("size", "quick", ("quick", "full"), "of the suites other than finetune")
+    flags.DEFINE_enum("suite", "finetune", tuple(SUITES), "what is timed")
     flags.DEFINE_string("model", None, "folder of a pretrained BERT")
     flags.DEFINE_integer("batch_size", 32, "rows per step", lower_bound=1)
     flags.DEFINE_integer("length", 64, "tokens per row", lower_bound=1)
     flags.DEFINE_integer("rank", 2, "of LoRA", lower_bound=1)
     flags.DEFINE_integer("repeats", 9, "steps timed of each", lower_bound=5)
+    flags.DEFINE_enum("size", "quick", tuple(decompose_suite.SIZES), "of decompose and scaling")
     flags.DEFINE_string("json", None, "file for the rows")
+    flags.DEFINE_string("figure", None, "decompose: PATH.png and PATH.svg are written")
 
 
 def main(config: BenchmarkConfig) -> None:
-    """Times what the suite says, prints the rows and writes them."""
-    if config.suite in SUITES:
-        rows = SUITES[config.suite](config.size)
-        print(table(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
-        write_json(config.json, rows)
-    else:
-        finetune(config)
-
-
-def finetune(config: BenchmarkConfig) -> None:
-    """Times a step of LoRA here and in PEFT, and compares their losses before the first step."""
+    """Runs a suite, prints its rows and writes them."""
     threads = len(os.sched_getaffinity(0))
+    rows, note = SUITES[config.suite](config, threads)
+    print(table(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
+    print(f"{threads} threads; {note}")
+    write_json(config.json, rows)
+
+
+def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Time to an error, beside other ways to the leading components of a matrix."""
+    del threads
+    rows, points = decompose_suite.run(config.size, config.repeats)
+    if config.figure is not None:
+        pictures.write(decompose_picture.draw(rows, points), pathlib.Path(config.figure))
+    wanted = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    asked = ", ".join(f"{name}={value}" for name, value in wanted.items() if value)
+    return rows, f"{asked or 'no limit asked for'}; {decompose_suite.versions()}"
+
+
+def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Rounds over devices: what one computes, and a model of several."""
+    del threads
+    return scaling_suite.rows(scaling_suite.SIZES[config.size]), "see launch/scaling_suite.py"
+
+
+def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """A step of LoRA here and in PEFT, and their losses before the first step."""
     ours = lora_step.ours(config.model, config.batch_size, config.length, config.rank)
     theirs = lora_step.peft(config.model, config.batch_size, config.length, config.rank, threads)
     losses = [ours(), theirs()]  # compiles; the adapter is still zero
@@ -97,20 +112,10 @@ def finetune(config: BenchmarkConfig) -> None:
         "error_competitor": abs(losses[0] - losses[1]),
         "ratio": seconds[1] / seconds[0],
     }
-    print(table(COLUMNS, [[row[name] for name in COLUMNS]]))
-    print(f"{threads} threads; error: difference of the losses before training")
-    write_json(config.json, [row])
+    return [row], "error: difference of the losses before training"
 
 
-def alternating(functions: list[Callable[[], float]], repeats: int) -> list[float]:
-    """Median seconds of each, called in turn, so that a disturbance meets all of them."""
-    found: list[list[float]] = [[] for _ in functions]
-    for _ in app.progress(range(repeats), repeats, "repeats"):
-        for function, times in zip(functions, found, strict=True):
-            started = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - started)
-    return [statistics.median(times) for times in found]
+SUITES = {"decompose": decompose, "finetune": finetune, "scaling": scaling}
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def folder(tmp_path):
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # peft, of an attribute of transformers
 def test_a_step_beside_peft(folder, tmp_path, capsys):
     path = tmp_path / "rows.json"
-    flags = [f"--model={folder}", "--batch_size=3", "--length=6", "--repeats=5"]
+    flags = ["--suite=finetune", f"--model={folder}", "--batch_size=3", "--length=6", "--repeats=5"]
     assert command("benchmark", *flags, f"--json={path}") == 0
     (row,) = json.loads(path.read_text())
     assert tuple(row) == benchmark.COLUMNS
@@ -46,9 +46,9 @@ def test_functions_take_turns():
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
-        ([], "--model is needed"),
+        (["--suite=finetune"], "--model is needed"),
         (["--model=x", "--repeats=2"], "repeats"),
-        (["--model=/absent"], "/absent"),
+        (["--suite=finetune", "--model=/absent"], "/absent"),
     ],
 )
 def test_mistakes_are_one_line(flags, word, capsys):

@@ -1,0 +1,123 @@
+"""What leading rank-one components of a dense matrix can be computed with, as a user would call it.
+
+Every method is a ladder of settings, cheap to accurate, and a function of (matrix, rank, setting)
+that returns a call without arguments; the call returns factors b (r, m), a (r, d) as numpy arrays,
+so that its time includes waiting for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import deflation
+
+
+class Method(NamedTuple):
+    """`settings` from cheap to accurate; `prepare(matrix, rank, setting)` makes the timed call."""
+
+    settings: tuple
+    prepare: Callable
+
+
+def ours(matrix, rank, blocks):
+    """Workers in parallel from a sketch of 2 rank + 16 blocks directions, one consistent round."""
+    problem = deflation.Regression.from_matrix(matrix)
+    solver = deflation.alternating(consistent=True)
+    size = min(2 * rank + 16 * blocks, min(problem.shape))
+    start = deflation.Sketch(max(size, rank))
+
+    def run():
+        solution = deflation.parallel(problem, rank, solver, rounds=1, init=start)
+        return _host(solution.components)
+
+    return run
+
+
+def full_svd(matrix, rank, setting):
+    """All triplets by jnp.linalg.svd."""
+    del setting
+    target = jnp.asarray(matrix)
+
+    def run():
+        u, s, vt = jnp.linalg.svd(target, full_matrices=False)
+        return _host(((u[:, :rank] * s[:rank]).T, vt[:rank]))
+
+    return run
+
+
+def randomized(matrix, rank, iterations):
+    """scikit-learn's randomised range finder with so many power iterations."""
+    from sklearn.utils.extmath import randomized_svd
+
+    def run():
+        u, s, vt = randomized_svd(matrix, rank, n_iter=iterations, random_state=0)
+        return (u * s).T, vt
+
+    return run
+
+
+def iterative(solver):
+    """SciPy's svds with a Lanczos method, to a relative tolerance."""
+
+    def prepare(matrix, rank, tolerance):
+        from scipy.sparse.linalg import svds
+
+        def run():
+            u, s, vt = svds(matrix, rank, tol=tolerance, solver=solver, rng=0)
+            order = np.argsort(-s)
+            return (u[:, order] * s[order]).T, vt[order]
+
+        return run
+
+    return prepare
+
+
+def lobpcg(matrix, rank, iterations):
+    """JAX's LOBPCG on M^T M; it needs 5 rank < d."""
+    from jax.experimental.sparse.linalg import lobpcg_standard
+
+    target = jnp.asarray(matrix)
+    first = jax.random.normal(jax.random.key(0), (target.shape[1], rank), target.dtype)
+
+    @jax.jit
+    def solve(target, first):
+        # Products written out: M^T M itself would cost more than the method.
+        _, v, _ = lobpcg_standard(lambda x: target.T @ (target @ x), first, iterations, 0.0)
+        return (target @ v).T, v.T
+
+    return lambda: _host(solve(target, first))
+
+
+def sequential(matrix, rank, rounds):
+    """Deflation one component after the other, so many rounds for each."""
+    problem = deflation.Regression.from_matrix(matrix)
+    return lambda: _host(deflation.sequential(problem, rank, budget=rank * rounds).components)
+
+
+def joint(matrix, rank, rounds):
+    """Gradient descent on both factors together, at half the largest stable step."""
+    problem = deflation.Regression.from_matrix(matrix)
+    step = float(0.5 / np.linalg.norm(matrix, 2))
+    solver = deflation.gradient_descent(step)
+    return lambda: _host(deflation.joint(problem, rank, solver, rounds=rounds).components)
+
+
+def _host(factors):
+    return tuple(np.asarray(rows) for rows in factors)
+
+
+OURS = Method((-1, 0, 1, 2, 4, 6, 9, 14, 20), ours)
+COMPETITORS = {
+    "randomized_svd": Method((1, 2, 3, 4, 5, 7, 10, 15, 25, 40), randomized),
+    "ARPACK": Method((1e-1, 1e-2, 1e-4, 0), iterative("arpack")),
+    "PROPACK": Method((1e-1, 1e-2, 1e-4, 0), iterative("propack")),
+    "LOBPCG": Method((3, 6, 12, 25, 50), lobpcg),
+    "sequential": Method((2, 8, 30, 100), sequential),
+    "joint": Method((100, 400, 1600), joint),
+    "jnp.linalg.svd": Method((None,), full_svd),
+}

@@ -1,0 +1,154 @@
+"""Time to an error: parallel deflation beside what a user would pick, on the same matrix.
+
+Two questions: seconds to a residual within 1e-3 and 1e-6 (relative) of the best one, and seconds
+until every single component is within 1e-3. Each method climbs its ladder of settings until it is
+accurate enough; the settings found are then timed in turn. Who does not arrive gets no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import scipy
+import sklearn
+
+from launch import app
+from launch.decompose_methods import COMPETITORS, OURS, Method
+from launch.timing import alternating, seconds
+
+QUESTIONS = {"residual 1e-3": (0, 1e-3), "residual 1e-6": (0, 1e-6), "components 1e-3": (1, 1e-3)}
+SPECTRA = ("power law", "exponential", "plateau", "noisy")
+SIZES = {
+    "quick": ([(192, 192)], [8], 2.0),
+    "full": ([(512, 512), (1024, 1024), (2048, 2048), (4096, 4096), (4096, 512), (512, 4096)],
+             [8, 64, 256], 120.0),
+}  # fmt: skip
+
+
+class Case(NamedTuple):
+    """A matrix, its leading triplets in double precision, and the norm of the rest."""
+
+    name: str
+    matrix: np.ndarray
+    rank: int
+    left: np.ndarray
+    sizes: np.ndarray
+    right: np.ndarray
+    rest: float
+
+
+class Point(NamedTuple):
+    """One setting of one method: its call, errors (residual, components) and seconds."""
+
+    call: object
+    errors: tuple[float, float]
+    seconds: float
+
+
+def cases(size: str) -> Iterator[Case]:
+    """Every spectrum in every shape at every rank of a size."""
+    shapes, ranks, _ = SIZES[size]
+    for m, d in shapes:
+        for spectrum in SPECTRA:
+            for rank in (r for r in ranks if 2 * r <= min(m, d)):
+                yield case(
+                    f"{spectrum} {m} x {d}, r = {rank}", spectral(spectrum, m, d, rank), rank
+                )
+
+
+def spectral(spectrum: str, m: int, d: int, rank: int) -> np.ndarray:
+    """A float32 matrix with random singular vectors."""
+    g, n = np.random.default_rng(0), min(m, d)
+    k = np.arange(1, n + 1)
+    sizes = {
+        "power law": 1 / k,
+        "exponential": 0.001 ** (k / max(rank, 8)),  # 1e-3 at the last component asked for
+        "plateau": np.where(k <= rank, 1 - 1e-3 * k, 0.5 / np.sqrt(np.maximum(k - rank, 1))),
+        "noisy": np.where(k <= rank, 4 * 0.25 ** (k / rank), 0),
+    }[spectrum]
+    left, right = (np.linalg.qr(g.normal(size=(rows, n)))[0] for rows in (m, d))
+    noise = g.normal(size=(m, d)) / (m**0.5 + d**0.5) if spectrum == "noisy" else 0
+    return ((left * sizes) @ right.T + noise).astype(np.float32)
+
+
+def case(name: str, matrix: np.ndarray, rank: int) -> Case:
+    """A case of any matrix, such as real data."""
+    u, s, vt = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
+    return Case(name, matrix, rank, u[:, :rank].T, s[:rank], vt[:rank], np.linalg.norm(s[rank:]))
+
+
+def errors(case: Case, b: np.ndarray, a: np.ndarray) -> tuple[float, float]:
+    """(excess of the residual, largest error G_k of a component), both relative."""
+    b, a = b.astype(np.float64), a.astype(np.float64)
+    residual = np.linalg.norm(case.matrix - b.T @ a)
+    overlap = np.sum(b * case.left, axis=1) * np.sum(a * case.right, axis=1)
+    size = np.linalg.norm(b, axis=1) * np.linalg.norm(a, axis=1)
+    square = size**2 + case.sizes**2 - 2 * case.sizes * overlap
+    found = np.sqrt(np.maximum(square, 0)) / case.sizes
+    return residual / case.rest - 1, float(np.max(found))
+
+
+def climb(method: Method, case: Case, limit: float) -> list[Point]:
+    """Measures the settings of a method until all questions are answered or a call is too slow."""
+    points = []
+    for setting in method.settings:
+        call = method.prepare(case.matrix, case.rank, setting)
+        found = errors(case, *call())  # compiles
+        points.append(Point(call, found, seconds(call)))
+        enough = all(found[which] <= target for which, target in QUESTIONS.values())
+        if enough or points[-1].seconds > limit:
+            break
+    return points
+
+
+def usable(name: str, case: Case) -> bool:
+    """LOBPCG refuses blocks of a fifth of the matrix."""
+    return name != "LOBPCG" or 5 * case.rank < case.matrix.shape[1]
+
+
+def run(size: str, repeats: int) -> tuple[list[dict], dict]:
+    """The rows of all cases, and every point measured by case and method."""
+    rows, points, limit = [], {}, SIZES[size][2]
+    for case in app.progress(cases(size), None, "cases"):
+        climbed = {"deflation": climb(OURS, case, limit)}
+        climbed |= {n: climb(m, case, limit) for n, m in COMPETITORS.items() if usable(n, case)}
+        points[case.name] = climbed
+        for question, (which, target) in QUESTIONS.items():
+            first = {name: _first(found, which, target) for name, found in climbed.items()}
+            calls = [point.call for point in first.values() if point]
+            medians = iter(alternating(calls, repeats) if calls else ())
+            times = {name: next(medians) if point else None for name, point in first.items()}
+            mine = times.pop("deflation")
+            for name, theirs in times.items():
+                rows.append(
+                    {
+                        "suite": "decompose",
+                        "case": f"{case.name}, {question}",
+                        "ours": "parallel, sketch, consistent",
+                        "competitor": name,
+                        "seconds_ours": mine,
+                        "seconds_competitor": theirs,
+                        "error_ours": _error(first["deflation"], climbed["deflation"], which),
+                        "error_competitor": _error(first[name], climbed[name], which),
+                        "ratio": None if None in (mine, theirs) else theirs / mine,
+                    }
+                )
+    return rows, points
+
+
+def versions() -> str:
+    """Of everything that is timed."""
+    named = {"jax": jax, "numpy": np, "scipy": scipy, "scikit-learn": sklearn}
+    return ", ".join(f"{name} {module.__version__}" for name, module in named.items())
+
+
+def _first(points: list[Point], which: int, target: float) -> Point | None:
+    reached = [point for point in points if point.errors[which] <= target]
+    return min(reached, key=lambda point: point.seconds) if reached else None
+
+
+def _error(point: Point | None, points: list[Point], which: int) -> float:
+    return point.errors[which] if point else min(p.errors[which] for p in points)

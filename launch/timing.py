@@ -1,0 +1,25 @@
+"""Timing side by side: functions take turns, so that a disturbance meets all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+from launch import app
+
+
+def alternating(functions: list[Callable[[], object]], repeats: int) -> list[float]:
+    """Median seconds of each, called in turn; every function has to wait for its own result."""
+    found: list[list[float]] = [[] for _ in functions]
+    for _ in app.progress(range(repeats), repeats, "repeats"):
+        for function, times in zip(functions, found, strict=True):
+            times.append(seconds(function))
+    return [statistics.median(times) for times in found]
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
