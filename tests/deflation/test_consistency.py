@@ -123,6 +123,5 @@ def test_what_does_not_go_together():
 
 
 def test_consistent_workers_see_no_old_predecessors():
-    problem = Regression.from_matrix(np.eye(4))
     with pytest.raises(ValueError, match="staleness is 1; allowed with"):
-        start(problem, 2, alternating(consistent=True), method="parallel", staleness=1)
+        start(from_matrix(), 2, alternating(consistent=True), method="parallel", staleness=1)
