@@ -24,7 +24,7 @@ from finetune.tasks.language import LanguageTask
 from finetune.tasks.ragged import Ragged
 from finetune.tasks.sources import Table
 from finetune.tasks.speech import Speech
-from finetune.tasks.task import Split
+from finetune.tasks.splits import Split
 from finetune.tasks.text_to_text import spoken
 from finetune.tasks.tokenizer import Tokenizer
 from finetune.tasks.written import Written

@@ -15,7 +15,8 @@ import numpy as np
 
 from deflation import checks
 from finetune.tasks import image_files
-from finetune.tasks.task import Batch, Split, Task
+from finetune.tasks.splits import Batch, Split
+from finetune.tasks.task import Task
 
 CLASSES = ("all", "first", "second")
 NAMES = ("digits", *image_files.HUB)

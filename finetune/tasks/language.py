@@ -8,8 +8,7 @@ task's `reading`; the loop only sees `answer`, `run`, `predict` and `score`, as 
 from __future__ import annotations
 
 import dataclasses
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -19,7 +18,7 @@ import numpy as np
 from deflation import checks
 from finetune.tasks import batches, prompts
 from finetune.tasks.prompts import IGNORED
-from finetune.tasks.task import EVALUATION, Batch, Split
+from finetune.tasks.splits import Batch, Split, Splits
 
 KINDS = ("causal", "encoder_decoder")
 
@@ -56,7 +55,7 @@ class Reading(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LanguageTask:
+class LanguageTask(Splits):
     """Prompts and answers as token ids; it has what training uses of a `finetune.tasks.Task`.
 
     Attributes:
@@ -94,17 +93,11 @@ class LanguageTask:
     def __post_init__(self):
         checks.choice("kind", self.kind, KINDS)
         checks.integer("window", self.window, 1)
-        if not self.splits:
-            raise ValueError(f"task {self.name!r} has no split; allowed is at least one")
+        self._freeze()
         for name, split in self.splits.items():
-            if not len(split):
-                raise ValueError(
-                    f"split {name!r} of task {self.name!r} has 0 rows; allowed are 1 or more"
-                )
             for column, lengths in (("source", self.lengths), ("target", self.target_lengths)):
                 longest = int(split.inputs[column].lengths.max())
                 checks.integer(f"{column} of split {name!r}", longest, 1, lengths[-1])
-        object.__setattr__(self, "splits", types.MappingProxyType(dict(self.splits)))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -112,45 +105,9 @@ class LanguageTask:
         return self.reading.metrics
 
     @property
-    def metric(self) -> str:
-        """Name of the main metric."""
-        return self.metrics[0]
-
-    @property
     def refusal(self) -> str:
         """Why predictions can be made and not scored; "" if they can."""
         return self.reading.refusal
-
-    @property
-    def evaluation(self) -> str:
-        """The split that scores are reported on; its name belongs beside the score.
-
-        Raises:
-          ValueError: the task has no labelled split but its training split.
-        """
-        for name in EVALUATION:
-            if name in self.splits and self.splits[name].labels is not None:
-                return name
-        raise ValueError(
-            f"splits of task {self.name!r} are {', '.join(self.splits)}; "
-            f"allowed is one with labels among {', '.join(EVALUATION)}"
-        )
-
-    def split(self, name: str) -> Split:
-        """The rows of a split; raises ValueError for one that the task does not have."""
-        checks.choice("split", name, tuple(self.splits))
-        return self.splits[name]
-
-    def labels(self, split: str) -> np.ndarray:
-        """What the rows (n,) of a split are scored against; ValueError where it is not known."""
-        labels = self.split(split).labels
-        if labels is None:
-            raise ValueError(f"split is {split!r}, which has no labels; allowed are others")
-        return labels
-
-    def steps(self, split: str, batch_size: int) -> int:
-        """Batches in one pass through a split, ceil(n / batch_size)."""
-        return batches.steps_per_epoch(len(self.split(split)), batch_size)
 
     def batch(self, split: str, seed: int | None, step: int, batch_size: int) -> Batch:
         """Batch number `step` of prompts with their answers, a pure function of the arguments.
@@ -206,14 +163,6 @@ class LanguageTask:
         """What the reading keeps of a batch of `in_order`: (b, ...)."""
         return self.reading.answer(self, network, params, ops, batch)
 
-    def run(self, forward: Callable[[Batch], jax.Array], split: str, batch_size: int) -> np.ndarray:
-        """forward(batch) -> answers over a whole split in order, without the filling: (n, ...)."""
-        return self.gathered(split, map(forward, self.in_order(split, batch_size)))
-
-    def gathered(self, split: str, found: Iterable[jax.Array]) -> np.ndarray:
-        """The answers (b, ...) to the batches of `in_order` as one array (n, ...)."""
-        return np.concatenate([np.asarray(part) for part in found])[: len(self.split(split))]
-
     def predict(self, found: np.ndarray) -> Sequence:
         """One prediction per row of `run`."""
         return self.reading.predict(found)
@@ -225,11 +174,6 @@ class LanguageTask:
     def majority(self, split: str) -> dict[str, float]:
         """The score of the best constant answer: a model at this value has learnt nothing."""
         return self.reading.majority(self.labels(split))
-
-    def select(self, split: str, indices: np.ndarray) -> LanguageTask:
-        """The same task with only the rows at `indices` in one split, of which there is one."""
-        rows = self.split(split)[np.asarray(indices, np.int64)]
-        return dataclasses.replace(self, splits={**self.splits, split: rows})
 
     def _taught(self, rows: Split, chosen: batches.Rows) -> Batch:
         # Room for any answer, where the reading puts others in this one's place.

@@ -12,7 +12,7 @@ import numpy as np
 
 from finetune.tasks.batches import Rows
 from finetune.tasks.ragged import Ragged
-from finetune.tasks.task import Batch
+from finetune.tasks.splits import Batch
 
 IGNORED = -100
 """The label of a place that carries no loss."""

@@ -10,7 +10,8 @@ import numpy as np
 from deflation import checks
 from finetune.tasks import columns, sources, text
 from finetune.tasks.sources import Table
-from finetune.tasks.task import Split, Task
+from finetune.tasks.splits import Split
+from finetune.tasks.task import Task
 from finetune.tasks.tokenizer import Tokenizer
 
 SPLITS = ("train", "validation", "test")

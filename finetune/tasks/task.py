@@ -6,7 +6,6 @@ n rows of a split, b rows of a batch, k outputs of the model (classes, or 1 for 
 from __future__ import annotations
 
 import dataclasses
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,35 +16,11 @@ import numpy as np
 from deflation import checks
 from finetune.tasks import batches, metrics
 from finetune.tasks.ragged import Ragged
-
-Batch = dict[str, np.ndarray]
-# The first of these that a task has is the split it is scored on.
-EVALUATION = ("validation", "validation_matched", "heldout", "test", "test_matched")
+from finetune.tasks.splits import Batch, Split, Splits
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Split:
-    """The rows of one split, as columns on the host.
-
-    Attributes:
-      inputs: column name -> n rows.
-      labels: int32 classes or float32 numbers, shape (n,); None where they are not published.
-    """
-
-    inputs: Mapping[str, np.ndarray | Ragged]
-    labels: np.ndarray | None
-
-    def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
-
-    def __getitem__(self, indices: np.ndarray) -> Split:
-        """The rows at `indices`."""
-        labels = None if self.labels is None else self.labels[indices]
-        return Split({name: column[indices] for name, column in self.inputs.items()}, labels)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Task:
+class Task(Splits):
     """Columns on the host and pure functions of them; two tasks are equal if they are one object.
 
     Attributes:
@@ -75,18 +50,11 @@ class Task:
     refusal = ""
 
     def __post_init__(self):
-        if not self.splits:
-            raise ValueError(f"task {self.name!r} has no split; allowed is at least one")
-        for name, split in self.splits.items():
-            if not len(split):
-                raise ValueError(
-                    f"split {name!r} of task {self.name!r} has 0 rows; allowed are 1 or more"
-                )
+        self._freeze()
         allowed = metrics.REGRESSION if self.regression else metrics.CLASSIFICATION
         for metric in self.metrics:
             checks.choice("metrics", metric, tuple(allowed))
         checks.integer("window", self.window, 1)
-        object.__setattr__(self, "splits", types.MappingProxyType(dict(self.splits)))
 
     @property
     def regression(self) -> bool:
@@ -97,50 +65,6 @@ class Task:
     def num_labels(self) -> int:
         """k, the number of outputs the model needs."""
         return len(self.label_names) or 1
-
-    @property
-    def metric(self) -> str:
-        """Name of the main metric."""
-        return self.metrics[0]
-
-    @property
-    def evaluation(self) -> str:
-        """The split that scores are reported on; its name belongs beside the score.
-
-        Raises:
-          ValueError: the task has no labelled split but its training split.
-        """
-        for name in EVALUATION:
-            if name in self.splits and self.splits[name].labels is not None:
-                return name
-        raise ValueError(
-            f"splits of task {self.name!r} are {', '.join(self.splits)}; "
-            f"allowed is one with labels among {', '.join(EVALUATION)}"
-        )
-
-    def split(self, name: str) -> Split:
-        """The rows of a split.
-
-        Raises:
-          ValueError: a split that the task does not have.
-        """
-        checks.choice("split", name, tuple(self.splits))
-        return self.splits[name]
-
-    def labels(self, split: str) -> np.ndarray:
-        """Labels (n,) of a split.
-
-        Raises:
-          ValueError: an unknown split, or one whose labels are not published.
-        """
-        labels = self.split(split).labels
-        if labels is None:
-            raise ValueError(f"split is {split!r}, which has no labels; allowed are others")
-        return labels
-
-    def steps(self, split: str, batch_size: int) -> int:
-        """Batches in one pass through a split, ceil(n / batch_size)."""
-        return batches.steps_per_epoch(len(self.split(split)), batch_size)
 
     def batch(self, split: str, seed: int | None, step: int, batch_size: int) -> Batch:
         """Batch number `step`, a pure function of the arguments.
@@ -204,14 +128,9 @@ class Task:
         """Classes argmax_k logits (b,), or the number itself for regression; numpy or jax."""
         return logits[..., 0] if self.regression else logits.argmax(-1)
 
-    def run(self, forward: Callable[[Batch], jax.Array], split: str, batch_size: int) -> np.ndarray:
-        """forward(batch) -> logits over a whole split in order, without the filling: (n, k)."""
-        return self.gathered(split, map(forward, self.in_order(split, batch_size)))
-
     def gathered(self, split: str, logits: Iterable[jax.Array]) -> np.ndarray:
         """The logits (b, k) of the batches of `in_order` as one float32 array (n, k)."""
-        parts = [np.asarray(part, np.float32) for part in logits]
-        return np.concatenate(parts)[: len(self.split(split))]
+        return super().gathered(split, (np.asarray(part, np.float32) for part in logits))
 
     def score(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Metric name -> value as a fraction, main metric first; see `metrics.score`."""
@@ -228,12 +147,3 @@ class Task:
         if self.regression:
             return self.score(np.zeros(len(labels)), labels)
         return self.score(np.full(len(labels), np.bincount(labels).argmax()), labels)
-
-    def select(self, split: str, indices: np.ndarray) -> Task:
-        """The same task with only the rows at `indices` in one split.
-
-        Raises:
-          ValueError: an unknown split, or no rows.
-        """
-        rows = self.split(split)[np.asarray(indices, np.int64)]
-        return dataclasses.replace(self, splits={**self.splits, split: rows})

@@ -9,7 +9,7 @@ import numpy as np
 
 from deflation import checks
 from finetune.tasks.ragged import Ragged
-from finetune.tasks.task import Batch, Split
+from finetune.tasks.splits import Batch, Split
 from finetune.tasks.tokenizer import Tokenizer
 
 LENGTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512)

@@ -19,7 +19,7 @@ from finetune.tasks.glue import GLUE, TOP_SCORE, Spec
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.ragged import Ragged
 from finetune.tasks.speech import Speech
-from finetune.tasks.task import Split
+from finetune.tasks.splits import Split
 from finetune.tasks.tokenizer import Tokenizer, longest_first
 
 INSTRUCTIONS = {

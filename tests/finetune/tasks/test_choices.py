@@ -11,7 +11,7 @@ from finetune.tasks import metrics, prompts
 from finetune.tasks.choices import Choices, Chosen
 from finetune.tasks.language import KINDS, LanguageTask
 from finetune.tasks.ragged import Ragged
-from finetune.tasks.task import Split
+from finetune.tasks.splits import Split
 from tests.finetune.tasks.talk import greedy, talker, trained
 
 END = 1

@@ -11,7 +11,7 @@ from finetune.models.ops import PLAIN
 from finetune.tasks.choices import Choices
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.ragged import Ragged
-from finetune.tasks.task import Split
+from finetune.tasks.splits import Split
 from tests.finetune.tasks.talk import talker
 
 SOURCES = [[5, 6, 7], [8], [5, 9, 6, 7, 8], [7, 7]]

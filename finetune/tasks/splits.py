@@ -1,0 +1,125 @@
+"""What all tasks are: named splits of rows on the host, one of which is the one to be scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Self
+
+import jax
+import numpy as np
+
+from deflation import checks
+from finetune.tasks import batches
+from finetune.tasks.ragged import Ragged
+
+Batch = dict[str, np.ndarray]
+# The first of these that a task has is the split it is scored on.
+EVALUATION = ("validation", "validation_matched", "heldout", "test", "test_matched")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """The rows of one split, as columns on the host.
+
+    Attributes:
+      inputs: column name -> n rows.
+      labels: what they are scored against, shape (n,): int32 classes, float32 numbers, or what a
+        reading of text takes; None where they are not published.
+    """
+
+    inputs: Mapping[str, np.ndarray | Ragged]
+    labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def __getitem__(self, indices: np.ndarray) -> Split:
+        """The rows at `indices`."""
+        labels = None if self.labels is None else self.labels[indices]
+        return Split({name: column[indices] for name, column in self.inputs.items()}, labels)
+
+
+class Splits:
+    """The part of `Task` and `LanguageTask` that only knows rows; both are frozen dataclasses."""
+
+    name: str
+    splits: Mapping[str, Split]
+    metrics: tuple[str, ...]
+
+    def in_order(self, split: str, batch_size: int) -> Iterator[Batch]:
+        """The batches of an evaluation, in the order of the rows, the last one filled up."""
+        raise NotImplementedError
+
+    @property
+    def metric(self) -> str:
+        """Name of the main metric."""
+        return self.metrics[0]
+
+    @property
+    def evaluation(self) -> str:
+        """The split that scores are reported on; its name belongs beside the score.
+
+        Raises:
+          ValueError: the task has no labelled split but its training split.
+        """
+        for name in EVALUATION:
+            if name in self.splits and self.splits[name].labels is not None:
+                return name
+        raise ValueError(
+            f"splits of task {self.name!r} are {', '.join(self.splits)}; "
+            f"allowed is one with labels among {', '.join(EVALUATION)}"
+        )
+
+    def split(self, name: str) -> Split:
+        """The rows of a split.
+
+        Raises:
+          ValueError: a split that the task does not have.
+        """
+        checks.choice("split", name, tuple(self.splits))
+        return self.splits[name]
+
+    def labels(self, split: str) -> np.ndarray:
+        """Labels (n,) of a split.
+
+        Raises:
+          ValueError: an unknown split, or one whose labels are not published.
+        """
+        labels = self.split(split).labels
+        if labels is None:
+            raise ValueError(f"split is {split!r}, which has no labels; allowed are others")
+        return labels
+
+    def steps(self, split: str, batch_size: int) -> int:
+        """Batches in one pass through a split, ceil(n / batch_size)."""
+        return batches.steps_per_epoch(len(self.split(split)), batch_size)
+
+    def run(self, forward: Callable[[Batch], jax.Array], split: str, batch_size: int) -> np.ndarray:
+        """forward(batch) -> answers over a whole split in order, without the filling: (n, ...)."""
+        return self.gathered(split, map(forward, self.in_order(split, batch_size)))
+
+    def gathered(self, split: str, found: Iterable[jax.Array]) -> np.ndarray:
+        """The answers (b, ...) to the batches of `in_order` as one array (n, ...)."""
+        return np.concatenate([np.asarray(part) for part in found])[: len(self.split(split))]
+
+    def select(self, split: str, indices: np.ndarray) -> Self:
+        """The same task with only the rows at `indices` in one split.
+
+        Raises:
+          ValueError: an unknown split, or no rows.
+        """
+        rows = self.split(split)[np.asarray(indices, np.int64)]
+        return dataclasses.replace(self, splits={**self.splits, split: rows})
+
+    def _freeze(self) -> None:
+        """Refuses splits without rows, and keeps the mapping from being written to."""
+        if not self.splits:
+            raise ValueError(f"task {self.name!r} has no split; allowed is at least one")
+        for name, split in self.splits.items():
+            if not len(split):
+                raise ValueError(
+                    f"split {name!r} of task {self.name!r} has 0 rows; allowed are 1 or more"
+                )
+        object.__setattr__(self, "splits", types.MappingProxyType(dict(self.splits)))
