@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
+from deflation import checks
 from finetune.methods import NAMES
 from launch import app, comparison, comparison_picture, pictures, presets
 from launch.cells import Runner
@@ -59,15 +61,20 @@ class CompareConfig:
         for name, values in (("tasks", tasks), ("methods", methods), ("seeds", self.seeds)):
             if not values:
                 raise ValueError(f"--{name} is empty; allowed is at least one")
-        for path in (*tasks, *(method for method in methods if method not in NAMES)):
-            if not pathlib.Path(path).is_file():
-                raise ValueError(f"{path} is no file of flags")
+        _check_files("tasks", tasks, ())
+        _check_files("methods", methods, NAMES)
+        seeds = [_number("seeds", seed, int) for seed in self.seeds]
+        rates = [_number("learning_rates", rate, float) for rate in self.learning_rates]
+        _once("seeds", seeds)
+        _once("learning_rates", rates)
+        if self.budget is not None:
+            checks.integer("budget", self.budget, 1)
         return Grid(
             tuple(tasks),
             tuple(methods),
-            tuple(_number("seeds", seed, int) for seed in self.seeds),
-            tuple(_number("learning_rates", rate, float) for rate in self.learning_rates),
-            self.budget or preset.budget,
+            tuple(seeds),
+            tuple(rates),
+            preset.budget if self.budget is None else self.budget,
             self.search_on == "heldout",
             pathlib.Path(self.workdir),
         )
@@ -103,6 +110,20 @@ def main(config: CompareConfig) -> None:
     pictures.write(comparison_picture.scores(records, rows), folder / "compare")
     print(table(comparison.HEADER, rows))
     print(legend + "\n" + preset.text(rows))
+
+
+def _check_files(name: str, paths: Sequence[str], known: Sequence[str]) -> None:
+    for path in paths:
+        if path not in known and not pathlib.Path(path).is_file():
+            allowed = ", ".join(["a file of flags", *known])
+            raise ValueError(f"--{name} has {path!r}; allowed is {allowed}")
+    _once(name, [pathlib.Path(path).stem for path in paths])  # folders and rows go by it
+
+
+def _once(name: str, values: Sequence) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"--{name} names {value!r} more than once; allowed is once")
 
 
 def _number(name: str, text: str, kind: type) -> float:

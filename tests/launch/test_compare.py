@@ -65,7 +65,11 @@ def test_what_is_finished_is_not_repeated(recipes, tmp_path, capsys):
     ("flags", "word"),
     [
         (["--seeds="], "--seeds is empty"),
-        (["--methods=/absent.flags"], "/absent.flags is no file of flags"),
+        (["--methods=/absent.flags"], "has '/absent.flags'; allowed is a file of flags, full,"),
+        (["--tasks=/absent.flags"], "--tasks has '/absent.flags'; allowed is a file of flags\n"),
+        (["--methods=lora,dora,lora"], "--methods names 'lora' more than once"),
+        (["--learning_rates=1e-3,.001"], "--learning_rates names 0.001 more than once"),
+        (["--budget=0"], "budget is 0; allowed are integers >= 1"),
         (["--learning_rates=1e-3,x"], "--learning_rates has 'x'; allowed are numbers"),
         (["--order=1"], "with OUT/thin.flags: order is 1.0, which method 'lora' does not have"),
         (["--seeds=x"], "--seeds has 'x'; allowed are numbers"),
