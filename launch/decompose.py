@@ -3,28 +3,31 @@
 python -m launch.decompose --data=digits --workdir=runs/digits
 python -m launch.decompose --data=FILE.npz --rank=8 --method=sequential --budget=400
 python -m launch.decompose --matrix=model.safetensors:encoder.weight --rank=16 --method=sharded
+python -m launch.decompose --data=digits --method=sharded --distributed=local/2 --workdir=runs/two
 
-The same command with the same --workdir goes on where an earlier run stopped.
+The same command with the same --workdir goes on where an earlier run stopped, also on another
+number of devices and processes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import pathlib
 
 import jax
 from absl import flags
 
 import deflation
-from launch import app, inputs, longrun
+from launch import app, distributed, inputs, longrun, supervise
 from launch.decomposition import compare, report, timed, write_files
 from launch.outputs import Workdir, require_writable, write_json
 
 METHODS = ("sequential", "parallel", "sharded", "exact")
 SOLVERS = ("alternating", "gradient_descent")
 ROUNDS = 200
-# Settings that a resumed run may change: more rounds, and where the report goes.
-FREE = ("rounds", "json", "workdir")
+# Settings that a resumed run may change: more rounds, where it runs, and where the report goes.
+FREE = ("rounds", "distributed", "json", "workdir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +47,17 @@ class DecomposeConfig:
     init: str
     dtype: str
     seed: int
+    distributed: str | None
     json: str | None
     workdir: str | None
 
     def __post_init__(self):
-        for name, methods in (("rounds", ("parallel", "sharded")), ("budget", ("sequential",))):
+        readers = {
+            "rounds": ("parallel", "sharded"),
+            "budget": ("sequential",),
+            "distributed": ("sharded",),
+        }
+        for name, methods in readers.items():
             if getattr(self, name) is not None and self.method not in methods:
                 raise ValueError(f"--{name} is for {' and '.join(methods)}, not {self.method}")
 
@@ -68,26 +77,34 @@ def define_flags() -> None:
     flags.DEFINE_enum("init", "random", ("random", "sketch"), "first factors")
     flags.DEFINE_enum("dtype", "float32", ("float32", "float64"), "of the whole computation")
     flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0)
+    flags.DEFINE_string("distributed", None, f"join other processes: {distributed.ALLOWED}")
     flags.DEFINE_string("json", None, "file for the result")
     flags.DEFINE_string("workdir", None, "folder for components, pictures, state and result")
 
 
-def main(config: DecomposeConfig) -> None:
+def main(config: DecomposeConfig) -> int | None:
     """Runs the decomposition, prints the comparison and writes the files."""
     require_writable(config.json)
     resume = longrun.same_run(config.workdir, config, FREE)
+    saved = None if config.workdir is None else pathlib.Path(config.workdir) / longrun.SAVED
+    if supervise.parent(config.distributed):
+        return supervise.run("launch.decompose", config.distributed, saved)
+    distributed.join(config.distributed)
     wide = jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
     with wide:
         given = inputs.load(config.data, config.matrix, config.dtype)
         problem = given.problem
         exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
+        folder = config.workdir if distributed.first() else None
         if config.method == "exact":
-            workdir = Workdir(config.workdir, config)
+            workdir = Workdir(folder, config)
             run = longrun.Run(exact, exact_seconds)
         else:
             state, rounds = first_state(config, problem)
-            workdir = Workdir(config.workdir, config, resume)
-            run = longrun.run(state, rounds, workdir, resume)
+            workdir = Workdir(folder, config, resume)
+            run = longrun.run(state, rounds, workdir, saved if resume else None)
+        if not distributed.first():
+            return
         result = compare(problem, config.method, run, exact)
         report(problem, result, run.solution, exact_seconds)
         write_json(config.json, result)

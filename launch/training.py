@@ -116,7 +116,12 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
     for name in sorted(batch):
         crc = zlib.crc32(np.ascontiguousarray(batch[name]).tobytes(), crc)
     identity = {"configuration": settings, "base model": job.base, "data": crc}
-    return Checkpoints(pathlib.Path(config.workdir) / "checkpoints", identity)
+    return Checkpoints(folder(config.workdir), identity)
+
+
+def folder(workdir: str) -> pathlib.Path:
+    """The folder of a run's checkpoints."""
+    return pathlib.Path(workdir) / "checkpoints"
 
 
 def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:
