@@ -3,6 +3,7 @@
 python -m launch.decompose --data=digits --workdir=runs/digits
 python -m launch.decompose --data=FILE.npz --rank=8 --method=sequential --budget=400
 python -m launch.decompose --matrix=model.safetensors:encoder.weight --rank=16 --method=sharded
+python -m launch.decompose --matrix=FILE.npy --method=sharded --mesh=worker:2,rows:4
 python -m launch.decompose --data=digits --method=sharded --distributed=local/2 --workdir=runs/two
 
 The same command with the same --workdir goes on where an earlier run stopped, also on another
@@ -19,6 +20,7 @@ import jax
 from absl import flags
 
 import deflation
+from finetune.training import meshes
 from launch import app, distributed, inputs, longrun, supervise
 from launch.decomposition import compare, report, timed, write_files
 from launch.outputs import Workdir, require_writable, write_json
@@ -27,7 +29,8 @@ METHODS = ("sequential", "parallel", "sharded", "exact")
 SOLVERS = ("alternating", "gradient_descent")
 ROUNDS = 200
 # Settings that a resumed run may change: more rounds, where it runs, and where the report goes.
-FREE = ("rounds", "distributed", "json", "workdir")
+FREE = ("rounds", "mesh", "distributed", "json", "workdir")
+AXES = ("worker", "rows")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,7 @@ class DecomposeConfig:
     init: str
     dtype: str
     seed: int
+    mesh: list[str]
     distributed: str | None
     json: str | None
     workdir: str | None
@@ -55,11 +59,17 @@ class DecomposeConfig:
         readers = {
             "rounds": ("parallel", "sharded"),
             "budget": ("sequential",),
+            "mesh": ("sharded",),
             "distributed": ("sharded",),
         }
+        meshes.parse(self.mesh, AXES)
         for name, methods in readers.items():
-            if getattr(self, name) is not None and self.method not in methods:
+            if getattr(self, name) not in (None, []) and self.method not in methods:
                 raise ValueError(f"--{name} is for {' and '.join(methods)}, not {self.method}")
+
+    def cut(self) -> bool:
+        """Whether the rows of M are cut."""
+        return meshes.parse(self.mesh, AXES).get("rows", 1) > 1
 
 
 def define_flags() -> None:
@@ -77,6 +87,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("init", "random", ("random", "sketch"), "first factors")
     flags.DEFINE_enum("dtype", "float32", ("float32", "float64"), "of the whole computation")
     flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0)
+    flags.DEFINE_list("mesh", [], "devices, as worker:4, or worker:2,rows:4 to cut M; else all")
     flags.DEFINE_string("distributed", None, f"join other processes: {distributed.ALLOWED}")
     flags.DEFINE_string("json", None, "file for the result")
     flags.DEFINE_string("workdir", None, "folder for components, pictures, state and result")
@@ -92,8 +103,11 @@ def main(config: DecomposeConfig) -> int | None:
     distributed.join(config.distributed)
     wide = jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
     with wide:
-        given = inputs.load(config.data, config.matrix, config.dtype)
-        problem = given.problem
+        # The whole of an M that is cut is on the host alone, where the exact answer is found.
+        host = jax.local_devices(backend="cpu")[0] if config.cut() else None
+        with jax.default_device(host):
+            given = inputs.load(config.data, config.matrix, config.dtype)
+        problem = jax.device_put(given.problem, host)
         exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
         folder = config.workdir if distributed.first() else None
         if config.method == "exact":
@@ -125,6 +139,9 @@ def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]
         total = 50 * config.rank if config.budget is None else config.budget
         options["budget"] = deflation.budgets.as_budget(total, config.rank)
         rounds = options["budget"].total
+    if config.mesh:
+        sizes = dict.fromkeys(AXES, 1) | meshes.parse(config.mesh, AXES)
+        options |= {"mesh": meshes.make(sizes), "row_axis": "rows" if config.cut() else None}
     options["key"] = jax.random.key(config.seed)
     state = deflation.start(problem, config.rank, solver, method=config.method, **options)
     return state, rounds
