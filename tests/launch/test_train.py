@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):
         (["--mesh=level:2,shard:2"], "mesh has level and shard; allowed is one of them"),
         (["--batch_size=9", "--mesh=shard:2"], "allowed are multiples of 2, --accumulate=1 times"),
         (["--remat"], "remat is True; MLP has no transformer layers to compute again"),
-        (["--distributed=here"], "distributed is 'here'; allowed are 'auto' or HOST:PORT/"),
+        (["--distributed=here"], "distributed is 'here'; allowed are 'auto', HOST:PORT/"),
         (["--path=1,x", "--method=sequential"], "path is 1,x; allowed are numbers"),
         (["--task=cola", "--model=/absent/model"], "/absent/model"),
         (["--head=gone"], "--head=gone"),
@@ -174,6 +175,18 @@ def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
     before = (folder / "adapter.safetensors").read_bytes()
     assert run("--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}") == 0
     assert (folder / "adapter.safetensors").read_bytes() == before
+
+
+def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
+    folder = tmp_path / "w"
+    assert run("--method=adapad", *SMALL, "--mesh=data:4", f"--workdir={folder}") == 0
+    shutil.rmtree(folder / "checkpoints" / "20")  # as if it had been killed before
+    assert run("--method=adapad", *SMALL, f"--workdir={folder}") == 0
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()]
+    assert steps == sorted(steps) and steps[-1] == 20
+    one, two = (load_file(where / "adapter.safetensors") for where in (finished, folder))
+    for name, leaf in one.items():
+        np.testing.assert_allclose(two[name], leaf, atol=1e-5)
 
 
 @pytest.mark.slow
