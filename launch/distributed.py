@@ -10,6 +10,7 @@ shown; what the runtime prints, and every traceback, goes to the log that the pa
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import time
@@ -104,6 +105,13 @@ def require_same(name: str, reached: int) -> None:
         everyone = multihost_utils.process_allgather(np.asarray(reached)).tolist()
         if len(set(everyone)) > 1:
             raise ValueError(f"{name} holds rounds {everyone}; allowed is what all processes see")
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
 
 
 def leave(status: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,7 +36,7 @@ def run(module: str, where: str, saved: pathlib.Path | None) -> int:
     """Runs `python -m module` with the flags of this command as one process or several.
 
     Their output is passed on but for the runtime's, which goes to process<NUMBER>.log in the folder
-    of `saved`, or in a temporary one.
+    of `saved`, or in a temporary one that is kept when the run fails.
 
     Args:
       module: a launcher that calls `distributed.join`.
@@ -55,7 +56,7 @@ def run(module: str, where: str, saved: pathlib.Path | None) -> int:
     logs.mkdir(parents=True, exist_ok=True)
     flags = app.given(without=("distributed",))
     if place.address == "localhost":
-        port = _free_port()
+        port = distributed.free_port()
         forms = [f"localhost:{port}/{place.count}/{number}" for number in numbers]
     else:
         forms = [where]
@@ -69,6 +70,8 @@ def run(module: str, where: str, saved: pathlib.Path | None) -> int:
             children.append(stack.enter_context(_Child(command, name, log, first=not children)))
         failed = _first_failures(children)
         if not failed:
+            if saved is None:
+                shutil.rmtree(logs)
             return 0
         cause = min(failed, key=_Child.rank)
     if cause.status == app.USAGE and cause is children[0]:
@@ -155,9 +158,3 @@ def _resume(saved: pathlib.Path | None) -> str:
     if not saved.exists():
         return "nothing was saved yet"
     return f"the same command goes on from {saved}"
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]

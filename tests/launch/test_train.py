@@ -182,7 +182,8 @@ def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
     assert run("--method=adapad", *SMALL, "--mesh=data:4", f"--workdir={folder}") == 0
     shutil.rmtree(folder / "checkpoints" / "20")  # as if it had been killed before
     assert run("--method=adapad", *SMALL, f"--workdir={folder}") == 0
-    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()]
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(steps) and steps[-1] == 20
     one, two = (load_file(where / "adapter.safetensors") for where in (finished, folder))
     for name, leaf in one.items():
