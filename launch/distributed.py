@@ -137,7 +137,9 @@ def _follow_parent() -> None:
 
 def _log_and_leave(kind, error, trace) -> None:
     traceback.print_exception(kind, error, trace, file=sys.__stderr__)
-    sys.__stderr__.flush()
+    # Once more at the end, where the parent looks: JAX ends tracebacks with advice.
+    reason = (str(error).splitlines() or [""])[0]
+    print(f"{kind.__name__}: {reason}", file=sys.__stderr__, flush=True)
     leave(1)
 
 
