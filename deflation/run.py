@@ -24,6 +24,7 @@ from deflation.overlap import overlapped
 from deflation.rounds import parallel_round, sequential_round, unless
 from deflation.state import History, Progress, Solution, State, no_history, recorded
 from deflation.status import Status
+from deflation.targets import RowBlock
 
 
 def advance(state: State, rounds: int) -> State:
@@ -141,6 +142,9 @@ def _sharded(problem, solver, controls, progress, plan, rounds):
     join. The factors a device reads are gathered ones, replicated; its own block is a slice of
     them. So a round has one collective, the all-gather of (b_k, a_k): P ceil(r/P) (m + d) numbers.
     With stale predecessors it runs beside the next round's products, see overlap.py.
+
+    Where rows of M are cut along a second axis, products with M are exchanged along it (RowBlock),
+    and all else is done by all devices of a worker alike.
     """
     axis, devices = plan.axis, plan.mesh.shape[plan.axis]
     slots = -(-plan.rank // devices)
@@ -153,6 +157,9 @@ def _sharded(problem, solver, controls, progress, plan, rounds):
         return Components(rows[:, :m], rows[:, m:])
 
     def run(problem, solver, controls, progress):
+        if plan.row_axis is not None:
+            block = RowBlock(problem.target, plan.row_axis, (m, d))
+            problem = problem._replace(target=block)
         index = jax.lax.axis_index(axis) + devices * jnp.arange(slots)
         if plan.staleness:
             return overlapped(
@@ -165,8 +172,16 @@ def _sharded(problem, solver, controls, progress, plan, rounds):
         return _loop(one, progress, rounds)
 
     everywhere = jax.sharding.PartitionSpec()
+    here, axes = everywhere, {axis}
+    if plan.row_axis is not None:
+        here, axes = jax.tree.map(lambda _: everywhere, problem), {axis, plan.row_axis}
+        here = here._replace(target=jax.sharding.PartitionSpec(plan.row_axis))
     run = jax.shard_map(
-        run, mesh=plan.mesh, in_specs=everywhere, out_specs=everywhere, axis_names={axis}
+        run,
+        mesh=plan.mesh,
+        in_specs=(here, everywhere, everywhere, everywhere),
+        out_specs=everywhere,
+        axis_names=axes,
     )
     padded = _resize(progress, slots * devices)
     progress, history = run(problem, solver, controls, padded)

@@ -144,13 +144,27 @@ def _path(path) -> pathlib.Path:
     return pathlib.Path(path)
 
 
+def _pieces(leaf) -> list:
+    """The array in pieces in the order of its rows, which are all that is ever cut.
+
+    The whole of an array that was cut may be too large for one place.
+    """
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_replicated or leaf.ndim != 2:
+        return [leaf]
+    if any(shard.index[1] != slice(None) for shard in leaf.addressable_shards):
+        return [leaf]
+    pieces = {shard.index[0].start or 0: shard.data for shard in leaf.addressable_shards}
+    return [pieces[start] for start in sorted(pieces)]
+
+
 def _description(state: State) -> dict:
     plan = dataclasses.asdict(dataclasses.replace(state.plan, mesh=None))
     # A mesh may change between portions; whatever changes the answer may not.
-    kept = {name: value for name, value in plan.items() if name not in ("mesh", "axis")}
+    kept = {name: value for name, value in plan.items() if name not in ("mesh", "axis", "row_axis")}
     digest = 0
     for leaf in jax.tree.leaves(state.problem):
-        digest = zlib.crc32(np.asarray(leaf).tobytes(), digest)
+        for rows in _pieces(leaf):
+            digest = zlib.crc32(np.asarray(rows).tobytes(), digest)
     numbers = jax.tree.leaves((state.solver, state.controls))
     return {
         "format": FORMAT,

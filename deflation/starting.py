@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deflation import budgets, checks
 from deflation.components import Components
@@ -13,6 +16,7 @@ from deflation.regression import Regression
 from deflation.sketching import Sketch, sketch
 from deflation.solvers import Alternating, GradientDescent, Solver, alternating
 from deflation.state import Controls, History, Plan, State, initial_progress
+from deflation.targets import Operator
 
 METHODS = ("sequential", "parallel", "sharded", "joint")
 NEVER = -1.0
@@ -26,6 +30,7 @@ OPTIONS = {
     "grow": (None, _ORDERED),
     "budget": (None, ("sequential",)),
     "mesh": (None, ("sharded",)),
+    "row_axis": (None, ("sharded",)),
     "staggered": (True, _ROUNDS),
     "advance": (True, _ROUNDS),
     "orthogonal": (False, _ORDERED),
@@ -55,6 +60,7 @@ def start(
     staleness: int = 0,
     mesh: jax.sharding.Mesh | None = None,
     axis_name: str = "worker",
+    row_axis: str | None = None,
 ) -> State:
     """Begins a long run: `start` -> `advance` as often as wanted -> `finish`.
 
@@ -89,7 +95,7 @@ def start(
     if orthogonal is True and solver.collective and method in _ROUNDS:
         raise ValueError(f"orthogonal is True; allowed with {solver} is False")
     given = {"grow": grow, "budget": budget, "mesh": mesh, "staggered": staggered}
-    given |= {"advance": advance, "orthogonal": orthogonal}
+    given |= {"advance": advance, "orthogonal": orthogonal, "row_axis": row_axis}
     given |= {"reoptimise": reoptimise, "full_rank": full_rank, "staleness": staleness}
     _check_own(method, **given)
     if tolerance is not None:
@@ -97,6 +103,8 @@ def start(
     check_rule(grow, problem)
     if method == "sharded":
         mesh = worker_mesh(mesh, axis_name)
+        if row_axis is not None:
+            mesh = _row_mesh(problem, mesh, axis_name, row_axis)
     steps = budgets.as_budget(EACH * rank if budget is None else budget, rank)
     plan = Plan(
         way="parallel" if method == "sharded" else method,
@@ -110,6 +118,7 @@ def start(
         staleness=checks.integer("staleness", staleness, 0),
         mesh=mesh if method == "sharded" else None,
         axis=axis_name,
+        row_axis=row_axis,
     )
     key = jax.random.key(0) if key is None else checks.random_key("key", key)
     fixed = jax.lax.stop_gradient(problem)  # see run.py
@@ -128,7 +137,7 @@ def start(
     progress = initial_progress(factors, key, published, plan.staleness)
     empty = jnp.zeros((0, rank), problem.dtype)
     state = State(problem, solver, controls, progress, History(empty, empty), plan)
-    return state if plan.mesh is None else _replicated(state)
+    return state if plan.mesh is None else _on_mesh(state)
 
 
 def _check_solver(solver: Solver, method: str, rank: int) -> None:
@@ -170,10 +179,45 @@ def worker_mesh(mesh: jax.sharding.Mesh | None, axis_name: str) -> jax.sharding.
     return mesh
 
 
-def _replicated(state: State) -> State:
-    """Every device (of every process) holds the whole state: each needs all factors anyway."""
-    everywhere = jax.sharding.NamedSharding(state.plan.mesh, jax.sharding.PartitionSpec())
-    return jax.tree.map(lambda leaf: place(leaf, everywhere), state)
+def _row_mesh(problem: Regression, mesh, axis_name: str, row_axis: str) -> jax.sharding.Mesh:
+    """The mesh for rows of M cut along `row_axis`: its axes are the compiler's outside the loop.
+
+    Raises:
+      ValueError: no such axis, an operator, rows that cannot be cut evenly, or an axis that goes
+        over several processes, of which then none could save the run.
+    """
+    names = [name for name in mesh.axis_names if name != axis_name]
+    if row_axis not in names:
+        raise ValueError(f"row_axis is {checks.shown(row_axis)}; allowed are {names} of the mesh")
+    if isinstance(problem.target, Operator):
+        raise ValueError(f"row_axis is {row_axis!r}; allowed with an operator is None")
+    parts, m = mesh.shape[row_axis], problem.shape[0]
+    if m % parts:
+        raise ValueError(
+            f"M has {m} rows; allowed with {parts} devices along {row_axis!r} are "
+            f"multiples of {parts} (rows of zeros change nothing)"
+        )
+    axis = mesh.axis_names.index(row_axis)
+    owner = np.vectorize(lambda device: device.process_index)(mesh.devices)
+    if np.any(np.ptp(owner, axis=axis)):
+        raise ValueError(f"row_axis is {row_axis!r}; allowed is an axis within each process")
+    return jax.sharding.Mesh(mesh.devices, mesh.axis_names)
+
+
+def _on_mesh(state: State) -> State:
+    """Every device (of every process) holds the whole state, as each needs all factors anyway; of
+    M its rows where the plan cuts them."""
+
+    def put(leaf, *axes):
+        spec = jax.sharding.PartitionSpec(*axes)
+        return place(leaf, jax.sharding.NamedSharding(state.plan.mesh, spec))
+
+    if state.plan.row_axis is None:
+        return jax.tree.map(put, state)
+    target = put(state.problem.target, state.plan.row_axis)
+    rest = dataclasses.replace(state, problem=state.problem._replace(target=None))
+    rest = jax.tree.map(put, rest)
+    return dataclasses.replace(rest, problem=rest.problem._replace(target=target))
 
 
 def _first_factors(problem, solver, rank, init, key) -> tuple[Components, bool]:

@@ -34,6 +34,7 @@ class Plan:
         the whole model; 0 is never.
       staleness: how many rounds the predecessors that a worker subtracts are behind the last one.
       mesh, axis: the device mesh of a sharded run and the name of its worker axis.
+      row_axis: the mesh axis that the rows of M are cut along; None where each device holds all.
     """
 
     way: str
@@ -47,6 +48,7 @@ class Plan:
     staleness: int = 0
     mesh: jax.sharding.Mesh | None = None
     axis: str = "worker"
+    row_axis: str | None = None
 
 
 class Controls(NamedTuple):

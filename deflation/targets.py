@@ -1,4 +1,5 @@
-"""The target M (m, d) of a problem: a dense array, or an operator known by its products.
+"""The target M (m, d) of a problem: a dense array, or an operator known by its products; and inside
+a run over devices that is cut by rows, what one of them holds.
 
 Everything a solver asks of the target is here: products with blocks of row vectors.
 """
@@ -31,13 +32,34 @@ class Operator:
     dtype: jnp.dtype = dataclasses.field(metadata={"static": True})
 
 
-Target = jax.Array | Operator
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RowBlock:
+    """This device's rows (m/Q, d) of M, inside a `shard_map` over the Q devices of a mesh axis.
+
+    Factors are whole on every device: M a is computed in blocks and gathered, M^T b is summed.
+    """
+
+    rows: jax.Array
+    axis: str = dataclasses.field(metadata={"static": True})
+    shape: tuple[int, int] = dataclasses.field(metadata={"static": True})
+
+    @property
+    def dtype(self):
+        """That of M."""
+        return self.rows.dtype
+
+
+Target = jax.Array | Operator | RowBlock
 
 
 def times(target: Target, a: jax.Array) -> jax.Array:
     """(M a_k)_k for rows a (K, d): shape (K, m)."""
     if isinstance(target, Operator):
         return jax.vmap(target.matvec)(a)
+    if isinstance(target, RowBlock):
+        block = product(a, target.rows.T)
+        return jax.lax.all_gather(block, target.axis, axis=1, tiled=True, to="invarying")
     return product(a, target.T)
 
 
@@ -45,6 +67,11 @@ def times_transposed(target: Target, b: jax.Array) -> jax.Array:
     """(M^T b_k)_k for rows b (K, m): shape (K, d)."""
     if isinstance(target, Operator):
         return jax.vmap(target.rmatvec)(b)
+    if isinstance(target, RowBlock):
+        size = target.rows.shape[0]
+        start = jax.lax.axis_index(target.axis) * size
+        block = jax.lax.dynamic_slice_in_dim(b, start, size, axis=1)
+        return jax.lax.psum(product(block, target.rows), target.axis)
     return product(b, target)
 
 

@@ -169,6 +169,7 @@ def sharded(
     rounds: int = 50,
     mesh: jax.sharding.Mesh | None = None,
     axis_name: str = "worker",
+    row_axis: str | None = None,
     staggered: bool = True,
     advance: bool = True,
     init: str | Sketch | Components = "random",
@@ -189,13 +190,19 @@ def sharded(
     Args:
       mesh: a device mesh with an axis `axis_name`; all devices when None. The problem is placed on
         all of its devices.
+      row_axis: another axis of the mesh, of Q devices, for an M that is too large for one: each
+        then holds m/Q of its rows, and nothing of the run forms the whole of it. K workers of a
+        device exchange K m numbers along that axis for a product with M and K d for one with M^T;
+        along `axis_name` there is still one all-gather a round. For an M that is not to pass
+        through one device either, give `Regression.from_matrix` an array that is cut like this.
       The others as in `parallel`.
 
     Returns:
       A Solution, replicated over the mesh.
 
     Raises:
-      ValueError: as `parallel`; a mesh without that axis.
+      ValueError: as `parallel`; a mesh without that axis; for rows, m not a multiple of Q, an
+        operator, or an axis that goes over several processes.
 
     Source: arXiv 2605.10741 (AdaPaD), one all-gather per round.
 
@@ -222,6 +229,7 @@ def sharded(
         staleness=staleness,
         mesh=mesh,
         axis_name=axis_name,
+        row_axis=row_axis,
     )
     return finish(advance_run(state, rounds))
 

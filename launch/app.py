@@ -24,6 +24,8 @@ import jax
 import tqdm
 from absl import app, flags, logging
 
+from launch import distributed
+
 Item = TypeVar("Item")
 
 USAGE = 2
@@ -66,7 +68,10 @@ def run(
     def configured(arguments: list[str]) -> int:
         if arguments is None:  # the command line could not be parsed
             return USAGE
-        return _guarded(program, lambda: main(_configure(config_type, arguments)))
+        status = _guarded(program, lambda: main(_configure(config_type, arguments)))
+        if status:
+            distributed.leave(status)
+        return status
 
     try:
         app.run(configured, argv, flags_parser=lambda given: _parse(program, given))
@@ -132,7 +137,7 @@ def _parse(program: str, argv: list[str]) -> list[str] | None:
         return flags.FLAGS(argv)
     except flags.Error as error:
         flags.FLAGS.mark_as_parsed()  # absl insists on it before it calls main
-        _say(program, f"{_text(error)} (--help lists the flags)")
+        say(program, f"{_text(error)} (--help lists the flags)")
         return None
     except SystemExit:
         # Only the help flags end the program while it parses; having been helped is no failure.
@@ -174,6 +179,13 @@ def from_flags(config_type: type) -> Any:
     return config_type(**values)
 
 
+def given(*, without: tuple[str, ...]) -> list[str]:
+    """The flags of the command line as it was parsed, --name=value, but those named."""
+    found = {flag.name: flag for flag in map(flags.FLAGS.__getitem__, flags.FLAGS) if flag.present}
+    lines = [flag.serialize() for name, flag in found.items() if name not in without]
+    return [line for text in lines for line in text.splitlines()]
+
+
 def _use_cache(folder: str | None) -> None:
     """Sets JAX's compilation cache: private, because what is read from it is executed."""
     # The user's environment, or --jax_compilation_cache_dir, has the say before our default.
@@ -209,11 +221,12 @@ def _guarded(program: str, main: Callable[[], int | None]) -> int:
             traceback.print_exc()
         message, status = _text(error), USAGE
     # Outside the handler, where the error and with it an unfinished progress bar are gone.
-    _say(program, message)
+    say(program, message)
     return status
 
 
-def _say(program: str, message: str) -> None:
+def say(program: str, message: str) -> None:
+    """One line on stderr, as every message of a launcher."""
     print(f"{program}: {message}", file=sys.stderr, flush=True)
 
 

@@ -3,28 +3,34 @@
 python -m launch.decompose --data=digits --workdir=runs/digits
 python -m launch.decompose --data=FILE.npz --rank=8 --method=sequential --budget=400
 python -m launch.decompose --matrix=model.safetensors:encoder.weight --rank=16 --method=sharded
+python -m launch.decompose --matrix=FILE.npy --method=sharded --mesh=worker:2,rows:4
+python -m launch.decompose --data=digits --method=sharded --distributed=local/2 --workdir=runs/two
 
-The same command with the same --workdir goes on where an earlier run stopped.
+The same command with the same --workdir goes on where an earlier run stopped, also on another
+number of devices and processes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import pathlib
 
 import jax
 from absl import flags
 
 import deflation
-from launch import app, inputs, longrun
+from finetune.training import meshes
+from launch import app, distributed, inputs, longrun, supervise
 from launch.decomposition import compare, report, timed, write_files
 from launch.outputs import Workdir, require_writable, write_json
 
 METHODS = ("sequential", "parallel", "sharded", "exact")
 SOLVERS = ("alternating", "gradient_descent")
 ROUNDS = 200
-# Settings that a resumed run may change: more rounds, and where the report goes.
-FREE = ("rounds", "json", "workdir")
+# Settings that a resumed run may change: more rounds, where it runs, and where the report goes.
+FREE = ("rounds", "mesh", "distributed", "json", "workdir")
+AXES = ("worker", "rows")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +50,26 @@ class DecomposeConfig:
     init: str
     dtype: str
     seed: int
+    mesh: list[str]
+    distributed: str | None
     json: str | None
     workdir: str | None
 
     def __post_init__(self):
-        for name, methods in (("rounds", ("parallel", "sharded")), ("budget", ("sequential",))):
-            if getattr(self, name) is not None and self.method not in methods:
+        readers = {
+            "rounds": ("parallel", "sharded"),
+            "budget": ("sequential",),
+            "mesh": ("sharded",),
+            "distributed": ("sharded",),
+        }
+        meshes.parse(self.mesh, AXES)
+        for name, methods in readers.items():
+            if getattr(self, name) not in (None, []) and self.method not in methods:
                 raise ValueError(f"--{name} is for {' and '.join(methods)}, not {self.method}")
+
+    def cut(self) -> bool:
+        """Whether the rows of M are cut."""
+        return meshes.parse(self.mesh, AXES).get("rows", 1) > 1
 
 
 def define_flags() -> None:
@@ -68,26 +87,38 @@ def define_flags() -> None:
     flags.DEFINE_enum("init", "random", ("random", "sketch"), "first factors")
     flags.DEFINE_enum("dtype", "float32", ("float32", "float64"), "of the whole computation")
     flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0)
+    flags.DEFINE_list("mesh", [], "devices, as worker:4, or worker:2,rows:4 to cut M; else all")
+    flags.DEFINE_string("distributed", None, f"join other processes: {distributed.ALLOWED}")
     flags.DEFINE_string("json", None, "file for the result")
     flags.DEFINE_string("workdir", None, "folder for components, pictures, state and result")
 
 
-def main(config: DecomposeConfig) -> None:
+def main(config: DecomposeConfig) -> int | None:
     """Runs the decomposition, prints the comparison and writes the files."""
     require_writable(config.json)
     resume = longrun.same_run(config.workdir, config, FREE)
+    saved = None if config.workdir is None else pathlib.Path(config.workdir) / longrun.SAVED
+    if supervise.parent(config.distributed):
+        return supervise.run("launch.decompose", config.distributed, saved)
+    distributed.join(config.distributed)
     wide = jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
     with wide:
-        given = inputs.load(config.data, config.matrix, config.dtype)
-        problem = given.problem
+        # The whole of an M that is cut is on the host alone, where the exact answer is found.
+        host = jax.local_devices(backend="cpu")[0] if config.cut() else None
+        with jax.default_device(host):
+            given = inputs.load(config.data, config.matrix, config.dtype)
+        problem = jax.device_put(given.problem, host)
         exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
+        folder = config.workdir if distributed.first() else None
         if config.method == "exact":
-            workdir = Workdir(config.workdir, config)
+            workdir = Workdir(folder, config)
             run = longrun.Run(exact, exact_seconds)
         else:
             state, rounds = first_state(config, problem)
-            workdir = Workdir(config.workdir, config, resume)
-            run = longrun.run(state, rounds, workdir, resume)
+            workdir = Workdir(folder, config, resume)
+            run = longrun.run(state, rounds, workdir, saved if resume else None)
+        if not distributed.first():
+            return
         result = compare(problem, config.method, run, exact)
         report(problem, result, run.solution, exact_seconds)
         write_json(config.json, result)
@@ -108,6 +139,9 @@ def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]
         total = 50 * config.rank if config.budget is None else config.budget
         options["budget"] = deflation.budgets.as_budget(total, config.rank)
         rounds = options["budget"].total
+    if config.mesh:
+        sizes = dict.fromkeys(AXES, 1) | meshes.parse(config.mesh, AXES)
+        options |= {"mesh": meshes.make(sizes), "row_axis": "rows" if config.cut() else None}
     options["key"] = jax.random.key(config.seed)
     state = deflation.start(problem, config.rank, solver, method=config.method, **options)
     return state, rounds

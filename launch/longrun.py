@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from deflation import Solution, State, advance, finish, load, save
-from launch import app
+from deflation.placing import fetched
+from launch import app, distributed
 from launch.outputs import Workdir, to_json
 
 PORTIONS = 10
@@ -52,29 +53,34 @@ def same_run(folder: str | None, config, free: tuple[str, ...]) -> bool:
     return True
 
 
-def run(state: State, rounds: int, workdir: Workdir, resume: bool) -> Run:
+def run(state: State, rounds: int, workdir: Workdir, earlier: pathlib.Path | None) -> Run:
     """Advances `state` to `rounds` rounds in all, saving after every portion.
 
     Args:
       state: from `start`.
       rounds: rounds in all, those of an earlier run included.
-      workdir: where to save; a kill loses at most the portion in flight.
-      resume: go on from what is saved there, if anything is.
+      workdir: where to save; a kill loses at most the portion in flight. Of several processes one
+        has a folder, and each calls this function.
+      earlier: the saved state to go on from, if it is there.
 
     Raises:
-      ValueError: a saved state that belongs to another problem or is damaged.
+      ValueError: a saved state that belongs to another problem or is damaged, or that not every
+        process finds.
     """
     saved = None if workdir.folder is None else workdir.folder / SAVED
     seconds = 0.0
-    if resume and saved is not None and saved.exists():
-        state = load(saved, state)
-        seconds = _seconds_so_far(workdir.folder, int(state.progress.round))
+    if earlier is not None and earlier.exists():
+        state = load(earlier, state)
+        if workdir.folder is not None:
+            seconds = _seconds_so_far(workdir.folder, int(state.progress.round))
+    distributed.require_same("--workdir", int(state.progress.round))
     portion = -(-rounds // PORTIONS)
     left = rounds - int(state.progress.round)
     sizes = [portion] * (left // portion) + [left % portion] * (left % portion > 0)
     for size in sorted(set(sizes)):
         advance(state, size)  # compiled, and thrown away, so that the seconds are warm
-    for size in app.progress(sizes, len(sizes), "portions"):
+    shown = len(sizes) if distributed.first() else 0
+    for size in app.progress(sizes, shown, "portions"):
         if bool(np.all(state.progress.done)):
             break
         started = time.perf_counter()
@@ -84,7 +90,9 @@ def run(state: State, rounds: int, workdir: Workdir, resume: bool) -> Run:
         if saved is not None:
             save(saved, state)
         workdir.metric({"round": state.progress.round, "moved": moved, "seconds": seconds})
-    return Run(finish(state), seconds)
+    solution = finish(state)
+    # Of several processes: from all their devices to the host, where the problem is known.
+    return Run(solution._replace(components=jax.tree.map(fetched, solution.components)), seconds)
 
 
 def _seconds_so_far(folder: pathlib.Path, reached: int) -> float:

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
@@ -22,7 +21,7 @@ import numpy as np
 
 from deflation import start, step
 from deflation.components import distances, norms
-from launch import scaling_model, scaling_worker
+from launch import distributed, scaling_model, scaling_worker
 from launch.scaling_model import DEVICES, NETWORK, Link, Work
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -160,7 +159,11 @@ def _row(case, ours, competitor, seconds, theirs, error=float("nan"), other=floa
 def _measured(size: Size, processes: int) -> list[dict]:
     """What `processes` processes of one core and one thread each tell."""
     told = {name: getattr(size, name) for name in ("rows", "columns", "rank", "rounds", "repeats")}
-    told |= {"parts": DEVICES, "processes": processes, "address": f"localhost:{_free_port()}"}
+    told |= {
+        "parts": DEVICES,
+        "processes": processes,
+        "address": f"localhost:{distributed.free_port()}",
+    }
     flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -190,9 +193,3 @@ def _measured(size: Size, processes: int) -> list[dict]:
         if process.returncode:
             raise RuntimeError(f"a measuring process failed: {(errors.splitlines() or [''])[-1]}")
     return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]

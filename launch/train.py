@@ -18,7 +18,7 @@ python -m launch.train --task=mnist --classes=second --model=models/base \\
     --method=sequential --path=1,3,5 --head=freeze --modules=fc
 
 The same command with the same --workdir goes on where an earlier run stopped, or was killed, and
-ends with bitwise the same adapter.
+ends with bitwise the same adapter; on another --mesh, with the same one to rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from __future__ import annotations
 import pathlib
 
 from finetune.training import adapters, metrics
-from launch import app, distributed, longrun, pictures, train_pictures, training
+from launch import app, distributed, longrun, pictures, supervise, train_pictures, training
 from launch.outputs import Workdir
 from launch.tables import table
 from launch.train_config import TrainConfig
@@ -34,10 +34,13 @@ from launch.train_display import Display
 from launch.train_flags import define_flags
 
 
-def main(config: TrainConfig) -> None:
+def main(config: TrainConfig) -> int | None:
     """Trains, prints the scores and writes the files."""
+    longrun.same_run(config.workdir, config, (*training.FREE, "mesh"))
+    if supervise.parent(config.distributed):
+        saved = None if config.workdir is None else training.folder(config.workdir)
+        return supervise.run("launch.train", config.distributed, saved)
     distributed.join(config.distributed)
-    longrun.same_run(config.workdir, config, training.FREE)
     record = train(config, training.prepare(config))
     if distributed.first():
         print_result(record)

@@ -110,13 +110,20 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
     """The checkpoints of the run, if it has a folder."""
     if config.workdir is None:
         return None
-    settings = {n: v for n, v in to_json(dataclasses.asdict(config)).items() if n not in FREE}
+    # Where it runs makes it no other run: on other devices it goes on, to rounding.
+    settings = to_json(dataclasses.asdict(dataclasses.replace(config, mesh=[])))
+    settings = {name: value for name, value in settings.items() if name not in FREE}
     batch = job.task.batch("train", config.seed, 0, config.batch_size)
     crc = 0
     for name in sorted(batch):
         crc = zlib.crc32(np.ascontiguousarray(batch[name]).tobytes(), crc)
     identity = {"configuration": settings, "base model": job.base, "data": crc}
-    return Checkpoints(pathlib.Path(config.workdir) / "checkpoints", identity)
+    return Checkpoints(folder(config.workdir), identity)
+
+
+def folder(workdir: str) -> pathlib.Path:
+    """The folder of a run's checkpoints."""
+    return pathlib.Path(workdir) / "checkpoints"
 
 
 def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from deflation import checks
 from deflation.placing import place
+from finetune.training import meshes
 from finetune.training.state import TrainState
 
 AXES = ("level", "data", "shard")
@@ -38,14 +38,7 @@ def parse(entries: Sequence[str]) -> dict[str, int]:
       >>> parse(["level:2", "data:4"])
       {'level': 2, 'data': 4}
     """
-    sizes: dict[str, int] = {}
-    for entry in entries:
-        name, _, size = entry.partition(":")
-        if name not in AXES or name in sizes or not size.isdecimal() or int(size) < 1:
-            raise ValueError(
-                f"mesh has {entry!r}; allowed are level:N, data:N and shard:N, each once"
-            )
-        sizes[name] = int(size)
+    sizes = meshes.parse(entries, AXES)
     if {"level", "shard"} <= set(sizes):
         raise ValueError("mesh has level and shard; allowed is one of them")
     return sizes
@@ -175,18 +168,7 @@ def devices(sizes: Mapping[str, int]) -> Devices:
       >>> devices({}).mesh is None
       True
     """
-    if not sizes:
-        return ONE_DEVICE
-    wanted, there = math.prod(sizes.values()), jax.devices()
-    shown = ",".join(f"{name}:{size}" for name, size in sizes.items())
-    if jax.process_count() > 1 and wanted != len(there):
-        raise ValueError(
-            f"mesh {shown} has {wanted} devices; allowed are {len(there)}, all of them"
-        )
-    checks.integer(f"devices of mesh {shown}", wanted, 1, len(there))
-    shape, names = tuple(sizes.values()), tuple(sizes)
-    kinds = (AxisType.Auto,) * len(names)
-    return Devices(jax.make_mesh(shape, names, axis_types=kinds, devices=there[:wanted]))
+    return Devices(meshes.make(sizes)) if sizes else ONE_DEVICE
 
 
 def _placed(tree: Any, sharding: NamedSharding) -> Any:

@@ -214,6 +214,7 @@ ARGUMENTS = {
     "advance": (("parallel", "sharded", "start"), ("no", [1]), "advance"),
     "mesh": (("sharded",), ("worker", 4, np.array(jax.devices())), "mesh"),
     "axis_name": (("sharded",), (3, None, ("worker",)), "axis_name"),
+    "row_axis": (("sharded",), ("rows", "worker", 3, ["rows"]), "row_axis"),
     "method": (("start",), ("serial", 3, None, ["parallel"]), "method"),
 }  # fmt: skip
 

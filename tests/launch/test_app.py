@@ -52,6 +52,17 @@ def test_flags_become_the_configuration(command):
     assert seen == [Config(3, "good"), Config(5, "other"), Config(3, "x")]
 
 
+def test_the_command_line_once_more(command):
+    seen, given = [], ["--name=a b", "--nojax_debug_nans", "--verbosity=1"]
+
+    def main(config):
+        seen.append((config, sorted(app.given(without=("rank",)))))
+
+    assert command(main, "--rank=5", "--name", "a b", "--nojax_debug_nans", "-v=1")[0] == 0
+    assert command(main, *given)[0] == 0
+    assert seen == [(Config(5, "a b"), given), (Config(3, "a b"), given)]
+
+
 def test_flags_are_gone_when_the_command_has_ended(command):
     before = set(flags.FLAGS)
     command(lambda config: 0)

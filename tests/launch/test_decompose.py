@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from launch import app, decompose
 
+SHARDED = ["--method=sharded"]
 KEYS = ["method", "rank", "residual", "exact_residual", "component_errors", "status", "seconds"]
 
 
@@ -66,6 +67,22 @@ def test_every_method_finds_the_matrix(method, matrix, tmp_path):
     record = result(tmp_path / "r.json")
     assert record["residual"] == pytest.approx(np.sqrt(14), rel=1e-9)
     assert record["component_errors"] == pytest.approx([0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("mesh", ["worker:2,rows:2", "rows:3"])
+def test_any_mesh_gives_the_same_answer(mesh, matrix, tmp_path):
+    flags = [f"--matrix={matrix}", "--rank=3", "--dtype=float64", "--rounds=20"]
+    assert run(*flags, f"--workdir={tmp_path}/one") == 0
+    assert run(*flags, *SHARDED, f"--mesh={mesh}", f"--workdir={tmp_path}/cut") == 0
+    one, cut = (load_file(tmp_path / name / "components.safetensors") for name in ("one", "cut"))
+    for name in one:
+        np.testing.assert_allclose(cut[name], one[name], rtol=0, atol=1e-12)
+    # On another mesh it goes on where it stood.
+    more = [*flags, *SHARDED, "--rounds=30", f"--workdir={tmp_path}/cut"]
+    assert run(*more, "--mesh=worker:1") == 0
+    assert len(json.loads((tmp_path / "cut" / "result.json").read_text())["component_errors"]) == 3
+    lines = (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in lines][-1] == 30 and len(lines) > 10
 
 
 def test_stored_components_multiply_to_the_matrix(matrix, tmp_path):
@@ -155,6 +172,15 @@ def test_a_changed_file_is_not_resumed(matrix, tmp_path, capsys):
         (["--data=digits", "--method=sequential", "--rounds=5"], "--rounds"),
         (["--data=digits", "--budget=500"], "--budget"),
         (["--data=digits", "--tolerance=-1"], "tolerance"),
+        (["--data=digits", "--mesh=worker:2"], "--mesh is for sharded, not parallel"),
+        (
+            ["--data=digits", "--mesh=level:2"],
+            "mesh has 'level:2'; allowed are worker:N and rows:N",
+        ),
+        (["--data=digits", *SHARDED, "--mesh=worker:99"], "devices of mesh worker:99,rows:1 is 99"),
+        (["--data=digits", *SHARDED, "--mesh=rows:5"], "M has 32 rows; allowed with 5 devices"),
+        (["--data=digits", "--distributed=auto"], "--distributed is for sharded, not parallel"),
+        (["--data=digits", *SHARDED, "--distributed=here"], "distributed is 'here'; allowed are"),
         (["--data=digits", "--solver=gradient_descent", "--step_size=0"], "step_size"),
         (["--data=digits", "--rnak=3"], "rank"),
         (["--data=digits", "more"], "more"),
