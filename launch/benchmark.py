@@ -2,6 +2,7 @@
 
 python -m launch.benchmark --suite=decompose [--size=quick|full] [--json=PATH] [--figure=PATH]
 python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--size=quick|full] [--json=PATH]
+python -m launch.benchmark --suite=claims [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=scaling --size=quick [--json=PATH]
 
 Every number is a median of warm repetitions that alternate between the two; only their ratio means
@@ -17,9 +18,18 @@ import pathlib
 
 from absl import flags
 
-from launch import app, decompose_picture, decompose_suite, finetune_suite, pictures, scaling_suite
+from launch import (
+    app,
+    claims_suite,
+    decompose_picture,
+    decompose_suite,
+    finetune_suite,
+    pictures,
+    scaling_suite,
+)
 from launch.outputs import require_writable, write_json
 from launch.tables import table
+from linear_theory import registry
 
 COLUMNS = (
     "suite",
@@ -100,7 +110,14 @@ def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return finetune_suite.run(config.model, batch, config.rank, config.repeats, threads)
 
 
-SUITES = {"decompose": decompose, "finetune": finetune, "scaling": scaling}
+def claims(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Warm seconds of every claim's check, beside its first call."""
+    del threads
+    trials = claims_suite.TRIALS[config.size]
+    return claims_suite.run(list(registry().values()), trials, config.repeats)
+
+
+SUITES = {"decompose": decompose, "finetune": finetune, "claims": claims, "scaling": scaling}
 
 
 if __name__ == "__main__":
