@@ -6,7 +6,8 @@ dropout. The phases of a method whose steps change in kind during a run are time
     AdaLoRA   before masks begin; with a mask after every step
     AdaPaD    growing: one component of every module is published, one trains in private;
               scored: the same in a step that also scores (one in five does, by default);
-              grown: all of the budget is published
+              grown: all of the budget is published.
+              Parallel levels, one level at a time (split), and the latter with --head_loss=own
 
 Some rows have no adapter of PEFT's as competitor, but
 
@@ -40,7 +41,11 @@ PEFT_LORA, PEFT_ADALORA = "PEFT LoRA", "PEFT AdaLoRA"
 GOALS = {(LORA, PEFT_LORA): 1.3, (LORA, FROZEN): 1 / 1.15}
 """Least ratios that are wanted."""
 SPLIT_GOAL = 1 / 1.1
-PHASES = ("split", "parallel")
+ADAPAD = {
+    "split": {"phase": "split"},
+    "split, own head": {"phase": "split", "head_loss": "own"},
+    "parallel": {"phase": "parallel"},
+}
 ADALORA = {"before masks": 0, "masks": 2 * lora_step.MASKS}
 EVERY, SCORED = 7, 4
 """Steps between AdaPaD's growths, and the number of one that scores and does not grow."""
@@ -105,11 +110,11 @@ def ours(base: lora_step.Base, rank: int) -> Iterator[tuple[str, lora_step.Progr
     for name, number in ADALORA.items():
         yield f"AdaLoRA, {name}", adalora.at(number)
     growth = {"every": EVERY, "grow": modules, "score_every": SCORED + 1}
-    for phase in PHASES:
-        program = lora_step.trained(base, "adapad", phase=phase, **adaptive, **growth)
-        yield f"AdaPaD {phase}, growing", program.at(0)
-        yield f"AdaPaD {phase}, scored", program.at(SCORED)
-        yield f"AdaPaD {phase}, grown", program.at(0, [EVERY - 1] * (rank - 1))
+    for name, phase in ADAPAD.items():
+        program = lora_step.trained(base, "adapad", **phase, **adaptive, **growth)
+        yield f"AdaPaD {name}, growing", program.at(0)
+        yield f"AdaPaD {name}, scored", program.at(SCORED)
+        yield f"AdaPaD {name}, grown", program.at(0, [EVERY - 1] * (rank - 1))
 
 
 def peft(base: lora_step.Base, rank: int, threads: int) -> Iterator[tuple[str, peft_step.Program]]:
