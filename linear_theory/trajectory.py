@@ -116,7 +116,7 @@ def record(
     return jax.vmap(one)(problem, solver)
 
 
-@functools.partial(jax.jit, static_argnames="staleness")
+@jax.jit
 def reach(problem: Problem, trajectory: Trajectory, staleness: int = 0) -> Reach:
     """What every round of a recorded run reached, against the target that it was done for.
 
