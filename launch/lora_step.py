@@ -72,7 +72,8 @@ class Program:
         """
         new = copy.copy(self)
         new.state, new.begun = jax.tree.map(jnp.copy, self.first), None
-        for new.number in before:
+        for step_before in before:
+            new.number = step_before
             new()
         new.number = number
         return new
