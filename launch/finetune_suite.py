@@ -21,6 +21,9 @@ Errors are the distance of the loss before training from the same network's in f
 bytes_ours and bytes_competitor count the arrays that a step holds at once, weights and optimiser
 included: ours as the compiler plans them, PyTorch's as its allocator reports them to its profiler.
 Neither counts code, nor what an allocator keeps without using it.
+
+Ratios to PEFT need an idle machine: PyTorch's threads wait for each other in every operation, and
+where others take the cores it loses several times more than JAX.
 """
 
 from __future__ import annotations
