@@ -1,7 +1,8 @@
 """Time our programs beside what a user would pick instead, in one process, one after the other.
 
 python -m launch.benchmark --suite=decompose [--size=quick|full] [--json=PATH] [--figure=PATH]
-python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--json=PATH]
+python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--size=quick|full] [--json=PATH]
+python -m launch.benchmark --suite=claims [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=scaling --size=quick [--json=PATH]
 
 Every number is a median of warm repetitions that alternate between the two; only their ratio means
@@ -15,13 +16,20 @@ import dataclasses
 import os
 import pathlib
 
-import jax
 from absl import flags
 
-from launch import app, decompose_picture, decompose_suite, lora_step, pictures, scaling_suite
+from launch import (
+    app,
+    claims_suite,
+    decompose_picture,
+    decompose_suite,
+    finetune_suite,
+    pictures,
+    scaling_suite,
+)
 from launch.outputs import require_writable, write_json
 from launch.tables import table
-from launch.timing import alternating
+from linear_theory import registry
 
 COLUMNS = (
     "suite",
@@ -42,8 +50,8 @@ class BenchmarkConfig:
 
     suite: str
     model: str | None
-    batch_size: int
-    length: int
+    batch_size: int | None
+    length: int | None
     rank: int
     repeats: int
     size: str
@@ -60,11 +68,11 @@ def define_flags() -> None:
     """One flag per field of `BenchmarkConfig`."""
     flags.DEFINE_enum("suite", "finetune", tuple(SUITES), "what is timed")
     flags.DEFINE_string("model", None, "folder of a pretrained BERT")
-    flags.DEFINE_integer("batch_size", 32, "rows per step", lower_bound=1)
-    flags.DEFINE_integer("length", 64, "tokens per row", lower_bound=1)
-    flags.DEFINE_integer("rank", 2, "of LoRA", lower_bound=1)
+    flags.DEFINE_integer("batch_size", None, "rows per step, else by --size", lower_bound=1)
+    flags.DEFINE_integer("length", None, "tokens per row, else by --size", lower_bound=1)
+    flags.DEFINE_integer("rank", 2, "components per module", lower_bound=2)
     flags.DEFINE_integer("repeats", 9, "steps timed of each", lower_bound=5)
-    flags.DEFINE_enum("size", "quick", tuple(decompose_suite.SIZES), "of decompose and scaling")
+    flags.DEFINE_enum("size", "quick", tuple(decompose_suite.SIZES), "of the problems")
     flags.DEFINE_string("json", None, "file for the rows")
     flags.DEFINE_string("figure", None, "decompose: PATH.png and PATH.svg are written")
 
@@ -96,26 +104,20 @@ def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
 
 
 def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
-    """A step of LoRA here and in PEFT, and their losses before the first step."""
-    ours = lora_step.ours(config.model, config.batch_size, config.length, config.rank)
-    theirs = lora_step.peft(config.model, config.batch_size, config.length, config.rank, threads)
-    losses = [ours(), theirs()]  # compiles; the adapter is still zero
-    seconds = alternating([ours, theirs], config.repeats)
-    row = {
-        "suite": config.suite,
-        "case": f"LoRA r={config.rank}, {config.batch_size} x {config.length} tokens",
-        "ours": f"jax {jax.__version__}",
-        "competitor": lora_step.versions(),
-        "seconds_ours": seconds[0],
-        "seconds_competitor": seconds[1],
-        "error_ours": 0.0,
-        "error_competitor": abs(losses[0] - losses[1]),
-        "ratio": seconds[1] / seconds[0],
-    }
-    return [row], "error: difference of the losses before training"
+    """A step of adapters here and in PEFT, its phases, and what is possible."""
+    standard = finetune_suite.SIZES[config.size]
+    batch = (config.batch_size or standard[0], config.length or standard[1])
+    return finetune_suite.run(config.model, batch, config.rank, config.repeats, threads)
 
 
-SUITES = {"decompose": decompose, "finetune": finetune, "scaling": scaling}
+def claims(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Warm seconds of every claim's check, beside its first call."""
+    del threads
+    trials = claims_suite.TRIALS[config.size]
+    return claims_suite.run(list(registry().values()), trials, config.repeats)
+
+
+SUITES = {"decompose": decompose, "finetune": finetune, "claims": claims, "scaling": scaling}
 
 
 if __name__ == "__main__":

@@ -195,13 +195,17 @@ def _in_head(job: Job, config: TrainConfig) -> int:
 
 
 def _step_bytes(config: TrainConfig, job: Job, state: Any) -> int | None:
-    """Arrays that a training step holds at once on one device, by the compiler's count.
-
-    Of the run's first batch; what is overwritten in place is counted once. None where the backend
-    does not say.
-    """
+    """`held_bytes` of a training step, of the run's first batch."""
     batch = job.devices.dealt(job.task.batch("train", config.seed, 0, config.batch_size))
-    said = job.step.lower(state, job.network.params, batch).compile().memory_analysis()
+    return held_bytes(job.step.lower(state, job.network.params, batch).compile())
+
+
+def held_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """Arrays that a compiled program holds at once on one device, its arguments included.
+
+    What is overwritten in place is counted once. None where the backend does not say.
+    """
+    said = compiled.memory_analysis()
     if said is None:
         return None
     parts = (said.argument_size_in_bytes, said.output_size_in_bytes, said.temp_size_in_bytes)

@@ -31,9 +31,9 @@ SEPARATION = 1e-6
 
 def _guaranteed(problem, half_sweeps: int = 0) -> Evidence:
     current = run(problem, deflation.alternating(SWEEPS), rounds=SWEEP_ROUNDS)
-    ratio, cosine = current.trajectory.ratio, current.trajectory.cosine
+    ratio, cosine = current.reach.ratio, current.reach.cosine
     bound = contraction.alternating_contraction(ratio, cosine, SWEEPS) * ratio**half_sweeps
-    return Evidence(current.contraction, bound, current.trajectory.before > DIGITS_FLOOR)
+    return Evidence(current.contraction, bound, current.reach.before > DIGITS_FLOOR)
 
 
 def _one_changed(trials: int, size: float) -> np.ndarray:

@@ -7,6 +7,8 @@ with round 1.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -15,7 +17,7 @@ import numpy as np
 import deflation
 from linear_theory import self_correction
 from linear_theory.problems import RANK, VALUES, Problem
-from linear_theory.trajectory import Trajectory, record
+from linear_theory.trajectory import Reach, Trajectory, reach, record
 
 # Below this error (s_1 = 1) a rate is one of rounding.
 FLOOR = 1e-11
@@ -25,19 +27,36 @@ ROUNDING = 1e-14
 REST = 1e-4
 
 
-class Run(NamedTuple):
-    """A recorded run and what follows from it at once.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A recorded run and what follows from it at once, as numpy arrays.
 
-    values: s (trials, K). trajectory: the `Trajectory`. relative: G_{k,l} (trials, L + 1, r).
-    contraction: F_{k,l} of the single rounds (trials, L, r), 0 where nothing was left to contract.
-    mismatch: delta_{k,l} (trials, L, r).
+    problem, staleness: of the run. trajectory: the `Trajectory`.
+    relative: G_{k,l} (trials, L + 1, r). mismatch: delta_{k,l} (trials, L, r).
     """
 
-    values: np.ndarray
+    problem: Problem
+    staleness: int
     trajectory: Trajectory
     relative: np.ndarray
-    contraction: np.ndarray
     mismatch: np.ndarray
+
+    @property
+    def values(self) -> np.ndarray:
+        """s (trials, K)."""
+        return np.asarray(self.problem.values)
+
+    @functools.cached_property
+    def reach(self) -> Reach:
+        """What the rounds reached, computed when it is asked for: most of the time of a run."""
+        found = reach(self.problem, self.trajectory, self.staleness)
+        return jax.tree.map(np.asarray, found)
+
+    @property
+    def contraction(self) -> np.ndarray:
+        """F_{k,l} of the single rounds (trials, L, r), 0 where nothing was left to contract."""
+        before, after = self.reach.before, self.reach.after
+        return np.divide(after, before, out=np.zeros_like(after), where=before > 0)
 
 
 def run(problem: Problem, solver=None, **how) -> Run:
@@ -50,14 +69,12 @@ def run(problem: Problem, solver=None, **how) -> Run:
     """
     solver = deflation.alternating() if solver is None else solver
     trajectory = jax.tree.map(np.asarray, record(problem, solver, **how))
-    values = np.asarray(problem.values)
-    before, after = trajectory.before, trajectory.after
-    contraction = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
+    staleness = how.get("staleness", 0)
     rounds = np.arange(trajectory.shown.shape[1] - 1)
-    seen = np.maximum(rounds - how.get("staleness", 0), 0)  # before the start it is as at the start
+    seen = np.maximum(rounds - staleness, 0)  # before the start it is as at the start
     mismatch = np.asarray(self_correction.mismatch_bound(trajectory.shown[:, seen]))
-    relative = trajectory.error / values[:, None, :RANK]
-    return Run(values, trajectory, relative, contraction, mismatch)
+    relative = trajectory.error / np.asarray(problem.values)[:, None, :RANK]
+    return Run(problem, staleness, trajectory, relative, mismatch)
 
 
 def follows(run: Run) -> np.ndarray:
@@ -74,7 +91,7 @@ def aligned(run: Run) -> np.ndarray:
     From here on the burn-in of a worker is over. It is a statement about the solver alone, which
     knows nothing of the other workers' gaps or of the ideal target.
     """
-    return run.trajectory.cosine >= 0.5**0.5
+    return run.reach.cosine >= 0.5**0.5
 
 
 def for_good(condition: np.ndarray) -> np.ndarray:
@@ -124,7 +141,7 @@ class Contraction(NamedTuple):
 def contraction_from(run: Run, condition: np.ndarray) -> Contraction:
     """The contraction from the round on from which `condition` (trials, L, r) holds for good."""
     after_burn_in = for_good(condition)
-    before, after = run.trajectory.before, run.trajectory.after
+    before, after = run.reach.before, run.reach.after
     rate = np.where(after_burn_in & (before > FLOOR), run.contraction, 0).max(axis=1)
     # Below the floor the largest factor need not be one of those counted.
     kept = after <= rate[:, None] * before + ROUNDING

@@ -120,7 +120,7 @@ def _late_rate(problem, per_round: bool = True) -> Evidence:
 def _recursion(current: Run):
     """Couplings, contractions and where the recursion holds for worker k and all before it."""
     radius = np.asarray(self_correction.gate_radius(current.values, GATE))[:, :RANK]
-    before, after = current.trajectory.before, current.trajectory.after
+    before, after = current.reach.before, current.reach.after
     rate = np.where(before > FLOOR, current.contraction, 0).max(axis=1)
     constant = self_correction.transfer_constant(current.values, current.mismatch.max(axis=1))
     couplings = np.asarray(self_correction.coupling(current.values, rate, constant))

@@ -1,5 +1,8 @@
 """Recorded runs of the deflation solvers: what every worker holds, sees and reaches, every round.
 
+What a round reaches takes a factorisation of every target, nearly all of the time of both programs
+together, and many statements do not look at it: it is a program of its own, `reach`.
+
 Legend: M (m, d) the whitened target with singular triples (s_i, u_i, v_i); R_{k,l} = b a^T what
 worker k holds after round l = 0, ..., L, R*_k = s_k u_k v_k^T what it is after; M_{k,l} the target
 of worker k in round l, which is M minus the components that its predecessors had published after
@@ -35,9 +38,6 @@ class Trajectory(NamedTuple):
       shown: the same as the others see it: s_k while nothing is published, (L + 1, r).
       modes: <v_i, a>/|a|, the sign that makes entry i = k positive, (L + 1, r, K).
       mismatch: ||M_{k,l} - M*_k|| (L, r).
-      before, after: ||R_{k,l-1} - R^_{k,l}|| and ||R_{k,l} - R^_{k,l}|| (L, r).
-      ratio: second over first singular value of M_{k,l} (L, r).
-      cosine: between a before the round and the top right singular vector of M_{k,l} (L, r).
     """
 
     factors: Components
@@ -46,6 +46,17 @@ class Trajectory(NamedTuple):
     shown: jax.Array
     modes: jax.Array
     mismatch: jax.Array
+
+
+class Reach(NamedTuple):
+    """What the rounds 1, ..., L of a recorded run reach.
+
+    Attributes:
+      before, after: ||R_{k,l-1} - R^_{k,l}|| and ||R_{k,l} - R^_{k,l}|| (L, r).
+      ratio: second over first singular value of M_{k,l} (L, r).
+      cosine: between a before the round and the top right singular vector of M_{k,l} (L, r).
+    """
+
     before: jax.Array
     after: jax.Array
     ratio: jax.Array
@@ -92,14 +103,46 @@ def record(
 
         def body(state, _):
             after = deflation.step(state)
-            return after, (_holds(problem, after), _reaches(problem, state, after))
+            others = sight(state.progress)
+            seen = jnp.arange(problem.first.b.shape[0]) < others.active
+            target, ideal = _targets(problem, others.factors, seen)
+            return after, (_holds(problem, after), _norm(target - ideal))
 
         start = _holds(problem, state)
-        _, (later, rounds_measured) = jax.lax.scan(body, state, length=rounds)
+        _, (later, mismatch) = jax.lax.scan(body, state, length=rounds)
         held = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), start, later)
-        return Trajectory(**held, **rounds_measured)
+        return Trajectory(**held, mismatch=mismatch)
 
     return jax.vmap(one)(problem, solver)
+
+
+@jax.jit
+def reach(problem: Problem, trajectory: Trajectory, staleness: int = 0) -> Reach:
+    """What every round of a recorded run reached, against the target that it was done for.
+
+    Args:
+      problem, staleness: as they were given to `record`.
+      trajectory: what it returned.
+
+    Example:
+      >>> from linear_theory.problems import draw
+      >>> batch = draw(jax.random.key(0), 3)
+      >>> reach(batch, record(batch, deflation.alternating(), rounds=5)).after.shape
+      (3, 5, 4)
+    """
+
+    def one(problem, factors, published):
+        def of_round(number):
+            def at(index):
+                return Components(*(rows[index] for rows in factors))
+
+            seen = jnp.maximum(number - staleness, 0)  # before the start it is as at the start
+            target, _ = _targets(problem, at(seen), published[seen])
+            return _reached(at(number), at(number + 1), target)
+
+        return jax.lax.map(of_round, jnp.arange(published.shape[0] - 1))
+
+    return jax.vmap(one)(problem, trajectory.factors, trajectory.published)
 
 
 def begin(
@@ -150,16 +193,18 @@ def _holds(problem: Problem, state: State) -> dict:
     }
 
 
-def _reaches(problem: Problem, old: State, new: State) -> dict:
-    """What a round did, against the target that it was done for."""
+def _targets(problem: Problem, others: Components, seen: jax.Array):
+    """M_{k,l} and M*_k (r, m, d), where the `seen` of the other workers' components are shown."""
     rank = problem.first.b.shape[0]
     exact = _products(problem.left.T[:rank], problem.right.T[:rank], problem.values[:rank])
-    held = _products(*old.progress.factors)
-    others = sight(old.progress)
-    seen = (jnp.arange(rank) < others.active)[:, None, None]
-    shown = jnp.where(seen, _products(*others.factors), 0)
-    target = problem.regression.target - _before_each(shown)
-    ideal = problem.regression.target - _before_each(exact)
+    shown = jnp.where(seen[:, None, None], _products(*others), 0)
+    target = problem.regression.target
+    return target - _before_each(shown), target - _before_each(exact)
+
+
+def _reached(old: Components, new: Components, target: jax.Array) -> Reach:
+    """What one round did."""
+    held = _products(*old)
     # A symmetric eigenproblem is half the price of a singular value decomposition. Its accuracy is
     # that of rounding over the gap for the top pair, which is all that is used.
     # It is the only batched factorisation of a round: two independent ones may block each other,
@@ -167,16 +212,14 @@ def _reaches(problem: Problem, old: State, new: State) -> dict:
     squares, vectors = jnp.linalg.eigh(jnp.swapaxes(target, 1, 2) @ target)
     top = vectors[:, :, -1]
     best = _products(jnp.einsum("kmd,kd->km", target, top), top)
-    directions = old.progress.factors.a
-    length = jnp.linalg.norm(directions, axis=1)
-    overlap = jnp.abs(jnp.sum(directions * top, axis=1))
-    return {
-        "mismatch": _norm(target - ideal),
-        "before": _norm(held - best),
-        "after": _norm(_products(*new.progress.factors) - best),
-        "ratio": jnp.sqrt(jnp.maximum(squares[:, -2], 0) / squares[:, -1]),
-        "cosine": overlap / jnp.where(length > 0, length, 1),
-    }
+    length = jnp.linalg.norm(old.a, axis=1)
+    overlap = jnp.abs(jnp.sum(old.a * top, axis=1))
+    return Reach(
+        before=_norm(held - best),
+        after=_norm(_products(*new) - best),
+        ratio=jnp.sqrt(jnp.maximum(squares[:, -2], 0) / squares[:, -1]),
+        cosine=overlap / jnp.where(length > 0, length, 1),
+    )
 
 
 def _products(b: jax.Array, a: jax.Array, sizes: jax.Array | float = 1.0) -> jax.Array:

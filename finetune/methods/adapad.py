@@ -20,6 +20,7 @@ from finetune.methods.options import option
 from finetune.training.optimisers import Rate, clipped
 
 PHASES = ("parallel", "split", "joint")
+HEADS = ("deployed", "own")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,9 @@ class AdapadConfig:
       scale: s, of every component, whatever the rank [choice].
       std: standard deviation of the first a_k; b_k = 0 [choice].
       cycle: steps per level of the phase "split" [choice].
+      head_loss: the network whose loss gives the head's gradient and is reported: the "deployed"
+        one, in a forward pass of its own; or in the phase "split" the level's "own", from the pass
+        that trains the level, which makes a step as cheap as LoRA's [choice].
       way: see `levels.every`.
     """
 
@@ -56,10 +60,12 @@ class AdapadConfig:
     scale: float = option(1.0, SCALE)
     std: float = option(0.02, STD)
     cycle: int = option(10, "steps per level of --phase=split")
+    head_loss: str = option("deployed", "what trains the head; own with --phase=split", HEADS)
     way: str = option("in_turn", "how levels are computed", WAYS)
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)
+        checks.choice("head_loss", self.head_loss, HEADS)
         checks.choice("phase", self.phase, PHASES)
         checks.choice("score", self.score, scores.KINDS)
         checks.choice("way", self.way, WAYS)
@@ -72,6 +78,8 @@ class AdapadConfig:
         checks.positive("std", self.std)
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta is {self.beta}; allowed are numbers in [0, 1)")
+        if self.head_loss == "own" and self.phase != "split":
+            raise ValueError(f"head_loss is 'own' with phase {self.phase!r}; allowed is 'split'")
         if self.score == "reserve" and not self.advance:
             raise ValueError("score is 'reserve' with advance False; allowed is advance True")
 
@@ -141,17 +149,27 @@ def adapad(
         aux = levels.initial(theta, config.scale, 1, _private(settings, len(kernels)))
         return theta, scores.initial(aux)
 
+    def trained(objective, theta, aux, head, step):
+        problem = (objective, theta, aux, head)
+        if config.phase == "split":
+            return _at(*problem, _turn(config, aux, step), clip)
+        if config.phase == "joint":
+            return _joint(config, *problem, clip)
+        found = levels.every(*problem, clip, config.way, mesh, axis).theta
+        return found, {path: levels.trainable(entry) for path, entry in aux.items()}
+
     def grads(objective, theta, aux, head, step, key):
         del key
         settings = config.resolved(len(aux), total)
-        loss, of_head, raw, due = _deployed(settings, objective, theta, aux, head, step)
-        if config.phase == "parallel":
-            found = levels.every(objective, theta, aux, head, clip, config.way, mesh, axis).theta
-            active = {path: levels.trainable(entry) for path, entry in aux.items()}
-        elif config.phase == "split":
-            found, active = _split(config, objective, theta, aux, head, step, clip)
+        problem = (objective, theta, aux, head)
+        if config.head_loss == "own":
+            raw, due = _scores(settings, *problem, step)
+            index = _turn(config, aux, step)
+            loss, rows, of_head = levels.with_head(*problem, index, clip)
+            found, active = _placed(theta, aux, rows, index)
         else:
-            found, active = _joint(config, objective, theta, aux, head, clip)
+            loss, of_head, raw, due = _deployed(settings, *problem, step)
+            found, active = trained(*problem, step)
         if config.score == "factor":
             raw = scores.factor(theta, aux, found)
         info = {"active": active, "raw": raw, "due": due}
@@ -176,35 +194,54 @@ def _private(settings: AdapadConfig, used) -> jax.Array:
 
 def _deployed(settings: AdapadConfig, objective: Objective, theta, aux, head, step):
     """Loss, head gradient and raw scores of the deployed network, and whether scores are due."""
-    zero = {path: jnp.zeros((), jnp.float32) for path in aux}
     if settings.score != "effective":
-        loss, of_head = deployed(objective, theta, aux, head)
-        return loss, of_head, zero, jnp.ones((), bool)
-    fixed = jax.lax.stop_gradient(theta)
-
-    def scored(_):
-        kernels = {path: k for path, k in objective.kernels().items() if path in aux}
-
-        def loss(head, kernels):
-            return objective.loss(fixed, aux, head, kernels)
-
-        value, (of_head, dense) = jax.value_and_grad(loss, (0, 1))(head, kernels)
-        return value, of_head, scores.effective(fixed, aux, dense)
+        return *deployed(objective, theta, aux, head), _nothing(aux), jnp.ones((), bool)
+    due = _due(settings, aux, step)
 
     def plain(_):
-        return *deployed(objective, theta, aux, head), zero
+        return *deployed(objective, theta, aux, head), _nothing(aux)
 
+    return *jax.lax.cond(due, lambda _: _scored(objective, theta, aux, head), plain, 0), due
+
+
+def _scores(settings: AdapadConfig, objective: Objective, theta, aux, head, step):
+    """Raw scores alone, and whether they are due: no pass where they are not."""
+    if settings.score != "effective":
+        return _nothing(aux), jnp.ones((), bool)
+    due = _due(settings, aux, step)
+
+    def scored(_):
+        return _scored(objective, theta, aux, head)[2]
+
+    return jax.lax.cond(due, scored, lambda _: _nothing(aux), 0), due
+
+
+def _scored(objective: Objective, theta: Tree, aux: Tree, head: Leaves):
+    """Loss, head gradient and effective scores of the deployed network, from its dense gradient."""
+    fixed = jax.lax.stop_gradient(theta)
+    kernels = {path: k for path, k in objective.kernels().items() if path in aux}
+
+    def loss(head, kernels):
+        return objective.loss(fixed, aux, head, kernels)
+
+    value, (of_head, dense) = jax.value_and_grad(loss, (0, 1))(head, kernels)
+    return value, of_head, scores.effective(fixed, aux, dense)
+
+
+def _nothing(aux: Tree) -> Leaves:
+    return {path: jnp.zeros((), jnp.float32) for path in aux}
+
+
+def _due(settings: AdapadConfig, aux: Tree, step: jax.Array) -> jax.Array:
+    """Whether the step scores: some module may still grow, and it is the turn."""
     wanted = sum(entry["rank"] for entry in aux.values()) < settings.budget
-    due = wanted & ((step + 1) % settings.score_every == 0)
-    return *jax.lax.cond(due, scored, plain, 0), due
+    return wanted & ((step + 1) % settings.score_every == 0)
 
 
-def _split(config, objective, theta: Tree, aux: Tree, head, step, norm: float):
-    """Only the level whose turn it is."""
+def _turn(config: AdapadConfig, aux: Tree, step: jax.Array) -> Leaves:
+    """The level whose turn it is in the phase "split"."""
     most = jnp.max(jnp.stack([e["rank"] + e["private"] for e in aux.values()]))
-    k = (step // config.cycle) % jnp.minimum(most, config.rank)
-    index = levels.everywhere(aux, k)
-    return _at(objective, theta, aux, head, index, norm)
+    return levels.everywhere(aux, (step // config.cycle) % jnp.minimum(most, config.rank))
 
 
 def _joint(config, objective, theta: Tree, aux: Tree, head, norm: float):
@@ -232,6 +269,10 @@ def _joint(config, objective, theta: Tree, aux: Tree, head, norm: float):
 def _at(objective, theta: Tree, aux: Tree, head, index: Leaves, norm: float):
     """Gradient of the components `index`, and where they are trained."""
     _, rows = levels.one(objective, theta, aux, head, index, norm)
+    return _placed(theta, aux, rows, index)
+
+
+def _placed(theta: Tree, aux: Tree, rows: Tree, index: Leaves):
     number = jnp.arange(next(iter(aux.values()))["gain"].shape[0])
     active = {path: (number == index[path]) & levels.trainable(e) for path, e in aux.items()}
     return levels.placed(rows, index, theta), active

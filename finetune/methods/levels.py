@@ -129,6 +129,18 @@ def one(objective: Objective, theta: Tree, aux: Tree, head: Leaves, index: Index
     return value, clipped(gradient, norm)[0]
 
 
+def with_head(
+    objective: Objective, theta: Tree, aux: Tree, head: Leaves, index: Index, norm: float
+):
+    """`one` and the head's gradient of the same loss, from one pass: (loss, own, of_head)."""
+
+    def loss(rows, head):
+        return objective.loss(*view(theta, aux, rows, index), head)
+
+    value, (of_rows, of_head) = jax.value_and_grad(loss, (0, 1))(own(theta, index), head)
+    return value, clipped(of_rows, norm)[0], of_head
+
+
 def every(
     objective: Objective,
     theta: Tree,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,7 +17,7 @@ from finetune.methods.deflation import SCALE, STD, assembled, start
 from finetune.methods.lora import RANK
 from finetune.methods.method import Gradients, Method
 from finetune.methods.options import option
-from finetune.training.optimisers import OptimiserConfig, clipped, direction, rate
+from finetune.training.optimisers import OptimiserConfig, direction, rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,15 +145,10 @@ def sequential(config: SequentialConfig, optimiser: OptimiserConfig) -> Method:
     def grads(objective, theta, aux, head, step, key):
         del key
         index = levels.everywhere(aux, current(step))
-
-        def loss(rows, head):
-            return objective.loss(*levels.view(theta, aux, rows, index), head)
-
-        rows = levels.own(theta, index)
-        value, (of_rows, of_head) = jax.value_and_grad(loss, (0, 1))(rows, head)
-        of_rows, _ = clipped(of_rows, optimiser.clip)
+        problem = (objective, theta, aux, head, index)
+        value, rows, of_head = levels.with_head(*problem, optimiser.clip)
         active = {path: jnp.arange(size) == k for path, k in index.items()}
-        return Gradients(value, levels.placed(of_rows, index, theta), of_head, {"active": active})
+        return Gradients(value, levels.placed(rows, index, theta), of_head, {"active": active})
 
     def post(theta, aux, opt, info):
         return theta, levels.with_rank(aux, current(info.step + 1) + 1), opt

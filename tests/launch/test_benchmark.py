@@ -3,11 +3,16 @@
 import importlib.util
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from finetune.models import PLAIN
 from finetune.models.bert import BertConfig
 from finetune.weights import saving
-from launch import benchmark
+from launch import benchmark, finetune_suite, lora_step
+from launch.timing import alternating
 from tests.finetune.models.tiny import BERT, random_model
 from tests.launch.commands import command
 
@@ -20,26 +25,77 @@ needs_torch = pytest.mark.skipif(
 
 @pytest.fixture
 def folder(tmp_path):
-    saving.save(tmp_path / "base", random_model(BertConfig(num_labels=2, **BERT)))
+    config = BertConfig(num_labels=2, **(BERT | {"num_hidden_layers": 1}))
+    saving.save(tmp_path / "base", random_model(config))
     return tmp_path / "base"
 
 
 @needs_torch
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # peft, of an attribute of transformers
-def test_a_step_beside_peft(folder, tmp_path, capsys):
+def test_steps_beside_peft(folder, tmp_path, capsys):
     path = tmp_path / "rows.json"
     flags = ["--suite=finetune", f"--model={folder}", "--batch_size=3", "--length=6", "--repeats=5"]
     assert command("benchmark", *flags, f"--json={path}") == 0
-    (row,) = json.loads(path.read_text())
-    assert tuple(row) == benchmark.COLUMNS
-    assert row["error_competitor"] < 1e-5
-    assert row["ratio"] == pytest.approx(row["seconds_competitor"] / row["seconds_ours"])
-    assert "threads" in capsys.readouterr().out
+    rows = json.loads(path.read_text())
+    pairs = {(row["ours"], row["competitor"]) for row in rows}
+    assert len(pairs) == len(rows)
+    assert {("LoRA", "PEFT LoRA"), ("AdaLoRA, masks", "PEFT AdaLoRA, masks")} <= pairs
+    for row in rows:
+        assert tuple(row)[:9] == benchmark.COLUMNS
+        assert row["error_ours"] < 1e-5
+        assert row["ratio"] == pytest.approx(row["seconds_competitor"] / row["seconds_ours"])
+        if row["competitor"].startswith("PEFT"):
+            assert row["error_competitor"] < 1e-5
+            assert 0.2 < row["bytes_competitor"] / row["bytes_ours"] < 5
+    out = capsys.readouterr().out
+    assert "threads" in out and "MiB held" in out
+
+
+def test_phases_are_what_they_are_called(folder):
+    base = lora_step.base(folder, 2, 4)
+    programs = dict(finetune_suite.ours(base, rank=2))
+    frozen = programs["frozen network"]()
+    assert programs["AdaLoRA, masks"]() == pytest.approx(frozen, abs=1e-5)
+    assert programs["AdaPaD split, grown"].begun == pytest.approx(frozen, abs=1e-5)
+    # The scored steps learn something first: without it all scores are 0.
+    scored = programs["AdaPaD split, scored"].at(4, [0, 0])
+    for name, program, published, private, moved in (
+        ("growing", programs["AdaPaD split, growing"], 1, 1, False),
+        ("scored", scored, 1, 1, True),
+        ("grown", programs["AdaPaD split, grown"], 2, 0, False),
+    ):
+        program(), program()
+        aux = program.state.aux.values()
+        assert {(int(e["rank"]), int(e["private"])) for e in aux} == {(published, private)}, name
+        assert any(float(entry["sensitivity"]) for entry in aux) == moved, name
+    masked = [int(jnp.sum(e["d"] != 0)) for e in programs["AdaLoRA, masks"].state.theta.values()]
+    assert 0 < sum(masked) < 4 * len(masked)
+
+
+def test_the_frozen_network_has_the_derivatives_of_its_first_biases(folder):
+    base = lora_step.base(folder, 2, 4)
+    program = lora_step.frozen(base)
+    loss = program()
+    shifts, head = program.state[1]
+    params = base.net.params
+
+    def value(biases):
+        inputs = {n: base.batch[n] for n in ("input_ids", "attention_mask")}
+        logits = base.net.forward({**params, **biases}, inputs, PLAIN, None)
+        return base.loss(logits, base.batch["labels"], base.batch["weight"])
+
+    names = {path: f"{path}.bias" for path in shifts} | {"classifier": "classifier.bias"}
+    wanted, found = jax.value_and_grad(value)({name: params[name] for name in names.values()})
+    assert loss == pytest.approx(float(wanted), abs=1e-6)
+    shifts["classifier"] = head["classifier.bias"]
+    assert len(shifts) == 4
+    for path, shift in shifts.items():
+        np.testing.assert_allclose(shift, found[names[path]], atol=1e-6)
 
 
 def test_functions_take_turns():
     called = []
-    benchmark.alternating([lambda: called.append("a"), lambda: called.append("b")], 5)
+    alternating([lambda: called.append("a"), lambda: called.append("b")], 5)
     assert called == ["a", "b"] * 5
 
 

@@ -1,5 +1,6 @@
 """Recorded runs against the solvers' own answers and a plain loop over one instance."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,7 +12,7 @@ from deflation.solvers import GradientDescent
 from linear_theory import measured_run
 from linear_theory.contraction_claims import DESCENT_ROUNDS, DESCENT_STEPS
 from linear_theory.problems import RANK, draw
-from linear_theory.trajectory import ROUNDS, begin, record
+from linear_theory.trajectory import ROUNDS, begin, reach, record
 
 # The sizes of the claims' tests, whose compiled programs these tests share.
 TRIALS = 32
@@ -29,10 +30,11 @@ def instance(batch, index):
 
 
 @functools.cache
-def cold():
+def cold(staleness=0):
     """Drawn and recorded once for the whole file."""
     batch = draw(jax.random.key(3), TRIALS)
-    return batch, jax.tree.map(np.asarray, record(batch, deflation.alternating()))
+    trajectory = record(batch, deflation.alternating(), staleness=staleness)
+    return batch, jax.tree.map(np.asarray, trajectory)
 
 
 def products(b, a):
@@ -56,17 +58,20 @@ def test_what_is_published_and_shown():
     np.testing.assert_array_equal(trajectory.shown[:, RANK:], trajectory.error[:, RANK:])
 
 
-def test_every_measurement_against_a_plain_loop():
-    batch, trajectory = cold()
+@pytest.mark.parametrize("staleness", [0, 2])
+def test_every_measurement_against_a_plain_loop(staleness):
+    batch, trajectory = cold(staleness)
     u, s, v = (np.asarray(part)[2] for part in (batch.left, batch.values, batch.right))
     target = np.asarray(batch.regression.target)[2]
     exact = np.stack([s[k] * np.outer(u[:, k], v[:, k]) for k in range(RANK)])
+    measured = trajectory._asdict() | reach(batch, trajectory, staleness)._asdict()
     held = products(*(rows[2] for rows in trajectory.factors))
     error = np.linalg.norm(held - exact, axis=(2, 3))
     np.testing.assert_allclose(trajectory.error[2], error, atol=1e-12)
     for step in range(1, LOOKED_AT + 1):
+        known = max(step - 1 - staleness, 0)
         for k in range(RANK):
-            seen = target - held[step - 1, : min(k, step - 1)].sum(axis=0)
+            seen = target - held[known, :k][trajectory.published[2, known, :k]].sum(axis=0)
             top_u, top_s, top_v = np.linalg.svd(seen)
             best = top_s[0] * np.outer(top_u[:, 0], top_v[0])
             own = trajectory.factors.a[2, step - 1, k]
@@ -78,7 +83,7 @@ def test_every_measurement_against_a_plain_loop():
                 "cosine": abs(own @ top_v[0]) / np.linalg.norm(own),
             }
             for name, value in expected.items():
-                got = getattr(trajectory, name)[2, step - 1, k]
+                got = measured[name][2, step - 1, k]
                 assert got == pytest.approx(value, abs=1e-10), (name, step, k)
 
 
@@ -114,7 +119,7 @@ def test_contraction_from_a_condition():
     condition[:, 6:, :2] = True
     first, rate, holds = measured_run.contraction_from(current, condition)
     np.testing.assert_array_equal(first, np.tile([6, 6, ROUNDS, ROUNDS], (TRIALS, 1)))
-    alive = np.where(current.trajectory.before > measured_run.FLOOR, current.contraction, 0)
+    alive = np.where(current.reach.before > measured_run.FLOOR, current.contraction, 0)
     np.testing.assert_allclose(rate[:, :2], alive[:, 6:, :2].max(axis=1))
     np.testing.assert_array_equal(rate[:, 2:], 0.0)
     assert holds[:, 6:20, :2].all() and not holds[:, :6].any() and not holds[:, :, 2:].any()
@@ -137,8 +142,12 @@ def test_last_factor_of_a_geometric_decay():
     modes[..., -1] = 1e-3
     decay = np.tile(0.5 ** np.arange(ROUNDS + 1)[:, None], (TRIALS, 1, RANK))
     made_up = current.trajectory._replace(error=decay, modes=modes)
-    factor, is_rate = measured_run.last_factor(current._replace(trajectory=made_up), rates)
+    factor, is_rate = measured_run.last_factor(
+        dataclasses.replace(current, trajectory=made_up), rates
+    )
     np.testing.assert_allclose(factor, 0.5)
     assert is_rate.all()
     rates[:, :, 4] = 0.6  # the slowest mode is now one that is not there
-    assert not measured_run.last_factor(current._replace(trajectory=made_up), rates)[1].any()
+    assert not measured_run.last_factor(dataclasses.replace(current, trajectory=made_up), rates)[
+        1
+    ].any()

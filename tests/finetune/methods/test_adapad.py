@@ -91,7 +91,7 @@ def test_joint_sees_the_successors_and_parallel_does_not():
     both = []
     for phase in ("joint", "parallel"):
         config = AdapadConfig(2, budget=4, phase=phase, advance=False)
-        method, target, (theta, aux, _) = problem(config)
+        method, target, (theta, aux, _) = problem(config, total=200)
         aux = levels.with_rank(aux, jnp.asarray(2))
         both.append(
             method.grads(target, linear.trained(theta, aux), aux, HEAD, jnp.asarray(0), None)
@@ -113,6 +113,34 @@ def test_split_trains_one_level_at_a_time():
     trained = [active(jnp.asarray(step, jnp.int32)).tolist() for step in range(9)]
     first, second = [True, False], [False, True]
     assert trained == [first] * 3 + [second] * 3 + [first] * 3
+
+
+@pytest.mark.parametrize("score", scores.KINDS)
+def test_the_head_from_the_levels_own_pass(score):
+    given = {"budget": 4, "phase": "split", "cycle": 3, "every": 100, "score": score}
+    found = []
+    for head_loss in ("deployed", "own"):
+        config = AdapadConfig(2, head_loss=head_loss, score_every=2, **given)
+        method, target, (theta, aux, _) = problem(config, total=200)
+        theta = jax.tree.map(lambda leaf: leaf + 0.1, theta)
+
+        def loss(theta, aux, head, kernels=None, f=target.loss):
+            return f(theta, aux, head, kernels) * (1 + jnp.sum(head["bias"]))
+
+        target = target._replace(loss=loss)
+        steps = (0, 3, 1)  # level 0, which is deployed; level 1, in private; a step that scores
+        found.append([method.grads(target, theta, aux, HEAD, step, None) for step in steps])
+    for one, other in zip(*found, strict=True):
+        for name in ("theta", "info"):
+            pairs = zip(
+                *map(jax.tree.leaves, (getattr(one, name), getattr(other, name))), strict=True
+            )
+            assert all(np.allclose(a, b, rtol=1e-5) for a, b in pairs)
+        # The head's gradient is the loss, and belongs to the network whose loss it is.
+        assert np.allclose(other.head["bias"], other.loss)
+    private = [grads[1] for grads in found]
+    assert np.allclose(found[0][0].loss, found[1][0].loss, rtol=1e-6)
+    assert not np.allclose(private[0].loss, private[1].loss, rtol=1e-3)
 
 
 def test_the_effective_score_is_that_of_the_dense_gradient():
@@ -192,6 +220,8 @@ def test_a_budget_that_cannot_be_met_is_refused(options, text):
         {"beta": 1.0},
         {"score": "reserve", "advance": False},
         {"phase": "both"},
+        {"head_loss": "own"},
+        {"head_loss": "both", "phase": "split"},
         {"rank": 0},
         {"cycle": 0},
     ],
