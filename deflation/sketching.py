@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from deflation import checks
-from deflation.components import Components, canonical, product, row_norm
+from deflation.components import Components, product, row_norm
 from deflation.targets import Target, times, times_transposed
 
 WIDTH = 16  # vectors of a block: fewer are slow to multiply, more leave less depth
@@ -146,8 +146,7 @@ def _scale(rows):
 
 
 def _ritz(basis, images, rank) -> Components:
-    """The leading components of M V^T V = P^T V, for orthonormal V."""
-    q, r = jnp.linalg.qr(images.T)
-    left, sizes, right = jnp.linalg.svd(r, full_matrices=False)
-    b = product((left[:, :rank] * sizes[:rank]).T, q.T)
-    return canonical(Components(b, product(right[:rank], basis)))
+    """The leading components of M V^T V = P^T V, for orthonormal V: P^T = Q R, R = U S W^T has the
+    right factors W^T V, and the left ones are their images W^T P. Q is never formed."""
+    right = jnp.linalg.svd(jnp.linalg.qr(images.T, mode="r"), full_matrices=False)[2][:rank]
+    return Components(product(right, images), product(right, basis))
