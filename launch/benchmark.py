@@ -1,6 +1,7 @@
 """Time our programs beside what a user would pick instead, in one process, one after the other.
 
 python -m launch.benchmark --suite=decompose [--size=quick|full] [--json=PATH] [--figure=PATH]
+                           [--data_dir=FOLDER_WITH_MNIST.NPZ] [--model=MODEL_FOLDER]
 python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--json=PATH]
 python -m launch.benchmark --suite=scaling --size=quick [--json=PATH]
 
@@ -16,9 +17,18 @@ import os
 import pathlib
 
 import jax
+import threadpoolctl
 from absl import flags
 
-from launch import app, decompose_picture, decompose_suite, lora_step, pictures, scaling_suite
+from launch import (
+    app,
+    decompose_picture,
+    decompose_rates,
+    decompose_suite,
+    lora_step,
+    pictures,
+    scaling_suite,
+)
 from launch.outputs import require_writable, write_json
 from launch.tables import table
 from launch.timing import alternating
@@ -47,6 +57,7 @@ class BenchmarkConfig:
     rank: int
     repeats: int
     size: str
+    data_dir: str | None
     json: str | None
     figure: str | None
 
@@ -59,7 +70,8 @@ class BenchmarkConfig:
 def define_flags() -> None:
     """One flag per field of `BenchmarkConfig`."""
     flags.DEFINE_enum("suite", "finetune", tuple(SUITES), "what is timed")
-    flags.DEFINE_string("model", None, "folder of a pretrained BERT")
+    flags.DEFINE_string("model", None, "folder of a pretrained BERT; decompose: of any weights")
+    flags.DEFINE_string("data_dir", None, "decompose: folder with mnist.npz")
     flags.DEFINE_integer("batch_size", 32, "rows per step", lower_bound=1)
     flags.DEFINE_integer("length", 64, "tokens per row", lower_bound=1)
     flags.DEFINE_integer("rank", 2, "of LoRA", lower_bound=1)
@@ -80,13 +92,15 @@ def main(config: BenchmarkConfig) -> None:
 
 def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Time to an error, beside other ways to the leading components of a matrix."""
-    del threads
-    rows, points = decompose_suite.run(config.size, config.repeats)
+    # XLA takes a thread per CPU whatever the environment says to BLAS: the others get as many.
+    with threadpoolctl.threadpool_limits(threads):
+        rows, points = decompose_suite.run(
+            config.size, config.repeats, config.data_dir, config.model
+        )
+        rows += decompose_rates.rows(config.size, config.repeats)
     if config.figure is not None:
         pictures.write(decompose_picture.draw(rows, points), pathlib.Path(config.figure))
-    wanted = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    asked = ", ".join(f"{name}={value}" for name, value in wanted.items() if value)
-    return rows, f"{asked or 'no limit asked for'}; {decompose_suite.versions()}"
+    return rows, f"the same for XLA and BLAS; {decompose_suite.versions()}"
 
 
 def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
