@@ -130,6 +130,7 @@ def start(
         plan,
         how,
     )
+    controls = controls._replace(rule=grow)  # as it was given: a program returns arrays
     empty = np.zeros((0, rank), problem.dtype)
     state = State(problem, solver, controls, progress, History(empty, empty), plan)
     return state if plan.mesh is None else _replicated(state)
@@ -150,7 +151,7 @@ def _begin(problem, solver, given, key, tolerance, steps, grow, plan: Plan, how)
     controls = Controls(
         tolerance=jnp.asarray(tolerance, problem.dtype),
         steps=jnp.asarray(steps, jnp.int32),
-        rule=grow,
+        rule=None,
         threshold=None if grow is None else grow.threshold(problem),
     )
     # Warm factors are published at once; a joint run knows no order to wait for.

@@ -7,7 +7,7 @@ import statistics
 from collections import Counter, defaultdict
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from launch.decompose_methods import COMPETITORS
 from launch.decompose_suite import SPECTRA
@@ -19,7 +19,7 @@ FLOOR = 1e-8  # an error of rounding, or below the best one by it, is drawn here
 def draw(rows: list[dict], points: dict) -> Figure:
     """Above, one panel per kind of error of the largest made matrix: every setting measured.
     Below, seconds to a residual within 1e-3 (the median over spectra) by the number of entries at
-    one rank, and by the rank at one shape; those of which there are most.
+    one rank, and by the rank at one size; those of which there are most, the largest of these.
 
     Args:
       rows: as `decompose_suite.run` returns them.
@@ -39,8 +39,7 @@ def draw(rows: list[dict], points: dict) -> Figure:
         axis.set(xlabel="seconds", ylabel=label, title=name)
     cost = costs(rows)
     shapes = Counter(shape for method in cost.values() for shape in method)
-    rank = Counter(r for _, r in shapes).most_common(1)[0][0] if shapes else 0
-    most = Counter(n for n, _ in shapes).most_common(1)[0][0] if shapes else 0
+    rank, most = _commonest(r for _, r in shapes), _commonest(n for n, _ in shapes)
     for method, seconds in cost.items():
         style = _style(method)
         by_entries = sorted((n, t) for (n, r), t in seconds.items() if r == rank)
@@ -50,10 +49,17 @@ def draw(rows: list[dict], points: dict) -> Figure:
                 axis.loglog(*zip(*pairs, strict=True), label=method, **style)
     axes[1, 0].set(xlabel="entries of the matrix", title=f"{QUESTION}, r = {rank}")
     axes[1, 1].set(xlabel="rank", title=f"{QUESTION}, {most} entries")
+    ranks = sorted(r for n, r in shapes if n == most)
+    axes[1, 1].set_xticks(ranks, [str(r) for r in ranks])
+    axes[1, 1].xaxis.set_minor_formatter(NullFormatter())  # few ranks, all of them named
+    for seconds in (axes[0, 0].xaxis, axes[0, 1].xaxis, axes[1, 0].yaxis, axes[1, 1].yaxis):
+        # The usual labels between powers of ten are too long to stand side by side.
+        seconds.set_major_locator(LogLocator(subs=(1, 3)))
+        seconds.set_major_formatter("{x:g}")
+        seconds.set_minor_formatter(NullFormatter())
     for axis in axes[1]:
         axis.set_ylabel("seconds")
     for axis in axes.flat:
-        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside lower center", ncols=4)
@@ -87,6 +93,11 @@ def size(case: str) -> tuple[int, int]:
     shape, _, rest = case.partition(", r = ")
     words = shape.split()
     return int(words[-3]) * int(words[-1]), int(rest.split(",")[0])
+
+
+def _commonest(values) -> int | None:
+    counts = Counter(values)
+    return max(counts, key=lambda value: (counts[value], value), default=None)
 
 
 def _style(method: str) -> dict:
