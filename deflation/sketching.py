@@ -30,7 +30,8 @@ class Sketch:
 
     min ||M - M V^T V||_F over bases V of the block Krylov space of M^T M; then the exact leading
     components of M V^T V (Rayleigh-Ritz), already ordered. About 2 size columns of products with M,
-    4 size^2 d for orthogonality and a size x size singular value decomposition.
+    4 size^2 d for orthogonality, 2 size^2 m for the triangle of a QR factorisation and its size x
+    size singular value decomposition.
 
     Attributes:
       size: dimensions of the basis, at least the rank; 2 rank + 16 when None. Larger is more
