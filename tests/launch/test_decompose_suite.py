@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from launch import benchmark, decompose_inputs, decompose_rates, decompose_suite
 from launch.decompose_methods import COMPETITORS, OURS
 from launch.decompose_picture import costs, size
+from launch.decompose_suite import Point
 from tests.launch.commands import command
 
 
@@ -20,6 +21,8 @@ def draw(m, d):
 def tiny(monkeypatch):
     monkeypatch.setitem(decompose_suite.SIZES, "quick", ([(24, 20, 2)], 5.0))
     monkeypatch.setattr(decompose_suite, "SPECTRA", ("plateau",))
+    # Two settings, of which the last one is exact: each is compiled.
+    monkeypatch.setattr(decompose_suite, "OURS", OURS._replace(settings=(2, 20)))
     monkeypatch.setattr(decompose_suite, "real", lambda *_: [("drawn", draw(16, 12))])
     monkeypatch.setitem(decompose_rates.SHAPES, "quick", [(24, 20, 2)])
     monkeypatch.setitem(decompose_rates.STREAMS, "quick", (1000, 2000))
@@ -60,6 +63,13 @@ def test_ours_answers_every_question(spectrum):
     case = decompose_suite.case("x", decompose_suite.spectral(spectrum, 60, 50, 4), 4)
     found = [p.errors for p in decompose_suite.climb(OURS, case, 60.0)]
     assert min(e[0] for e in found) <= 1e-6 and min(e[1] for e in found) <= 1e-3
+
+
+def test_the_setting_is_chosen_by_the_ladder_not_by_its_time():
+    slow, quick = Point("slow", (1e-4, 1.0), 9.0), Point("quick", (1e-5, 1e-4), 1.0)
+    assert decompose_suite._first([slow, quick], 0, 1e-3) is slow
+    assert decompose_suite._first([slow, quick], 1, 1e-3) is quick
+    assert decompose_suite._first([slow], 1, 1e-3) is None
 
 
 def test_the_size_that_a_name_says():
