@@ -53,11 +53,12 @@ def advance(state: State, rounds: int) -> State:
     inputs = (state.problem, state.solver, state.controls, state.progress)
     progress, history = _advance(*jax.tree.map(_constant, inputs), state.plan, rounds)
     join = jnp.concatenate
+    if not checks.traced((state.history, history)):
+        # On the host: its shape is new every time.
+        join, history = np.concatenate, jax.tree.map(np.asarray, history)
     if not checks.traced((progress.round, state.progress.round)):
         ran = int(progress.round) - int(state.progress.round)
         history = jax.tree.map(lambda rows: rows[:ran], history)
-    if not checks.traced((state.history, history)):
-        join = np.concatenate  # on the host: its shape is new every time
     joined = jax.tree.map(lambda x, y: join([x, y]), state.history, history)
     return dataclasses.replace(state, progress=progress, history=joined)
 
@@ -73,8 +74,9 @@ def finish(state: State) -> Solution:
     factors, code, component, rank = judge(*jax.tree.map(_constant, inputs), plan)
     attach = implicit.refuse if plan.way == "joint" else implicit.attach
     factors = attach(state.problem.target, factors)
-    keep = (jnp.arange(plan.rank) < rank)[:, None]
-    factors = Components(*(jnp.where(keep, rows, 0) for rows in factors))
+    if state.controls.rule is not None:
+        keep = (jnp.arange(plan.rank) < rank)[:, None]
+        factors = Components(*(jnp.where(keep, rows, 0) for rows in factors))
     return Solution(
         components=state.problem.to_original(factors),
         status=code if checks.traced(code) else Status(int(code)),
@@ -98,8 +100,8 @@ def step(state: State) -> State:
 
 
 def _constant(leaf):
-    """The leaf without a derivative; random keys and integers have none."""
-    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact):
+    """The leaf without a derivative; concrete numbers, random keys and integers have none."""
+    if isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.inexact):
         return jax.lax.stop_gradient(leaf)
     return leaf
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from deflation import checks
-from deflation.components import Components, canonical, product, row_norm
+from deflation.components import Components, product, row_norm
 from deflation.targets import Target, times, times_transposed
 
 WIDTH = 16  # vectors of a block: fewer are slow to multiply, more leave less depth
@@ -30,7 +30,8 @@ class Sketch:
 
     min ||M - M V^T V||_F over bases V of the block Krylov space of M^T M; then the exact leading
     components of M V^T V (Rayleigh-Ritz), already ordered. About 2 size columns of products with M,
-    4 size^2 d for orthogonality and a size x size singular value decomposition.
+    4 size^2 d for orthogonality, 2 size^2 m for the triangle of a QR factorisation and its size x
+    size singular value decomposition.
 
     Attributes:
       size: dimensions of the basis, at least the rank; 2 rank + 16 when None. Larger is more
@@ -146,8 +147,7 @@ def _scale(rows):
 
 
 def _ritz(basis, images, rank) -> Components:
-    """The leading components of M V^T V = P^T V, for orthonormal V."""
-    q, r = jnp.linalg.qr(images.T)
-    left, sizes, right = jnp.linalg.svd(r, full_matrices=False)
-    b = product((left[:, :rank] * sizes[:rank]).T, q.T)
-    return canonical(Components(b, product(right[:rank], basis)))
+    """The leading components of M V^T V = P^T V, for orthonormal V: P^T = Q R, R = U S W^T has the
+    right factors W^T V, and the left ones are their images W^T P. Q is never formed."""
+    right = jnp.linalg.svd(jnp.linalg.qr(images.T, mode="r"), full_matrices=False)[2][:rank]
+    return Components(product(right, images), product(right, basis))

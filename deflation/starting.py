@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -120,24 +121,50 @@ def start(
         axis=axis_name,
         row_axis=row_axis,
     )
-    key = jax.random.key(0) if key is None else checks.random_key("key", key)
-    fixed = jax.lax.stop_gradient(problem)  # see run.py
-    factors, warm = _first_factors(fixed, solver, rank, init, key)
-    controls = Controls(
-        tolerance=jnp.asarray(NEVER if tolerance is None else tolerance, problem.dtype),
-        steps=jnp.asarray(steps.steps, jnp.int32),
-        rule=grow,
-        threshold=None if grow is None else grow.threshold(fixed),
-    )
-    # Factors that were given are published at once; a joint run knows no order to wait for.
-    published = rank if (warm and plan.way == "parallel") or plan.way == "joint" else 0
     if plan.staleness and solver.collective:
         # Its triangular step is what makes predecessors current.
         raise ValueError(f"staleness is {plan.staleness}; allowed with {solver} is 0")
-    progress = initial_progress(factors, key, published, plan.staleness)
-    empty = jnp.zeros((0, rank), problem.dtype)
+    how, given = _checked_init(problem, rank, init)
+    key = None if key is None else checks.random_key("key", key)
+    controls, progress = _begin(
+        problem,
+        solver,
+        given,
+        key,
+        NEVER if tolerance is None else tolerance,
+        np.asarray(steps.steps, np.int32),
+        grow,
+        plan,
+        how,
+    )
+    controls = controls._replace(rule=grow)  # as it was given: a program returns arrays
+    empty = np.zeros((0, rank), problem.dtype)
     state = State(problem, solver, controls, progress, History(empty, empty), plan)
     return state if plan.mesh is None else _on_mesh(state)
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "how"))
+def _begin(problem, solver, given, key, tolerance, steps, grow, plan: Plan, how):
+    """Controls and Progress before the first round; one program, as a small problem has few
+    products to hide the cost of single operations behind."""
+    problem = jax.lax.stop_gradient(problem)  # see run.py
+    key = jax.random.key(0) if key is None else key
+    if how == "random":
+        factors = solver.init(problem, plan.rank, key)
+    elif how == "given":
+        factors = solver.warm(problem.to_whitened(given))
+    else:
+        factors = solver.warm(sketch(problem.target, plan.rank, key, how))
+    controls = Controls(
+        tolerance=jnp.asarray(tolerance, problem.dtype),
+        steps=jnp.asarray(steps, jnp.int32),
+        rule=None,
+        threshold=None if grow is None else grow.threshold(problem),
+    )
+    # Warm factors are published at once; a joint run knows no order to wait for.
+    warm = how != "random" and plan.way == "parallel"
+    published = plan.rank if warm or plan.way == "joint" else 0
+    return controls, initial_progress(factors, key, published, plan.staleness)
 
 
 def _check_solver(solver: Solver, method: str, rank: int) -> None:
@@ -220,17 +247,16 @@ def _on_mesh(state: State) -> State:
     return dataclasses.replace(rest, problem=rest.problem._replace(target=target))
 
 
-def _first_factors(problem, solver, rank, init, key) -> tuple[Components, bool]:
-    """Whitened first factors, and whether they are warm (worth publishing at once)."""
+def _checked_init(problem, rank, init) -> tuple[str | Sketch, Components | None]:
+    """How the run begins ("random", a Sketch or "given"), and the factors that were given."""
+    if isinstance(init, Sketch):
+        init.shape(rank, min(problem.shape))
+        return init, None
     if isinstance(init, str):
         checks.choice("init", init, ("random", "sketch"))
-        if init == "random":
-            return solver.init(problem, rank, key), False
-        init = Sketch()
-    if isinstance(init, Sketch):
-        return solver.warm(sketch(problem.target, rank, key, init)), True
+        return (Sketch() if init == "sketch" else init), None
     checks.instance("init", init, Components, "'random', 'sketch', a Sketch or Components")
     names = init._asdict().items()
     given = Components(*(checks.matrix(f"init.{n}", rows, problem.dtype) for n, rows in names))
     problem.check_components(given, "init", rank)
-    return solver.warm(problem.to_whitened(given)), True
+    return "given", given

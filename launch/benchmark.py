@@ -1,6 +1,7 @@
 """Time our programs beside what a user would pick instead, in one process, one after the other.
 
 python -m launch.benchmark --suite=decompose [--size=quick|full] [--json=PATH] [--figure=PATH]
+                           [--data_dir=FOLDER_WITH_MNIST.NPZ] [--model=MODEL_FOLDER]
 python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=claims [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=scaling --size=quick [--json=PATH]
@@ -16,12 +17,14 @@ import dataclasses
 import os
 import pathlib
 
+import threadpoolctl
 from absl import flags
 
 from launch import (
     app,
     claims_suite,
     decompose_picture,
+    decompose_rates,
     decompose_suite,
     finetune_suite,
     pictures,
@@ -55,6 +58,7 @@ class BenchmarkConfig:
     rank: int
     repeats: int
     size: str
+    data_dir: str | None
     json: str | None
     figure: str | None
 
@@ -67,7 +71,8 @@ class BenchmarkConfig:
 def define_flags() -> None:
     """One flag per field of `BenchmarkConfig`."""
     flags.DEFINE_enum("suite", "finetune", tuple(SUITES), "what is timed")
-    flags.DEFINE_string("model", None, "folder of a pretrained BERT")
+    flags.DEFINE_string("model", None, "folder of a pretrained BERT; decompose: of any weights")
+    flags.DEFINE_string("data_dir", None, "decompose: folder with mnist.npz")
     flags.DEFINE_integer("batch_size", None, "rows per step, else by --size", lower_bound=1)
     flags.DEFINE_integer("length", None, "tokens per row, else by --size", lower_bound=1)
     flags.DEFINE_integer("rank", 2, "components per module", lower_bound=2)
@@ -88,13 +93,15 @@ def main(config: BenchmarkConfig) -> None:
 
 def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Time to an error, beside other ways to the leading components of a matrix."""
-    del threads
-    rows, points = decompose_suite.run(config.size, config.repeats)
+    # XLA takes a thread per CPU whatever the environment says to BLAS: the others get as many.
+    with threadpoolctl.threadpool_limits(threads):
+        rows, points = decompose_suite.run(
+            config.size, config.repeats, config.data_dir, config.model
+        )
+        rows += decompose_rates.rows(config.size, config.repeats)
     if config.figure is not None:
         pictures.write(decompose_picture.draw(rows, points), pathlib.Path(config.figure))
-    wanted = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    asked = ", ".join(f"{name}={value}" for name, value in wanted.items() if value)
-    return rows, f"{asked or 'no limit asked for'}; {decompose_suite.versions()}"
+    return rows, f"the same for XLA and BLAS; {decompose_suite.versions()}"
 
 
 def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:

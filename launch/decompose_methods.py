@@ -24,12 +24,11 @@ class Method(NamedTuple):
     prepare: Callable
 
 
-def ours(matrix, rank, blocks):
-    """Workers in parallel from a sketch of 2 rank + 16 blocks directions, one consistent round."""
+def ours(matrix, rank, share):
+    """Workers in parallel from a sketch of share rank + 8 directions, one consistent round."""
     problem = deflation.Regression.from_matrix(matrix)
     solver = deflation.alternating(consistent=True)
-    size = min(2 * rank + 16 * blocks, min(problem.shape))
-    start = deflation.Sketch(max(size, rank))
+    start = deflation.Sketch(min(int(share * rank) + 8, *problem.shape))
 
     def run():
         solution = deflation.parallel(problem, rank, solver, rounds=1, init=start)
@@ -111,7 +110,7 @@ def _host(factors):
     return tuple(np.asarray(rows) for rows in factors)
 
 
-OURS = Method((-1, 0, 1, 2, 4, 6, 9, 14, 20), ours)
+OURS = Method((1, 1.25, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5, 4, 5, 7, 10, 20), ours)
 COMPETITORS = {
     "randomized_svd": Method((1, 2, 3, 4, 5, 7, 10, 15, 25, 40), randomized),
     "ARPACK": Method((1e-1, 1e-2, 1e-4, 0), iterative("arpack")),

@@ -16,16 +16,18 @@ import scipy
 import sklearn
 
 from launch import app
+from launch.decompose_inputs import real
 from launch.decompose_methods import COMPETITORS, OURS, Method
 from launch.timing import alternating, seconds
 
 QUESTIONS = {"residual 1e-3": (0, 1e-3), "residual 1e-6": (0, 1e-6), "components 1e-3": (1, 1e-3)}
 SPECTRA = ("power law", "exponential", "plateau", "noisy")
+SIDES = ((512, 512), (1024, 1024), (2048, 2048), (4096, 4096), (4096, 512), (512, 4096))
+# (m, d, rank) of every spectrum, and the seconds of a call after which a method climbs no further.
 SIZES = {
-    "quick": ([(192, 192)], [8], 2.0),
-    "full": ([(512, 512), (1024, 1024), (2048, 2048), (4096, 4096), (4096, 512), (512, 4096)],
-             [8, 64, 256], 120.0),
-}  # fmt: skip
+    "quick": ([(192, 192, 8), (512, 512, 64)], 2.0),
+    "full": ([(m, d, r) for m, d in SIDES for r in (8, 64, 256) if 2 * r <= min(m, d)], 120.0),
+}
 
 
 class Case(NamedTuple):
@@ -48,15 +50,15 @@ class Point(NamedTuple):
     seconds: float
 
 
-def cases(size: str) -> Iterator[Case]:
-    """Every spectrum in every shape at every rank of a size."""
-    shapes, ranks, _ = SIZES[size]
-    for m, d in shapes:
+def cases(size: str, data_dir: str | None = None, model: str | None = None) -> Iterator[Case]:
+    """Every spectrum in every shape of a size, then the real matrices."""
+    for m, d, rank in SIZES[size][0]:
         for spectrum in SPECTRA:
-            for rank in (r for r in ranks if 2 * r <= min(m, d)):
-                yield case(
-                    f"{spectrum} {m} x {d}, r = {rank}", spectral(spectrum, m, d, rank), rank
-                )
+            yield case(f"{spectrum} {m} x {d}, r = {rank}", spectral(spectrum, m, d, rank), rank)
+    for name, matrix in real(data_dir, model):
+        m, d = matrix.shape
+        rank = min(64, min(m, d) // 4)
+        yield case(f"{name} {m} x {d}, r = {rank}", matrix, rank)
 
 
 def spectral(spectrum: str, m: int, d: int, rank: int) -> np.ndarray:
@@ -109,10 +111,18 @@ def usable(name: str, case: Case) -> bool:
     return name != "LOBPCG" or 5 * case.rank < case.matrix.shape[1]
 
 
-def run(size: str, repeats: int) -> tuple[list[dict], dict]:
-    """The rows of all cases, and every point measured by case and method."""
-    rows, points, limit = [], {}, SIZES[size][2]
-    for case in app.progress(cases(size), None, "cases"):
+def run(
+    size: str, repeats: int, data_dir: str | None = None, model: str | None = None
+) -> tuple[list[dict], dict]:
+    """The rows of all cases, and every point measured by case and method.
+
+    Args:
+      size: a name of `SIZES`.
+      repeats: calls of each method that are timed.
+      data_dir, model: folders with real matrices, see `decompose_inputs.real`.
+    """
+    rows, points, limit = [], {}, SIZES[size][1]
+    for case in app.progress(cases(size, data_dir, model), None, "cases"):
         climbed = {"deflation": climb(OURS, case, limit)}
         climbed |= {n: climb(m, case, limit) for n, m in COMPETITORS.items() if usable(n, case)}
         points[case.name] = climbed
@@ -146,8 +156,9 @@ def versions() -> str:
 
 
 def _first(points: list[Point], which: int, target: float) -> Point | None:
-    reached = [point for point in points if point.errors[which] <= target]
-    return min(reached, key=lambda point: point.seconds) if reached else None
+    """The cheapest setting that is accurate enough, by the order of the ladder: a single time of
+    each would choose by accident."""
+    return next((point for point in points if point.errors[which] <= target), None)
 
 
 def _error(point: Point | None, points: list[Point], which: int) -> float:

@@ -99,3 +99,17 @@ def test_unit_rows_at_any_scale(scale):
     """Squares of single precision numbers overflow from 1e19 on and vanish below 1e-19."""
     rows = normalise(jnp.full((1, 4), scale, jnp.float32))
     np.testing.assert_allclose(rows, 0.5, rtol=10 * ROUNDING["float32"])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from([(3, 4), (2, 1)]), st.integers(0, 10**6))
+def test_the_sign_of_a_canonical_component_is_that_of_its_first_largest_entry(shape, seed):
+    """Small integers, so that largest entries of both signs are common."""
+    r, m = shape
+    g = np.random.default_rng(seed)
+    b, a = g.integers(-2, 3, (r, m)).astype(np.float32), np.ones((r, 1), np.float32)
+    peak = np.argmax(np.abs(b), axis=1)
+    sign = np.where(b[np.arange(r), peak] < 0, -1, 1)[:, None]
+    got = canonical(Components(b, a))
+    np.testing.assert_array_equal(got.b, sign * b)
+    np.testing.assert_array_equal(got.a, sign * a)

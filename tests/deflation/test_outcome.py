@@ -20,6 +20,7 @@ from deflation import (
     sharded,
     start,
 )
+from deflation.outcome import _sum_is_best
 from tests.deflation.problems import D, M, R, close, from_matrix, maps, matrix, precision, triplets
 
 WAYS = {
@@ -129,6 +130,37 @@ def test_near_components_whose_sum_is_not_right_yet():
 def test_exact_answers(sizes, wanted):
     with precision("float64"):
         assert told(exact(from_matrix(sizes), R)) == wanted
+
+
+@pytest.mark.parametrize("off", [0, 1e-9, 1e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_product_decides_only_what_all_of_them_would(off, turned):
+    """Leading triplets, turned into each other or not, and moved away by a share of the last one:
+    the answer is the plain one of both distances, and it is not always the same."""
+    with precision("float64"):
+        target = matrix()
+        u, s, vt = np.linalg.svd(target)
+        a = vt[:R].copy()
+        if turned:
+            a[1], a[2] = (a[1] + a[2]) / 2**0.5, (a[1] - a[2]) / 2**0.5
+        b = a @ target.T
+        b[2] += off * s[2] * u[:, 0]
+        sizes = np.linalg.norm(b, axis=1)
+        image = u[:, :R].T @ target
+        outside = np.linalg.norm(image - image @ vt[:R].T @ vt[:R])
+        lag = np.linalg.norm(b.T @ a - target @ vt[:R].T @ vt[:R])
+        wanted = outside <= 1e-8 * min(sizes) and lag <= 1e-3 * min(sizes)
+        assert wanted == (off < 1e-3)
+        for moving in range(R):  # the component whose direction is tried first
+            got = _sum_is_best(
+                from_matrix(),
+                Components(jnp.asarray(b), jnp.asarray(a)),
+                jnp.asarray(sizes),
+                jnp.ones(R, bool),
+                jnp.eye(R)[moving],
+                jnp.asarray(True),
+            )
+            assert bool(got) == wanted
 
 
 def test_joint_components_are_not_judged_one_by_one():
