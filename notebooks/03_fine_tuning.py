@@ -25,6 +25,8 @@
 # 4. Real text tasks with all-MiniLM-L6-v2, and what in AdaPaD matters.
 
 # %%
+# Figures that a function returns are shown.
+# %matplotlib inline
 import json
 import os
 import pathlib

@@ -32,6 +32,8 @@
 # 3. What one gradient costs, beside training.
 
 # %%
+# Figures that a function returns are shown.
+# %matplotlib inline
 import csv
 import json
 import os

@@ -53,7 +53,11 @@ def test_steps_beside_peft(folder, tmp_path, capsys):
 
 def test_phases_are_what_they_are_called(folder):
     base = lora_step.base(folder, 2, 4)
-    programs = dict(finetune_suite.ours(base, rank=2))
+    programs = {}
+    for name, program in finetune_suite.ours(base, rank=2):
+        programs[name] = program
+        if name == "AdaPaD split, grown":
+            break  # what comes after it is compiled for nothing
     frozen = programs["frozen network"]()
     assert programs["AdaLoRA, masks"]() == pytest.approx(frozen, abs=1e-5)
     assert programs["AdaPaD split, grown"].begun == pytest.approx(frozen, abs=1e-5)
