@@ -55,10 +55,11 @@ class Point(NamedTuple):
 
 def cases(size: str, data_dir: str | None = None, model: str | None = None) -> Iterator[Case]:
     """Every spectrum in every shape of a size, then the real matrices."""
+    given = list(real(data_dir, model))  # a file that is not there is known before the first case
     for m, d, rank in SIZES[size][0]:
         for spectrum in SPECTRA:
             yield case(f"{spectrum} {m} x {d}, r = {rank}", spectral(spectrum, m, d, rank), rank)
-    for name, matrix in real(data_dir, model):
+    for name, matrix in given:
         m, d = matrix.shape
         rank = min(64, min(m, d) // 4)
         yield case(f"{name} {m} x {d}, r = {rank}", matrix, rank)

@@ -109,6 +109,7 @@ def test_functions_take_turns():
         (["--suite=finetune"], "--model is needed"),
         (["--model=x", "--repeats=2"], "repeats"),
         (["--suite=finetune", "--model=/absent"], "/absent"),
+        (["--suite=decompose", "--data_dir=/absent"], "/absent/mnist.npz"),
     ],
 )
 def test_mistakes_are_one_line(flags, word, capsys):
