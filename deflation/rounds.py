@@ -70,10 +70,10 @@ def gathered_round(
     """
     number = jnp.arange(progress.done.shape[0])
     active = _grown(plan, controls, progress)
-    joined = jnp.full_like(number, plan.rank) if plan.advance else active
-    everyone = predecessors(number, number < joined)
     working = _working(plan, progress, active)
-    new = solver.combine(new, progress.factors, everyone, working)
+    if solver.collective:
+        everyone = predecessors(number, number < _joined(plan, active))
+        new = solver.combine(new, progress.factors, everyone, working)
     moved, still = settled(new, progress.factors, controls.tolerance)
     moved = jnp.where(progress.done, progress.moved, moved)
     # A worker is done only after its predecessors: their later moves would move it again.
@@ -104,8 +104,12 @@ def gathered_round(
 def _working(plan: Plan, progress: Progress, active) -> jax.Array:
     """Workers that take part in the next round (r,)."""
     number = jnp.arange(progress.done.shape[0])
-    joined = jnp.full_like(number, plan.rank) if plan.advance else active
-    return (number < joined) & (number < plan.rank) & ~progress.done
+    return (number < _joined(plan, active)) & (number < plan.rank) & ~progress.done
+
+
+def _joined(plan: Plan, active) -> jax.Array | int:
+    """How many workers refine: all of them, or without advance learning those that publish."""
+    return plan.rank if plan.advance else active
 
 
 def unless(finished, new: Progress, old: Progress) -> Progress:

@@ -6,8 +6,12 @@ target with its predecessors subtracted. A solver is configured first and run la
   init(problem, rank, key)   cold factors of all workers
   warm(factors)              the same from given factors
   local(problem, view, own)  a round's steps of a block of workers; `view` multiplies by M_k
-  combine(sent, ...)         an r x r step on what was gathered, the identity by default
   finish(factors)            the published form
+
+and, where it is `collective`, in place of local
+
+  share(problem, own, ...)   what a block of workers sends
+  combine(sent, ...)         an r x r step that makes factors of what was gathered
 
 Its configuration is a pytree: numbers are data (changing a step size does not recompile), choices
 are static.
@@ -45,11 +49,6 @@ class _Solver:
         """Whether parallel workers send what `share` makes, and `combine` makes factors of it."""
         return False
 
-    def combine(self, sent: Components, old: Components, weights, working) -> Components:
-        """An r x r step on what was gathered (r, .); see `consistent_sweep`."""
-        del old, weights, working
-        return sent
-
     def finish(self, factors: Components) -> Components:
         """Published factors: |a_k| = 1, the scale and a canonical sign in b_k."""
         return canonical(factors)
@@ -73,8 +72,8 @@ class Alternating(_Solver):
         return payload(problem.target, own, working)
 
     def combine(self, sent: Components, old: Components, weights, working) -> Components:
-        """The triangular step of a consistent round; else what was gathered is the answer."""
-        return consistent_sweep(sent, old, weights, working) if self.consistent else sent
+        """All consistent workers' factors, by a triangular step on what was gathered (r, .)."""
+        return consistent_sweep(sent, old, weights, working)
 
     def init(self, problem: Regression, rank: int, key: jax.Array) -> Components:
         """Random unit directions a, b = 0: nothing is published before the first round."""

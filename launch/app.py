@@ -179,11 +179,16 @@ def from_flags(config_type: type) -> Any:
     return config_type(**values)
 
 
-def given(*, without: tuple[str, ...]) -> list[str]:
-    """The flags of the command line as it was parsed, --name=value, but those named."""
-    found = {flag.name: flag for flag in map(flags.FLAGS.__getitem__, flags.FLAGS) if flag.present}
-    lines = [flag.serialize() for name, flag in found.items() if name not in without]
-    return [line for text in lines for line in text.splitlines()]
+def given(names: Iterable[str] | None = None, *, without: tuple[str, ...]) -> list[str]:
+    """The flags of the command line as it was parsed, --name=value: `names`, all of them when None,
+    but those `without`."""
+    chosen = map(flags.FLAGS.__getitem__, flags.FLAGS if names is None else names)
+    found = {flag.name: flag for flag in chosen if flag.present and flag.name not in without}
+    lines = [
+        flag.serialize().splitlines() if isinstance(flag, flags.MultiFlag) else [flag.serialize()]
+        for flag in found.values()
+    ]
+    return [line for of_one in lines for line in of_one]
 
 
 def _use_cache(folder: str | None) -> None:

@@ -30,21 +30,10 @@ from launch import (
     pictures,
     scaling_suite,
 )
+from launch.benchmark_rows import COLUMNS
 from launch.outputs import require_writable, write_json
 from launch.tables import table
 from linear_theory import registry
-
-COLUMNS = (
-    "suite",
-    "case",
-    "ours",
-    "competitor",
-    "seconds_ours",
-    "seconds_competitor",
-    "error_ours",
-    "error_competitor",
-    "ratio",
-)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 
 from launch import app
+from launch.benchmark_rows import record
 from launch.tables import table
 from linear_theory import Claim, check
 
@@ -51,29 +52,22 @@ def _row(claim: Claim, trials: int, repeats: int) -> dict[str, Any]:
         first = check(claim, key, trials)
     warm = [check(claim, key, trials) for _ in range(repeats)]
     seconds = statistics.median(row.seconds for row in warm)
-    violations = [float(row.violations) for row in (warm[-1], first)]
-    return _record(claim.name, seconds, first.seconds, *violations, sum(spent))
+    violations = float(warm[-1].violations), float(first.violations)
+    return _record(claim.name, (seconds, first.seconds), violations, sum(spent))
 
 
 def _total(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    keys = ("seconds_ours", "seconds_competitor", "error_ours", "error_competitor")
-    sums = [sum(row[key] for row in rows) for key in (*keys, "compile_seconds")]
-    return _record(f"all {len(rows)} claims", *sums)
+    def sums(*keys):
+        return tuple(sum(row[key] for row in rows) for key in keys)
+
+    seconds = sums("seconds_ours", "seconds_competitor")
+    violations = sums("error_ours", "error_competitor")
+    return _record(f"all {len(rows)} claims", seconds, violations, *sums("compile_seconds"))
 
 
-def _record(case, warm, first, violations, violations_first, compiled) -> dict[str, Any]:
-    return {
-        "suite": "claims",
-        "case": case,
-        "ours": "warm",
-        "competitor": "first call",
-        "seconds_ours": warm,
-        "seconds_competitor": first,
-        "error_ours": violations,
-        "error_competitor": violations_first,
-        "ratio": first / warm,
-        "compile_seconds": compiled,
-    }
+def _record(case, seconds, violations, compiled) -> dict[str, Any]:
+    names = "warm", "first call"
+    return record("claims", case, names, seconds, violations, compile_seconds=compiled)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import numpy as np
 
 import deflation
 from deflation.targets import times, times_transposed
+from launch.benchmark_rows import record
 from launch.decompose_suite import spectral
 from launch.timing import alternating
 
@@ -60,7 +61,8 @@ def round_row(m: int, d: int, rank: int, repeats: int) -> dict:
     ours(), theirs()  # compiles
     mine, least = (seconds / ROUNDS for seconds in alternating([ours, theirs], repeats))
     rate = 4 * m * d * rank / least / 1e9
-    return _row(
+    return record(
+        "decompose",
         f"a round of {m} x {d}, r = {rank}",
         ("a consistent round", f"its products, {rate:.3g} GFLOP/s"),
         (mine, least),
@@ -75,7 +77,8 @@ def stream_rows(lengths: tuple[int, ...], repeats: int) -> list[dict]:
     times = [total / n for total, n in zip(alternating(calls, repeats), lengths, strict=True)]
     wrong = [stream_error(problem, n) for problem, n in zip(found, lengths, strict=True)]
     return [
-        _row(
+        record(
+            "decompose",
             f"a column of n = {n}, m = {TARGETS}, d = {INPUTS}",
             (f"streamed, peak memory {peak(n) / 1e6:.2f} MB", f"the same, n = {lengths[0]}"),
             (times[k], times[0]),
@@ -113,17 +116,3 @@ def _batch() -> tuple[np.ndarray, np.ndarray]:
     g = np.random.default_rng(0)
     x = g.normal(size=(INPUTS, BATCH))
     return x, g.normal(size=(TARGETS, INPUTS)) @ x + g.normal(size=(TARGETS, BATCH))
-
-
-def _row(case, names, seconds, errors) -> dict:
-    return {
-        "suite": "decompose",
-        "case": case,
-        "ours": names[0],
-        "competitor": names[1],
-        "seconds_ours": seconds[0],
-        "seconds_competitor": seconds[1],
-        "error_ours": errors[0],
-        "error_competitor": errors[1],
-        "ratio": seconds[1] / seconds[0],
-    }

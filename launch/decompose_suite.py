@@ -17,6 +17,7 @@ import scipy
 import sklearn
 
 from launch import app
+from launch.benchmark_rows import record
 from launch.decompose_inputs import real
 from launch.decompose_methods import COMPETITORS, OURS, Method
 from launch.timing import alternating, seconds
@@ -138,17 +139,13 @@ def run(
             mine = times.pop("deflation")
             for name, theirs in times.items():
                 rows.append(
-                    {
-                        "suite": "decompose",
-                        "case": f"{case.name}, {question}",
-                        "ours": "parallel, sketch, consistent",
-                        "competitor": name,
-                        "seconds_ours": mine,
-                        "seconds_competitor": theirs,
-                        "error_ours": _error(first["deflation"], climbed["deflation"], which),
-                        "error_competitor": _error(first[name], climbed[name], which),
-                        "ratio": None if None in (mine, theirs) else theirs / mine,
-                    }
+                    record(
+                        "decompose",
+                        f"{case.name}, {question}",
+                        ("parallel, sketch, consistent", name),
+                        (mine, theirs),
+                        tuple(_error(first[n], climbed[n], which) for n in ("deflation", name)),
+                    )
                 )
     return rows, points
 

@@ -28,12 +28,14 @@ where others take the cores it loses several times more than JAX.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 from launch import app, lora_step, peft_step
+from launch.benchmark_rows import record
 from launch.tables import table
 from launch.timing import alternating
 
@@ -84,19 +86,15 @@ def run(folder: str, batch: tuple[int, int], rank: int, repeats: int, threads: i
     errors = {name: abs(program.begun - exact) for name, program in programs.items()}
     held = {n: p.measured_bytes() if n in theirs else p.bytes for n, p in programs.items()}
     rows = [
-        {
-            "suite": "finetune",
-            "case": _case(one, other),
-            "ours": one,
-            "competitor": other,
-            "seconds_ours": seconds[one],
-            "seconds_competitor": seconds[other],
-            "error_ours": errors[one],
-            "error_competitor": errors.get(other, float("nan")),
-            "ratio": seconds[other] / seconds[one],
-            "bytes_ours": held[one],
-            "bytes_competitor": held.get(other),
-        }
+        record(
+            "finetune",
+            _case(one, other),
+            (one, other),
+            (seconds[one], seconds[other]),
+            (errors[one], errors.get(other, math.nan)),
+            bytes_ours=held[one],
+            bytes_competitor=held.get(other),
+        )
         for one, other in _pairs(programs)
     ]
     return rows, _note(base, rank, programs, seconds, held, rates)

@@ -124,12 +124,7 @@ def _given() -> list[str]:
     """Flags of `launch.train` on our command line, as arguments."""
     fields = dataclasses.fields(TrainConfig)
     names = [name for field in fields for name in field.metadata.get("flags", (field.name,))]
-    values = flags.FLAGS
-    return [
-        values[name].serialize()
-        for name in names
-        if values[name].present and name not in ("workdir", BUDGET)
-    ]
+    return app.given(names, without=("workdir", BUDGET))
 
 
 def _spent(config: TrainConfig, budget: int) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -22,6 +23,7 @@ import numpy as np
 from deflation import start, step
 from deflation.components import distances, norms
 from launch import distributed, scaling_model, scaling_worker
+from launch.benchmark_rows import record
 from launch.scaling_model import DEVICES, NETWORK, Link, Work
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -142,18 +144,9 @@ def _pair_rows(work: Work, alone: dict, pair: dict, compute) -> list[dict]:
     return found
 
 
-def _row(case, ours, competitor, seconds, theirs, error=float("nan"), other=float("nan")) -> dict:
-    return {
-        "suite": "scaling",
-        "case": case,
-        "ours": ours,
-        "competitor": competitor,
-        "seconds_ours": seconds,
-        "seconds_competitor": theirs,
-        "error_ours": error,
-        "error_competitor": other,
-        "ratio": theirs / seconds,
-    }
+def _row(case, ours, competitor, seconds, theirs, *errors) -> dict:
+    names, times = (ours, competitor), (seconds, theirs)
+    return record("scaling", case, names, times, errors or (math.nan, math.nan))
 
 
 def _measured(size: Size, processes: int) -> list[dict]:

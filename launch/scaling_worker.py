@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 
 import jax
@@ -22,6 +21,8 @@ import numpy as np
 from deflation import Regression, advance, start
 from deflation.components import Components
 from deflation.rounds import parallel_round
+from deflation.starting import worker_mesh
+from launch.timing import in_turn
 
 Program = Callable[[], jax.Array]
 
@@ -68,9 +69,7 @@ def real(problem: Regression, rank: int, rounds: int, **how) -> Program:
 
 def gathers(rank: int, numbers: int, rounds: int) -> Program:
     """The all-gathers of the rounds alone, over all devices of all processes."""
-    mesh = jax.make_mesh(
-        (jax.device_count(),), ("worker",), axis_types=(jax.sharding.AxisType.Auto,)
-    )
+    mesh = worker_mesh(None, "worker")
     rows, here = -(-rank // jax.device_count()), jax.sharding.PartitionSpec("worker")
 
     def repeated(block):
@@ -91,15 +90,10 @@ def gathers(rank: int, numbers: int, rounds: int) -> Program:
 
 def shortest(programs: dict[str, Program], repeats: int) -> dict[str, float]:
     """Seconds of the fastest warm call of each, called in turn."""
-    found: dict[str, list[float]] = {name: [] for name in programs}
-    for program in programs.values():
-        program().block_until_ready()
-    for _ in range(repeats):
-        for name, program in programs.items():
-            started = time.perf_counter()
-            program().block_until_ready()
-            found[name].append(time.perf_counter() - started)
-    return {name: min(times) for name, times in found.items()}
+    calls = [lambda p=program: p().block_until_ready() for program in programs.values()]
+    for call in calls:
+        call()
+    return dict(zip(programs, map(min, in_turn(calls, range(repeats))), strict=True))
 
 
 def main(told: dict) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,16 +42,16 @@ class Split:
         return Split({name: column[indices] for name, column in self.inputs.items()}, labels)
 
 
-class Splits:
+class Splits(abc.ABC):
     """The part of `Task` and `LanguageTask` that only knows rows; both are frozen dataclasses."""
 
     name: str
     splits: Mapping[str, Split]
     metrics: tuple[str, ...]
 
+    @abc.abstractmethod
     def in_order(self, split: str, batch_size: int) -> Iterator[Batch]:
         """The batches of an evaluation, in the order of the rows, the last one filled up."""
-        raise NotImplementedError
 
     @property
     def metric(self) -> str:
