@@ -11,7 +11,7 @@ import pytest
 from finetune.models import PLAIN
 from finetune.models.bert import BertConfig
 from finetune.weights import saving
-from launch import benchmark, finetune_suite, lora_step
+from launch import benchmark, benchmark_rows, finetune_suite, lora_step
 from launch.timing import alternating
 from tests.finetune.models.tiny import BERT, random_model
 from tests.launch.commands import command
@@ -95,6 +95,16 @@ def test_the_frozen_network_has_the_derivatives_of_its_first_biases(folder):
     assert len(shifts) == 4
     for path, shift in shifts.items():
         np.testing.assert_allclose(shift, found[names[path]], atol=1e-6)
+
+
+def test_a_row_has_a_ratio_where_both_arrived():
+    found = [
+        benchmark_rows.record("s", "c", ("ours", "theirs"), times, (0.0, 0.1), more=5)
+        for times in ((1.0, 3.0), (None, 3.0), (1.0, None))
+    ]
+    assert [row["ratio"] for row in found] == [3.0, None, None]
+    assert all(tuple(row) == (*benchmark.COLUMNS, "more") for row in found)
+    assert found[0]["seconds_competitor"] == 3.0 and found[0]["error_competitor"] == 0.1
 
 
 def test_functions_take_turns():
