@@ -132,7 +132,8 @@ def end(status, text):
 
 address, count, number = sys.argv[-1].partition("=")[2].split("/")
 folder = pathlib.Path(sys.argv[1])
-(folder / f"pid{number}").write_text(str(os.getpid()))
+(folder / f"new{number}").write_text(str(os.getpid()))
+(folder / f"new{number}").rename(folder / f"pid{number}")  # never seen empty
 while len(list(folder.glob("pid*"))) < int(count):
     time.sleep(0.01)
 if "RANKWISE_OUTPUT" in os.environ:
@@ -148,7 +149,6 @@ def children(tmp_path, monkeypatch):
     (tmp_path / "child_of_a_test.py").write_text(CHILD)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(app, "given", lambda without: [str(tmp_path)])
-    monkeypatch.setattr(supervise, "GRACE", 0.3)
 
     def run(what):
         (tmp_path / "what").write_text(what)
