@@ -2,6 +2,7 @@
 
 python -m launch.benchmark --suite=decompose [--size=quick|full] [--json=PATH] [--figure=PATH]
                            [--data_dir=FOLDER_WITH_MNIST.NPZ] [--model=MODEL_FOLDER]
+                           [--cases=PATTERN]
 python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=claims [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=scaling --size=quick [--json=PATH]
@@ -16,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import re
 
 import threadpoolctl
 from absl import flags
@@ -48,6 +50,7 @@ class BenchmarkConfig:
     repeats: int
     size: str
     data_dir: str | None
+    cases: str
     json: str | None
     figure: str | None
 
@@ -55,6 +58,12 @@ class BenchmarkConfig:
         if self.suite == "finetune" and self.model is None:
             raise ValueError("--model is needed: a folder with a BERT")
         require_writable(self.json)
+        try:
+            re.compile(self.cases)
+        except re.error as error:
+            raise ValueError(
+                f"cases is {self.cases!r}; allowed is a regular expression ({error})"
+            ) from None
 
 
 def define_flags() -> None:
@@ -62,6 +71,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("suite", "finetune", tuple(SUITES), "what is timed")
     flags.DEFINE_string("model", None, "folder of a pretrained BERT; decompose: of any weights")
     flags.DEFINE_string("data_dir", None, "decompose: folder with mnist.npz")
+    flags.DEFINE_string("cases", "", "decompose: only cases in whose name this pattern is found")
     flags.DEFINE_integer("batch_size", None, "rows per step, else by --size", lower_bound=1)
     flags.DEFINE_integer("length", None, "tokens per row, else by --size", lower_bound=1)
     flags.DEFINE_integer("rank", 2, "components per module", lower_bound=2)
@@ -82,12 +92,26 @@ def main(config: BenchmarkConfig) -> None:
 
 def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Time to an error, beside other ways to the leading components of a matrix."""
+    size, rows, points = config.size, [], {}
+    chosen = decompose_suite.cases(size, config.data_dir, config.model, config.cases)
+    rates = decompose_rates.cases(size, config.cases)
+    if not chosen and not rates:
+        raise ValueError(
+            f"cases is {config.cases!r}; allowed is what is found in a name such as "
+            f"{next(iter(decompose_suite.cases(size)))!r}"
+        )
+    if config.figure is not None and not any(map(decompose_picture.made, chosen)):
+        raise ValueError(
+            f"figure is {config.figure!r}; allowed with these cases is none, as it shows matrices "
+            f"of the spectra {', '.join(decompose_suite.SPECTRA)}"
+        )
+    limit = decompose_suite.SIZES[size][1]
     # XLA takes a thread per CPU whatever the environment says to BLAS: the others get as many.
     with threadpoolctl.threadpool_limits(threads):
-        rows, points = decompose_suite.run(
-            config.size, config.repeats, config.data_dir, config.model
-        )
-        rows += decompose_rates.rows(config.size, config.repeats)
+        for name, found, points[name] in decompose_suite.run(chosen, limit, config.repeats):
+            rows += found
+            write_json(config.json, rows)  # a run of hours that is stopped keeps what it has
+        rows += [measure(config.repeats) for measure in rates.values()]
     if config.figure is not None:
         pictures.write(decompose_picture.draw(rows, points), pathlib.Path(config.figure))
     return rows, f"the same for XLA and BLAS; {decompose_suite.versions()}"

@@ -9,7 +9,9 @@ ratio is 1 where the cost of a column does not grow with n.
 from __future__ import annotations
 
 import functools
+import re
 import tracemalloc
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +32,21 @@ STREAMS = {"quick": (10_000, 100_000), "full": (10_000, 100_000, 1_000_000)}
 INPUTS, TARGETS, BATCH = 64, 32, 1000
 
 
-def rows(size: str, repeats: int) -> list[dict]:
-    """Rows of the suite; the error of a reduction is that of M, relative."""
-    return [round_row(*shape, repeats) for shape in SHAPES[size]] + stream_rows(
-        STREAMS[size], repeats
-    )
+def cases(size: str, pattern: str = "") -> dict[str, Callable[[int], dict]]:
+    """By name, functions of the number of repeats that return a row; the error of a reduction is
+    that of M, relative. Only names in which the regular expression `pattern` is found."""
+    found = {
+        f"a round of {m} x {d}, r = {rank}": functools.partial(round_row, m, d, rank)
+        for m, d, rank in SHAPES[size]
+    }
+    shortest, *longer = STREAMS[size]
+    found |= {
+        f"a column of n = {n}, m = {TARGETS}, d = {INPUTS}": functools.partial(
+            stream_row, n, shortest
+        )
+        for n in longer
+    }
+    return {name: measure for name, measure in found.items() if re.search(pattern, name)}
 
 
 def round_row(m: int, d: int, rank: int, repeats: int) -> dict:
@@ -70,23 +82,23 @@ def round_row(m: int, d: int, rank: int, repeats: int) -> dict:
     )
 
 
-def stream_rows(lengths: tuple[int, ...], repeats: int) -> list[dict]:
-    """The reduction of streams, each beside the shortest: seconds per column."""
+def stream_row(columns: int, shortest: int, repeats: int) -> dict:
+    """The reduction of a stream beside that of the shortest: seconds per column."""
+    lengths = (columns, shortest)
     calls = [functools.partial(reduction, n) for n in lengths]
     found = [call() for call in calls]
     times = [total / n for total, n in zip(alternating(calls, repeats), lengths, strict=True)]
     wrong = [stream_error(problem, n) for problem, n in zip(found, lengths, strict=True)]
-    return [
-        record(
-            "decompose",
-            f"a column of n = {n}, m = {TARGETS}, d = {INPUTS}",
-            (f"streamed, peak memory {peak(n) / 1e6:.2f} MB", f"the same, n = {lengths[0]}"),
-            (times[k], times[0]),
-            (wrong[k], wrong[0]),
-        )
-        for k, n in enumerate(lengths)
-        if k > 0
-    ]
+    return record(
+        "decompose",
+        f"a column of n = {columns}, m = {TARGETS}, d = {INPUTS}",
+        (
+            f"streamed, peak memory {peak(columns) / 1e6:.2f} MB",
+            f"the same, n = {shortest}, peak memory {peak(shortest) / 1e6:.2f} MB",
+        ),
+        tuple(times),
+        tuple(wrong),
+    )
 
 
 def reduction(columns: int) -> deflation.Regression:

@@ -7,8 +7,10 @@ accurate enough; the settings found are then timed in turn. Who does not arrive 
 
 from __future__ import annotations
 
+import functools
+import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -28,7 +30,7 @@ SIDES = ((512, 512), (1024, 1024), (2048, 2048), (4096, 4096), (4096, 512), (512
 # (m, d, rank) of every spectrum, and the seconds of a call after which a method climbs no further.
 SIZES = {
     "quick": ([(192, 192, 8), (512, 512, 8), (512, 512, 64), (1024, 1024, 64)], 2.0),
-    "full": ([(m, d, r) for m, d in SIDES for r in (8, 64, 256) if 2 * r <= min(m, d)], 120.0),
+    "full": ([(m, d, r) for m, d in SIDES for r in (8, 64, 256) if 2 * r <= min(m, d)], 20.0),
 }
 
 TRIES = 3  # warm calls of every setting, for the picture; those of the rows are timed again
@@ -54,16 +56,32 @@ class Point(NamedTuple):
     seconds: float
 
 
-def cases(size: str, data_dir: str | None = None, model: str | None = None) -> Iterator[Case]:
-    """Every spectrum in every shape of a size, then the real matrices."""
-    given = list(real(data_dir, model))  # a file that is not there is known before the first case
+def cases(
+    size: str, data_dir: str | None = None, model: str | None = None, pattern: str = ""
+) -> dict[str, Callable[[], Case]]:
+    """By name, every spectrum in every shape of a size, then the real matrices; nothing is computed
+    before a case is called.
+
+    Args:
+      size: a name of `SIZES`.
+      data_dir, model: folders with real matrices, see `decompose_inputs.real`.
+      pattern: a regular expression; only names in which it is found.
+    """
+    found = {}
     for m, d, rank in SIZES[size][0]:
         for spectrum in SPECTRA:
-            yield case(f"{spectrum} {m} x {d}, r = {rank}", spectral(spectrum, m, d, rank), rank)
-    for name, matrix in given:
+            name = f"{spectrum} {m} x {d}, r = {rank}"
+            found[name] = functools.partial(_made, name, spectrum, m, d, rank)
+    for name, matrix in real(data_dir, model):
         m, d = matrix.shape
         rank = min(64, min(m, d) // 4)
-        yield case(f"{name} {m} x {d}, r = {rank}", matrix, rank)
+        name = f"{name} {m} x {d}, r = {rank}"
+        found[name] = functools.partial(case, name, matrix, rank)
+    return {name: make for name, make in found.items() if re.search(pattern, name)}
+
+
+def _made(name: str, spectrum: str, m: int, d: int, rank: int) -> Case:
+    return case(name, spectral(spectrum, m, d, rank), rank)
 
 
 def spectral(spectrum: str, m: int, d: int, rank: int) -> np.ndarray:
@@ -116,38 +134,49 @@ def usable(name: str, case: Case) -> bool:
     return name != "LOBPCG" or 5 * case.rank < case.matrix.shape[1]
 
 
-def run(
-    size: str, repeats: int, data_dir: str | None = None, model: str | None = None
-) -> tuple[list[dict], dict]:
-    """The rows of all cases, and every point measured by case and method.
+def run(chosen: dict[str, Callable[[], Case]], limit: float, repeats: int) -> Iterator[tuple]:
+    """Of every case its name, its rows, and every point measured, by method.
 
     Args:
-      size: a name of `SIZES`.
-      repeats: calls of each method that are timed.
-      data_dir, model: folders with real matrices, see `decompose_inputs.real`.
+      chosen: as `cases` returns them.
+      limit: seconds of a call after which a method climbs no further.
+      repeats: calls of each setting that are timed for the rows.
     """
-    rows, points, limit = [], {}, SIZES[size][1]
-    for case in app.progress(cases(size, data_dir, model), None, "cases"):
+    for name, make in app.progress(chosen.items(), len(chosen), "cases"):
+        case = make()
         climbed = {"deflation": climb(OURS, case, limit)}
         climbed |= {n: climb(m, case, limit) for n, m in COMPETITORS.items() if usable(n, case)}
-        points[case.name] = climbed
-        for question, (which, target) in QUESTIONS.items():
-            first = {name: _first(found, which, target) for name, found in climbed.items()}
-            calls = [point.call for point in first.values() if point]
-            medians = iter(alternating(calls, repeats) if calls else ())
-            times = {name: next(medians) if point else None for name, point in first.items()}
-            mine = times.pop("deflation")
-            for name, theirs in times.items():
-                rows.append(
-                    record(
-                        "decompose",
-                        f"{case.name}, {question}",
-                        ("parallel, sketch, consistent", name),
-                        (mine, theirs),
-                        tuple(_error(first[n], climbed[n], which) for n in ("deflation", name)),
-                    )
+        yield name, rows(case, climbed, repeats), climbed
+
+
+def rows(case: Case, climbed: dict[str, list[Point]], repeats: int) -> list[dict]:
+    """A row per question and competitor; a setting that answers several questions is timed once."""
+    first = {
+        (question, method): _first(points, which, target)
+        for question, (which, target) in QUESTIONS.items()
+        for method, points in climbed.items()
+    }
+    calls = list({id(point.call): point.call for point in first.values() if point}.values())
+    medians = alternating(calls, repeats) if calls else []
+    taken = dict(zip(map(id, calls), medians, strict=True))
+
+    def seconds_of(point: Point | None) -> float | None:
+        return taken[id(point.call)] if point else None
+
+    found = []
+    for question, (which, _) in QUESTIONS.items():
+        for method in (name for name in climbed if name != "deflation"):
+            pair = [(first[question, name], climbed[name]) for name in ("deflation", method)]
+            found.append(
+                record(
+                    "decompose",
+                    f"{case.name}, {question}",
+                    ("parallel, sketch, consistent", method),
+                    tuple(seconds_of(point) for point, _ in pair),
+                    tuple(_error(point, points, which) for point, points in pair),
                 )
-    return rows, points
+            )
+    return found
 
 
 def versions() -> str:

@@ -46,6 +46,56 @@ def test_rows_and_files(tiny, tmp_path, capsys):
     assert "threads" in out and "scikit-learn" in out
 
 
+def test_chosen_cases_are_all_that_is_measured(tiny, tmp_path, capsys):
+    path = tmp_path / "rows.json"
+    flags = ["--suite=decompose", f"--json={path}", "--repeats=5"]
+    assert command("benchmark", *flags, "--cases=a round of 24 x") == 0
+    assert [row["case"] for row in json.loads(path.read_text())] == ["a round of 24 x 20, r = 2"]
+    capsys.readouterr()
+    for given, allowed in (
+        (["--cases=nothing"], "a name such as 'plateau 24 x 20, r = 2'"),
+        (["--cases=("], "a regular expression"),
+        (["--cases=drawn", "--figure=x"], "matrices of the spectra plateau"),
+    ):
+        assert command("benchmark", *flags, *given) == 2
+        err = capsys.readouterr().err
+        assert allowed in err and err.count("\n") == 1
+
+
+def test_a_stopped_run_keeps_its_cases(tiny, tmp_path, monkeypatch):
+    path, run = tmp_path / "rows.json", decompose_suite.run
+
+    def stopped(*given):
+        yield next(run(*given))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decompose_suite, "run", stopped)
+    flags = [f"--json={path}", "--repeats=5", "--cases=drawn"]
+    assert command("benchmark", "--suite=decompose", *flags) == 130
+    assert len(json.loads(path.read_text())) == len(decompose_suite.QUESTIONS) * (
+        len(COMPETITORS) - 1
+    )
+
+
+def test_a_setting_that_answers_twice_is_timed_once():
+    case = decompose_suite.case("x", decompose_suite.spectral("plateau", 12, 10, 3), 3)
+    calls = {name: [] for name in ("deflation", "other", "rough")}
+
+    def point(name, errors):
+        return Point(lambda: calls[name].append(1), errors, 1.0)
+
+    climbed = {"deflation": [point("deflation", (0, 0))], "other": [point("other", (0, 0))]}
+    climbed["rough"] = [point("rough", (1, 1))]
+    found = decompose_suite.rows(case, climbed, 5)
+    assert {name: len(times) for name, times in calls.items()} == {
+        "deflation": 5,
+        "other": 5,
+        "rough": 0,
+    }
+    assert len({row["seconds_competitor"] for row in found if row["competitor"] == "other"}) == 1
+    assert {row["ratio"] for row in found if row["competitor"] == "rough"} == {None}
+
+
 def test_errors_of_the_exact_answer_and_of_a_wrong_one():
     case = decompose_suite.case("x", decompose_suite.spectral("plateau", 12, 10, 3), 3)
     b, a = case.left * case.sizes[:, None], case.right
