@@ -108,7 +108,8 @@ def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     limit = decompose_suite.SIZES[size][1]
     # XLA takes a thread per CPU whatever the environment says to BLAS: the others get as many.
     with threadpoolctl.threadpool_limits(threads):
-        for name, found, points[name] in decompose_suite.run(chosen, limit, config.repeats):
+        for name, found, climbed in decompose_suite.run(chosen, limit, config.repeats):
+            points[name] = climbed
             rows += found
             write_json(config.json, rows)  # a run of hours that is stopped keeps what it has
         rows += [measure(config.repeats) for measure in rates.values()]
