@@ -26,6 +26,7 @@ import jax.numpy as jnp
 
 from deflation.components import Components, normalise, product, row_norm
 from deflation.targets import Target, times, times_transposed
+from deflation.triangles import lower_inverse
 
 
 def payload(target: Target, own: Components, working: jax.Array) -> Components:
@@ -46,24 +47,31 @@ def consistent_sweep(
       working: (r,); the others keep their factors, and are subtracted as they are.
     """
     weights = jnp.where(working[:, None], weights, 0).astype(old.a.dtype)
-    b = _forward(old.a, weights, sent.b)
-    image = _forward(old.a, weights, sent.a)  # (M^T b_k)_k
+    inverse = _inverse(old.a, weights)
+    b, image = product(inverse, sent.b), product(inverse, sent.a)  # (M_k a_k)_k, (M^T b_k)_k
     u, size = normalise(b), row_norm(b)
     image = jnp.where(working[:, None], image / jnp.where(size > 0, size, 1), size * old.a)
-    a = _forward(u, weights, image)
+    a = product(_inverse(u, weights), image)
     scale = row_norm(a)
     # Nothing is left for this worker, or only rounding: it publishes nothing and starts afresh, as
     # it would otherwise stay for ever where its predecessors' components are.
     subtracted = jnp.max(weights * size.T, axis=1, keepdims=True)
     lost = (size <= 8 * jnp.finfo(b.dtype).eps * subtracted) | (scale == 0)
-    fresh = normalise(jax.random.normal(jax.random.key(0), a.shape[1:], a.dtype)[None])
-    new = Components(jnp.where(lost, 0, u * scale), jnp.where(lost, fresh, normalise(a)))
+    direction = jax.lax.cond(
+        jnp.any(lost), lambda a: jnp.where(lost, _fresh(a), a), lambda a: a, normalise(a)
+    )
+    new = Components(jnp.where(lost, 0, u * scale), direction)
     keep = working[:, None]
     return Components(*(jnp.where(keep, x, y) for x, y in zip(new, old, strict=True)))
 
 
-def _forward(rows, weights, right):
-    """x with x_k + sum_j weights_kj (row_k . row_j) x_j = right_k."""
-    return jax.lax.linalg.triangular_solve(
-        product(rows, rows.T) * weights, right, left_side=True, lower=True, unit_diagonal=True
-    )
+def _fresh(like):
+    """A random unit row (1, d), the same one every time."""
+    return normalise(jax.random.normal(jax.random.key(0), like.shape[1:], like.dtype)[None])
+
+
+def _inverse(rows, weights):
+    """The inverse (r, r) of the unit lower triangle with weights_kj (row_k . row_j) below its
+    diagonal. Its rows are unit and nearly orthogonal, so that it is well-conditioned."""
+    eye = jnp.eye(rows.shape[0], dtype=rows.dtype)
+    return lower_inverse(product(rows, rows.T) * weights + eye)

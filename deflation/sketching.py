@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from deflation import checks
-from deflation.components import Components, product, row_norm
+from deflation.components import Components, product, product_transposed, row_norm
 from deflation.targets import Target, times, times_transposed
+from deflation.triangles import lower_inverse
 
 WIDTH = 16  # vectors of a block: fewer are slow to multiply, more leave less depth
 DEPTH = 4  # the least number of blocks: fewer are no iteration
@@ -117,7 +118,9 @@ def _new_directions(block, basis, key):
 
     def replaced(rows):
         fresh = jax.random.normal(key, rows.shape, rows.dtype) / rows.shape[1] ** 0.5
-        return _orthonormal(jnp.where(known[:, None], fresh, rows), basis)[0]
+        rows = _orthonormal(jnp.where(known[:, None], fresh, rows), basis)[0]
+        # Once more: where few directions are left, random ones may nearly depend on each other.
+        return _orthonormal(rows, basis)[0]
 
     rows = jax.lax.cond(jnp.any(known), replaced, lambda rows: rows, rows)
     # Twice is enough: the second time only rounding is projected off.
@@ -132,12 +135,12 @@ def _orthonormal(rows, basis):
     from breaking down on dependent rows; orthogonality to rounding takes a second call.
     """
     scale = _scale(rows)
-    rows = (rows - product(product(rows, basis.T), basis)) / scale
+    rows = (rows - product(product_transposed(rows, basis), basis)) / scale
     gram = product(rows, rows.T)
     tiny = jnp.finfo(rows.dtype).tiny
     shift = 4 * jnp.finfo(rows.dtype).eps * jnp.max(jnp.diagonal(gram)) + tiny
     triangle = jnp.linalg.cholesky(gram + shift * jnp.eye(rows.shape[0], dtype=rows.dtype))
-    rows = jax.lax.linalg.triangular_solve(triangle, rows, left_side=True, lower=True)
+    rows = product(lower_inverse(triangle), rows)
     return rows, scale * jnp.diagonal(triangle), scale * 2 * jnp.sqrt(shift)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from deflation.components import Components, product
+from deflation.components import Components, product, product_transposed
 
 BLOCK = 256  # identity columns per block when an operator's residual is summed
 
@@ -58,9 +58,9 @@ def times(target: Target, a: jax.Array) -> jax.Array:
     if isinstance(target, Operator):
         return jax.vmap(target.matvec)(a)
     if isinstance(target, RowBlock):
-        block = product(a, target.rows.T)
+        block = product_transposed(a, target.rows)
         return jax.lax.all_gather(block, target.axis, axis=1, tiled=True, to="invarying")
-    return product(a, target.T)
+    return product_transposed(a, target)
 
 
 def times_transposed(target: Target, b: jax.Array) -> jax.Array:
