@@ -15,14 +15,14 @@ from deflation.growth import Rule, check_rule
 from deflation.placing import place
 from deflation.regression import Regression
 from deflation.sketching import Sketch, sketch
-from deflation.solvers import Alternating, GradientDescent, Solver, alternating
+from deflation.solvers import Solver, alternating
 from deflation.state import Controls, History, Plan, State, initial_progress
 from deflation.targets import Operator
 
 METHODS = ("sequential", "parallel", "sharded", "joint")
 NEVER = -1.0
 EACH = 50  # rounds of a component of a sequential run that names no budget
-SOLVERS = "a solver, alternating() or gradient_descent()"
+SOLVERS = "a solver, alternating(), krylov() or gradient_descent()"
 
 
 _ROUNDS = ("parallel", "sharded")
@@ -168,7 +168,7 @@ def _begin(problem, solver, given, key, tolerance, steps, grow, plan: Plan, how)
 
 
 def _check_solver(solver: Solver, method: str, rank: int) -> None:
-    checks.instance("solver", solver, Alternating | GradientDescent, SOLVERS)
+    checks.instance("solver", solver, Solver, SOLVERS)
     size = getattr(solver, "step_size", None)
     if method == "joint" and size is None:
         raise ValueError(f"solver is {solver}; allowed for joint is gradient_descent(step_size)")

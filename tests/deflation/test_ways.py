@@ -15,6 +15,7 @@ from deflation import (
     finish,
     gradient_descent,
     joint,
+    krylov,
     parallel,
     sequential,
     sharded,
@@ -100,7 +101,7 @@ def test_unpublished_workers_refine_in_private_or_rest():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=10)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=10), krylov()])
 @pytest.mark.parametrize("make", [from_matrix, from_data])
 def test_parallel_reaches_the_exact_answer(make, solver, dtype):
     with precision(dtype):
@@ -286,7 +287,7 @@ def test_zero_tolerance_waits_for_rounding():
         assert np.max(errors(from_matrix(), solution.components)) < 1e-12
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=5)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=5), krylov(2)])
 def test_every_start_reaches_the_answer(solver):
     """Cold, sketched, and from given components; the better the start, the fewer rounds."""
     with precision("float64"):
@@ -359,13 +360,13 @@ def test_joint_finds_the_sum_and_not_the_components():
 
 
 def test_joint_needs_a_step_size():
-    for solver in (None, alternating(), gradient_descent()):
+    for solver in (None, alternating(), krylov(), gradient_descent()):
         with pytest.raises(ValueError) as error:
             joint(from_matrix(), R, solver)
         assert "solver" in one_line(error) and "gradient_descent(step_size)" in one_line(error)
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3), krylov(2)])
 @pytest.mark.parametrize("way", ["sequential", "parallel"])
 def test_orthogonality(way, solver):
     """Off by default; on, factors are orthogonal to rounding in output coordinates."""
@@ -389,7 +390,7 @@ def test_orthogonality(way, solver):
         close(maps(run().components), maps(run(orthogonal=False).components), "float64")
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3), krylov(2)])
 @pytest.mark.parametrize("option", ["reoptimise", "full_rank"])
 def test_extensions_of_sequential_runs(option, solver):
     """Off by default; after the last component they cannot make the sum of a run worse."""

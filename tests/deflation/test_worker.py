@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deflation import Components, alternating, gradient_descent
+from deflation import Components, alternating, gradient_descent, krylov
 from deflation.worker import View, others, predecessors, select, settled, work
 from tests.deflation.problems import D, M, R, close, from_data, from_matrix, maps, matrix, precision
 
@@ -48,6 +48,7 @@ SOLVERS = {
     "fixed": gradient_descent(0.01, steps=2),
     "automatic": gradient_descent(steps=2),
     "original": gradient_descent(coordinates="original"),
+    "krylov": krylov(3),
 }
 
 
