@@ -72,13 +72,33 @@ def _best(own: Components, basis: jax.Array, images: jax.Array) -> Components:
     """The direction of the basis with the largest image; `own` where there is no image at all."""
     largest = jnp.max(jnp.abs(images), axis=(1, 2), keepdims=True)
     scaled = images / jnp.where(largest > 0, largest, 1)
-    leading = jnp.linalg.eigh(product(scaled, jnp.swapaxes(scaled, 1, 2)))[1][:, :, -1]
+    leading = _leading(product(scaled, jnp.swapaxes(scaled, 1, 2)))
     # The sign by which a turns least: rounding must not choose it.
     leading = jnp.where(leading[:, :1] < 0, -leading, leading)
     b, a = (product(leading[:, None], rows)[:, 0] for rows in (images, basis))
     nothing = largest[:, 0] == 0
     norm = jnp.where(nothing, 1, row_norm(a))  # 1 up to rounding
     return Components(jnp.where(nothing, own.b, b / norm), jnp.where(nothing, own.a, a / norm))
+
+
+def _leading(gram: jax.Array) -> jax.Array:
+    """Unit leading eigenvectors (K, q) of positive semidefinite matrices; zero for zero ones.
+
+    By squaring until the second eigenvalue is gone, even one that is next to the first by rounding.
+    The errors of the squarings add up to eps over the gap, as in a factorisation. That is not
+    `eigh` because several devices of a CPU would each ask for a batch of factorisations, which in
+    jaxlib 0.10.2 can wait for each other's threads for ever (512 workers, depth 8, two devices).
+    """
+
+    def square(_, power):
+        trace = jnp.trace(power, axis1=1, axis2=2)[:, None, None]
+        power = power / jnp.where(trace > 0, trace, 1)
+        return product(power, power)
+
+    power = jax.lax.fori_loop(0, jnp.finfo(gram.dtype).nmant + 5, square, gram)
+    # Every column is a multiple of the eigenvector; the one of the largest entry has most digits.
+    column = jnp.argmax(jnp.diagonal(power, axis1=1, axis2=2), axis=1)
+    return normalise(jnp.take_along_axis(power, column[:, None, None], axis=2)[:, :, 0])
 
 
 def krylov(depth: int = 4) -> Krylov:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deflation import Components, Regression, Status, alternating, krylov, parallel, sequential
+from deflation.krylov import _leading
 from deflation.worker import View, predecessors, work
 from tests.deflation.problems import (
     SIZES,
@@ -72,6 +73,21 @@ def test_as_many_vectors_as_values_are_the_answer(dtype):
         assert (
             np.max(errors(problem, found.components)) < {"float32": 1e-5, "float64": 1e-13}[dtype]
         )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_leading_eigenvectors(dtype):
+    """Against numpy: any gap from equal values to one value; and a zero matrix."""
+    eps = np.finfo(dtype).eps
+    with precision(dtype):
+        basis = orthonormal(4, 4, 0)
+        for second in (0.0, 0.5, 1 - 1e-3, 1 - 1e-5, 1 - eps, 1.0):
+            gram = (basis * [1e-4, second, 1, 0]) @ basis.T
+            got = np.asarray(_leading(jnp.asarray(gram[None], dtype))[0], np.float64)
+            np.testing.assert_allclose(got @ gram @ got, 1, rtol=4 * eps)
+            outside = 1 - (got @ basis[:, 2]) ** 2
+            assert second > 1 - 1e3 * eps or outside < (4 * eps / (1 - second)) ** 2 + 4 * eps
+        np.testing.assert_array_equal(_leading(jnp.zeros((1, 4, 4), dtype)), 0)
 
 
 def test_depth_one_leaves_the_direction():

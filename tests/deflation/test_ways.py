@@ -373,7 +373,7 @@ def test_orthogonality(way, solver):
     with precision("float64"):
         problem = from_data()
         run = {
-            "sequential": lambda **o: sequential(problem, R, solver, budget=(6, 6, 6), **o),
+            "sequential": lambda **o: sequential(problem, R, solver, budget=(4, 4, 4), **o),
             # Predecessors must have come to rest: a worker sees those of the round before.
             "parallel": lambda **o: parallel(problem, R, solver, rounds=300, **o),
         }[way]
