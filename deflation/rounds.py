@@ -74,8 +74,12 @@ def gathered_round(
     if solver.collective:
         everyone = predecessors(number, number < _joined(plan, active))
         new = solver.combine(new, progress.factors, everyone, working)
-    moved, still = settled(new, progress.factors, controls.tolerance)
-    moved = jnp.where(progress.done, progress.moved, moved)
+    moved, still = settled(new, progress.factors, controls.tolerance, _earlier(plan, progress))
+    moved, earlier = jax.tree.map(
+        lambda now, last: jnp.where(progress.done, last, now),
+        (moved, _shifted(progress)),
+        (progress.moved, progress.earlier),
+    )
     # A worker is done only after its predecessors: their later moves would move it again.
     still = (still & (number < active)) | progress.done
     if plan.staleness:
@@ -91,6 +95,7 @@ def gathered_round(
     return Progress(
         factors=new,
         moved=moved,
+        earlier=earlier,
         done=done,
         spent=progress.spent + working,
         active=active,
@@ -99,6 +104,16 @@ def gathered_round(
         past=past,
         past_active=past_active,
     )
+
+
+def _shifted(progress: Progress) -> jax.Array:
+    """The moves of the two rounds before the next one (2, r)."""
+    return jnp.stack([progress.earlier[1], progress.moved])
+
+
+def _earlier(plan: Plan, progress: Progress) -> jax.Array | None:
+    """The same where the tolerance is one of the error that is left, which needs a rate."""
+    return _shifted(progress) if plan.tolerance_of == "error" else None
 
 
 def _working(plan: Plan, progress: Progress, active) -> jax.Array:
@@ -159,7 +174,7 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
         orthogonal=plan.orthogonal,
     )
     new = _write(progress.factors, index, block)
-    moved, still = settled(new, progress.factors, controls.tolerance)
+    moved, still = settled(new, progress.factors, controls.tolerance, _earlier(plan, progress))
     spent = progress.spent.at[current].add(1)
     allowance = controls.steps[current]
     if plan.passes_on:
@@ -174,6 +189,7 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     return Progress(
         factors=new,
         moved=progress.moved.at[current].set(moved[current]),
+        earlier=progress.earlier.at[:, current].set(_shifted(progress)[:, current]),
         done=done,
         spent=spent,
         active=jnp.maximum(progress.active, current + 1).astype(jnp.int32),

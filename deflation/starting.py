@@ -16,7 +16,7 @@ from deflation.placing import place
 from deflation.regression import Regression
 from deflation.sketching import Sketch, sketch
 from deflation.solvers import Solver, alternating
-from deflation.state import Controls, History, Plan, State, initial_progress
+from deflation.state import MEASURES, Controls, History, Plan, State, initial_progress
 from deflation.targets import Operator
 
 METHODS = ("sequential", "parallel", "sharded", "joint")
@@ -51,6 +51,7 @@ def start(
     init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
+    tolerance_of: str = "move",
     grow: Rule | None = None,
     budget=None,
     staggered: bool = True,
@@ -101,6 +102,7 @@ def start(
     _check_own(method, **given)
     if tolerance is not None:
         checks.positive("tolerance", tolerance, zero=True)
+    checks.choice("tolerance_of", tolerance_of, MEASURES)
     check_rule(grow, problem)
     if method == "sharded":
         mesh = worker_mesh(mesh, axis_name)
@@ -116,6 +118,7 @@ def start(
         orthogonal=checks.flag("orthogonal", orthogonal),
         reoptimise=checks.integer("reoptimise", reoptimise, 0),
         full_rank=checks.integer("full_rank", full_rank, 0),
+        tolerance_of=tolerance_of,
         staleness=checks.integer("staleness", staleness, 0),
         mesh=mesh if method == "sharded" else None,
         axis=axis_name,

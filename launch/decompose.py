@@ -20,13 +20,14 @@ import jax
 from absl import flags
 
 import deflation
+from deflation.state import MEASURES
 from finetune.training import meshes
 from launch import app, distributed, inputs, longrun, supervise
 from launch.decomposition import compare, report, timed, write_files
 from launch.outputs import Workdir, require_writable, write_json
 
 METHODS = ("sequential", "parallel", "sharded", "exact")
-SOLVERS = ("alternating", "gradient_descent")
+SOLVERS = ("alternating", "gradient_descent", "krylov")
 ROUNDS = 200
 # Settings that a resumed run may change: more rounds, where it runs, and where the report goes.
 FREE = ("rounds", "mesh", "distributed", "json", "workdir")
@@ -43,10 +44,12 @@ class DecomposeConfig:
     method: str
     solver: str
     sweeps: int
+    depth: int
     step_size: float | None
     rounds: int | None
     budget: int | None
     tolerance: float | None
+    tolerance_of: str
     init: str
     dtype: str
     seed: int
@@ -80,10 +83,14 @@ def define_flags() -> None:
     flags.DEFINE_enum("method", "parallel", METHODS, "way to run")
     flags.DEFINE_enum("solver", "alternating", SOLVERS, "rank-one solver of each worker")
     flags.DEFINE_integer("sweeps", 1, "sweeps, or descent steps, per round", lower_bound=1)
+    flags.DEFINE_integer("depth", 4, "Krylov vectors per round, that many products with M", 1)
     flags.DEFINE_float("step_size", None, "of gradient descent; adaptive by default")
     flags.DEFINE_integer("rounds", None, "of parallel and sharded runs (200)", lower_bound=1)
     flags.DEFINE_integer("budget", None, "rounds of a sequential run in all (50 per component)")
-    flags.DEFINE_float("tolerance", None, "stop a component at this relative change per round")
+    flags.DEFINE_float("tolerance", None, "stop a component at this, relative to its size")
+    flags.DEFINE_enum(
+        "tolerance_of", "move", MEASURES, "last move, or error estimated from its rate"
+    )
     flags.DEFINE_enum("init", "random", ("random", "sketch"), "first factors")
     flags.DEFINE_enum("dtype", "float32", ("float32", "float64"), "of the whole computation")
     flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0)
@@ -131,9 +138,12 @@ def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]
     """The state before the first round, and how many rounds to run in all."""
     if config.solver == "alternating":
         solver = deflation.alternating(config.sweeps)
+    elif config.solver == "krylov":
+        solver = deflation.krylov(config.depth)
     else:
         solver = deflation.gradient_descent(config.step_size, config.sweeps)
     options = {"init": config.init, "tolerance": config.tolerance}
+    options["tolerance_of"] = config.tolerance_of
     rounds = ROUNDS if config.rounds is None else config.rounds
     if config.method == "sequential":
         total = 50 * config.rank if config.budget is None else config.budget

@@ -193,6 +193,7 @@ ARGUMENTS = {
     ),
     "key": (tuple(WAYS), NOT_KEYS, "key"),
     "tolerance": (tuple(WAYS), NOT_POSITIVE, "tolerance"),
+    "tolerance_of": (tuple(WAYS), ("moves", None, 3, True, ["error"]), "tolerance_of"),
     "grow": (
         ("sequential", "parallel", "sharded", "start"),
         ("energy", 0.9, explained_energy, np.ones((2, 2))),

@@ -37,6 +37,7 @@ RUNS = {
     "adaptive": {"method": "sequential", "budget": [6, 4, 4], "tolerance": 0.1},
     "descent": {"solver": gradient_descent(0.05, steps=2)},
     "krylov": {"solver": krylov(2)},
+    "error": {"tolerance": 0.1, "tolerance_of": "error"},
     "joint": {"method": "joint", "solver": gradient_descent(0.05)},
     "sharded": {"method": "sharded", "mesh": mesh_of(4)},
     "growing": {"grow": explained_energy(0.8), "tolerance": 1e-3},

@@ -79,6 +79,7 @@ OPTIONS = {
     "sweeps": {"solver": alternating(2)},
     "krylov": {"solver": krylov(3)},
     "tolerance": {"tolerance": 1e-3, "rounds": 100},
+    "error": {"tolerance": 1e-3, "tolerance_of": "error", "rounds": 100},
     "growing": {"grow": explained_energy(0.8), "rounds": 20},
     "orthogonal": {"orthogonal": True},
     "sketch": {"init": "sketch"},

@@ -116,6 +116,7 @@ OPTIONS = {
     "resting": {"advance": False},
     "descent": {"solver": gradient_descent(steps=2)},
     "tolerance": {"tolerance": 1e-3, "rounds": 100},
+    "error": {"tolerance": 1e-3, "tolerance_of": "error", "rounds": 100},
     "growing": {"grow": explained_energy(0.8), "rounds": 30},
     "orthogonal": {"orthogonal": True},
     "sketch": {"init": "sketch"},

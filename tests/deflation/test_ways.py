@@ -22,6 +22,7 @@ from deflation import (
     start,
     step,
 )
+from deflation.solvers import Alternating
 from tests.deflation.problems import (
     ROUNDING,
     SIZES,
@@ -268,6 +269,62 @@ def test_tolerance_stops_early(way, dtype):
             assert met[0] > 0 and last == sorted(last)
         # A change below the tolerance leaves an error of tolerance / (1 - rate), rate (2/3)^2.
         assert np.max(errors(problem, solution.components)) < 10 * tolerance
+
+
+SLOW = (1.0, 0.98, 0.9604, 0.5, 0.25)
+
+
+@pytest.mark.parametrize("solver", [alternating(), alternating(consistent=True), krylov(2)])
+@pytest.mark.parametrize("way", WAYS)
+def test_tolerance_of_the_error(way, solver):
+    """Rates of 0.96 a round: a component that moves by the tolerance is far from where it goes.
+    Krylov rounds are faster, but the ratio of two of their moves is no rate."""
+    run, tolerance = WAYS[way][0], 1e-3
+    budget = {"budget": 3000} if way == "sequential" else {"rounds": 1000}
+    with precision("float64"):
+        problem = from_matrix(SLOW)
+        off = {}
+        for measure in ("move", "error"):
+            solution = run(problem, 2, solver, tolerance=tolerance, tolerance_of=measure, **budget)
+            assert solution.status is Status.CONVERGED
+            assert int(solution.rounds) < 1000
+            off[measure] = np.max(errors(problem, solution.components, 2)) / tolerance
+        assert off["error"] < 2
+        assert off["move"] > (10 if isinstance(solver, Alternating) else off["error"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("way", WAYS)
+def test_tolerance_of_the_error_stops_at_rounding(way, dtype):
+    """Where moves are rounding they have no rate; asking for no error at all comes to an end."""
+    run, budget = WAYS[way]
+    with precision(dtype):
+        for solver in (alternating(), krylov(3)):
+            solution = run(from_matrix(), R, solver, tolerance=0.0, tolerance_of="error", **budget)
+            assert solution.status is Status.CONVERGED
+            assert int(solution.rounds) < next(iter(budget.values()))
+            assert np.max(errors(from_matrix(), solution.components)) < 20 * ROUNDING[dtype]
+
+
+def test_the_first_two_rounds_have_no_rate():
+    """From the answer itself the third round is the first that can say so."""
+    with precision("float64"):
+        problem = from_matrix()
+        near = exact(problem, R).components
+        near = near._replace(a=near.a + 1e-3 * np.random.default_rng(0).normal(size=(R, D)))
+        for measure, rounds in (("move", 1), ("error", 3)):
+            options = {"init": near, "tolerance": 0.1, "tolerance_of": measure}
+            solution = parallel(problem, R, rounds=9, **options)
+            assert int(solution.rounds) == rounds and solution.status is Status.CONVERGED
+
+
+def test_what_a_run_without_time_says_of_its_error():
+    """The status of a run whose budget ended is judged by the same measure as its stopping."""
+    with precision("float64"):
+        problem = from_matrix(SLOW)
+        options = {"rounds": 120, "tolerance": 1e-3}
+        moved, far = (parallel(problem, 2, tolerance_of=m, **options) for m in ("move", "error"))
+        assert moved.status is Status.CONVERGED and far.status is Status.BUDGET_SPENT
 
 
 def test_a_looser_tolerance_needs_fewer_rounds():
