@@ -44,7 +44,7 @@ class DecomposeConfig:
     method: str
     solver: str
     sweeps: int
-    depth: int
+    depth: int | None
     step_size: float | None
     rounds: int | None
     budget: int | None
@@ -69,6 +69,14 @@ class DecomposeConfig:
         for name, methods in readers.items():
             if getattr(self, name) not in (None, []) and self.method not in methods:
                 raise ValueError(f"--{name} is for {' and '.join(methods)}, not {self.method}")
+        options = {
+            "sweeps": ("alternating", "gradient_descent"),
+            "depth": ("krylov",),
+            "step_size": ("gradient_descent",),
+        }
+        for name, solvers in options.items():
+            if getattr(self, name) is not None and self.solver not in solvers:
+                raise ValueError(f"--{name} is for {' and '.join(solvers)}, not {self.solver}")
 
     def cut(self) -> bool:
         """Whether the rows of M are cut."""
@@ -82,8 +90,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("rank", 10, "number of components", lower_bound=1)
     flags.DEFINE_enum("method", "parallel", METHODS, "way to run")
     flags.DEFINE_enum("solver", "alternating", SOLVERS, "rank-one solver of each worker")
-    flags.DEFINE_integer("sweeps", 1, "sweeps, or descent steps, per round", lower_bound=1)
-    flags.DEFINE_integer("depth", 4, "Krylov vectors per round, that many products with M", 1)
+    flags.DEFINE_integer("sweeps", None, "sweeps, or descent steps, per round (1)", lower_bound=1)
+    flags.DEFINE_integer("depth", None, "Krylov vectors per round (4)", lower_bound=1)
     flags.DEFINE_float("step_size", None, "of gradient descent; adaptive by default")
     flags.DEFINE_integer("rounds", None, "of parallel and sharded runs (200)", lower_bound=1)
     flags.DEFINE_integer("budget", None, "rounds of a sequential run in all (50 per component)")
@@ -136,12 +144,13 @@ def main(config: DecomposeConfig) -> int | None:
 
 def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]:
     """The state before the first round, and how many rounds to run in all."""
+    sweeps = 1 if config.sweeps is None else config.sweeps
     if config.solver == "alternating":
-        solver = deflation.alternating(config.sweeps)
+        solver = deflation.alternating(sweeps)
     elif config.solver == "krylov":
-        solver = deflation.krylov(config.depth)
+        solver = deflation.krylov(4 if config.depth is None else config.depth)
     else:
-        solver = deflation.gradient_descent(config.step_size, config.sweeps)
+        solver = deflation.gradient_descent(config.step_size, sweeps)
     options = {"init": config.init, "tolerance": config.tolerance}
     options["tolerance_of"] = config.tolerance_of
     rounds = ROUNDS if config.rounds is None else config.rounds
