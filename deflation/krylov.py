@@ -117,7 +117,8 @@ def krylov(depth: int = 4) -> Krylov:
     Raises:
       ValueError: depth < 1 or not an integer.
 
-    Source: Saad (1980), on the rates of Lanczos methods; bounds in linear_theory/krylov.py.
+    Source: Saad (1980), on the rates of Lanczos methods; what a round contracts, and by how much,
+    is proved in linear_theory/krylov.py.
 
     Example:
       >>> import jax.numpy as jnp

@@ -31,7 +31,7 @@ def chebyshev_factor(values: jax.Array, depth: int) -> jax.Array:
     Returns:
       (...); 0 where s_2 = s_d and q > 1: two directions are all there is.
 
-    Source: Saad (1980), theorem 2 with i = 1.
+    Source: Kaniel (1966), Saad (1980).
 
     Example:
       >>> chebyshev_factor(jnp.array([1.0, 0.5**0.5, 0.0]), 2).round(6).item()
@@ -59,7 +59,7 @@ def deficit_bound(deficit: jax.Array, cosine: jax.Array, values: jax.Array, dept
     Args:
       deficit, cosine: of a (...), and values: as in `chebyshev_factor`.
 
-    Source: proved above; Saad (1980), theorem 2, for the weaker form.
+    Source: proved above; Kaniel (1966), Saad (1980) for the weaker form.
 
     Example:
       >>> deficit_bound(0.1, 1.0, jnp.array([1.0, 0.5**0.5, 0.0]), 2).round(6).item()
@@ -74,7 +74,7 @@ def sine_bound(tangent: jax.Array, values: jax.Array, depth: int):
     By `deficit_bound`, as deficit(a') >= (s_1^2 - s_2^2) sin^2. The square root is what is lost by
     maximising |M_k a|, and is not there for the best direction of the span.
 
-    Source: proved above; Saad (1980), theorem 3.
+    Source: proved above; Saad (1980) has a form for every Ritz vector.
 
     Example:
       >>> sine_bound(0.3, jnp.array([1.0, 0.5**0.5, 0.0]), 2).round(6).item()

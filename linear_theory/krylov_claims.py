@@ -167,7 +167,7 @@ def _own_values(values: np.ndarray, k: int) -> np.ndarray:
 CLAIMS = (
     Claim(
         name="krylov.deficit",
-        source="Saad 1980, theorem 2; proved in krylov.deficit_bound",
+        source="proved in krylov.deficit_bound; weaker in Kaniel 1966 and Saad 1980",
         statement="One Krylov round of depth q = 2, 3, 4 behind exact predecessors: what is "
         "missing of the largest |M_k a|^2. Any start.",
         formula="s_k^2 - |M_k a'|^2 <= (s_k^2 - |M_k a|^2) / cos^2 t / T_{q-1}(1 + 2 g)^2, "
@@ -182,13 +182,13 @@ CLAIMS = (
     ),
     Claim(
         name="krylov.angle",
-        source="Saad 1980, theorems 2 and 3; proved in krylov.sine_bound",
+        source="proved in krylov.sine_bound, after Kaniel 1966 and Saad 1980",
         statement="The angle of the direction that a Krylov round returns, behind exact "
         "predecessors; it is not the smallest of the span.",
         formula="sin(a', v_k) <= sqrt((s_k^2 - s_min^2) / (s_k^2 - s_{k+1}^2)) tan t "
         "/ T_{q-1}(1 + 2 g)",
         kind="upper",
-        status="with a condition",
+        status="new",
         instances=_draw,
         measure=_sines,
         control=Control(

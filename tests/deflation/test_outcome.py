@@ -42,7 +42,7 @@ def test_converged(way, dtype):
     with precision(dtype):
         solution = WAYS[way](from_matrix(), 60)
         assert told(solution) == (Status.CONVERGED, 0)
-        assert "every component moved less" in solution.message
+        assert "every component is within" in solution.message
         assert isinstance(solution.status, Status)
 
 
