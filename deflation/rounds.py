@@ -74,12 +74,11 @@ def gathered_round(
     if solver.collective:
         everyone = predecessors(number, number < _joined(plan, active))
         new = solver.combine(new, progress.factors, everyone, working)
-    moved, still = settled(new, progress.factors, controls.tolerance, _earlier(plan, progress))
-    moved, earlier = jax.tree.map(
-        lambda now, last: jnp.where(progress.done, last, now),
-        (moved, _shifted(progress)),
-        (progress.moved, progress.earlier),
-    )
+    earlier = _shifted(progress)
+    rate = earlier if plan.tolerance_of == "error" else None
+    moved, still = settled(new, progress.factors, controls.tolerance, rate)
+    moved = jnp.where(progress.done, progress.moved, moved)
+    earlier = jnp.where(progress.done, progress.earlier, earlier)
     # A worker is done only after its predecessors: their later moves would move it again.
     still = (still & (number < active)) | progress.done
     if plan.staleness:
@@ -109,11 +108,6 @@ def gathered_round(
 def _shifted(progress: Progress) -> jax.Array:
     """The moves of the two rounds before the next one (2, r)."""
     return jnp.stack([progress.earlier[1], progress.moved])
-
-
-def _earlier(plan: Plan, progress: Progress) -> jax.Array | None:
-    """The same where the tolerance is one of the error that is left, which needs a rate."""
-    return _shifted(progress) if plan.tolerance_of == "error" else None
 
 
 def _working(plan: Plan, progress: Progress, active) -> jax.Array:
@@ -174,12 +168,20 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
         orthogonal=plan.orthogonal,
     )
     new = _write(progress.factors, index, block)
-    moved, still = settled(new, progress.factors, controls.tolerance, _earlier(plan, progress))
+    # Of the block alone: looking at all components would cost as much as the products.
+    earlier = _shifted(progress)[:, index]
+    moved, still = settled(
+        block,
+        block_of(progress.factors, index),
+        controls.tolerance,
+        earlier if plan.tolerance_of == "error" else None,
+        sizes=norms(new),
+    )
     spent = progress.spent.at[current].add(1)
     allowance = controls.steps[current]
     if plan.passes_on:
         allowance = jnp.cumsum(controls.steps)[current] - jnp.sum(spent) + spent[current]
-    finished = (spent[current] >= allowance) | still[current]
+    finished = (spent[current] >= allowance) | still[0]
     done = progress.done.at[current].set(finished)
     if controls.rule is not None:
         sizes = jnp.where(_first(current + 1, done), norms(new), 0)
@@ -188,8 +190,8 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     new = _between_components(problem, solver, plan, new, current + 1, finished)
     return Progress(
         factors=new,
-        moved=progress.moved.at[current].set(moved[current]),
-        earlier=progress.earlier.at[:, current].set(_shifted(progress)[:, current]),
+        moved=progress.moved.at[index].set(moved),
+        earlier=progress.earlier.at[:, index].set(earlier),
         done=done,
         spent=spent,
         active=jnp.maximum(progress.active, current + 1).astype(jnp.int32),

@@ -88,7 +88,11 @@ def select(mask: jax.Array, new: Components, old: Components) -> Components:
 
 
 def settled(
-    new: Components, old: Components, tolerance, earlier: jax.Array | None = None
+    new: Components,
+    old: Components,
+    tolerance,
+    earlier: jax.Array | None = None,
+    sizes: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """How far every component moved, and whether it is within the tolerance.
 
@@ -97,12 +101,13 @@ def settled(
     error that is left after it. A negative tolerance is never met.
 
     Args:
-      new, old: factors after and before the round (r, .).
+      new, old: factors after and before the round (K, .).
       tolerance: a number.
-      earlier: the moves of the two rounds before, (2, r), see `remaining`.
+      earlier: the moves of the two rounds before, (2, K), see `remaining`.
+      sizes: of all components (r,), where `new` is a block of them.
     """
     moved, size = distances(new, old), norms(new)
-    floor = rounding(size)
+    floor = rounding(size if sizes is None else sizes)
     left = moved if earlier is None else remaining(moved, earlier, floor)
     return moved, (tolerance >= 0) & (left <= tolerance * size + floor)
 
