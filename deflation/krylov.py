@@ -112,8 +112,8 @@ def krylov(depth: int = 4) -> Krylov:
 
     It helps where single components with narrow gaps are wanted, in a sequential run or from a
     sketch; there depth 6 to 8 needs fewest products. It does not where the sum is enough (sweeps
-    find the leading space as soon, without telling its directions apart), nor in a cold staggered
-    run, which takes a round per worker however deep the rounds are.
+    find the leading space as soon or sooner, without telling its directions apart), nor in a cold
+    staggered run, which takes a round per worker however deep the rounds are.
 
     Args:
       depth: vectors of the space, at least 1; 1 leaves a as it is. Directions that are none (the
