@@ -12,6 +12,7 @@ from deflation import budgets
 from deflation.budgets import Budget
 from deflation.components import Components
 from deflation.growth import explained_energy, noise_floor
+from deflation.krylov import krylov
 from deflation.regression import Regression
 from deflation.run import advance, finish, step
 from deflation.saving import load, save
@@ -41,6 +42,7 @@ __all__ = [
     "finish",
     "gradient_descent",
     "joint",
+    "krylov",
     "load",
     "noise_floor",
     "parallel",

@@ -11,6 +11,7 @@ from deflation.components import Components, norms, product
 from deflation.state import Controls, Plan, Progress
 from deflation.status import Status
 from deflation.targets import times, times_transposed
+from deflation.worker import remaining, rounding
 
 # Relative gap below which components that still move are taken to turn into each other.
 NEAR = 0.1
@@ -44,8 +45,11 @@ def _status(problem, controls, progress, plan, factors, sizes, rank):
     kept = number < rank
     root_eps = jnp.sqrt(jnp.finfo(sizes.dtype).eps)
     wanted = jnp.where(controls.tolerance >= 0, controls.tolerance, root_eps)
-    floor = 4 * jnp.finfo(sizes.dtype).eps * jnp.max(sizes)
-    moving = kept & ~(progress.moved <= wanted * sizes + floor)
+    floor = rounding(sizes)
+    left = progress.moved
+    if plan.tolerance_of == "error":
+        left = remaining(progress.moved, progress.earlier, floor)
+    moving = kept & ~(left <= wanted * sizes + floor)
     if plan.way == "joint":  # single components mean nothing there
         tied = turning = jnp.zeros_like(moving)
     else:

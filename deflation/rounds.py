@@ -74,8 +74,11 @@ def gathered_round(
     if solver.collective:
         everyone = predecessors(number, number < _joined(plan, active))
         new = solver.combine(new, progress.factors, everyone, working)
-    moved, still = settled(new, progress.factors, controls.tolerance)
+    earlier = _shifted(progress)
+    rate = earlier if plan.tolerance_of == "error" else None
+    moved, still = settled(new, progress.factors, controls.tolerance, rate)
     moved = jnp.where(progress.done, progress.moved, moved)
+    earlier = jnp.where(progress.done, progress.earlier, earlier)
     # A worker is done only after its predecessors: their later moves would move it again.
     still = (still & (number < active)) | progress.done
     if plan.staleness:
@@ -91,6 +94,7 @@ def gathered_round(
     return Progress(
         factors=new,
         moved=moved,
+        earlier=earlier,
         done=done,
         spent=progress.spent + working,
         active=active,
@@ -99,6 +103,11 @@ def gathered_round(
         past=past,
         past_active=past_active,
     )
+
+
+def _shifted(progress: Progress) -> jax.Array:
+    """The moves of the two rounds before the next one (2, r)."""
+    return jnp.stack([progress.earlier[1], progress.moved])
 
 
 def _working(plan: Plan, progress: Progress, active) -> jax.Array:
@@ -159,12 +168,20 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
         orthogonal=plan.orthogonal,
     )
     new = _write(progress.factors, index, block)
-    moved, still = settled(new, progress.factors, controls.tolerance)
+    # Of the block alone: looking at all components would cost as much as the products.
+    earlier = _shifted(progress)[:, index]
+    moved, still = settled(
+        block,
+        block_of(progress.factors, index),
+        controls.tolerance,
+        earlier if plan.tolerance_of == "error" else None,
+        sizes=norms(new),
+    )
     spent = progress.spent.at[current].add(1)
     allowance = controls.steps[current]
     if plan.passes_on:
         allowance = jnp.cumsum(controls.steps)[current] - jnp.sum(spent) + spent[current]
-    finished = (spent[current] >= allowance) | still[current]
+    finished = (spent[current] >= allowance) | still[0]
     done = progress.done.at[current].set(finished)
     if controls.rule is not None:
         sizes = jnp.where(_first(current + 1, done), norms(new), 0)
@@ -173,7 +190,8 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     new = _between_components(problem, solver, plan, new, current + 1, finished)
     return Progress(
         factors=new,
-        moved=progress.moved.at[current].set(moved[current]),
+        moved=progress.moved.at[index].set(moved),
+        earlier=progress.earlier.at[:, index].set(earlier),
         done=done,
         spent=spent,
         active=jnp.maximum(progress.active, current + 1).astype(jnp.int32),

@@ -205,6 +205,7 @@ def _resize(progress: Progress, rank: int) -> Progress:
         factors=jax.tree.map(lambda rows: fit(rows, 0), progress.factors),
         past=jax.tree.map(lambda rows: fit(rows, 0, axis=1), progress.past),
         moved=fit(progress.moved, 0),
+        earlier=fit(progress.earlier, 0, axis=1),
         done=fit(progress.done, True),
         spent=fit(progress.spent, 0),
     )

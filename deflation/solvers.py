@@ -13,12 +13,13 @@ and, where it is `collective`, in place of local
   share(problem, own, ...)   what a block of workers sends
   combine(sent, ...)         an r x r step that makes factors of what was gathered
 
-Its configuration is a pytree: numbers are data (changing a step size does not recompile), choices
-are static.
+All but `local` have a default in `Solver`; krylov.py has one more solver. Its configuration is a
+pytree: numbers are data (changing a step size does not recompile), choices are static.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 
 import jax
@@ -41,13 +42,28 @@ from deflation.targets import times_transposed
 COORDINATES = ("whitened", "original")
 
 
-class _Solver:
-    """What the solvers share: nothing is exchanged but the factors themselves."""
+class Solver(abc.ABC):
+    """What the solvers share: directions alone to begin with, and nothing is exchanged but the
+    factors themselves."""
 
     @property
     def collective(self) -> bool:
         """Whether parallel workers send what `share` makes, and `combine` makes factors of it."""
         return False
+
+    def init(self, problem: Regression, rank: int, key: jax.Array) -> Components:
+        """Random unit directions a, b = 0: nothing is published before the first round."""
+        m, d = problem.shape
+        a = jax.random.normal(key, (rank, d), problem.dtype)
+        return Components(jnp.zeros((rank, m), problem.dtype), normalise(a))
+
+    def warm(self, factors: Components) -> Components:
+        """Only the direction of a matters."""
+        return canonical(factors)
+
+    @abc.abstractmethod
+    def local(self, problem: Regression, view, own: Components) -> Components:
+        """A round's steps of a block of workers."""
 
     def finish(self, factors: Components) -> Components:
         """Published factors: |a_k| = 1, the scale and a canonical sign in b_k."""
@@ -56,7 +72,7 @@ class _Solver:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Alternating(_Solver):
+class Alternating(Solver):
     """See `alternating`."""
 
     sweeps: int = dataclasses.field(default=1, metadata={"static": True})
@@ -75,20 +91,10 @@ class Alternating(_Solver):
         """All consistent workers' factors, by a triangular step on what was gathered (r, .)."""
         return consistent_sweep(sent, old, weights, working)
 
-    def init(self, problem: Regression, rank: int, key: jax.Array) -> Components:
-        """Random unit directions a, b = 0: nothing is published before the first round."""
-        m, d = problem.shape
-        a = jax.random.normal(key, (rank, d), problem.dtype)
-        return Components(jnp.zeros((rank, m), problem.dtype), normalise(a))
-
-    def warm(self, factors: Components) -> Components:
-        """Only the direction of a matters."""
-        return canonical(factors)
-
     def local(self, problem: Regression, view, own: Components) -> Components:
         """b <- M_k a, then `sweeps` times a <- M_k^T b / |.|, b <- M_k a."""
         del problem
-        a, b = _away_from_published(view, own.a)
+        a, b = away_from_published(view, own.a)
 
         def sweep(_, factors):
             b, a = factors
@@ -100,7 +106,7 @@ class Alternating(_Solver):
         return jax.lax.fori_loop(0, self.sweeps, sweep, Components(b, a))
 
 
-def _away_from_published(view, a):
+def away_from_published(view, a):
     """The directions a and M_k a; a row of a that M_k maps to rounding starts afresh.
 
     A worker that refines in private follows the same direction as the predecessor that is about to
@@ -123,7 +129,7 @@ def _away_from_published(view, a):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class GradientDescent(_Solver):
+class GradientDescent(Solver):
     """See `gradient_descent`; made directly, `step_size` may be (r, 1), one per parallel worker."""
 
     step_size: jax.Array | float | None = None
@@ -183,9 +189,6 @@ def _curvature(b, a, image, coimage, top):
     curvature = jnp.maximum(norm_a**2, top * norm_b**2) + jnp.sqrt(top) * coupling
     # Both factors and images zero: nothing left to fit, any step is zero.
     return jnp.where(curvature > 0, curvature, 1)
-
-
-Solver = Alternating | GradientDescent
 
 
 def alternating(sweeps: int = 1, *, consistent: bool = False) -> Alternating:

@@ -15,14 +15,14 @@ from deflation.growth import Rule, check_rule
 from deflation.placing import place
 from deflation.regression import Regression
 from deflation.sketching import Sketch, sketch
-from deflation.solvers import Alternating, GradientDescent, Solver, alternating
-from deflation.state import Controls, History, Plan, State, initial_progress
+from deflation.solvers import Solver, alternating
+from deflation.state import MEASURES, Controls, History, Plan, State, initial_progress
 from deflation.targets import Operator
 
 METHODS = ("sequential", "parallel", "sharded", "joint")
 NEVER = -1.0
 EACH = 50  # rounds of a component of a sequential run that names no budget
-SOLVERS = "a solver, alternating() or gradient_descent()"
+SOLVERS = "a solver, alternating(), krylov() or gradient_descent()"
 
 
 _ROUNDS = ("parallel", "sharded")
@@ -51,6 +51,7 @@ def start(
     init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
+    tolerance_of: str = "move",
     grow: Rule | None = None,
     budget=None,
     staggered: bool = True,
@@ -101,6 +102,7 @@ def start(
     _check_own(method, **given)
     if tolerance is not None:
         checks.positive("tolerance", tolerance, zero=True)
+    checks.choice("tolerance_of", tolerance_of, MEASURES)
     check_rule(grow, problem)
     if method == "sharded":
         mesh = worker_mesh(mesh, axis_name)
@@ -116,6 +118,7 @@ def start(
         orthogonal=checks.flag("orthogonal", orthogonal),
         reoptimise=checks.integer("reoptimise", reoptimise, 0),
         full_rank=checks.integer("full_rank", full_rank, 0),
+        tolerance_of=tolerance_of,
         staleness=checks.integer("staleness", staleness, 0),
         mesh=mesh if method == "sharded" else None,
         axis=axis_name,
@@ -168,7 +171,7 @@ def _begin(problem, solver, given, key, tolerance, steps, grow, plan: Plan, how)
 
 
 def _check_solver(solver: Solver, method: str, rank: int) -> None:
-    checks.instance("solver", solver, Alternating | GradientDescent, SOLVERS)
+    checks.instance("solver", solver, Solver, SOLVERS)
     size = getattr(solver, "step_size", None)
     if method == "joint" and size is None:
         raise ValueError(f"solver is {solver}; allowed for joint is gradient_descent(step_size)")

@@ -15,6 +15,7 @@ from deflation.solvers import Solver
 from deflation.status import Status
 
 WAYS = ("sequential", "parallel", "joint")
+MEASURES = ("move", "error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Plan:
         component against all others; 0 is never.
       full_rank: sequential: after every such number of components, one joint least-squares step of
         the whole model; 0 is never.
+      tolerance_of: what the tolerance is held against, one of `MEASURES`.
       staleness: how many rounds the predecessors that a worker subtracts are behind the last one.
       mesh, axis: the device mesh of a sharded run and the name of its worker axis.
       row_axis: the mesh axis that the rows of M are cut along; None where each device holds all.
@@ -45,6 +47,7 @@ class Plan:
     orthogonal: bool = False
     reoptimise: int = 0
     full_rank: int = 0
+    tolerance_of: str = "move"
     staleness: int = 0
     mesh: jax.sharding.Mesh | None = None
     axis: str = "worker"
@@ -54,7 +57,7 @@ class Plan:
 class Controls(NamedTuple):
     """Numbers that steer a run without recompiling it.
 
-    tolerance: relative change at which a component counts as done, -1 for never.
+    tolerance: relative change, or error, at which a component counts as done, -1 for never.
     steps: budget of every component (r,), used by sequential runs.
     rule, threshold: online choice of the rank, or None.
     """
@@ -71,6 +74,7 @@ class Progress(NamedTuple):
     Attributes:
       factors: last gathered factors of all workers (r, .), in whitened coordinates.
       moved: ||R_k - R'_k|| of every component's last round (r,).
+      earlier: the same of the two rounds before, oldest first (2, r).
       done: components that are finished (r,).
       spent: rounds every component worked (r,).
       active: number of components published so far.
@@ -82,6 +86,7 @@ class Progress(NamedTuple):
 
     factors: Components
     moved: jax.Array
+    earlier: jax.Array
     done: jax.Array
     spent: jax.Array
     active: jax.Array
@@ -150,6 +155,7 @@ def initial_progress(
     return Progress(
         factors=factors,
         moved=jnp.full(rank, jnp.inf, factors.a.dtype),
+        earlier=jnp.full((2, rank), jnp.inf, factors.a.dtype),
         done=jnp.zeros(rank, bool),
         spent=jnp.zeros(rank, jnp.int32),
         active=jnp.asarray(active, jnp.int32),

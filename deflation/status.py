@@ -25,7 +25,7 @@ class Status(enum.IntEnum):
 
 
 _ADVICE = {
-    Status.CONVERGED: "every component moved less than the tolerance in the last round.",
+    Status.CONVERGED: "every component is within the tolerance.",
     Status.BUDGET_SPENT: (
         "the budget is spent and component {k} is still moving: raise rounds (or the budget), "
         "or use more sweeps or steps per round."

@@ -29,6 +29,7 @@ def sequential(
     init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
+    tolerance_of: str = "move",
     grow: Rule | None = None,
     orthogonal: bool = False,
     reoptimise: int = 0,
@@ -39,7 +40,8 @@ def sequential(
     Args:
       problem: the Regression.
       rank: number of components, 1..min(m, d).
-      solver: the rank-one solver, `alternating()` when None.
+      solver: the rank-one solver, `alternating()` when None; with narrow gaps `krylov()` needs
+        fewer products.
       budget: rounds of each component: a `Budget`, a list of integers, or their total (split
         equally); 50 each when None. A budget made by `budgets.adaptive` passes unused rounds on.
       init: "random", "sketch" or a `Sketch` (from a small random Krylov basis), or Components of
@@ -47,6 +49,11 @@ def sequential(
       key: a typed JAX key for the first factors; `jax.random.key(0)` when None.
       tolerance: a component is done when ||R_k - R'_k|| <= tolerance ||R_k||; None uses the whole
         budget.
+      tolerance_of: "move" as above, or "error": what is left to go is held against the tolerance,
+        the sum ||R_k - R'_k|| rho / (1 - rho) of the moves to come at the rate rho of the last two
+        rounds. At a slow rate a component that moves by the tolerance is many times as far from
+        where it goes. Not before a component's third round; below about eps / (1 - rho) rounding
+        hides the rate, and moves within rounding count as done.
       grow: `explained_energy(...)` or `noise_floor(...)`: stop adding components when it says so;
         `rank` is then the most.
       orthogonal: keep new factors orthogonal to the earlier ones (in output coordinates).
@@ -82,6 +89,7 @@ def sequential(
         init=init,
         key=key,
         tolerance=tolerance,
+        tolerance_of=tolerance_of,
         grow=grow,
         budget=plan,
         orthogonal=orthogonal,
@@ -102,6 +110,7 @@ def parallel(
     init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
+    tolerance_of: str = "move",
     grow: Rule | None = None,
     orthogonal: bool = False,
     staleness: int = 0,
@@ -114,7 +123,7 @@ def parallel(
     corrected as the predecessor improves, instead of being frozen in.
 
     Args:
-      problem, rank, solver, init, key, tolerance, grow: as in `sequential`.
+      problem, rank, solver, init, key, tolerance, tolerance_of, grow: as in `sequential`.
       rounds: at most this many rounds; fewer with a tolerance.
       staggered: worker k publishes from round k on; False publishes all from the first. A warm
         start ("sketch" or Components) is published at once, so there is nothing to stagger.
@@ -152,6 +161,7 @@ def parallel(
         init=init,
         key=key,
         tolerance=tolerance,
+        tolerance_of=tolerance_of,
         grow=grow,
         staggered=staggered,
         advance=advance,
@@ -175,6 +185,7 @@ def sharded(
     init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
+    tolerance_of: str = "move",
     grow: Rule | None = None,
     orthogonal: bool = False,
     staleness: int = 0,
@@ -222,6 +233,7 @@ def sharded(
         init=init,
         key=key,
         tolerance=tolerance,
+        tolerance_of=tolerance_of,
         grow=grow,
         staggered=staggered,
         advance=advance,
@@ -243,6 +255,7 @@ def joint(
     init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
     tolerance: float | None = None,
+    tolerance_of: str = "move",
 ) -> Solution:
     """The baseline without deflation: descent on 1/2 ||M - B^T A||_F^2, all columns at once.
 
@@ -267,7 +280,16 @@ def joint(
       1.0
     """
     rounds = checks.integer("rounds", rounds, 1)
-    state = start(problem, rank, solver, method="joint", init=init, key=key, tolerance=tolerance)
+    state = start(
+        problem,
+        rank,
+        solver,
+        method="joint",
+        init=init,
+        key=key,
+        tolerance=tolerance,
+        tolerance_of=tolerance_of,
+    )
     return finish(advance_run(state, rounds))
 
 

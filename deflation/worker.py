@@ -87,15 +87,50 @@ def select(mask: jax.Array, new: Components, old: Components) -> Components:
     return Components(*(jnp.where(mask[:, None], x, y) for x, y in zip(new, old, strict=True)))
 
 
-def settled(new: Components, old: Components, tolerance) -> tuple[jax.Array, jax.Array]:
-    """How far every component moved, and whether that is within the tolerance.
+def settled(
+    new: Components,
+    old: Components,
+    tolerance,
+    earlier: jax.Array | None = None,
+    sizes: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """How far every component moved, and whether it is within the tolerance.
 
-    ||R_k - R'_k|| <= tolerance ||R_k|| + 4 eps ||R_1||: relative to the component, above the floor
-    that rounding of the largest one sets. A negative tolerance is never met.
+    left_k <= tolerance ||R_k|| + 4 eps ||R_1||: relative to the component, above the floor that
+    rounding of the largest one sets. left_k is the move ||R_k - R'_k||, or with `earlier` moves the
+    error that is left after it. A negative tolerance is never met.
+
+    Args:
+      new, old: factors after and before the round (K, .).
+      tolerance: a number.
+      earlier: the moves of the two rounds before, (2, K), see `remaining`.
+      sizes: of all components (r,), where `new` is a block of them.
     """
     moved, size = distances(new, old), norms(new)
-    floor = 4 * jnp.finfo(size.dtype).eps * jnp.max(size)
-    return moved, (tolerance >= 0) & (moved <= tolerance * size + floor)
+    floor = rounding(size if sizes is None else sizes)
+    left = moved if earlier is None else remaining(moved, earlier, floor)
+    return moved, (tolerance >= 0) & (left <= tolerance * size + floor)
+
+
+def rounding(sizes: jax.Array) -> jax.Array:
+    """What is no movement: rounding of the largest component is in all of them."""
+    return 4 * jnp.finfo(sizes.dtype).eps * jnp.max(sizes)
+
+
+def remaining(moved: jax.Array, earlier: jax.Array, floor) -> jax.Array:
+    """The error left after a move (r,), if moves go on shrinking as in the last two rounds.
+
+    The sum of the moves to come, x (m' + m) + x^2 (m' + m) + ... = (m' + m) x / (1 - x), for the
+    last moves m'', m', m and x = m/m''; that is m rho / (1 - rho) where each is rho times the one
+    before. Two rounds, as Krylov rounds go by turns far and less far (steepest descent's zigzag),
+    so that the ratio of two moves is no rate. Infinite where there is none: in the first two rounds
+    (moves before the first are infinite), and while moves grow. Moves within the floor are
+    rounding, whose ratio says nothing: they are what is left.
+    """
+    second, last = earlier
+    shrinking = jnp.isfinite(second) & (moved < second)
+    left = (last + moved) * (moved / jnp.where(shrinking, second - moved, 1))
+    return jnp.where(moved <= floor, moved, jnp.where(shrinking, left, jnp.inf))
 
 
 def _complement(rows: jax.Array, published: jax.Array, weights: jax.Array) -> jax.Array:

@@ -4,6 +4,7 @@ python -m launch.decompose --data=digits --workdir=runs/digits
 python -m launch.decompose --data=FILE.npz --rank=8 --method=sequential --budget=400
 python -m launch.decompose --matrix=model.safetensors:encoder.weight --rank=16 --method=sharded
 python -m launch.decompose --matrix=FILE.npy --method=sharded --mesh=worker:2,rows:4
+python -m launch.decompose --matrix=FILE.npy --solver=krylov --tolerance=1e-4 --tolerance_of=error
 python -m launch.decompose --data=digits --method=sharded --distributed=local/2 --workdir=runs/two
 
 The same command with the same --workdir goes on where an earlier run stopped, also on another
@@ -20,13 +21,14 @@ import jax
 from absl import flags
 
 import deflation
+from deflation.state import MEASURES
 from finetune.training import meshes
 from launch import app, distributed, inputs, longrun, supervise
 from launch.decomposition import compare, report, timed, write_files
 from launch.outputs import Workdir, require_writable, write_json
 
 METHODS = ("sequential", "parallel", "sharded", "exact")
-SOLVERS = ("alternating", "gradient_descent")
+SOLVERS = ("alternating", "gradient_descent", "krylov")
 ROUNDS = 200
 # Settings that a resumed run may change: more rounds, where it runs, and where the report goes.
 FREE = ("rounds", "mesh", "distributed", "json", "workdir")
@@ -43,10 +45,12 @@ class DecomposeConfig:
     method: str
     solver: str
     sweeps: int
+    depth: int | None
     step_size: float | None
     rounds: int | None
     budget: int | None
     tolerance: float | None
+    tolerance_of: str
     init: str
     dtype: str
     seed: int
@@ -66,6 +70,14 @@ class DecomposeConfig:
         for name, methods in readers.items():
             if getattr(self, name) not in (None, []) and self.method not in methods:
                 raise ValueError(f"--{name} is for {' and '.join(methods)}, not {self.method}")
+        options = {
+            "sweeps": ("alternating", "gradient_descent"),
+            "depth": ("krylov",),
+            "step_size": ("gradient_descent",),
+        }
+        for name, solvers in options.items():
+            if getattr(self, name) is not None and self.solver not in solvers:
+                raise ValueError(f"--{name} is for {' and '.join(solvers)}, not {self.solver}")
 
     def cut(self) -> bool:
         """Whether the rows of M are cut."""
@@ -79,11 +91,15 @@ def define_flags() -> None:
     flags.DEFINE_integer("rank", 10, "number of components", lower_bound=1)
     flags.DEFINE_enum("method", "parallel", METHODS, "way to run")
     flags.DEFINE_enum("solver", "alternating", SOLVERS, "rank-one solver of each worker")
-    flags.DEFINE_integer("sweeps", 1, "sweeps, or descent steps, per round", lower_bound=1)
+    flags.DEFINE_integer("sweeps", None, "sweeps, or descent steps, per round (1)", lower_bound=1)
+    flags.DEFINE_integer("depth", None, "Krylov vectors per round (4)", lower_bound=1)
     flags.DEFINE_float("step_size", None, "of gradient descent; adaptive by default")
     flags.DEFINE_integer("rounds", None, "of parallel and sharded runs (200)", lower_bound=1)
     flags.DEFINE_integer("budget", None, "rounds of a sequential run in all (50 per component)")
-    flags.DEFINE_float("tolerance", None, "stop a component at this relative change per round")
+    flags.DEFINE_float("tolerance", None, "stop a component at this, relative to its size")
+    flags.DEFINE_enum(
+        "tolerance_of", "move", MEASURES, "last move, or error estimated from its rate"
+    )
     flags.DEFINE_enum("init", "random", ("random", "sketch"), "first factors")
     flags.DEFINE_enum("dtype", "float32", ("float32", "float64"), "of the whole computation")
     flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0)
@@ -129,11 +145,15 @@ def main(config: DecomposeConfig) -> int | None:
 
 def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]:
     """The state before the first round, and how many rounds to run in all."""
+    sweeps = 1 if config.sweeps is None else config.sweeps
     if config.solver == "alternating":
-        solver = deflation.alternating(config.sweeps)
+        solver = deflation.alternating(sweeps)
+    elif config.solver == "krylov":
+        solver = deflation.krylov(4 if config.depth is None else config.depth)
     else:
-        solver = deflation.gradient_descent(config.step_size, config.sweeps)
+        solver = deflation.gradient_descent(config.step_size, sweeps)
     options = {"init": config.init, "tolerance": config.tolerance}
+    options["tolerance_of"] = config.tolerance_of
     rounds = ROUNDS if config.rounds is None else config.rounds
     if config.method == "sequential":
         total = 50 * config.rank if config.budget is None else config.budget

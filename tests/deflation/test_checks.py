@@ -21,6 +21,7 @@ from deflation import (
     finish,
     gradient_descent,
     joint,
+    krylov,
     load,
     noise_floor,
     parallel,
@@ -181,7 +182,7 @@ ARGUMENTS = {
     "rank": (tuple(WAYS), (*NOT_INTEGERS, min(M, D) + 1), "rank"),
     "solver": (
         tuple(WAYS),
-        ("alternating", alternating, 3, np.ones(2), np.ones((3, 3)), {"sweeps": 1}),
+        ("alternating", alternating, krylov, 3, np.ones(2), np.ones((3, 3)), {"sweeps": 1}),
         "solver",
     ),
     "rounds": (("parallel", "sharded", "joint"), NOT_INTEGERS, "rounds"),
@@ -192,6 +193,7 @@ ARGUMENTS = {
     ),
     "key": (tuple(WAYS), NOT_KEYS, "key"),
     "tolerance": (tuple(WAYS), NOT_POSITIVE, "tolerance"),
+    "tolerance_of": (tuple(WAYS), ("moves", None, 3, True, ["error"]), "tolerance_of"),
     "grow": (
         ("sequential", "parallel", "sharded", "start"),
         ("energy", 0.9, explained_energy, np.ones((2, 2))),
@@ -251,6 +253,7 @@ OTHERS = [
     *(case("rank", lambda v=v: exact(OPERATOR, v)) for v in (0, 4)),
     *(case("problem", lambda v=v: exact(v, 2)) for v in (None, matrix(), "data")),
     *(case("sweeps", lambda v=v: alternating(v)) for v in NOT_INTEGERS),
+    *(case("depth", lambda v=v: krylov(v)) for v in NOT_INTEGERS),
     *(case("steps", lambda v=v: gradient_descent(0.1, steps=v)) for v in NOT_INTEGERS),
     *(case("step_size", lambda v=v: gradient_descent(v)) for v in (0, 0.0, *NOT_POSITIVE)),
     *(

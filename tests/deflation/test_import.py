@@ -26,8 +26,8 @@ def test_public_names():
     assert sorted(deflation.__all__) == deflation.__all__
     wanted = {
         "Components", "Regression", "Solution", "Status", "advance", "alternating", "budgets",
-        "exact", "finish", "gradient_descent", "joint", "parallel", "sequential", "sharded",
-        "start",
+        "exact", "finish", "gradient_descent", "joint", "krylov", "parallel", "sequential",
+        "sharded", "start",
     }  # fmt: skip
     assert wanted <= set(deflation.__all__)
     assert all(getattr(deflation, name).__doc__ for name in deflation.__all__)

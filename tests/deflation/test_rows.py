@@ -13,6 +13,7 @@ from deflation import (
     alternating,
     explained_energy,
     gradient_descent,
+    krylov,
     load,
     parallel,
     save,
@@ -46,6 +47,7 @@ OPTIONS = {
     "descent": {"solver": gradient_descent(steps=2)},
     "original": {"solver": gradient_descent(0.01, coordinates="original")},
     "consistent": {"solver": alternating(consistent=True)},
+    "krylov": {"solver": krylov(3)},
     "stale": {"staleness": 1},
     "growing": {"grow": explained_energy(0.8), "rounds": 20},
 }

@@ -17,6 +17,7 @@ from deflation import (
     alternating,
     gradient_descent,
     joint,
+    krylov,
     parallel,
     sequential,
     sharded,
@@ -139,6 +140,7 @@ def test_conditioning_slows_original_coordinates_only():
 
 
 SOLVERS = {"alternating": alternating(), "automatic": gradient_descent(steps=4)}
+SOLVERS |= {"krylov": krylov(3)}
 # The norm of M^T M a squares its entries: fourth powers of the target leave the range of single
 # precision from 4e9 on and below 3e-10, far inside the range of the target itself.
 SCALES = (1e-12, 1e-10, 1e-5, 3.0, 1e5, 1e10, 1e12)

@@ -15,6 +15,7 @@ from deflation import (
     explained_energy,
     finish,
     gradient_descent,
+    krylov,
     load,
     parallel,
     save,
@@ -89,7 +90,7 @@ def test_round_by_round(tau, staggered, advance_):
             close(maps(finish(state).components), wanted, "float64", 10)
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=10)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=10), krylov()])
 @pytest.mark.parametrize(("tau", "dtype"), [(1, "float32"), (4, "float64")])
 def test_the_fixed_point_is_the_same(tau, dtype, solver):
     with precision(dtype):
@@ -115,10 +116,12 @@ OPTIONS = {
     "resting": {"advance": False},
     "descent": {"solver": gradient_descent(steps=2)},
     "tolerance": {"tolerance": 1e-3, "rounds": 100},
+    "error": {"tolerance": 1e-3, "tolerance_of": "error", "rounds": 100},
     "growing": {"grow": explained_energy(0.8), "rounds": 30},
     "orthogonal": {"orthogonal": True},
     "sketch": {"init": "sketch"},
     "one round": {"rounds": 1},
+    "krylov": {"solver": krylov(3)},
 }
 
 
@@ -324,7 +327,7 @@ def between(tau, solver) -> tuple[int, int, int]:
     )
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=2)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=2), krylov(2)])
 @pytest.mark.parametrize("tau", TAUS)
 def test_products_and_the_exchange_of_an_iteration_wait_for_each_other_only_when_fresh(tau, solver):
     products, products_waiting, gathers_waiting = between(tau, solver)

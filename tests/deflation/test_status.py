@@ -15,7 +15,7 @@ def test_texts():
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (Status.CONVERGED, ["every component moved less than the tolerance"]),
+        (Status.CONVERGED, ["every component is within the tolerance"]),
         (Status.BUDGET_SPENT, ["budget", "raise rounds"]),
         (Status.SMALL_GAP, ["gap", "sum of the components is right", "another rank"]),
         (Status.NOT_FINITE, ["NaN or infinity", "input", "step_size"]),

@@ -15,12 +15,14 @@ from deflation import (
     finish,
     gradient_descent,
     joint,
+    krylov,
     parallel,
     sequential,
     sharded,
     start,
     step,
 )
+from deflation.solvers import Alternating
 from tests.deflation.problems import (
     ROUNDING,
     SIZES,
@@ -100,7 +102,7 @@ def test_unpublished_workers_refine_in_private_or_rest():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=10)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=10), krylov()])
 @pytest.mark.parametrize("make", [from_matrix, from_data])
 def test_parallel_reaches_the_exact_answer(make, solver, dtype):
     with precision(dtype):
@@ -269,6 +271,62 @@ def test_tolerance_stops_early(way, dtype):
         assert np.max(errors(problem, solution.components)) < 10 * tolerance
 
 
+SLOW = (1.0, 0.98, 0.9604, 0.5, 0.25)
+
+
+@pytest.mark.parametrize("solver", [alternating(), alternating(consistent=True), krylov(2)])
+@pytest.mark.parametrize("way", WAYS)
+def test_tolerance_of_the_error(way, solver):
+    """Rates of 0.96 a round: a component that moves by the tolerance is far from where it goes.
+    Krylov rounds are faster, but the ratio of two of their moves is no rate."""
+    run, tolerance = WAYS[way][0], 1e-3
+    budget = {"budget": 3000} if way == "sequential" else {"rounds": 1000}
+    with precision("float64"):
+        problem = from_matrix(SLOW)
+        off = {}
+        for measure in ("move", "error"):
+            solution = run(problem, 2, solver, tolerance=tolerance, tolerance_of=measure, **budget)
+            assert solution.status is Status.CONVERGED
+            assert int(solution.rounds) < 1000
+            off[measure] = np.max(errors(problem, solution.components, 2)) / tolerance
+        assert off["error"] < 2
+        assert off["move"] > (10 if isinstance(solver, Alternating) else off["error"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("way", WAYS)
+def test_tolerance_of_the_error_stops_at_rounding(way, dtype):
+    """Where moves are rounding they have no rate; asking for no error at all comes to an end."""
+    run, budget = WAYS[way]
+    with precision(dtype):
+        for solver in (alternating(), krylov(3)):
+            solution = run(from_matrix(), R, solver, tolerance=0.0, tolerance_of="error", **budget)
+            assert solution.status is Status.CONVERGED
+            assert int(solution.rounds) < next(iter(budget.values()))
+            assert np.max(errors(from_matrix(), solution.components)) < 20 * ROUNDING[dtype]
+
+
+def test_the_first_two_rounds_have_no_rate():
+    """From the answer itself the third round is the first that can say so."""
+    with precision("float64"):
+        problem = from_matrix()
+        near = exact(problem, R).components
+        near = near._replace(a=near.a + 1e-3 * np.random.default_rng(0).normal(size=(R, D)))
+        for measure, rounds in (("move", 1), ("error", 3)):
+            options = {"init": near, "tolerance": 0.1, "tolerance_of": measure}
+            solution = parallel(problem, R, rounds=9, **options)
+            assert int(solution.rounds) == rounds and solution.status is Status.CONVERGED
+
+
+def test_what_a_run_without_time_says_of_its_error():
+    """The status of a run whose budget ended is judged by the same measure as its stopping."""
+    with precision("float64"):
+        problem = from_matrix(SLOW)
+        options = {"rounds": 120, "tolerance": 1e-3}
+        moved, far = (parallel(problem, 2, tolerance_of=m, **options) for m in ("move", "error"))
+        assert moved.status is Status.CONVERGED and far.status is Status.BUDGET_SPENT
+
+
 def test_a_looser_tolerance_needs_fewer_rounds():
     problem = from_matrix()
     counts = [int(parallel(problem, R, tolerance=t).rounds) for t in (1e-1, 1e-2, 1e-4)]
@@ -286,7 +344,7 @@ def test_zero_tolerance_waits_for_rounding():
         assert np.max(errors(from_matrix(), solution.components)) < 1e-12
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=5)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=5), krylov(2)])
 def test_every_start_reaches_the_answer(solver):
     """Cold, sketched, and from given components; the better the start, the fewer rounds."""
     with precision("float64"):
@@ -359,20 +417,20 @@ def test_joint_finds_the_sum_and_not_the_components():
 
 
 def test_joint_needs_a_step_size():
-    for solver in (None, alternating(), gradient_descent()):
+    for solver in (None, alternating(), krylov(), gradient_descent()):
         with pytest.raises(ValueError) as error:
             joint(from_matrix(), R, solver)
         assert "solver" in one_line(error) and "gradient_descent(step_size)" in one_line(error)
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3), krylov(2)])
 @pytest.mark.parametrize("way", ["sequential", "parallel"])
 def test_orthogonality(way, solver):
     """Off by default; on, factors are orthogonal to rounding in output coordinates."""
     with precision("float64"):
         problem = from_data()
         run = {
-            "sequential": lambda **o: sequential(problem, R, solver, budget=(6, 6, 6), **o),
+            "sequential": lambda **o: sequential(problem, R, solver, budget=(4, 4, 4), **o),
             # Predecessors must have come to rest: a worker sees those of the round before.
             "parallel": lambda **o: parallel(problem, R, solver, rounds=300, **o),
         }[way]
@@ -389,7 +447,7 @@ def test_orthogonality(way, solver):
         close(maps(run().components), maps(run(orthogonal=False).components), "float64")
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3)])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3), krylov(2)])
 @pytest.mark.parametrize("option", ["reoptimise", "full_rank"])
 def test_extensions_of_sequential_runs(option, solver):
     """Off by default; after the last component they cannot make the sum of a run worse."""

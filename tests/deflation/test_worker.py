@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deflation import Components, alternating, gradient_descent
-from deflation.worker import View, others, predecessors, select, settled, work
+from deflation import Components, alternating, gradient_descent, krylov
+from deflation.worker import View, others, predecessors, remaining, select, settled, work
 from tests.deflation.problems import D, M, R, close, from_data, from_matrix, maps, matrix, precision
 
 DTYPES = ("float32", "float64")
@@ -48,6 +48,7 @@ SOLVERS = {
     "fixed": gradient_descent(0.01, steps=2),
     "automatic": gradient_descent(steps=2),
     "original": gradient_descent(coordinates="original"),
+    "krylov": krylov(3),
 }
 
 
@@ -127,3 +128,40 @@ def test_settled_is_relative_above_the_floor_of_the_largest():
         np.testing.assert_array_equal(still, [True, False, True])
         assert not np.any(settled(new, new, jnp.asarray(-1.0))[1])
         assert np.all(settled(new, new, jnp.asarray(0.0))[1])
+
+
+def test_the_error_left_is_the_sum_of_the_moves_to_come():
+    """At one rate, and where two factors take turns."""
+    with precision("float64"):
+        for factors in ((0.9, 0.9), (0.1, 0.1), (1.1, 0.6)):
+            moves = np.cumprod([1e-3, *(factors * 400)])
+            earlier = jnp.asarray(moves[:2, None])
+            got = remaining(jnp.asarray(moves[2:3]), earlier, 1e-16)
+            np.testing.assert_allclose(got, np.sum(moves[3:]), rtol=1e-10)
+
+
+def test_no_error_left_without_a_rate():
+    with precision("float64"):
+        inf = float("inf")
+        rows = {
+            "first round": (1e-3, inf, inf, inf),
+            "second round": (1e-3, inf, 1e-2, inf),
+            "growing": (1e-3, 1e-4, 1e-2, inf),
+            "rested before": (1e-3, 0, 0, inf),
+            "rounding": (1e-17, 1e-17, 1e-17, 1e-17),
+            "at rest": (0, 0, 0, 0),
+        }
+        moved, second, last, wanted = np.transpose(list(rows.values()))
+        got = remaining(jnp.asarray(moved), jnp.asarray([second, last]), 1e-16)
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_settled_by_the_error_left():
+    """Moves of a tenth of the tolerance, at a rate of 0.99 and at one of 0.1."""
+    with precision("float64"):
+        old = Components(np.eye(M)[:R], np.eye(D)[:R])
+        new = Components(old.b * (1 - 1e-5), old.a)
+        earlier = 1e-5 / jnp.array([[0.99**2, 0.1**2, 0.0], [0.99, 0.1, 0.0]])
+        moved, still = settled(new, old, jnp.asarray(1e-4), earlier)
+        np.testing.assert_array_equal(still, [False, True, False])
+        np.testing.assert_allclose(moved, 1e-5, rtol=1e-6)

@@ -45,6 +45,14 @@ def matrix(tmp_path):
     return path
 
 
+def test_krylov_to_an_error(matrix, tmp_path):
+    """Ratios from 4/5 on: the components are as close as was asked for."""
+    flags = f"--matrix={matrix}", "--rank=3", "--solver=krylov", "--depth=3", "--tolerance=1e-4"
+    assert run(*flags, "--tolerance_of=error", f"--json={tmp_path}/r.json") == 0
+    record = result(tmp_path / "r.json")
+    assert record["status"] == "CONVERGED" and max(record["component_errors"]) < 2e-4
+
+
 def test_parallel_reaches_the_exact_residual_on_digits_in_float32(tmp_path, capsys):
     assert run("--data=digits", f"--json={tmp_path}/r.json", f"--workdir={tmp_path}/w") == 0
     record = result(tmp_path / "r.json")
@@ -182,6 +190,11 @@ def test_a_changed_file_is_not_resumed(matrix, tmp_path, capsys):
         (["--data=digits", "--distributed=auto"], "--distributed is for sharded, not parallel"),
         (["--data=digits", *SHARDED, "--distributed=here"], "distributed is 'here'; allowed are"),
         (["--data=digits", "--solver=gradient_descent", "--step_size=0"], "step_size"),
+        (["--data=digits", "--depth=3"], "--depth is for krylov, not alternating"),
+        (["--data=digits", "--solver=krylov", "--depth=0"], "depth"),
+        (["--data=digits", "--solver=krylov", "--sweeps=2"], "--sweeps is for alternating and"),
+        (["--data=digits", "--step_size=0.1"], "--step_size is for gradient_descent, not alt"),
+        (["--data=digits", "--tolerance_of=moves"], "tolerance_of"),
         (["--data=digits", "--rnak=3"], "rank"),
         (["--data=digits", "more"], "more"),
     ],
