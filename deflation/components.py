@@ -58,8 +58,8 @@ def product_transposed(rows: jax.Array, matrix: jax.Array) -> jax.Array:
     """rows @ matrix.T, (K, d) and (m, d) to (K, m), for few rows and a large matrix.
 
     The same sums as `product`. XLA's product for CPUs is at its slowest where the matrix is the one
-    that is transposed (half the rate at K = 16), so that there (matrix @ rows.T).T is asked for; the
-    barriers keep the compiler from turning one form into the other.
+    that is transposed (half the rate at K = 16), so that there (matrix @ rows.T).T is asked for;
+    the barriers keep the compiler from turning one form into the other.
     """
 
     def by_columns(rows, matrix):

@@ -1,9 +1,9 @@
 """Inverses of small triangles by products alone.
 
-A triangular solve of XLA's is LAPACK's on a CPU. It wants its right-hand side by columns, which
+On a CPU a triangular solve of XLA's is LAPACK's. It wants its right-hand side by columns, which
 turns the layout of everything around it, and where it is threaded its threads spin for milliseconds
-after they are done, on the cores that the next product should have. An inverse of a well-conditioned
-triangle loses nothing, and is applied at the rate of a product.
+after they are done, on the cores that the next product should have. The inverse of a triangle that
+is well-conditioned loses nothing, and is applied at the rate of a product.
 """
 
 from __future__ import annotations
