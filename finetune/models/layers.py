@@ -178,5 +178,5 @@ def attend(
     groups = (size, heads, all_heads // heads, length)
     total = weights.sum(-1).reshape(*groups, 1)
     weights = dropout(weights.astype(dtype), rate, key).reshape(*groups, -1)
-    joined = scores("bjglm,bmjk->bljgk", weights, value_BMJK) / jnp.moveaxis(total, 3, 1)
-    return joined.astype(dtype).reshape(size, length, -1)
+    joined = scores("bjglm,bmjk->bjglk", weights, value_BMJK) / total
+    return jnp.moveaxis(joined, 3, 1).astype(dtype).reshape(size, length, -1)
