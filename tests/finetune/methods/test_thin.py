@@ -35,6 +35,15 @@ def test_values_and_gradients_are_those_of_the_sum(sizes, rank):
         np.testing.assert_allclose(one, other, atol=2e-5 * np.abs(other).max(initial=1))
 
 
+def test_forward_mode():
+    given = problem((2, 3), 4, 5, 2)
+    changes = [leaf[..., ::-1] for leaf in given]
+    for one, other in zip(
+        jax.jvp(thin.matmul, given, changes), jax.jvp(plain, given, changes), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=2e-5 * np.abs(other).max())
+
+
 def test_second_derivatives():
     given = problem((3,), 4, 2, 1)
 
@@ -65,7 +74,7 @@ def test_the_kernel_is_changed_where_that_is_cheaper_and_exact(rows, dtype, drop
     x, kernel, a, gain, b = problem((rows,), 6, 4, 2)
     x, theta, aux = x.astype(dtype), {"a": a, "b": b}, {"gain": gain}
     traced = jax.make_jaxpr(lambda x: factors.apply(x, kernel, theta, aux, drop))(x)
-    assert ("custom_vjp" in str(traced)) is merged
+    assert ("custom_jvp" in str(traced)) is merged
     got = factors.apply(x, kernel, theta, aux, drop)
     assert got.dtype == dtype
     at = drop(x).astype(jnp.float32)
