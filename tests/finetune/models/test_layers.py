@@ -124,6 +124,16 @@ def test_attend():
     np.testing.assert_allclose(got[1, 0], np.asarray(value)[1].mean(0).reshape(12), atol=1e-6)
 
 
+def test_attend_keeps_one_array_of_weights():
+    raw, value = jnp.asarray(normal(2, 3, 5, 5)), jnp.asarray(normal(2, 5, 3, 4, seed=1))
+    mask = jnp.ones((2, 5), bool)
+    _, back = jax.vjp(lambda *at: attend(*at, mask, 0.0, None), raw, value)
+    leaves = [leaf for leaf in jax.tree.leaves(back) if jnp.size(leaf) == raw.size]
+    floats = [np.asarray(leaf).ravel() for leaf in leaves if leaf.dtype == raw.dtype]
+    floats = [leaf for leaf in floats if leaf.any()]  # zeros are constants of the program
+    assert floats and all((leaf == floats[0]).all() for leaf in floats)
+
+
 @hypothesis.settings(deadline=None, max_examples=10, derandomize=True)
 @hypothesis.given(
     sizes=st.tuples(*[st.integers(1, 4)] * 4),
