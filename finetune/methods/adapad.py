@@ -7,6 +7,7 @@ modules grow at a time and how the phases share the steps. What is marked [choic
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -163,12 +164,13 @@ def adapad(
         settings = config.resolved(len(aux), total)
         problem = (objective, theta, aux, head)
         if config.head_loss == "own":
-            raw, due = _scores(settings, *problem, step)
             index = _turn(config, aux, step)
             loss, rows, of_head = levels.with_head(*problem, index, clip)
             found, active = _placed(theta, aux, rows, index)
+            *_, raw, due = _scores(settings, lambda: (loss, of_head), *problem, step)
         else:
-            loss, of_head, raw, due = _deployed(settings, *problem, step)
+            plain = functools.partial(deployed, *problem)
+            loss, of_head, raw, due = _scores(settings, plain, *problem, step)
             found, active = trained(*problem, step)
         if config.score == "factor":
             raw = scores.factor(theta, aux, found)
@@ -192,28 +194,21 @@ def _private(settings: AdapadConfig, used) -> jax.Array:
     return jnp.where(settings.advance & (jnp.asarray(used) < settings.budget), 1, 0)
 
 
-def _deployed(settings: AdapadConfig, objective: Objective, theta, aux, head, step):
-    """Loss, head gradient and raw scores of the deployed network, and whether scores are due."""
+def _scores(settings: AdapadConfig, plain, objective: Objective, theta, aux, head, step):
+    """(loss, head gradient, raw scores, whether these are due): `_scored` where they are.
+
+    Args:
+      plain: () -> (loss, head gradient) of a step without scores.
+    """
+
+    def unscored(_):
+        return *plain(), _nothing(aux)
+
     if settings.score != "effective":
-        return *deployed(objective, theta, aux, head), _nothing(aux), jnp.ones((), bool)
+        return *unscored(0), jnp.ones((), bool)
     due = _due(settings, aux, step)
-
-    def plain(_):
-        return *deployed(objective, theta, aux, head), _nothing(aux)
-
-    return *jax.lax.cond(due, lambda _: _scored(objective, theta, aux, head), plain, 0), due
-
-
-def _scores(settings: AdapadConfig, objective: Objective, theta, aux, head, step):
-    """Raw scores alone, and whether they are due: no pass where they are not."""
-    if settings.score != "effective":
-        return _nothing(aux), jnp.ones((), bool)
-    due = _due(settings, aux, step)
-
-    def scored(_):
-        return _scored(objective, theta, aux, head)[2]
-
-    return jax.lax.cond(due, scored, lambda _: _nothing(aux), 0), due
+    scored = jax.lax.cond(due, lambda _: _scored(objective, theta, aux, head), unscored, 0)
+    return *scored, due
 
 
 def _scored(objective: Objective, theta: Tree, aux: Tree, head: Leaves):

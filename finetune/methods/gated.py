@@ -22,7 +22,7 @@ def plain(theta: Leaves, aux: Leaves) -> tuple[Leaves, Leaves]:
 
 
 def apply(x: jax.Array, kernel: jax.Array, theta: Leaves, aux: Leaves, drop: Drop) -> jax.Array:
-    """x W + s ((drop(x) a) * d) b in the dtype of x; a b is never formed."""
+    """x W + s ((drop(x) a) * d) b in the dtype of x, as `factors.apply` does it."""
     return factors.apply(x, kernel, *plain(theta, aux), drop)
 
 

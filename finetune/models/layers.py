@@ -16,9 +16,11 @@ from flax import nnx
 
 from finetune.models.ops import Ops, precision
 
+# Recomputed: else the backward pass keeps three arrays of the widest layer's size (u, erfc and
+# exp(-u^2 / 2)) where u is enough. On a CPU that costs no time: it is memory that is slow.
 ACTIVATIONS = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
-    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
+    "gelu": jax.checkpoint(functools.partial(jax.nn.gelu, approximate=False)),
+    "gelu_new": jax.checkpoint(functools.partial(jax.nn.gelu, approximate=True)),
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
@@ -132,7 +134,7 @@ def split_heads(x_BLD: jax.Array, heads: int) -> jax.Array:
 
 
 def scores(equation: str, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Inner products by an einsum equation, summed and kept in float32."""
+    """Inner products by an einsum equation, summed and kept in float32 at least."""
     return jnp.einsum(
         equation, x, y, precision=precision(x.dtype), preferred_element_type=wide(x.dtype)
     )
@@ -169,9 +171,12 @@ def attend(
     mask = mask.astype(bool)
     mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]
     least = jnp.asarray(jnp.finfo(dtype).min, scores_BHLM.dtype)
-    weights = jax.nn.softmax(jnp.where(mask, scores_BHLM, least), axis=-1).astype(dtype)
-    weights = dropout(weights, rate, key)
+    masked = jnp.where(mask, scores_BHLM, least)
+    # Divided by their sum after the product with V: of arrays (B, H, L, M) only exp is kept.
+    weights = jnp.exp(masked - jax.lax.stop_gradient(masked.max(-1, keepdims=True)))
     size, all_heads, length, _ = weights.shape
-    weights = weights.reshape(size, heads, all_heads // heads, length, -1)
-    joined = jnp.einsum("bjglm,bmjk->bljgk", weights, value_BMJK, precision=precision(dtype))
-    return joined.reshape(size, length, -1)
+    groups = (size, heads, all_heads // heads, length)
+    total = weights.sum(-1).reshape(*groups, 1)
+    weights = dropout(weights.astype(dtype), rate, key).reshape(*groups, -1)
+    joined = scores("bjglm,bmjk->bjglk", weights, value_BMJK) / total
+    return jnp.moveaxis(joined, 3, 1).astype(dtype).reshape(size, length, -1)

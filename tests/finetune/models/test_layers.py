@@ -1,7 +1,10 @@
 """Each layer against its formula in numpy."""
 
+import functools
 import math
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +37,19 @@ def test_gelu_is_the_exact_one():
     assert np.abs(ACTIVATIONS["gelu"](x) - exact).max() < 1e-6
     # The tanh approximation is off by 5e-4: the two cannot be mistaken for each other.
     assert np.abs(ACTIVATIONS["gelu_new"](x) - exact).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_new"])
+def test_gelu_keeps_its_input_alone(name):
+    x = jnp.asarray(4 * normal(5, 7))
+    plain = functools.partial(jax.nn.gelu, approximate=name == "gelu_new")
+    value, back = jax.vjp(ACTIVATIONS[name], x)
+    kept = [leaf for leaf in jax.tree.leaves(back) if jnp.shape(leaf) == x.shape]
+    assert len(kept) == 1 and kept[0] is x
+    expected, plain_back = jax.vjp(plain, x)
+    np.testing.assert_allclose(value, expected, atol=1e-6)
+    g = jnp.asarray(normal(5, 7, seed=1))
+    np.testing.assert_allclose(back(g)[0], plain_back(g)[0], atol=1e-6)
 
 
 def test_linear_goes_through_ops():
@@ -106,6 +122,42 @@ def test_attend():
     np.testing.assert_allclose(got[0], expected, atol=1e-6)
     # A sequence of padding alone stays finite: it attends to all alike.
     np.testing.assert_allclose(got[1, 0], np.asarray(value)[1].mean(0).reshape(12), atol=1e-6)
+
+
+def test_attend_keeps_one_array_of_weights():
+    raw, value = jnp.asarray(normal(2, 3, 5, 5)), jnp.asarray(normal(2, 5, 3, 4, seed=1))
+    mask = jnp.ones((2, 5), bool)
+    _, back = jax.vjp(lambda *at: attend(*at, mask, 0.0, None), raw, value)
+    leaves = [leaf for leaf in jax.tree.leaves(back) if jnp.size(leaf) == raw.size]
+    floats = [np.asarray(leaf).ravel() for leaf in leaves if leaf.dtype == raw.dtype]
+    floats = [leaf for leaf in floats if leaf.any()]  # zeros are constants of the program
+    assert floats and all((leaf == floats[0]).all() for leaf in floats)
+
+
+@hypothesis.settings(deadline=None, max_examples=10, derandomize=True)
+@hypothesis.given(
+    sizes=st.tuples(*[st.integers(1, 4)] * 4),
+    groups=st.integers(1, 2),
+    rate=st.sampled_from([0, 0.5]),
+)
+def test_attend_is_the_product_with_a_softmax(sizes, groups, rate):
+    size, length, heads, width = sizes
+    raw = jnp.asarray(8 * normal(size, heads * groups, length, length))
+    value = jnp.asarray(normal(size, length, heads, width, seed=1))
+    mask = jnp.asarray(normal(size, length, seed=2) > 0)
+
+    def plain(raw, value):
+        seen = jnp.where(mask[:, None, None, :], raw, jnp.finfo(raw.dtype).min)
+        weights = dropout(jax.nn.softmax(seen, axis=-1), rate, KEY)
+        value = jnp.repeat(value, groups, axis=2)
+        return jnp.einsum("bhlm,bmhk->blhk", weights, value).reshape(size, length, -1)
+
+    got, back = jax.vjp(lambda *at: attend(*at, mask, rate, KEY), raw, value)
+    expected, plain_back = jax.vjp(plain, raw, value)
+    # Sums of at most 4 numbers of size 3, in another order.
+    np.testing.assert_allclose(got, expected, atol=5e-6)
+    for one, other in zip(back(got), plain_back(got), strict=True):
+        np.testing.assert_allclose(one, other, atol=5e-5)
 
 
 def test_scores_keep_float32():
