@@ -8,6 +8,9 @@ import tempfile
 # pytest-xdist must not fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Tests compile far more than they compute: a third of their time without XLA's optimisations. The
+# notebooks and the benchmark run with them.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
