@@ -49,7 +49,7 @@ def overlapped(
         count, progress, block, history = carry
         seen = sight(progress, ahead=1)  # read off before the gather, which it does not need
         progress = take(progress, block)
-        block = work_ahead(progress, block, seen)
+        block = work_ahead(progress, block.factors, seen)
         return count + 1, progress, block, recorded(history, count, progress)
 
     first = work_ahead(progress, block_of(progress.factors, index), sight(progress))

@@ -14,6 +14,7 @@ factors are always its last ones.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,30 @@ from deflation.components import Components, norms, product
 from deflation.sight import Sight, rests_on, sight
 from deflation.state import Controls, Plan, Progress
 from deflation.targets import times, times_transposed
-from deflation.worker import block_of, others, predecessors, settled, work
+from deflation.worker import (
+    Moves,
+    block_of,
+    moves,
+    others,
+    predecessors,
+    rounding,
+    settled,
+    work,
+)
 
-Exchange = Callable[[Components], Components]
+
+class Block(NamedTuple):
+    """What a block of K workers sends: factors (K, .), and how they moved, found where they are.
+
+    Of a collective solver the first are what `share` makes, and the moves are known after the
+    gather only: None.
+    """
+
+    factors: Components
+    moves: Moves | None
+
+
+Exchange = Callable[[Block], Block]
 
 
 def parallel_round(
@@ -38,8 +60,8 @@ def parallel_round(
 
 def local_round(
     problem, solver, plan: Plan, controls: Controls, progress: Progress, index, own, seen: Sight
-) -> Components:
-    """The first half of a round, before anything is exchanged: new factors of a block (K, .).
+) -> Block:
+    """The first half of a round, before anything is exchanged.
 
     Component numbers beyond the rank (padding of the last block) never work.
     """
@@ -48,8 +70,8 @@ def local_round(
     active = _grown(plan, controls, progress)
     working = _working(plan, progress, active)[index]
     if solver.collective:
-        return solver.share(problem, own, working)
-    return work(
+        return Block(solver.share(problem, own, working), None)
+    new = work(
         problem,
         solver,
         seen.factors,
@@ -59,12 +81,13 @@ def local_round(
         orthogonal=plan.orthogonal,
         own=own,
     )
+    return Block(new, moves(new, own, block_of(seen.factors, index) if plan.staleness else None))
 
 
 def gathered_round(
-    solver, plan: Plan, controls: Controls, progress: Progress, new: Components
+    solver, plan: Plan, controls: Controls, progress: Progress, gathered: Block
 ) -> Progress:
-    """The second half of a round, after its new factors (r, .) have been gathered.
+    """The second half of a round, after all its blocks have been gathered (r, .).
 
     Stopping and growth are decided from gathered numbers, so they need no exchange of their own.
     """
@@ -73,20 +96,22 @@ def gathered_round(
     working = _working(plan, progress, active)
     if solver.collective:
         everyone = predecessors(number, number < _joined(plan, active))
-        new = solver.combine(new, progress.factors, everyone, working)
+        new = solver.combine(gathered.factors, progress.factors, everyone, working)
+        found = moves(new, progress.factors)
+    else:
+        new, found = gathered
     earlier = _shifted(progress)
-    rate = earlier if plan.tolerance_of == "error" else None
-    moved, still = settled(new, progress.factors, controls.tolerance, rate)
-    moved = jnp.where(progress.done, progress.moved, moved)
+    still = _settled(plan, controls, found.moved, found.sizes, found.sizes, earlier)
+    moved = jnp.where(progress.done, progress.moved, found.moved)
     earlier = jnp.where(progress.done, progress.earlier, earlier)
     # A worker is done only after its predecessors: their later moves would move it again.
     still = (still & (number < active)) | progress.done
     if plan.staleness:
-        still = still & (rests_on(progress, new, controls.tolerance) | progress.done)
+        still = still & (rests_on(progress, found, controls.tolerance) | progress.done)
     done = jnp.cumprod(still | (number >= plan.rank)).astype(bool)
     if controls.rule is not None:
         # Nobody else will be asked to join: the run ends when those who did are done.
-        sizes = jnp.where(number < active, norms(new), 0)
+        sizes = jnp.where(number < active, found.sizes, 0)
         more = controls.rule.more(controls.threshold, sizes, active)
         done = done | (~more & jnp.all(still | (number >= active)))
     last = (progress.past, progress.past_active), (progress.factors, progress.active)
@@ -95,6 +120,7 @@ def gathered_round(
         factors=new,
         moved=moved,
         earlier=earlier,
+        sizes=found.sizes,
         done=done,
         spent=progress.spent + working,
         active=active,
@@ -108,6 +134,12 @@ def gathered_round(
 def _shifted(progress: Progress) -> jax.Array:
     """The moves of the two rounds before the next one (2, r)."""
     return jnp.stack([progress.earlier[1], progress.moved])
+
+
+def _settled(plan: Plan, controls: Controls, moved, sizes, every, earlier) -> jax.Array:
+    """Which of some components are within the tolerance, beside the sizes of `every` one."""
+    rate = earlier if plan.tolerance_of == "error" else None
+    return settled(moved, sizes, rounding(every), controls.tolerance, rate)
 
 
 def _working(plan: Plan, progress: Progress, active) -> jax.Array:
@@ -140,7 +172,7 @@ def _grown(plan: Plan, controls: Controls, progress: Progress) -> jax.Array:
         return jnp.asarray(plan.rank, jnp.int32)
     more = progress.active + 1
     if controls.rule is not None:
-        sizes = jnp.where(_first(progress.active, progress.done), norms(progress.factors), 0)
+        sizes = jnp.where(_first(progress.active, progress.done), progress.sizes, 0)
         wanted = controls.rule.more(controls.threshold, sizes, progress.active)
         more = jnp.where(wanted, more, progress.active)
     if plan.staleness:
@@ -169,14 +201,10 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     )
     new = _write(progress.factors, index, block)
     # Of the block alone: looking at all components would cost as much as the products.
+    found = moves(block, block_of(progress.factors, index))
+    sizes = progress.sizes.at[index].set(found.sizes)
     earlier = _shifted(progress)[:, index]
-    moved, still = settled(
-        block,
-        block_of(progress.factors, index),
-        controls.tolerance,
-        earlier if plan.tolerance_of == "error" else None,
-        sizes=norms(new),
-    )
+    still = _settled(plan, controls, found.moved, found.sizes, sizes, earlier)
     spent = progress.spent.at[current].add(1)
     allowance = controls.steps[current]
     if plan.passes_on:
@@ -184,14 +212,15 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     finished = (spent[current] >= allowance) | still[0]
     done = progress.done.at[current].set(finished)
     if controls.rule is not None:
-        sizes = jnp.where(_first(current + 1, done), norms(new), 0)
-        more = controls.rule.more(controls.threshold, sizes, current + 1)
+        known = jnp.where(_first(current + 1, done), sizes, 0)
+        more = controls.rule.more(controls.threshold, known, current + 1)
         done = done | (finished & ~more)
     new = _between_components(problem, solver, plan, new, current + 1, finished)
     return Progress(
         factors=new,
-        moved=progress.moved.at[index].set(moved),
+        moved=progress.moved.at[index].set(found.moved),
         earlier=progress.earlier.at[:, index].set(earlier),
+        sizes=norms(new) if plan.reoptimise or plan.full_rank else sizes,
         done=done,
         spent=spent,
         active=jnp.maximum(progress.active, current + 1).astype(jnp.int32),

@@ -21,7 +21,7 @@ from deflation import checks, implicit
 from deflation.components import Components
 from deflation.outcome import judge
 from deflation.overlap import overlapped
-from deflation.rounds import parallel_round, sequential_round, unless
+from deflation.rounds import Block, parallel_round, sequential_round, unless
 from deflation.state import History, Progress, Solution, State, no_history, recorded
 from deflation.status import Status
 from deflation.targets import RowBlock
@@ -142,8 +142,9 @@ def _sharded(problem, solver, controls, progress, plan, rounds):
 
     Component k lives on device k mod P at slot k div P, so that the load is even while workers
     join. The factors a device reads are gathered ones, replicated; its own block is a slice of
-    them. So a round has one collective, the all-gather of (b_k, a_k): P ceil(r/P) (m + d) numbers.
-    With stale predecessors it runs beside the next round's products, see overlap.py.
+    them. So a round has one collective, the all-gather of (b_k, a_k) and of what is decided from,
+    how far they moved and their sizes: P ceil(r/P) (m + d + 2) numbers. With stale predecessors it
+    runs beside the next round's products, see overlap.py.
 
     Where rows of M are cut along a second axis, products with M are exchanged along it (RowBlock),
     and all else is done by all devices of a worker alike.
@@ -152,11 +153,14 @@ def _sharded(problem, solver, controls, progress, plan, rounds):
     slots = -(-plan.rank // devices)
     m, d = problem.shape
 
-    def exchange(block: Components) -> Components:
-        rows = jnp.concatenate([block.b, block.a], axis=1)[:, None]
+    def exchange(block: Block) -> Block:
+        leaves, form = jax.tree.flatten(block)
+        rows = jnp.concatenate([leaf.reshape(slots, -1) for leaf in leaves], axis=1)[:, None]
         rows = jax.lax.all_gather(rows, axis, axis=1, tiled=True, to="invarying")
-        rows = rows.reshape(slots * devices, m + d)
-        return Components(rows[:, :m], rows[:, m:])
+        rows = rows.reshape(slots * devices, -1)
+        ends = np.cumsum([leaf.size // slots for leaf in leaves])
+        parts = zip(jnp.split(rows, ends[:-1], axis=1), leaves, strict=True)
+        return form.unflatten(part.reshape(-1, *leaf.shape[1:]) for part, leaf in parts)
 
     def run(problem, solver, controls, progress):
         if plan.row_axis is not None:
@@ -206,6 +210,7 @@ def _resize(progress: Progress, rank: int) -> Progress:
         past=jax.tree.map(lambda rows: fit(rows, 0, axis=1), progress.past),
         moved=fit(progress.moved, 0),
         earlier=fit(progress.earlier, 0, axis=1),
+        sizes=fit(progress.sizes, 0),
         done=fit(progress.done, True),
         spent=fit(progress.spent, 0),
     )

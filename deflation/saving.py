@@ -21,8 +21,8 @@ from deflation.components import Components
 from deflation.placing import place
 from deflation.state import History, Progress, State
 
-FORMAT = 3  # 1 had no past, 2 no earlier moves
-NAMES = ("moved", "earlier", "done", "spent", "active", "round", "past_active")
+FORMAT = 3  # 1 had no past, 2 no earlier moves and no sizes
+NAMES = ("moved", "earlier", "sizes", "done", "spent", "active", "round", "past_active")
 
 
 def save(path: str | os.PathLike, state: State) -> None:

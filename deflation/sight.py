@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from deflation.components import Components
 from deflation.state import Progress
-from deflation.worker import settled
+from deflation.worker import Moves, rounding, settled
 
 
 class Sight(NamedTuple):
@@ -37,15 +37,14 @@ def sight(progress: Progress, ahead: int = 0) -> Sight:
     return Sight(past, progress.past_active[ahead])
 
 
-def rests_on(progress: Progress, new: Components, tolerance) -> jax.Array:
-    """Workers whose round from `progress` to `new` rested on what has stayed (r,).
+def rests_on(progress: Progress, found: Moves, tolerance) -> jax.Array:
+    """Workers whose round from `progress`, with the moves `found`, rested on what has stayed (r,).
 
     Their predecessors were all published, and as the round saw them they are within the tolerance
     of what they are now. A worker that stops for less still fits what its predecessors were before
     they settled. With it the last round of a worker was made, whatever the staleness, for a target
     that its predecessors have left by one tolerance each.
     """
-    seen = sight(progress)
-    _, kept = settled(new, seen.factors, tolerance)
+    kept = settled(found.drift, found.sizes, rounding(found.sizes), tolerance)
     earlier = jnp.append(True, jnp.cumprod(kept)[:-1].astype(bool))
-    return earlier & (jnp.arange(kept.shape[0]) <= seen.active)
+    return earlier & (jnp.arange(kept.shape[0]) <= sight(progress).active)

@@ -75,6 +75,7 @@ class Progress(NamedTuple):
       factors: last gathered factors of all workers (r, .), in whitened coordinates.
       moved: ||R_k - R'_k|| of every component's last round (r,).
       earlier: the same of the two rounds before, oldest first (2, r).
+      sizes: ||R_k|| of every component (r,).
       done: components that are finished (r,).
       spent: rounds every component worked (r,).
       active: number of components published so far.
@@ -87,6 +88,7 @@ class Progress(NamedTuple):
     factors: Components
     moved: jax.Array
     earlier: jax.Array
+    sizes: jax.Array
     done: jax.Array
     spent: jax.Array
     active: jax.Array
@@ -156,6 +158,7 @@ def initial_progress(
         factors=factors,
         moved=jnp.full(rank, jnp.inf, factors.a.dtype),
         earlier=jnp.full((2, rank), jnp.inf, factors.a.dtype),
+        sizes=norms(factors),
         done=jnp.zeros(rank, bool),
         spent=jnp.zeros(rank, jnp.int32),
         active=jnp.asarray(active, jnp.int32),
@@ -176,5 +179,5 @@ def recorded(history: History, row, progress: Progress) -> History:
     """The history with what a round has led to in its row."""
     return History(
         history.change.at[row].set(progress.moved),
-        history.size.at[row].set(norms(progress.factors)),
+        history.size.at[row].set(progress.sizes),
     )

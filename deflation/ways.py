@@ -193,7 +193,7 @@ def sharded(
     """`parallel` over devices: component k on device k mod P, one all-gather per round.
 
     The same worker body as `parallel` and, up to rounding, the same answer for any number of
-    devices; the rank need not be a multiple of it. Per round P ceil(r/P) (m + d) numbers are
+    devices; the rank need not be a multiple of it. Per round P ceil(r/P) (m + d + 2) numbers are
     exchanged, and nothing else; with staleness >= 1 no product of the next round waits for them
     (overlap.py). With `jax.distributed` the devices may belong to several processes;
     every process calls this function with the same arguments.

@@ -87,34 +87,41 @@ def select(mask: jax.Array, new: Components, old: Components) -> Components:
     return Components(*(jnp.where(mask[:, None], x, y) for x, y in zip(new, old, strict=True)))
 
 
-def settled(
-    new: Components,
-    old: Components,
-    tolerance,
-    earlier: jax.Array | None = None,
-    sizes: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """How far every component moved, and whether it is within the tolerance.
+class Moves(NamedTuple):
+    """What is decided from: of K components after a round, each (K,).
 
-    left_k <= tolerance ||R_k|| + 4 eps ||R_1||: relative to the component, above the floor that
-    rounding of the largest one sets. left_k is the move ||R_k - R'_k||, or with `earlier` moves the
-    error that is left after it. A negative tolerance is never met.
-
-    Args:
-      new, old: factors after and before the round (K, .).
-      tolerance: a number.
-      earlier: the moves of the two rounds before, (2, K), see `remaining`.
-      sizes: of all components (r,), where `new` is a block of them.
+    Attributes:
+      moved: ||R_k - R'_k||, how far each moved.
+      sizes: ||R_k||.
+      drift: how far each is from what others saw of it in that round; None where that was R'_k.
     """
-    moved, size = distances(new, old), norms(new)
-    floor = rounding(size if sizes is None else sizes)
+
+    moved: jax.Array
+    sizes: jax.Array
+    drift: jax.Array | None
+
+
+def moves(new: Components, old: Components, seen: Components | None = None) -> Moves:
+    """From `old` to `new` (K, .), of which others have seen `seen`."""
+    drift = None if seen is None else distances(new, seen)
+    return Moves(distances(new, old), norms(new), drift)
+
+
+def settled(moved: jax.Array, sizes: jax.Array, floor, tolerance, earlier=None) -> jax.Array:
+    """Which components are within the tolerance (K,).
+
+    left_k <= tolerance ||R_k|| + floor: relative to the component, above what `rounding` of the
+    largest one sets. left_k is the move ||R_k - R'_k||, or with `earlier` moves, those of the two
+    rounds before (2, K), the error that is left after it, see `remaining`. A negative tolerance is
+    never met.
+    """
     left = moved if earlier is None else remaining(moved, earlier, floor)
-    return moved, (tolerance >= 0) & (left <= tolerance * size + floor)
+    return (tolerance >= 0) & (left <= tolerance * sizes + floor)
 
 
 def rounding(sizes: jax.Array) -> jax.Array:
     """What is no movement: rounding of the largest component is in all of them."""
-    return 4 * jnp.finfo(sizes.dtype).eps * jnp.max(sizes)
+    return 8 * jnp.finfo(sizes.dtype).eps * jnp.max(sizes)
 
 
 def remaining(moved: jax.Array, earlier: jax.Array, floor) -> jax.Array:

@@ -1,10 +1,11 @@
 """How fast P devices are, from what one of them computes and what a link carries.
 
 Legend: r components, P devices, K = ceil(r/P) components per device; a round of one device on K
-components takes t(K) seconds, its decisions about all r included; m + d numbers per component.
+components takes t(K) seconds, its decisions about all r included; n = m + d + 2 numbers per
+component, its factors and what is decided from.
 
-A round exchanges P K (m + d) numbers in one all-gather, of which a device receives the (P - 1) K
-(m + d) that are not its own, in P - 1 messages around a ring. A round takes t(K) + c with fresh
+A round exchanges P K n numbers in one all-gather, of which a device receives the (P - 1) K n that
+are not its own, in P - 1 messages around a ring. A round takes t(K) + c with fresh
 predecessors; with stale ones the exchange runs beside the products and it takes max(t(K), c).
 """
 
@@ -40,7 +41,7 @@ NETWORK = Link("10 Gb/s network, 20 us", 2e-5, 1.25e9)
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is to be done: `rank` components, each `numbers` = m + d of `itemsize` bytes."""
+    """What is to be done: `rank` components, each `numbers` = n of `itemsize` bytes."""
 
     rank: int
     numbers: int
@@ -51,7 +52,7 @@ class Work:
         return -(-self.rank // devices)
 
     def gathered_bytes(self, devices: int) -> int:
-        """Bytes of the one all-gather of a round, P K (m + d) numbers."""
+        """Bytes of the one all-gather of a round, P K n numbers."""
         return devices * self.per_device(devices) * self.numbers * self.itemsize
 
 

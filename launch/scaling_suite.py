@@ -47,7 +47,7 @@ class Size:
     @property
     def work(self) -> Work:
         """The sizes that the model reads."""
-        return Work(self.rank, self.rows + self.columns)
+        return Work(self.rank, self.rows + self.columns + 2)
 
 
 SIZES = {"quick": Size(1024, 1024, 64), "full": Size(2048, 2048, 64)}

@@ -20,8 +20,9 @@ import numpy as np
 
 from deflation import Regression, advance, start
 from deflation.components import Components
-from deflation.rounds import parallel_round
+from deflation.rounds import Block, parallel_round
 from deflation.starting import worker_mesh
+from deflation.worker import Moves
 from launch.timing import in_turn
 
 Program = Callable[[], jax.Array]
@@ -49,8 +50,10 @@ def share(problem: Regression, rank: int, devices: int, rounds: int) -> Program:
     def run(problem, controls, progress):
         def one(_, progress):
             def exchange(block):
-                held = zip(progress.factors, block, strict=True)
-                return Components(*(rows.at[index].set(new, mode="drop") for rows, new in held))
+                held = Block(progress.factors, Moves(progress.moved, progress.sizes, None))
+                return jax.tree.map(
+                    lambda rows, new: rows.at[index].set(new, mode="drop"), held, block
+                )
 
             return parallel_round(
                 problem, state.solver, state.plan, controls, progress, index, exchange
@@ -102,7 +105,7 @@ def main(told: dict) -> dict:
     if several:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(told["address"], told["processes"], told["number"])
-    rank, numbers = told["rank"], told["rows"] + told["columns"]
+    rank, numbers = told["rank"], told["rows"] + told["columns"] + 2
     problem, _ = problem_of(told["rows"], told["columns"], rank)
     rounds, repeats = told["rounds"], told["repeats"]
     if several:

@@ -127,7 +127,7 @@ def test_one_all_gather_over_workers_per_round():
     found = collectives(_advance.lower(*inputs, state.plan, 5).compile().as_text())
     over_workers = [hit[:2] for hit in found if hit[2] in workers]
     over_rows = [hit for hit in found if hit[2] not in workers]
-    assert over_workers == [("all-gather", 4 * (M + D))]
+    assert over_workers == [("all-gather", 4 * (M + D + 2))]
     assert {hit[2] for hit in over_rows} <= {"{{0,1},{2,3}}", "[2,2]<=[4]"}
     # M a, then M^T b and M a of the sweep; and M^T b and M a of the branch for lost directions.
     assert sorted(hit[:2] for hit in over_rows) == sorted(

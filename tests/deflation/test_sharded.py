@@ -190,7 +190,7 @@ def computations(text: str) -> dict[str, str]:
 )
 def test_one_all_gather_per_round(rank, devices, options):
     """Read from the compiled program: one collective in all of it, inside the body of the loop over
-    rounds (and of no inner loop), of P ceil(r/P) (m + d) numbers."""
+    rounds (and of no inner loop), of P ceil(r/P) (m + d + 2) numbers."""
     text = compiled_text(rank, devices, **options)
     bodies = computations(text)
     found = {name: COLLECTIVE.findall(part) for name, part in bodies.items()}
@@ -199,7 +199,7 @@ def test_one_all_gather_per_round(rank, devices, options):
     ((name, ((shape, operation),)),) = found.items()
     assert operation == "all-gather"
     dimensions = [int(size) for size in re.match(r"f32\[([\d,]+)\]", shape)[1].split(",")]
-    assert np.prod(dimensions) == devices * -(-rank // devices) * (M + D)
+    assert np.prod(dimensions) == devices * -(-rank // devices) * (M + D + 2)
     # The computation it is in is the body of a while that the entry computation runs.
     entry = next(part for part in bodies.values() if part.startswith("ENTRY"))
     assert re.search(rf"while\(.*body=%?{re.escape(name)}\b", entry)

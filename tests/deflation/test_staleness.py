@@ -25,6 +25,7 @@ from deflation import (
 )
 from deflation.components import Components, distances, norms
 from deflation.run import _advance
+from deflation.saving import FORMAT
 from tests.deflation.problems import (
     ROUNDING,
     D,
@@ -240,9 +241,9 @@ def test_files_of_another_staleness_or_of_the_format_before(tmp_path):
     assert "staleness 1; allowed here is 2" in refused(path, start(from_matrix(), R, staleness=2))
     with np.load(path) as file:
         arrays = dict(file)
-    description = str(arrays.pop("description")).replace('"format": 2', '"format": 1')
+    description = str(arrays.pop("description")).replace(f'"format": {FORMAT}', '"format": 1')
     np.savez(path, description=np.asarray(description), **arrays)
-    assert "format 1; allowed here is 2" in refused(path, state)
+    assert f"format 1; allowed here is {FORMAT}" in refused(path, state)
 
 
 @pytest.mark.parametrize("method", ["sequential", "joint"])
@@ -277,7 +278,7 @@ def test_one_all_gather_per_round(tau):
     assert [len(hits) for hits in found.values()] == [1, 1]
     for ((shape, operation),) in found.values():
         sizes = [int(size) for size in re.match(r"f32\[([\d,]+)\]", shape)[1].split(",")]
-        assert operation == "all-gather" and np.prod(sizes) == 4 * (M + D)
+        assert operation == "all-gather" and np.prod(sizes) == 4 * (M + D + 3)
     entry = next(part for part in bodies.values() if part.startswith("ENTRY"))
     loops = [re.search(rf"while\(.*body=%?{re.escape(name)}\b", entry) for name in found]
     assert sum(loop is not None for loop in loops) == 1

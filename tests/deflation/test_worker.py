@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from deflation import Components, alternating, gradient_descent, krylov
-from deflation.worker import View, others, predecessors, remaining, select, settled, work
+from deflation.worker import (
+    View,
+    moves,
+    others,
+    predecessors,
+    remaining,
+    rounding,
+    select,
+    settled,
+    work,
+)
 from tests.deflation.problems import D, M, R, close, from_data, from_matrix, maps, matrix, precision
 
 DTYPES = ("float32", "float64")
@@ -122,22 +132,26 @@ def test_settled_is_relative_above_the_floor_of_the_largest():
             np.repeat(unit[1], 3, axis=0),
         )
         old = Components(new.b * np.array([[1 + 1e-6], [1 + 1e-2], [3.0]]), new.a)
-        moved, still = settled(new, old, jnp.asarray(1e-4))
+        moved, sizes, drift = moves(new, old, new)
         np.testing.assert_allclose(moved, [1e-6, 1e-5, 2e-17], rtol=1e-6)
+        np.testing.assert_allclose(sizes, [1.0, 1e-3, 1e-17], rtol=1e-12)
+        np.testing.assert_array_equal(drift, 0)
+        floor = rounding(sizes)
         # The second moved less than the first's tolerance, but not than its own.
+        still = settled(moved, sizes, floor, jnp.asarray(1e-4))
         np.testing.assert_array_equal(still, [True, False, True])
-        assert not np.any(settled(new, new, jnp.asarray(-1.0))[1])
-        assert np.all(settled(new, new, jnp.asarray(0.0))[1])
+        assert not np.any(settled(drift, sizes, floor, jnp.asarray(-1.0)))
+        assert np.all(settled(drift, sizes, floor, jnp.asarray(0.0)))
 
 
 def test_the_error_left_is_the_sum_of_the_moves_to_come():
     """At one rate, and where two factors take turns."""
     with precision("float64"):
         for factors in ((0.9, 0.9), (0.1, 0.1), (1.1, 0.6)):
-            moves = np.cumprod([1e-3, *(factors * 400)])
-            earlier = jnp.asarray(moves[:2, None])
-            got = remaining(jnp.asarray(moves[2:3]), earlier, 1e-16)
-            np.testing.assert_allclose(got, np.sum(moves[3:]), rtol=1e-10)
+            path = np.cumprod([1e-3, *(factors * 400)])
+            earlier = jnp.asarray(path[:2, None])
+            got = remaining(jnp.asarray(path[2:3]), earlier, 1e-16)
+            np.testing.assert_allclose(got, np.sum(path[3:]), rtol=1e-10)
 
 
 def test_no_error_left_without_a_rate():
@@ -159,9 +173,7 @@ def test_no_error_left_without_a_rate():
 def test_settled_by_the_error_left():
     """Moves of a tenth of the tolerance, at a rate of 0.99 and at one of 0.1."""
     with precision("float64"):
-        old = Components(np.eye(M)[:R], np.eye(D)[:R])
-        new = Components(old.b * (1 - 1e-5), old.a)
+        moved, sizes = jnp.full(R, 1e-5), jnp.ones(R)
         earlier = 1e-5 / jnp.array([[0.99**2, 0.1**2, 0.0], [0.99, 0.1, 0.0]])
-        moved, still = settled(new, old, jnp.asarray(1e-4), earlier)
+        still = settled(moved, sizes, rounding(sizes), jnp.asarray(1e-4), earlier)
         np.testing.assert_array_equal(still, [False, True, False])
-        np.testing.assert_allclose(moved, 1e-5, rtol=1e-6)
