@@ -36,7 +36,10 @@ class Link:
 
 
 NETWORK = Link("10 Gb/s network, 20 us", 2e-5, 1.25e9)
-"""Stated, not measured: a common network between hosts, slower than any link between GPUs."""
+FABRIC = Link("200 Gb/s fabric, 2 us", 2e-6, 2.5e10)
+"""Stated, not measured: a common network between hosts, slower than any link between GPUs, and what
+connects the nodes of a cluster or, nearly, GPUs by PCIe."""
+LINKS = (NETWORK, FABRIC)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Parallel deflation over 1, 2, 4, 8 devices: a model, and two pinned processes beside it.
 
 `rows(size)` measures, on one core and one thread, what a device computes in a round (launch/
-scaling_worker.py), counts rounds to accuracy of real runs, predicts from both with a stated link
+scaling_worker.py), counts rounds to accuracy of real runs, predicts from both with stated links
 (launch/scaling_model.py), and lets two processes of one core each run `sharded`, over a link that
 is measured as well. The baseline everywhere is one device with all components, published at once.
 """
@@ -24,7 +24,7 @@ from deflation import start, step
 from deflation.components import distances, norms
 from launch import distributed, scaling_model, scaling_worker
 from launch.benchmark_rows import record
-from launch.scaling_model import DEVICES, NETWORK, Link, Work
+from launch.scaling_model import DEVICES, LINKS, Link, Work
 
 ROOT = pathlib.Path(__file__).parents[1]
 TIMEOUT = 900
@@ -50,7 +50,10 @@ class Size:
         return Work(self.rank, self.rows + self.columns + 2)
 
 
-SIZES = {"quick": Size(1024, 1024, 64), "full": Size(2048, 2048, 64)}
+SIZES = {
+    "quick": Size(1024, 1024, 64),
+    "full": Size(2048, 2048, 256, repeats=20, longest=2000),
+}
 PORTION = 20  # rounds between two looks at the accuracy
 STARTS = {
     "staggered": {"staggered": True},
@@ -60,7 +63,7 @@ STARTS = {
 WAYS = [(name, tau) for name in STARTS for tau in (0, 1)]
 
 
-def rows(size: Size, link: Link = NETWORK) -> list[dict]:
+def rows(size: Size, links: tuple[Link, ...] = LINKS) -> list[dict]:
     """The rows of the table; columns as in `launch.benchmark`, NaN where there is no error.
 
     A speed-up is the ratio. Errors are those of the worst component, relative to its size, when the
@@ -74,11 +77,13 @@ def rows(size: Size, link: Link = NETWORK) -> list[dict]:
     pair = _measured(size, PAIR)[0]
     work = size.work
     compute = {work.per_device(p): alone[f"share {p}"] for p in DEVICES}
-    found = [_round_row(work, p, tau, link, compute) for p in DEVICES[1:] for tau in (0, 1)]
     counts = {way: rounds_to_accuracy(size, *way) for way in WAYS}
-    for devices in DEVICES[1:]:
-        for way in WAYS:
-            found.append(_whole_row(work, devices, way, link, compute, counts, alone["sketch"]))
+    found = []
+    for link in links:
+        for devices in DEVICES[1:]:
+            found += [_round_row(work, devices, tau, link, compute) for tau in (0, 1)]
+            for way in WAYS:
+                found.append(_whole_row(work, devices, way, link, compute, counts, alone["sketch"]))
     return found + _pair_rows(work, alone, pair, compute)
 
 

@@ -27,16 +27,16 @@ from launch.timing import in_turn
 
 Program = Callable[[], jax.Array]
 
-DECAY = 0.9
+DECAY = 0.9  # of neighbouring singular values at rank 64; at others the first r span as much
 
 
 def problem_of(rows: int, columns: int, rank: int) -> tuple[Regression, Components]:
-    """An (m, d) target with 2 r singular values DECAY^k, the same in every process, and its first r
-    exact components."""
+    """An (m, d) target with 2 r singular values DECAY^(64 k / r), alike in every process, and the
+    first r of its components."""
     g = np.random.default_rng(0)
     count = min(rows, columns, 2 * rank)
     left, right = (np.linalg.qr(g.normal(size=(n, count)))[0] for n in (rows, columns))
-    left = left * DECAY ** np.arange(count)
+    left = left * DECAY ** (64 / rank * np.arange(count))
     best = Components(*(np.float32(f.T[:rank]) for f in (left, right)))
     return Regression.from_matrix(np.float32(left @ right.T)), best
 
