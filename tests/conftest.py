@@ -1,5 +1,6 @@
 """Eight host devices for the sharded tests, and a compilation cache outside the tree."""
 
+import itertools
 import os
 import pathlib
 import tempfile
@@ -26,8 +27,23 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+MAPS = pathlib.Path("/proc/self/maps")
+counted = itertools.count(1)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
     """Every program that is held maps memory, and Linux kills a process with 65 530 maps."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def few_programs_of_a_file():
+    """The same within a file of many tests, now and then, as counting takes milliseconds."""
+    yield
+    if next(counted) % 10 == 0 and MAPS.exists():
+        with MAPS.open() as lines:
+            held = sum(1 for _ in lines)
+        if held > 30_000:
+            jax.clear_caches()
