@@ -57,6 +57,7 @@ def consistent_sweep(
     # it would otherwise stay for ever where its predecessors' components are.
     subtracted = jnp.max(weights * size.T, axis=1, keepdims=True)
     lost = (size <= 8 * jnp.finfo(b.dtype).eps * subtracted) | (scale == 0)
+    # Drawn only where it is needed: random numbers take longer than a small problem's products.
     direction = jax.lax.cond(
         jnp.any(lost), lambda a: jnp.where(lost, _fresh(a), a), lambda a: a, normalise(a)
     )

@@ -53,7 +53,8 @@ def sequential(
         the sum ||R_k - R'_k|| rho / (1 - rho) of the moves to come at the rate rho of the last two
         rounds. At a slow rate a component that moves by the tolerance is many times as far from
         where it goes. Not before a component's third round; below about eps / (1 - rho) rounding
-        hides the rate, and moves within rounding count as done.
+        hides the rate, and moves within rounding count as done. A slow rate that a faster one still
+        hides is not seen: the moves do not know of it yet.
       grow: `explained_energy(...)` or `noise_floor(...)`: stop adding components when it says so;
         `rank` is then the most.
       orthogonal: keep new factors orthogonal to the earlier ones (in output coordinates).
