@@ -4,6 +4,7 @@ python -m launch.benchmark --suite=decompose [--size=quick|full] [--json=PATH] [
                            [--data_dir=FOLDER_WITH_MNIST.NPZ] [--model=MODEL_FOLDER]
                            [--cases=PATTERN]
 python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--size=quick|full] [--json=PATH]
+                           [--dtype=float32|bfloat16]
 python -m launch.benchmark --suite=claims [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=scaling --size=quick [--json=PATH]
 
@@ -47,6 +48,7 @@ class BenchmarkConfig:
     batch_size: int | None
     length: int | None
     rank: int
+    dtype: str
     repeats: int
     size: str
     data_dir: str | None
@@ -75,6 +77,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("batch_size", None, "rows per step, else by --size", lower_bound=1)
     flags.DEFINE_integer("length", None, "tokens per row, else by --size", lower_bound=1)
     flags.DEFINE_integer("rank", 2, "components per module", lower_bound=2)
+    flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "finetune: of the computation")
     flags.DEFINE_integer("repeats", 9, "steps timed of each", lower_bound=5)
     flags.DEFINE_enum("size", "quick", tuple(decompose_suite.SIZES), "of the problems")
     flags.DEFINE_string("json", None, "file for the rows")
@@ -128,7 +131,9 @@ def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """A step of adapters here and in PEFT, its phases, and what is possible."""
     standard = finetune_suite.SIZES[config.size]
     batch = (config.batch_size or standard[0], config.length or standard[1])
-    return finetune_suite.run(config.model, batch, config.rank, config.repeats, threads)
+    return finetune_suite.run(
+        config.model, batch, config.rank, config.repeats, threads, config.dtype
+    )
 
 
 def claims(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:

@@ -1,7 +1,8 @@
 """Training steps of adapters: ours beside PEFT's, beside each other, and beside what is possible.
 
-All programs take turns in one process, on the same weights, batch, dtype and threads, without
-dropout. The phases of a method whose steps change in kind during a run are timed one by one:
+All programs take turns in one process, on the same weights, batch, dtype, threads and device,
+without dropout. The phases of a method whose steps change in kind during a run are timed one by
+one:
 
     AdaLoRA   before masks begin; with a mask after every step
     AdaPaD    growing: one component of every module is published, one trains in private;
@@ -56,7 +57,14 @@ EVERY, SCORED = 7, 4
 """Steps between AdaPaD's growths, and the number of one that scores and does not grow."""
 
 
-def run(folder: str, batch: tuple[int, int], rank: int, repeats: int, threads: int):
+def run(
+    folder: str,
+    batch: tuple[int, int],
+    rank: int,
+    repeats: int,
+    threads: int,
+    dtype: str = "float32",
+):
     """The rows, and a note with the rates and the memory of every program.
 
     Args:
@@ -65,12 +73,14 @@ def run(folder: str, batch: tuple[int, int], rank: int, repeats: int, threads: i
       rank: r of LoRA; the adaptive methods have a budget of r per module and at most 2 r in one.
       repeats: steps timed of each program.
       threads: of PyTorch; JAX takes all cores that the process may use.
+      dtype: float32, or bfloat16 for what the networks compute with float32 parameters.
 
     Raises:
-      ValueError: torch, transformers or peft is not installed.
+      ValueError: torch, transformers or peft is not installed, or JAX has an accelerator that torch
+        has not.
     """
-    peft_step.packages()
-    base = lora_step.base(folder, *batch)
+    peft_step.device()
+    base = lora_step.base(folder, *batch, dtype)
     theirs = dict(peft(base, rank, threads))
     programs = dict(app.progress(ours(base, rank), None, "programs")) | theirs
     (product, flops), (sweep, moved) = lora_step.product(base), lora_step.sweep()
@@ -147,7 +157,8 @@ def _note(base, rank: int, programs, seconds, held, rates) -> str:
     counted = ", ".join(f"{n} {programs[n].flops / 1e9:.1f} GFLOP" for n in (LORA, FROZEN))
     lines = [(name, seconds[name], held[name] / 2**20) for name in programs]
     return (
-        f"{tokens} tokens, rank {rank}; jax {jax.__version__}, {peft_step.versions()}; products "
+        f"{tokens} tokens, rank {rank}, {base.dtype} on {jax.default_backend()}; "
+        f"jax {jax.__version__}, {peft_step.versions()}; products "
         f"{rates[0] / 1e9:.1f} GFLOP/s, memory {rates[1] / 1e9:.1f} GB/s; {counted}\n\n"
         + table(("program", "seconds", "MiB held"), lines)
     )

@@ -29,6 +29,7 @@ class Base(NamedTuple):
       net: the network; its head is random.
       batch: input_ids (rows, length), attention_mask, labels (rows,), weight.
       hidden, inner: sizes of its largest product.
+      dtype: what the network computes in; parameters are float32.
     """
 
     folder: str
@@ -36,6 +37,7 @@ class Base(NamedTuple):
     batch: dict[str, np.ndarray]
     hidden: int
     inner: int
+    dtype: str = "float32"
 
     def loss(self, logits: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:
         """Mean cross-entropy."""
@@ -89,9 +91,10 @@ class Program:
         return loss
 
 
-def base(folder: str, rows: int, length: int) -> Base:
+def base(folder: str, rows: int, length: int, dtype: str = "float32") -> Base:
     """A BERT from a folder, and random tokens without padding."""
-    config, model = models.load(folder, labels=LABELS, key=jax.random.key(0))
+    key = jax.random.key(0)
+    config, model = models.load(folder, labels=LABELS, key=key, dtype=jnp.dtype(dtype))
     generator = np.random.default_rng(0)
     batch = {
         "input_ids": generator.integers(5, config.vocab_size, (rows, length)).astype(np.int32),
@@ -100,7 +103,7 @@ def base(folder: str, rows: int, length: int) -> Base:
         "weight": np.ones(rows, np.float32),
     }
     net = network.from_module(model)
-    return Base(folder, net, batch, config.hidden_size, config.intermediate_size)
+    return Base(folder, net, batch, config.hidden_size, config.intermediate_size, dtype)
 
 
 def trained(base: Base, name: str, **options: Any) -> Program:
@@ -138,7 +141,7 @@ def frozen(base: Base) -> Program:
 
         def linear(path, x, kernel):
             y = matmul(x, kernel)
-            return y + shift[path] if path in shift else y
+            return y + shift[path].astype(y.dtype) if path in shift else y
 
         ops = Ops(linear, lambda path, ids, table: table[ids])
         logits = net.forward({**params, **head}, step.inputs(batch), ops, None)
@@ -157,7 +160,7 @@ def product(base: Base) -> tuple[Callable[[], Any], float]:
     """The network's largest product at its own shape, jitted and alone, and its flops."""
     rows, repeats = base.batch["input_ids"].size, 4
     x, kernel = (
-        jax.random.normal(jax.random.key(0), shape)
+        jax.random.normal(jax.random.key(0), shape, base.dtype)
         for shape in ((rows, base.hidden), (base.hidden, base.inner))
     )
     call = jax.jit(matmul)

@@ -8,6 +8,7 @@ import pathlib
 import tempfile
 from typing import Any
 
+import jax
 import numpy as np
 
 from launch.lora_step import LABELS, MASKS, RATE, STEPS, Base
@@ -40,6 +41,23 @@ def versions() -> str:
     return ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("peft", "torch"))
 
 
+def device() -> str:
+    """Where PyTorch computes: where JAX does.
+
+    Raises:
+      ValueError: JAX has an accelerator and PyTorch has none.
+    """
+    torch, _, _ = packages()
+    if jax.default_backend() == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"JAX computes on {jax.default_backend()!r}, where torch {torch.__version__} cannot; "
+            "JAX_PLATFORMS=cpu compares on the CPU"
+        )
+    return "cuda"
+
+
 def network(base: Base) -> Any:
     """The network in PyTorch; its head is given our numbers."""
     torch, transformers, _ = packages()
@@ -57,18 +75,20 @@ def batch(base: Base) -> dict[str, Any]:
     """The batch as PyTorch takes it."""
     torch, _, _ = packages()
     whole = {name: leaf.astype(np.int64) for name, leaf in base.batch.items() if name != "weight"}
-    return {name: torch.tensor(leaf) for name, leaf in whole.items()}
+    return {name: torch.tensor(leaf, device=device()) for name, leaf in whole.items()}
 
 
 def reference(base: Base) -> float:
     """The loss of the frozen network in float64."""
     torch, _, _ = packages()
     with torch.no_grad():
-        return network(base).double()(**batch(base)).loss.item()
+        return network(base).double().to(device())(**batch(base)).loss.item()
 
 
 class Program:
     """A step of a PEFT adapter with the state that it moves on; calling it takes a step.
+
+    Below float32 by automatic casts: parameters stay float32, as ours do.
 
     Args:
       base: weights and batch.
@@ -81,7 +101,9 @@ class Program:
         torch, _, peft = packages()
         torch.set_num_threads(threads)
         settings.target_modules, settings.modules_to_save = TARGETS, ["classifier"]
-        self.network = peft.get_peft_model(network(base), settings).eval()
+        self.network = peft.get_peft_model(network(base), settings).eval().to(device())
+        low = base.dtype != "float32"
+        self.casts = torch.autocast(device(), getattr(torch, base.dtype) if low else None, low)
         leaves = self.network.parameters()
         self.trained = [leaf for leaf in leaves if leaf.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=RATE, weight_decay=0)
@@ -92,31 +114,32 @@ class Program:
         """Takes the step; the loss before it, without penalties."""
         torch, _, _ = packages()
         self.optimiser.zero_grad()
-        found = self.network(**self.given)
+        with self.casts:
+            found = self.network(**self.given)
         found.loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
         if hasattr(self.network.base_model, "update_and_allocate"):
             self.network.base_model.update_and_allocate(self.number)
-        loss = torch.nn.functional.cross_entropy(found.logits, self.given["labels"]).item()
+        loss = torch.nn.functional.cross_entropy(found.logits.float(), self.given["labels"])
+        loss = loss.item()  # waits for an accelerator
         self.begun = loss if self.begun is None else self.begun
         return loss
 
     def measured_bytes(self) -> int:
         """Tensors that a warm step holds at once: those before it and the most it allocates.
 
-        The latter is what the profiler of PyTorch has seen of its allocator.
+        The latter is what the profiler of PyTorch has seen of its allocator; on a GPU both are what
+        the allocator counts.
         """
         torch, _, _ = packages()
         self.optimiser.zero_grad()
-        before = [*self.network.state_dict().values(), *self.given.values()]
-        before += [
-            leaf
-            for slots in self.optimiser.state.values()
-            for leaf in slots.values()
-            if isinstance(leaf, torch.Tensor)
-        ]
-        held = sum({leaf.data_ptr(): leaf.nbytes for leaf in before}.values())
+        if device() == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            others = torch.cuda.memory_allocated()
+            self()
+            return self._kept() + torch.cuda.max_memory_allocated() - others
+        held = self._kept()
         activities = [torch.profiler.ProfilerActivity.CPU]
         with torch.profiler.profile(activities=activities, profile_memory=True) as seen:
             self()
@@ -125,6 +148,18 @@ class Program:
             seen.export_chrome_trace(str(path))
             events = json.loads(path.read_text())["traceEvents"]
         return held + max(e["args"]["Total Allocated"] for e in events if e["name"] == "[memory]")
+
+    def _kept(self) -> int:
+        """Bytes of weights, optimiser and batch."""
+        torch, _, _ = packages()
+        kept = [*self.network.state_dict().values(), *self.given.values()]
+        kept += [
+            leaf
+            for slots in self.optimiser.state.values()
+            for leaf in slots.values()
+            if isinstance(leaf, torch.Tensor)
+        ]
+        return sum({leaf.data_ptr(): leaf.nbytes for leaf in kept}.values())
 
 
 def lora(base: Base, rank: int, threads: int) -> Program:

@@ -1,9 +1,10 @@
 """Parallel deflation over 1, 2, 4, 8 devices: a model, and two pinned processes beside it.
 
-`rows(size)` measures, on one core and one thread, what a device computes in a round (launch/
-scaling_worker.py), counts rounds to accuracy of real runs, predicts from both with stated links
-(launch/scaling_model.py), and lets two processes of one core each run `sharded`, over a link that
-is measured as well. The baseline everywhere is one device with all components, published at once.
+`rows(size)` measures, on one core and one thread or on the accelerator that is there, what a device
+computes in a round (launch/scaling_worker.py), counts rounds to accuracy of real runs, predicts
+from both with stated links (launch/scaling_model.py), and on a CPU lets two processes of one core
+each run `sharded`, over a link that is measured as well. The baseline everywhere is one device with
+all components, published at once.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ def rows(size: Size, links: tuple[Link, ...] = LINKS) -> list[dict]:
     Raises:
       RuntimeError: a measuring process failed or took longer than `TIMEOUT`.
     """
-    alone = _measured(size, 1)[0]
-    pair = _measured(size, PAIR)[0]
+    host = jax.default_backend() == "cpu"
+    # One accelerator times every share of its components; a pair of processes needs two hosts.
+    alone = _measured(size, 1)[0] if host else scaling_worker.main(_told(size))
     work = size.work
     compute = {work.per_device(p): alone[f"share {p}"] for p in DEVICES}
     counts = {way: rounds_to_accuracy(size, *way) for way in WAYS}
@@ -84,7 +86,7 @@ def rows(size: Size, links: tuple[Link, ...] = LINKS) -> list[dict]:
             found += [_round_row(work, devices, tau, link, compute) for tau in (0, 1)]
             for way in WAYS:
                 found.append(_whole_row(work, devices, way, link, compute, counts, alone["sketch"]))
-    return found + _pair_rows(work, alone, pair, compute)
+    return found + (_pair_rows(work, alone, _measured(size, PAIR)[0], compute) if host else [])
 
 
 def rounds_to_accuracy(size: Size, begin: str, staleness: int) -> tuple[int, float]:
@@ -156,9 +158,7 @@ def _row(case, ours, competitor, seconds, theirs, *errors) -> dict:
 
 def _measured(size: Size, processes: int) -> list[dict]:
     """What `processes` processes of one core and one thread each tell."""
-    told = {name: getattr(size, name) for name in ("rows", "columns", "rank", "rounds", "repeats")}
-    told |= {
-        "parts": DEVICES,
+    told = _told(size) | {
         "processes": processes,
         "address": f"localhost:{distributed.free_port()}",
     }
@@ -191,3 +191,9 @@ def _measured(size: Size, processes: int) -> list[dict]:
         if process.returncode:
             raise RuntimeError(f"a measuring process failed: {(errors.splitlines() or [''])[-1]}")
     return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+
+
+def _told(size: Size) -> dict:
+    """What a measuring process is told."""
+    names = ("rows", "columns", "rank", "rounds", "repeats")
+    return {name: getattr(size, name) for name in names} | {"parts": DEVICES}

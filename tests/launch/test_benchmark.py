@@ -11,7 +11,7 @@ import pytest
 from finetune.models import PLAIN
 from finetune.models.bert import BertConfig
 from finetune.weights import saving
-from launch import benchmark, benchmark_rows, finetune_suite, lora_step
+from launch import benchmark, benchmark_rows, finetune_suite, lora_step, peft_step
 from launch.timing import alternating
 from tests.finetune.models.tiny import BERT, random_model
 from tests.launch.commands import command
@@ -49,6 +49,29 @@ def test_steps_beside_peft(folder, tmp_path, capsys):
             assert 0.2 < row["bytes_competitor"] / row["bytes_ours"] < 5
     out = capsys.readouterr().out
     assert "threads" in out and "MiB held" in out
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_both_compute_in_bfloat16(folder):
+    base = lora_step.base(folder, 3, 6, "bfloat16")
+    exact = peft_step.reference(base)
+    theirs = peft_step.lora(base, 2, 1)
+    ours = lora_step.trained(base, "lora", rank=2, alpha=16.0)
+    for program in (ours, theirs, lora_step.frozen(base)):
+        program(), program()
+        # Rounding of bfloat16, which float32 does not have.
+        assert 1e-6 < abs(program.begun - exact) < 2e-2
+    assert theirs.measured_bytes() > 0
+
+
+@needs_torch
+def test_an_accelerator_that_torch_has_not(folder, monkeypatch, capsys):
+    monkeypatch.setattr(peft_step.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(peft_step.packages()[0].cuda, "is_available", lambda: False)
+    assert command("benchmark", "--suite=finetune", f"--model={folder}") == 2
+    err = capsys.readouterr().err
+    assert "JAX computes on 'gpu', where torch" in err and err.count("\n") == 1
 
 
 def test_phases_are_what_they_are_called(folder):

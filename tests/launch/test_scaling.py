@@ -71,6 +71,14 @@ def test_rows(tmp_path, monkeypatch, capsys):
     assert "all-gather" in capsys.readouterr().out
 
 
+def test_an_accelerator_times_the_shares_in_this_process(monkeypatch):
+    monkeypatch.setattr(scaling_suite.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(scaling_suite.subprocess, "Popen", None)
+    rows = scaling_suite.rows(TINY)
+    assert len(rows) == 2 * (6 + 18) and all(row["ours"].startswith("model") for row in rows)
+    assert all(row["seconds_ours"] > 0 for row in rows)
+
+
 def test_a_process_that_fails_is_told(monkeypatch):
     monkeypatch.setattr(scaling_suite, "ROOT", "/absent")
     monkeypatch.setattr(scaling_suite.sys, "executable", "/bin/false")
