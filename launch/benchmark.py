@@ -6,7 +6,7 @@ python -m launch.benchmark --suite=decompose [--size=quick|full] [--json=PATH] [
 python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--size=quick|full] [--json=PATH]
                            [--dtype=float32|bfloat16]
 python -m launch.benchmark --suite=claims [--size=quick|full] [--json=PATH]
-python -m launch.benchmark --suite=scaling --size=quick [--json=PATH]
+python -m launch.benchmark --suite=scaling [--size=quick|full] [--json=PATH]
 
 Every number is a median of warm repetitions that alternate between the two; only their ratio means
 something on a shared machine. The suite finetune needs torch, transformers and peft; scaling has
@@ -96,12 +96,15 @@ def main(config: BenchmarkConfig) -> None:
 def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Time to an error, beside other ways to the leading components of a matrix."""
     size, rows, points = config.size, [], {}
-    chosen = decompose_suite.cases(size, config.data_dir, config.model, config.cases)
-    rates = decompose_rates.cases(size, config.cases)
+    every = decompose_suite.cases(size, config.data_dir, config.model)
+    chosen, rates = (
+        {name: case for name, case in cases.items() if re.search(config.cases, name)}
+        for cases in (every, decompose_rates.cases(size))
+    )
     if not chosen and not rates:
         raise ValueError(
             f"cases is {config.cases!r}; allowed is what is found in a name such as "
-            f"{next(iter(decompose_suite.cases(size)))!r}"
+            f"{next(iter(every))!r}"
         )
     if config.figure is not None and not any(map(decompose_picture.made, chosen)):
         raise ValueError(

@@ -8,7 +8,6 @@ accurate enough; the settings found are then timed in turn. Who does not arrive 
 from __future__ import annotations
 
 import functools
-import re
 import statistics
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -57,7 +56,7 @@ class Point(NamedTuple):
 
 
 def cases(
-    size: str, data_dir: str | None = None, model: str | None = None, pattern: str = ""
+    size: str, data_dir: str | None = None, model: str | None = None
 ) -> dict[str, Callable[[], Case]]:
     """By name, every spectrum in every shape of a size, then the real matrices; nothing is computed
     before a case is called.
@@ -65,7 +64,6 @@ def cases(
     Args:
       size: a name of `SIZES`.
       data_dir, model: folders with real matrices, see `decompose_inputs.real`.
-      pattern: a regular expression; only names in which it is found.
     """
     found = {}
     for m, d, rank in SIZES[size][0]:
@@ -77,7 +75,7 @@ def cases(
         rank = min(64, min(m, d) // 4)
         name = f"{name} {m} x {d}, r = {rank}"
         found[name] = functools.partial(case, name, matrix, rank)
-    return {name: make for name, make in found.items() if re.search(pattern, name)}
+    return found
 
 
 def _made(name: str, spectrum: str, m: int, d: int, rank: int) -> Case:

@@ -127,13 +127,13 @@ def _deficits(starts: Starts, power: bool = False) -> Evidence:
 def _sines(starts: Starts, spread: bool = True) -> Evidence:
     parts = []
     tangent = _sine(starts, starts.direction) / _cosine(starts, starts.direction)
-    squares = starts.values**2
-    ratio = np.sqrt((squares[:, 0] - squares[:, -1]) / (squares[:, 0] - squares[:, 1]))
     for depth in DEPTHS if spread else DEPTHS[:1]:
         after = _sine(starts, _round(starts, deflation.krylov(depth)))
-        bound = np.asarray(krylov.sine_bound(tangent, starts.values, depth))
-        bound = bound if spread else bound / ratio
-        parts.append(Evidence(after, bound + ROUNDING**0.5))
+        if spread:
+            bound = krylov.sine_bound(tangent, starts.values, depth)
+        else:
+            bound = tangent * krylov.chebyshev_factor(starts.values, depth)
+        parts.append(Evidence(after, np.asarray(bound) + ROUNDING**0.5))
     return points(parts)
 
 
