@@ -28,7 +28,12 @@ from launch.decomposition import compare, report, timed, write_files
 from launch.outputs import Workdir, require_writable, write_json
 
 METHODS = ("sequential", "parallel", "sharded", "exact")
-SOLVERS = ("alternating", "gradient_descent", "krylov")
+# The parameters of each solver by the flags that set them.
+SOLVERS = {
+    "alternating": {"sweeps": "sweeps"},
+    "gradient_descent": {"sweeps": "steps", "step_size": "step_size"},
+    "krylov": {"depth": "depth"},
+}
 ROUNDS = 200
 # Settings that a resumed run may change: more rounds, where it runs, and where the report goes.
 FREE = ("rounds", "mesh", "distributed", "json", "workdir")
@@ -60,24 +65,22 @@ class DecomposeConfig:
     workdir: str | None
 
     def __post_init__(self):
+        meshes.parse(self.mesh, AXES)
         readers = {
             "rounds": ("parallel", "sharded"),
             "budget": ("sequential",),
             "mesh": ("sharded",),
             "distributed": ("sharded",),
         }
-        meshes.parse(self.mesh, AXES)
-        for name, methods in readers.items():
-            if getattr(self, name) not in (None, []) and self.method not in methods:
-                raise ValueError(f"--{name} is for {' and '.join(methods)}, not {self.method}")
         options = {
-            "sweeps": ("alternating", "gradient_descent"),
-            "depth": ("krylov",),
-            "step_size": ("gradient_descent",),
+            flag: [name for name, others in SOLVERS.items() if flag in others]
+            for parameters in SOLVERS.values()
+            for flag in parameters
         }
-        for name, solvers in options.items():
-            if getattr(self, name) is not None and self.solver not in solvers:
-                raise ValueError(f"--{name} is for {' and '.join(solvers)}, not {self.solver}")
+        for chosen, flags_of in ((self.method, readers), (self.solver, options)):
+            for name, allowed in flags_of.items():
+                if getattr(self, name) not in (None, []) and chosen not in allowed:
+                    raise ValueError(f"--{name} is for {' and '.join(allowed)}, not {chosen}")
 
     def cut(self) -> bool:
         """Whether the rows of M are cut."""
@@ -90,7 +93,7 @@ def define_flags() -> None:
     flags.DEFINE_string("matrix", None, "FILE.npy or FILE.safetensors:KEY, an (m, d) matrix")
     flags.DEFINE_integer("rank", 10, "number of components", lower_bound=1)
     flags.DEFINE_enum("method", "parallel", METHODS, "way to run")
-    flags.DEFINE_enum("solver", "alternating", SOLVERS, "rank-one solver of each worker")
+    flags.DEFINE_enum("solver", "alternating", tuple(SOLVERS), "rank-one solver of each worker")
     flags.DEFINE_integer("sweeps", None, "sweeps, or descent steps, per round (1)", lower_bound=1)
     flags.DEFINE_integer("depth", None, "Krylov vectors per round (4)", lower_bound=1)
     flags.DEFINE_float("step_size", None, "of gradient descent; adaptive by default")
@@ -145,15 +148,10 @@ def main(config: DecomposeConfig) -> int | None:
 
 def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]:
     """The state before the first round, and how many rounds to run in all."""
-    sweeps = 1 if config.sweeps is None else config.sweeps
-    if config.solver == "alternating":
-        solver = deflation.alternating(sweeps)
-    elif config.solver == "krylov":
-        solver = deflation.krylov(4 if config.depth is None else config.depth)
-    else:
-        solver = deflation.gradient_descent(config.step_size, sweeps)
-    options = {"init": config.init, "tolerance": config.tolerance}
-    options["tolerance_of"] = config.tolerance_of
+    given = {name: getattr(config, flag) for flag, name in SOLVERS[config.solver].items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    solver = getattr(deflation, config.solver)(**given)
+    options = {name: getattr(config, name) for name in ("init", "tolerance", "tolerance_of")}
     rounds = ROUNDS if config.rounds is None else config.rounds
     if config.method == "sequential":
         total = 50 * config.rank if config.budget is None else config.budget
