@@ -55,8 +55,8 @@ def paired(found: Sequence[Record], reference: Sequence[Record]) -> tuple[float 
     Example:
       >>> ours = [{"seed": s, "score": 0.5 + 0.1 * s} for s in range(3)]
       >>> theirs = [{"seed": s, "score": 0.1 * s} for s in range(3)]
-      >>> paired(ours, theirs)
-      (0.5, 0.0)
+      >>> [round(number, 12) for number in paired(ours, theirs)]
+      [0.5, 0.0]
     """
     there = {record["seed"]: record["score"] for record in reference}
     both = [(r["score"], there.get(r["seed"])) for r in found]

@@ -58,8 +58,8 @@ def cut(shape: tuple[int, ...], parts: int) -> PartitionSpec:
     """A parameter's largest axis that `parts` divides, along "shard"; vectors are not cut.
 
     Example:
-      >>> cut((768, 3072), 4), cut((768,), 4), cut((5, 8), 4)
-      (PartitionSpec(None, 'shard'), PartitionSpec(), PartitionSpec(None, 'shard'))
+      >>> [tuple(cut(shape, 4)) for shape in ((768, 3072), (768,), (5, 8))]
+      [(None, 'shard'), (), (None, 'shard')]
     """
     fitting = [axis for axis, size in enumerate(shape) if size and size % parts == 0]
     if len(shape) < 2 or not fitting:

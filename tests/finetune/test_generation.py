@@ -1,13 +1,10 @@
 """Generation: where rows end, and what a draw depends on."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune import generation
 from finetune.generation import generate, nucleus
 
 V = 7
@@ -119,7 +116,3 @@ def test_nucleus():
 def test_refused(change, words):
     with pytest.raises(ValueError, match=words):
         generate(begin, advance, jnp.arange(2), **{"length": 2, "stop": (), "pad": 0, **change})
-
-
-def test_examples():
-    assert doctest.testmod(generation).failed == 0

@@ -1,7 +1,5 @@
 """Krylov rounds: the factor and the energy by hand, the examples, and every claim."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,11 +26,6 @@ def test_claim_holds_and_its_control_is_caught(claim):
 def test_claims_are_registered():
     names = {claim.name for claim in krylov_claims.CLAIMS}
     assert names <= set(registry()) and len(names) == 3
-
-
-def test_examples():
-    result = doctest.testmod(krylov)
-    assert result.attempted > 0 and result.failed == 0
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])

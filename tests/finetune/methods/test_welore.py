@@ -113,12 +113,3 @@ def test_settings_that_leave_nothing_to_train_are_refused(options, text):
 def test_equal_singular_values_are_all_kept():
     found = {"one": np.ones(4), "two": np.array([4.0, 1, 0, 0])}
     assert global_ranks.at(found, 0.5, 0.4999) == {"two": 1}
-
-
-def test_examples():
-    import doctest
-    import importlib
-
-    for name in ("welore", "global_ranks", "galore", "adarankgrad", "projection", "relora", "cola"):
-        module = importlib.import_module(f"finetune.methods.{name}")
-        assert doctest.testmod(module).failed == 0, name

@@ -1,12 +1,10 @@
 """Dense changes cut down to factors within a tolerance."""
 
-import doctest
-
 import numpy as np
 import pytest
 
 from finetune.methods import Dense, Factors
-from finetune.peft import truncated, truncation
+from finetune.peft import truncated
 
 
 def dense(values, shape=(6, 9), seed=0):
@@ -38,7 +36,3 @@ def test_factors_stay_and_nothing_has_rank_0():
 def test_a_tolerance_outside_its_range_is_refused():
     with pytest.raises(ValueError, match=r"truncate is 1.0; allowed are numbers in \[0, 1\)"):
         truncated({}, 1.0)
-
-
-def test_examples():
-    assert doctest.testmod(truncation).failed == 0

@@ -1,0 +1,48 @@
+"""`rankwise COMMAND` and `python -m launch COMMAND`: the eight commands under one name.
+
+rankwise check --claims=cascade
+rankwise train --task=digits --method=adapad --workdir=runs/digits
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+COMMANDS = {
+    "check": "hold every theorem against random instances",
+    "figures": "draw the figures of the papers",
+    "decompose": "take a matrix apart into rank-one components",
+    "train": "fine-tune a network with rank-one components",
+    "evaluate": "score, or predict with, what was trained",
+    "compare": "train several methods under one protocol",
+    "export": "write an adapter or a merged model for others to load",
+    "benchmark": "time the solvers and a training step beside their peers",
+}
+
+
+def main() -> None:
+    """Runs the named command with the arguments after its name.
+
+    Raises:
+      SystemExit: with the command's status; 2 for an unknown command.
+    """
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-h", "help"):
+        print("usage: rankwise COMMAND [--flag=value ...]\n")
+        for command, text in COMMANDS.items():
+            print(f"  {command:<10}  {text}")
+        print("\n`rankwise COMMAND --help` lists the flags of one.")
+        return
+    if name not in COMMANDS:
+        print(
+            f"rankwise: there is no command {name!r}; allowed are {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+    sys.argv[:2] = [f"rankwise {name}"]
+    runpy.run_module(f"launch.{name}", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
