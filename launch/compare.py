@@ -77,6 +77,7 @@ class CompareConfig:
             preset.budget if self.budget is None else self.budget,
             self.search_on == "heldout",
             pathlib.Path(self.workdir),
+            preset.files if self.budget is None else (),
         )
 
 
