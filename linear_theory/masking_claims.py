@@ -182,9 +182,12 @@ TASKS = {"autoencoder": (_autoencoder_loss, 0.5), "language_model": (_language_l
 
 def _layer_ranks(corpus: Corpus, layers: masking.Layers, loss, keep: float) -> np.ndarray:
     """Effective ranks of the centred features of all layers on unmasked inputs, (n, L)."""
+    return _ranks(_end(corpus, layers, loss, keep), corpus.data)
+
+
+def _end(corpus: Corpus, layers: masking.Layers, loss, keep: float) -> masking.Layers:
     data = corpus.data, np.float32(keep)
-    trained = masking.train_masked(loss, layers, data, corpus.key, STEP_SIZE, steps=STEPS)
-    return _ranks(trained, corpus.data)
+    return masking.train_masked(loss, layers, data, corpus.key, STEP_SIZE, steps=STEPS)
 
 
 def _ranks(layers: masking.Layers, inputs) -> np.ndarray:
@@ -207,10 +210,7 @@ def _trained(corpus: Corpus, name: str, masked: bool = True) -> Evidence:
 def _masked_inputs(corpus: Corpus, layer: int = 0) -> Evidence:
     """Masked against unmasked inputs of one network, trained on masked ones."""
     loss, keep = TASKS["language_model"]
-    data, keep = corpus.data, np.float32(keep)
-    end = masking.train_masked(
-        loss, corpus.layers, (data, keep), corpus.key, STEP_SIZE, steps=STEPS
-    )
+    data, end = corpus.data, _end(corpus, corpus.layers, loss, keep)
     seen = _masked_tokens(data, keep, jax.random.fold_in(corpus.key, 1)).reshape(data.shape)
     return Evidence(_ranks(end, seen)[:, layer], _ranks(end, data)[:, layer])
 
