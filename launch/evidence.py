@@ -155,7 +155,8 @@ def outcomes(folder: pathlib.Path, findings: Mapping[str, str]) -> list[tuple[st
             for page, text in texts.items()
             if named.search(text)
         ]
-        shown = [f"above: {' '.join(findings[name].split())}"] if name in findings else []
+        said = "; ".join(findings.get(name, "").splitlines())
+        shown = [f"above{': ' if said else ''}{said}"] if name in findings else []
         where = "; ".join([*shown, *links]) or f"none yet: `launch.figures --name={name}`"
         rows.append((f"`{name}`", recipe.source, recipe.shows, where))
     return rows

@@ -241,8 +241,8 @@ for data in panels.split(arrays):
 #
 # **The five per cent.** The note's statement is one accuracy band at total flops that agree within five
 # per cent: by the count of `finetune.experiments.cost`, three times 6 epochs take .964 (MNIST) and .939
-# (CIFAR-10) of the *LoRA* flops of 10 joint ones. At flops that agree within 5 %, the paths above are in
-# the joint adapter's band, and more often ahead than behind. Another reading, 5 % less accuracy, is
+# (CIFAR-10) of the *LoRA* flops of 10 joint ones. At flops that agree within 5 %, the paths above
+# (`--name=vision_flops`) are in the joint adapter's band, and more often ahead than behind. Another reading, 5 % less accuracy, is
 # reached by a short path at about half of the flops. The unit leaves out the base network's own
 # products, which dominate: at equal epochs, which is what the clock sees, the joint adapter wins nearly
 # always.

@@ -222,7 +222,7 @@ def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
 
     def draw(folder, names):
         drawn.extend(names)
-        return dict.fromkeys(names, "two\nterms agree")
+        return dict.fromkeys(names, "two terms\nagree")
 
     monkeypatch.setattr(command.evidence, "draw", draw)
     (tmp_path / "README.md").write_text("`launch.figures --name=vision_paths`")
@@ -242,7 +242,7 @@ def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
     assert {line.count("|") for line in figures} == {5}
     outcome = {line.split("`")[1]: line for line in figures[2:]}
     assert list(outcome) == list(registry())
-    assert "| above: two terms agree |" in outcome["noise_floor"]
+    assert "| above: two terms; agree |" in outcome["noise_floor"]
     assert "| [README.md](../README.md) |" in outcome["vision_paths"]
     assert "| [01_a.ipynb](01_a.ipynb) |" in outcome["toy_paths"]
     assert "| none yet: `launch.figures --name=extensions` |" in outcome["extensions"]

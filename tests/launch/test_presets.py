@@ -81,6 +81,9 @@ def test_the_notes_bars(settings):
     stages = options(found["sst2", "sequential_3"]).config(36 * epoch).steps
     assert stages == (26 * epoch, 9 * epoch, epoch)
     assert options(found["sst2", "sequential_2"]).config(35 * epoch).steps == stages[:2]
+    # 67 349 rows in batches of 32: moments and schedule begin anew in every epoch, for all of them.
+    assert epoch == -(-67349 // 32)
+    assert {config.optimiser_config().renew_every for config in found.values()} == {epoch}
     assert {config.warmup for config in found.values()} == {0.0}
 
 
