@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from finetune import figures
 from finetune.experiments import VisionSetting, study
+from finetune.tasks import images
 
 SCALES = ("quick", "paper")
 SOURCE = "arXiv 2505.22602"
@@ -25,7 +26,7 @@ DIGITS = {"task": "digits", "batch_size": 16, "learning_rate": 3e-3}
 QUICK = {"hidden_size": 128, "seeds": (42, 43)}
 # Of real images, as many as take a minute.
 SOME = {"rows": 1000, "seeds": (42,), "batch_size": 16}
-PUBLISHED = ("mnist", "cifar10")
+PUBLISHED = ("mnist", "cifar10", "cifar100")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +79,12 @@ class Recipe:
 
         Args:
           seed: in place of all seeds.
-          data_dir: a folder with MNIST or CIFAR-10 or both, see `finetune.tasks.images.load`.
+          data_dir: a folder with some of MNIST, CIFAR-10 and CIFAR-100, see
+            `finetune.tasks.images.load`.
 
         Raises:
           ValueError: an unknown name.
-          FileNotFoundError: a folder with neither.
+          FileNotFoundError: a folder with none of them.
         """
         if name not in SCALES:
             raise ValueError(f"scale is {name!r}; allowed are {SCALES}")
@@ -126,7 +128,7 @@ def registry() -> dict[str, Recipe]:
         ("paths", "Figures 4 and 12", "accuracy along all paths of epochs", figures.paths),
         ("efficiency", "Figures 3 and 11", "accuracy per epoch of a path", figures.efficiency),
         ("spread", "Figure 13", "spread over the paths, by rank", figures.spread),
-        ("flops", "the claim of five per cent", "accuracy against LoRA flops", figures.flops),
+        ("flops", "accuracy at like flops", "accuracy against LoRA flops", figures.flops),
         ("order", "front-loading", "the same epochs, falling and rising", figures.order),
     )
     found = [Recipe(f"vision_{n}", f"{SOURCE}, {s}", shows, draw) for n, s, shows, draw in rows]
@@ -139,13 +141,8 @@ def _digits(scale: str) -> list[VisionSetting]:
 
 def _images(scale: str, data_dir: str | os.PathLike) -> list[VisionSetting]:
     folder = pathlib.Path(data_dir)
-    there = [
-        task
-        for task in PUBLISHED
-        if (folder / f"{task}.npz").is_file()
-        or any((folder / f"{task}{end}").is_dir() for end in ("", "_jpeg"))
-    ]
+    there = [task for task in PUBLISHED if images.has(folder, task)]
     if not there:
-        raise FileNotFoundError(f"{folder} has no images of {' or '.join(PUBLISHED)}")
+        raise FileNotFoundError(f"{folder} has no images of {', '.join(PUBLISHED)}")
     options = SOME if scale == "quick" else {}
     return [VisionSetting(task, data_dir=os.fspath(folder), **options) for task in there]

@@ -102,15 +102,15 @@ def registry() -> dict[str, SurveyRecipe]:
         (
             "survey_dropout",
             "Figures 2 and 9, linear teacher",
-            "rank of the last activations against the dropout rate",
+            "rank of the first and last activations by dropout rate, and over training",
             survey.dropout,
             dropout_rank,
             sizes.dropout,
         ),
         (
             "survey_dropout_resnet",
-            "Figure 9, ResNet",
-            "rank of the last features of a ResNet against the dropout rate",
+            "Figures 2 and 9, ResNet",
+            "rank of a ResNet's first and last features by dropout rate, and over training",
             survey.dropout,
             dropout_images,
             sizes.dropout_images,

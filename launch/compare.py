@@ -8,8 +8,9 @@ Tasks are files of `launch.train`'s flags, methods such files or names; other fl
 hold for every run. With several --learning_rates every method on every task gets the best of them,
 found with the first seed on training rows that are held out, or on the reported rows
 (--search_on=evaluation, which flatters). --budget is the number of components of all modules
-together. Each run has a folder in --workdir, as `launch.train` would have written it. The same
-command goes on where it was stopped, and repeats nothing.
+together; without it a --preset has its own, and the ranks that its files of methods say. Each run
+has a folder in --workdir, as `launch.train` would have written it. The same command goes on where
+it was stopped, and repeats nothing.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class CompareConfig:
             preset.budget if self.budget is None else self.budget,
             self.search_on == "heldout",
             pathlib.Path(self.workdir),
+            preset.files if self.budget is None else (),
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from launch import app, figure_sources
 from linear_theory import Claim, Row, figures
@@ -49,6 +51,14 @@ SHOWN = {
     "dropout": ("survey_dropout",),
 }
 """Figures by subject, beside those that claims name themselves."""
+FIGURES = """
+## Figures
+
+What every figure of `launch.figures` says, in the size that takes seconds where it stands above, or
+the pages that name it.
+
+"""
+FIGURE_COLUMNS = ("figure", "source", "shows", "outcome")
 
 
 def write(
@@ -72,13 +82,15 @@ def write(
     shown = {
         name: _figures(name, [claim for claim, _ in found]) for name, found in subjects.items()
     }
-    draw(folder, [figure for names in shown.values() for figure in names])
+    findings = draw(folder, [figure for names in shown.values() for figure in names])
     parts = [HEAD, summary(claims, rows, command)]
     for subject, found in subjects.items():
         parts.append(f"\n## {subject.replace('_', ' ').capitalize()}\n\n")
         parts += [f"![{name}](figures/{name}.png)\n\n" for name in shown[subject]]
         parts += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
         parts += [_line(_cells(claim, row)) for claim, row in found]
+    parts += [FIGURES, _line(FIGURE_COLUMNS), _line(["---"] * len(FIGURE_COLUMNS))]
+    parts += [_line(cells) for cells in outcomes(folder, findings)]
     path = folder / PAGE
     part = path.with_name(f".{PAGE}.part")
     part.write_text("".join(parts), encoding="utf-8")
@@ -88,28 +100,79 @@ def write(
 
 def summary(claims: Sequence[Claim], rows: Sequence[Row], command: str) -> str:
     """What all rows together say."""
-    counts = {name: sum(claim.status == name for claim in claims) for name in STATUS}
-    kinds = ", ".join(
-        f"{count} {STATUS[name].removeprefix('holds ')}" for name, count in counts.items() if count
-    )
     failed = [row.claim for row in rows if not row.holds]
     return (
-        f"Made by `{command}`. {len(rows)} claims: {kinds}. "
+        f"Made by `{command}`. {origins(claims)} "
         f"{sum(row.violations for row in rows)} violations, "
-        f"{sum(row.control_caught for row in rows)} controls caught.\n"
+        f"{sum(row.control_caught for row in rows)} controls caught. {_instances(rows)}\n"
         + (f"\n**Failed:** {', '.join(failed)}.\n" if failed else "")
     )
 
 
-def draw(folder: pathlib.Path, names: Sequence[str]) -> None:
-    """Draws figures in the size that takes seconds, as PNG."""
+def origins(claims: Sequence[Claim]) -> str:
+    """How many claims there are, and what became of the printed ones.
+
+    Example:
+      >>> from linear_theory import registry
+      >>> origins([registry()["perturbation.weyl"]])
+      '1 claims: 1 of documents (1 as printed), 0 new, proved or observed here.'
+    """
+    counts = {name: sum(claim.status == name for claim in claims) for name in STATUS}
+    new = counts.pop("new")
+    words = [f"{n} {STATUS[name].removeprefix('holds ')}" for name, n in counts.items() if n]
+    printed = f" ({', '.join(words)})" if words else ""
+    old = sum(counts.values())
+    return f"{len(claims)} claims: {old} of documents{printed}, {new} {STATUS['new']}."
+
+
+def _instances(rows: Sequence[Row]) -> str:
+    """Which claims have few instances that meet their premises, and what the others have."""
+    few = {row.claim: row.premises_met for row in rows if 2 * row.premises_met < row.trials}
+    least = min((row.premises_met for row in rows if row.claim not in few), default=None)
+    text = (
+        "" if least is None else f"At least {least} of {rows[0].trials} instances meet the premises"
+    )
+    if not few:
+        return f"{text}."
+    named = ", ".join(f"`{name}` {count}" for name, count in few.items())
+    return f"{text}{', but' if text else 'Instances:'} of {len(few)} claims fewer do: {named}."
+
+
+def outcomes(folder: pathlib.Path, findings: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """A row per registered figure; see `FIGURE_COLUMNS`.
+
+    Args:
+      folder: of the page; notebooks in it and the README above it are searched for the figures.
+      findings: what the figures of the page say, by name.
+    """
+    pages = [*sorted(folder.glob("*.ipynb")), folder.parent / "README.md"]
+    texts = {page: page.read_text(encoding="utf-8") for page in pages if page.is_file()}
+    rows = []
+    for name, recipe in figure_sources.registry().items():
+        named = re.compile(rf'(--name=|"){name}\b')
+        links = [
+            f"[{page.name}]({os.path.relpath(page, folder)})"
+            for page, text in texts.items()
+            if named.search(text)
+        ]
+        said = "; ".join(findings.get(name, "").splitlines())
+        shown = [f"above{': ' if said else ''}{said}"] if name in findings else []
+        where = "; ".join([*shown, *links]) or f"none yet: `launch.figures --name={name}`"
+        rows.append((f"`{name}`", recipe.source, recipe.shows, where))
+    return rows
+
+
+def draw(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
+    """Draws figures in the size that takes seconds, as PNG; returns what each of them says."""
     (folder / "figures").mkdir(exist_ok=True)
     recipes = figure_sources.registry()
-    names = list(dict.fromkeys(names))
+    names, findings = list(dict.fromkeys(names)), {}
     for name in app.progress(names, len(names), "figures"):
         scale = figure_sources.sized(recipes[name], "quick", None, None)
         figure, _ = figure_sources.drawn(recipes[name], scale, folder)
         figures.save(figure, folder / "figures" / name, endings=("png",))
+        findings[name] = figure.get_supxlabel()
+    return findings
 
 
 def _figures(subject: str, claims: list[Claim]) -> list[str]:

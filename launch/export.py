@@ -83,7 +83,9 @@ def main(config: ExportConfig) -> None:
 def train_config(path: pathlib.Path) -> TrainConfig:
     """The flags of the run."""
     raw = read_json(path)
-    if set(raw) != {field.name for field in dataclasses.fields(TrainConfig)}:
+    fields = dataclasses.fields(TrainConfig)
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if not needed <= set(raw) <= {field.name for field in fields}:
         raise ValueError(f"{path} is no configuration of this version of launch.train")
     return TrainConfig(**raw)
 

@@ -54,7 +54,9 @@ def define_flags() -> None:
         "seed", None, "of all randomness; each figure's own if left out", 0, 2**32 - 1
     )
     flags.DEFINE_string(
-        "data_dir", None, "folder with MNIST, CIFAR-10 or STS-B, else digits; of pretraining: text"
+        "data_dir",
+        None,
+        "folder with MNIST, CIFAR-10, CIFAR-100 or STS-B, else digits; for pretraining: text",
     )
     flags.DEFINE_string("model", None, "folder of a BERT, for the figures of survey_* that take it")
     flags.DEFINE_string("workdir", "runs/figures", "folder for the files, made if missing")

@@ -44,9 +44,11 @@ class Grid:
       methods: files of flags, or names of methods.
       seeds: of the reported runs; the first is that of the search.
       rates: learning rates to choose from, for every cell by itself; () leaves the recipe's.
-      budget: components of all modules together; every method spends as many.
+      budget: components of all modules together; every method spends as many, but what is trained
+        whole, and the methods in `unmatched`.
       held_out: rates are chosen on held-out training rows, else on the rows that are reported.
       folder: of the runs.
+      unmatched: methods of a published table that keep the ranks of their own files.
     """
 
     tasks: tuple[str, ...]
@@ -56,6 +58,7 @@ class Grid:
     budget: int | None
     held_out: bool
     folder: pathlib.Path
+    unmatched: tuple[str, ...] = ()
 
     def cells(self) -> list[Cell]:
         """All cells, parsed before anything runs.
@@ -68,10 +71,11 @@ class Grid:
 
     def _cell(self, task: str, method: str) -> Cell:
         names = (pathlib.Path(task).stem, pathlib.Path(method).stem)
+        budget = None if method in self.unmatched else self.budget
 
         def run(folder: str, seed: int, rate: float | None) -> TrainConfig:
             place = self.folder / ".".join((*names, folder))
-            return _parsed(task, method, self.budget, place, seed, rate)
+            return _parsed(task, method, budget, place, seed, rate)
 
         # What is not trained has no rate to choose.
         searched = len(self.rates) > 1 and method != "untouched"
@@ -109,10 +113,13 @@ def _read(task: str, arguments: list[str]) -> TrainConfig:
     values.unparse_flags()
     try:
         values(["train", f"--flagfile={task}"])
-        # A task's file may be the recipe of one method; its options are not another's.
-        for name in OPTIONS:
-            values[name].unparse()
+        own = values["method"].value if values["method"].present else None
         values(["train", *arguments])
+        if values["method"].value != own:
+            # A task's file may be the recipe of one method; its options are not another's.
+            for name in OPTIONS:
+                values[name].unparse()
+            values(["train", *arguments])
         return app.from_flags(TrainConfig)
     finally:
         for name, (value, present) in kept.items():
@@ -132,6 +139,8 @@ def _spent(config: TrainConfig, budget: int) -> list[str]:
     if config.method in OPTIONS[BUDGET].methods:
         return [f"--{BUDGET}={budget}"]
     if config.method not in OPTIONS["rank"].methods:
+        return []
+    if config.method_options.get("rank") == 0:  # a whole gradient has no components to count
         return []
     modules = _modules(config.base(), config.revision, config.modules)
     if budget % modules:

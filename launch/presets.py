@@ -1,7 +1,8 @@
 """A published comparison: its tasks and methods, its numbers, and how its protocol differs.
 
 A file of JSON with the entries title, tasks and methods (as `launch.compare` takes them; files
-relative to this one), budget (null or components of all modules), published (method -> task ->
+relative to this one), budget (null or components of all modules, for the methods that are given by
+name; those in files keep the ranks that are published for them), published (method -> task ->
 number, in per cent), and differences (lines).
 """
 
@@ -18,6 +19,7 @@ from launch import comparison
 from launch.tables import table
 
 HEADER = ("task", "method", "published", "here", "majority")
+AVERAGE = "average"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +33,16 @@ class Preset:
     differences: tuple[str, ...]
     budget: int | None = None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The methods that are given by files."""
+        return tuple(method for method in self.methods if method not in NAMES)
+
     def rows(self, found: Sequence[tuple]) -> list[tuple]:
-        """Published numbers beside ours, in per cent; None where one of them is not there."""
+        """Published numbers beside ours, in per cent; None where one of them is not there.
+
+        Several tasks end with their unweighted average, of the methods that have all of them.
+        """
         here = {(row[0], row[1]): (row[3], row[8]) for row in found}
         keys = [(t, m) for m, scores in self.published.items() for t in scores]
         rows = []
@@ -40,7 +50,16 @@ class Preset:
             score, majority = here.get((task, method), (None, None))
             there = self.published.get(method, {}).get(task)
             rows.append((task, method, there, _percent(score), _percent(majority)))
-        return sorted(rows, key=lambda row: row[0])
+        return sorted(rows, key=lambda row: row[0]) + self._averages(rows)
+
+    def _averages(self, rows: Sequence[tuple]) -> list[tuple]:
+        averages = []
+        for method in dict.fromkeys(row[1] for row in rows):
+            own = [row for row in rows if row[1] == method]
+            means = [_mean([row[column] for row in own], len(self.tasks)) for column in (2, 3, 4)]
+            if len(self.tasks) > 1 and means[:2] != [None, None]:
+                averages.append((AVERAGE, method, *means))
+        return averages
 
     def markdown(self, found: Sequence[tuple]) -> str:
         """A table and the differences; "" for the empty preset."""
@@ -87,6 +106,11 @@ def read(path: str | pathlib.Path) -> Preset:
 
 def _placed(path: pathlib.Path, name: str) -> str:
     return str((path.parent / name).resolve())
+
+
+def _mean(values: Sequence[float | None], count: int) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / count if len(there) == count else None
 
 
 def _percent(value: Any) -> float | None:

@@ -15,6 +15,8 @@ from launch import app
 from launch.problem import ProblemConfig
 
 EPOCHS = 10
+PLAIN = ("full", "head", "lora", "rslora", "loraplus", "dora", "pissa", "sequential")
+"""Methods with the plain optimiser, which may restart; others keep moments in ways of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,7 @@ class TrainConfig(ProblemConfig):
     mesh: list[str]
     distributed: str | None
     workdir: str | None
+    renew_every: int | None = None  # runs of earlier versions lack it
 
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:
@@ -62,6 +65,11 @@ class TrainConfig(ProblemConfig):
         for name in ("modules", "adapter_dropout"):
             if self.method in ("full", "head", "untouched") and getattr(self, name):
                 raise ValueError(f"--{name} is for adapters; --method={self.method} has none")
+        if self.renew_every is not None and self.method not in PLAIN:
+            raise ValueError(
+                f"--renew_every is {self.renew_every} with --method={self.method}; "
+                f"allowed are the methods {', '.join(PLAIN)}, whose optimiser is the plain one"
+            )
         if self.method == "full" and self.head_learning_rate:
             raise ValueError("--head_learning_rate is for heads; --method=full trains all at one")
 

@@ -40,6 +40,9 @@ def _of_training() -> None:
     flags.DEFINE_float("head_learning_rate", None, "of the head, else the same", lower_bound=0)
     flags.DEFINE_enum("schedule", "linear", SCHEDULES, "of the learning rate")
     flags.DEFINE_float("warmup", 0.06, "steps, or below 1 a share of them", lower_bound=0)
+    flags.DEFINE_integer(
+        "renew_every", None, "steps after which moments and schedule begin anew", lower_bound=1
+    )
     flags.DEFINE_float("weight_decay", 0.0, "decoupled", lower_bound=0)
     flags.DEFINE_float("clip", 1.0, "largest gradient norm, 0 for none", lower_bound=0)
     flags.DEFINE_bool("dropout", True, "use the model's own dropout")

@@ -85,10 +85,11 @@ CLAIMS = (
         name="smoothing.rate",
         source=_SOURCE,
         statement="The factor per step with inverses (. + lam I)^{-1} for r = r*: the smallest"
-        " singular value is slow where it is below lam.",
+        " singular value is slow where it is below lam. In the mean over the inputs, where the"
+        " slope of GLM-tron is R/2; no samples, no ReLU.",
         formula="||R_{t+1}||/||R_t|| -> 1 - (eta/2) s_{r*}/(s_{r*} + lam)",
         kind="fit",
-        status="as printed",
+        status="with a condition",
         instances=_draw_apart,
         measure=_rate,
         control=Control("without damping, 1 - eta/2", functools.partial(_rate, damped=False)),

@@ -106,3 +106,14 @@ def at_equal_flops(arrays: Arrays) -> np.ndarray:
     joint = np.asarray(arrays["joint"], float)
     at = np.stack([np.interp(costs, curve, run, left=np.nan, right=np.nan) for run in joint])
     return np.asarray(arrays["component_3"], float) - at
+
+
+def at_like_flops(arrays: Arrays, share: float = 0.05) -> np.ndarray:
+    """Accuracy of a path minus that of the joint adapter after whole epochs, mean over the seeds.
+
+    Args:
+      share: (P,) are all pairs of a path and a number of joint epochs whose flops agree within it.
+    """
+    ratios = path_flops(arrays)[..., None] / joint_curve_flops(arrays)
+    means = [np.asarray(arrays[name], float).mean(axis=0) for name in ("component_3", "joint")]
+    return (means[0][..., None] - means[1])[np.abs(ratios - 1) <= share]

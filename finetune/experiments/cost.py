@@ -38,7 +38,16 @@ def stage_flops(shapes: Shapes, number: int) -> int:
 
 
 def joint_flops(shapes: Shapes, rank: int) -> int:
-    """Flops per image of training all components at once."""
+    """Flops per image of training all components at once.
+
+    Example:
+      The released comparison, 6 epochs of each of three components and 10 of all at once, on MNIST:
+
+      >>> shapes = [(784, 512), (512, 512), (512, 10)]
+      >>> turns = sum(stage_flops(shapes, number) for number in (1, 2, 3))
+      >>> round(6 * turns / (10 * joint_flops(shapes, 3)), 3)
+      0.964
+    """
     return lora_flops(shapes, rank, rank)
 
 

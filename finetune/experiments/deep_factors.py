@@ -93,12 +93,13 @@ def value_matrix(folder: str | os.PathLike) -> np.ndarray:
 def deep_factors(setting: FactorsSetting) -> dict[str, np.ndarray]:
     """The spectrum and the singular subspaces of the first factor over training.
 
-    Angles are those of right singular vectors, in degrees, to those after step 1 (at the start all
+    Angles are those of singular vectors, in degrees, to those after step 1 (at the start all
     singular values are equal). Order is by size; where values cross, so do the vectors.
 
     Returns:
       steps (T,), from 1; values (T, d) of W_1; largest (T, r) and smallest (T, r), angles of single
-      vectors; middle (T,), the largest principal angle between the other d - 2r; error (T,),
+      right vectors; middle (T,), the largest principal angle between the other d - 2r of them;
+      left_largest, left_smallest and left_middle, the same of left vectors; error (T,),
       ||P - Phi||_F / ||Phi||_F for the product P, or its change; size (), of W; kept (), the share
       of ||W||_F^2 in Phi.
 
@@ -142,10 +143,13 @@ def deep_factors(setting: FactorsSetting) -> dict[str, np.ndarray]:
     for number in range(setting.snapshots + 1):
         if number:
             state, _ = advance(*state[:2], chunk), steps.append(steps[-1] + chunk)
-        _, values, vectors = np.linalg.svd(np.asarray(state[0][0], np.float64))
+        left, values, right = np.linalg.svd(np.asarray(state[0][0], np.float64))
+        vectors = right, left.T
         reference = vectors if reference is None else reference
-        rows.append((values, *_angles(vectors, reference, r), float(state[2])))
-    names = ("values", "largest", "smallest", "middle", "error")
+        angles = [_angles(now, then, r) for now, then in zip(vectors, reference, strict=True)]
+        rows.append((values, *angles[0], *angles[1], float(state[2])))
+    parts = ("largest", "smallest", "middle")
+    names = ("values", *parts, *(f"left_{name}" for name in parts), "error")
     arrays = {
         name: np.stack(part) for name, part in zip(names, zip(*rows, strict=True), strict=True)
     }

@@ -1,8 +1,9 @@
 """How dropout lowers the rank of what a network computes, on a linear teacher.
 
 y = x M with x ~ N(0, I_d) and M of rank r; the network has d-d-d-d features and dropout after each
-hidden layer. Counted are the singular values of its outputs on fresh examples, without dropout,
-that exceed 2 per cent of the largest.
+hidden layer. Counted are the singular values of its outputs and of its first features on fresh
+examples, without dropout, that exceed 2 per cent of the largest; those of the outputs are kept over
+training too.
 
 Source: arXiv 2503.19859, Figures 2 and 9. The survey does not say how M is drawn: here it is the
 best rank-r approximation of a Gaussian matrix, over sqrt(d). A flatter spectrum keeps more values
@@ -42,6 +43,7 @@ class DropoutSetting:
       loss: squared error, "mean" over the outputs or their "sum"; the mean takes `width` times as
         many steps.
       examples: whose outputs the values are taken of.
+      snapshots: times at which that happens after the first, at equal distances.
       seeds: of teacher, start, examples and masks; all rates share them.
 
     Raises:
@@ -56,12 +58,14 @@ class DropoutSetting:
     learning_rate: float = 1e-2
     loss: str = "mean"
     examples: int = 1024
+    snapshots: int = 20
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1, self.width)
         for name in ("batch_size", "steps"):
             checks.integer(name, getattr(self, name), 1)
+        checks.integer("snapshots", self.snapshots, 1, self.steps)
         checks.integer("examples", self.examples, self.width)
         checks.positive("learning_rate", self.learning_rate)
         checks.choice("loss", self.loss, LOSSES)
@@ -86,24 +90,31 @@ def dropout_rank(
       tick: called after every network and seed.
 
     Returns:
-      rates (R,), seeds (S,), and for "dln" and "relu": NAME_values (S, R, d), NAME_counts (S, R),
-      NAME_error (S, R), the squared error per example in units of ||M||_F^2.
+      rates (R,), seeds (S,), course_steps (T,), and for "dln" and "relu": NAME_values (S, R, d) of
+      the outputs and NAME_first_values (S, R, d) of the first features, NAME_counts (S, R) and
+      NAME_first_counts (S, R), NAME_course (S, R, T, d) of the outputs over training, NAME_error
+      (S, R), the squared error per example in units of ||M||_F^2.
 
     Example:
-      >>> small = DropoutSetting(width=4, rank=2, batch_size=8, steps=3, examples=8, seeds=(0,))
-      >>> dropout_rank(small)["dln_values"].shape
-      (1, 5, 4)
+      >>> sizes = {"width": 4, "rank": 2, "batch_size": 8, "examples": 8}
+      >>> found = dropout_rank(DropoutSetting(**sizes, steps=3, snapshots=3, seeds=(0,)))
+      >>> found["dln_values"].shape, found["course_steps"].tolist()
+      ((1, 5, 4), [0, 1, 2, 3])
     """
     arrays = {"rates": np.asarray(setting.rates), "seeds": np.asarray(setting.seeds)}
+    chunk = setting.steps // setting.snapshots
+    arrays["course_steps"] = setting.steps - chunk * np.arange(setting.snapshots, -1, -1)
     for name, activation in NETWORKS.items():
         fit = _program(setting, activation)
         found = []
         for seed in setting.seeds:
             found.append([np.asarray(part) for part in fit(jax.random.key(seed))])
             tick()
-        values, error = map(np.stack, zip(*found, strict=True))
+        first, course, error = map(np.stack, zip(*found, strict=True))
+        values = course[:, :, -1]
         arrays |= {f"{name}_values": values, f"{name}_counts": count(values)}
-        arrays[f"{name}_error"] = error
+        arrays |= {f"{name}_first_values": first, f"{name}_first_counts": count(first)}
+        arrays |= {f"{name}_course": course, f"{name}_error": error}
     return arrays
 
 
@@ -119,8 +130,9 @@ def count(values: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _program(setting: DropoutSetting, activation: str):
-    """key -> singular values (R, d) and errors (R,), compiled once for all seeds and rates."""
-    width = setting.width
+    """key -> singular values of the first features (R, d) and of the outputs over training
+    (R, T, d), and errors (R,); compiled once for all seeds and rates."""
+    width, chunk = setting.width, setting.steps // setting.snapshots
     config = DenseConfig(
         num_labels=width, input_size=width, hidden_size=width, activation=activation
     )
@@ -137,6 +149,8 @@ def _program(setting: DropoutSetting, activation: str):
         drawn = [jax.random.uniform(k, (width, width), minval=-1) / width**0.5 for k in starts]
         params = jax.tree.unflatten(structure, drawn)
         keys = jax.random.split(for_steps, setting.steps)
+        rest = setting.steps - chunk * setting.snapshots
+        chunks = keys[rest:].reshape(setting.snapshots, chunk)
         test = jax.random.normal(for_test, (setting.examples, width))
 
         def one(rate):
@@ -146,10 +160,20 @@ def _program(setting: DropoutSetting, activation: str):
                 y = forward(params, {"pixels": x}, key=for_masks, rate=rate).logits
                 return reduce(jnp.square(y - x @ target), axis=1).mean()
 
-            trained, _, _ = descend(loss, tx, params, tx.init(params), keys)
-            y = forward(trained, {"pixels": test}).logits
+            def look(params):
+                out = forward(params, {"pixels": test})
+                return out.hidden_states[1], out.logits
+
+            def onward(state, keys):
+                state = descend(loss, tx, *state, keys)[:2]
+                return state, singular_values(look(state[0])[1])
+
+            state = descend(loss, tx, params, tx.init(params), keys[:rest])[:2]
+            start = singular_values(look(state[0])[1])
+            (trained, _), course = jax.lax.scan(onward, state, chunks)
+            first, y = look(trained)
             error = jnp.square(y - test @ target).sum(axis=1).mean() / jnp.square(target).sum()
-            return singular_values(y), error
+            return singular_values(first), jnp.concatenate([start[None], course]), error
 
         # The keys are not mapped: all rates see the same examples and the same uniform draws.
         return jax.vmap(one)(jnp.asarray(setting.rates))

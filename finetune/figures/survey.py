@@ -26,14 +26,16 @@ TITLES = {
 }
 FLOOR = 1e-4  # of the largest value; smaller ones are rounding and would set the axis
 MOVED = 0.02
+SHOWN = 64  # values over training, of those that a wide layer has
 
 
 def dropout(arrays: Arrays, setting=None) -> Figure:
-    """How many singular values of the outputs exceed 2 % of the largest, by dropout. Figures 2, 9.
+    """How many singular values of the activations exceed 2 % of the largest. Figures 2 and 9.
 
     Args:
       arrays: rates (R,) and, for each network that is there, NAME_counts (S, R) and
-        NAME_values (S, R, k).
+        NAME_values (S, R, k); NAME_first_counts and NAME_first_values of the first layer, and
+        NAME_course (S, R, T, k) with course_steps (T,), where they were recorded.
       setting: not read; all figures are called alike.
 
     Example:
@@ -42,38 +44,74 @@ def dropout(arrays: Arrays, setting=None) -> Figure:
       >>> recipe.draw(recipe.arrays("quick")).savefig("dropout.png")  # doctest: +SKIP
     """
     names = [name for name in ("dln", "relu", "resnet") if f"{name}_counts" in arrays]
-    rates = arrays["rates"]
-    figure = Figure(figsize=(4.2 * len(names), 6.6), layout="constrained")
-    axes = figure.subplots(2, len(names), squeeze=False)
-    colors = shades(len(rates))
-    for (above, below), name in zip(axes.T, names, strict=True):
-        counts, values = arrays[f"{name}_counts"], arrays[f"{name}_values"]
-        above.plot(rates, counts.mean(axis=0), color=BLUE, marker="o", label="mean over seeds")
-        for number, seed in enumerate(counts):
-            label = "each seed" if number == 0 else None
-            above.plot(rates, seed, "x", color="k", markersize=4, label=label)
-        above.set(xlabel="dropout rate", ylabel="singular values above 2 %", title=TITLES[name])
-        above.set(ylim=(0, counts.max() * 1.3), xticks=rates)
-        above.yaxis.set_major_locator(MaxNLocator(integer=True))
-        above.legend(fontsize=7)
-        relative = values.mean(axis=0) / values.mean(axis=0).max(axis=-1, keepdims=True)
-        shown = np.arange(1, values.shape[-1] + 1)
-        for rate, color, curve in zip(rates, colors, relative, strict=True):
-            curve = np.maximum(curve, FLOOR)
-            below.semilogy(shown, curve, ".-", color=color, linewidth=1, label=f"{rate:g}")
-        below.axhline(MOVED, color="k", linestyle="--", linewidth=0.8)
-        below.set(xlabel="number of the singular value", ylabel="singular value / largest")
-        below.xaxis.set_major_locator(MaxNLocator(integer=True))
-        below.legend(title="dropout rate", fontsize=7, title_fontsize=7)
-    figure.suptitle(_title(arrays, "Rank of the last activations under dropout", setting))
-    means = {name: arrays[f"{name}_counts"].mean(axis=0) for name in names}
-    lines = [f"{TITLES[n]}: {', '.join(f'{c:.3g}' for c in m)}" for n, m in means.items()]
-    text = "counts by rate  " + ";  ".join(lines)
+    drawn = [_counts, _last_spectra]
+    if f"{names[0]}_course" in arrays:  # not in files of earlier versions
+        drawn = [_counts, _last_spectra, _first_spectra, _course]
+    figure = Figure(figsize=(4.2 * len(names), 3.3 * len(drawn)), layout="constrained")
+    axes = figure.subplots(len(drawn), len(names), squeeze=False)
+    for column, name in zip(axes.T, names, strict=True):
+        for axis, draw in zip(column, drawn, strict=True):
+            draw(axis, arrays, name)
+    figure.suptitle(_title(arrays, "Rank of the activations under dropout", setting))
+    text = f"counts of the last layer by rate  {_means(arrays, names, 'counts')}"
+    if f"{names[0]}_first_counts" in arrays:
+        text += f"\nof the first  {_means(arrays, names, 'first_counts')}"
     if "resnet_accuracy" in arrays:
         shown = ", ".join(f"{a:.2f}" for a in arrays["resnet_accuracy"].mean(axis=0))
         text += f"\naccuracy by rate  {shown}"
     finding(figure, text)
     return figure
+
+
+def _means(arrays: Arrays, names: list[str], kind: str) -> str:
+    means = {name: arrays[f"{name}_{kind}"].mean(axis=0) for name in names}
+    return ";  ".join(f"{TITLES[n]}: {', '.join(f'{c:.3g}' for c in m)}" for n, m in means.items())
+
+
+def _counts(axis, arrays: Arrays, name: str) -> None:
+    rates, highest = arrays["rates"], 1
+    for kind, color, label in (("counts", BLUE, "last layer"), ("first_counts", RED, "first")):
+        counts = arrays.get(f"{name}_{kind}")
+        if counts is not None:
+            axis.plot(rates, counts.mean(axis=0), color=color, marker="o", label=label)
+            axis.plot(rates, counts.T, "x", color=color, markersize=4)
+            highest = max(highest, counts.max())
+    axis.plot([], [], "x", color="k", label="each seed")
+    axis.set(xlabel="dropout rate", ylabel="singular values above 2 %", title=TITLES[name])
+    axis.set(ylim=(0, highest * 1.35), xticks=rates)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(fontsize=7, ncols=3)
+
+
+def _last_spectra(axis, arrays: Arrays, name: str) -> None:
+    _spectra(axis, arrays["rates"], arrays[f"{name}_values"], "last layer")
+
+
+def _first_spectra(axis, arrays: Arrays, name: str) -> None:
+    _spectra(axis, arrays["rates"], arrays[f"{name}_first_values"], "first layer")
+
+
+def _spectra(axis, rates: np.ndarray, values: np.ndarray, layer: str) -> None:
+    relative = values.mean(axis=0) / values.mean(axis=0).max(axis=-1, keepdims=True)
+    shown = np.arange(1, values.shape[-1] + 1)
+    for rate, color, curve in zip(rates, shades(len(rates)), relative, strict=True):
+        curve = np.maximum(curve, FLOOR)
+        axis.semilogy(shown, curve, ".-", color=color, linewidth=1, label=f"{rate:g}")
+    axis.axhline(MOVED, color="k", linestyle="--", linewidth=0.8)
+    axis.set(xlabel=f"number of the singular value, {layer}", ylabel="value / largest")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(title="dropout rate", fontsize=7, title_fontsize=7)
+
+
+def _course(axis, arrays: Arrays, name: str) -> None:
+    """The values of the last layer over training, at the rate nearest to the published 60 %."""
+    index = int(np.argmin(np.abs(arrays["rates"] - 0.6)))
+    values = arrays[f"{name}_course"][:, index].mean(axis=0)
+    relative = np.maximum(values / values.max(axis=1, keepdims=True), FLOOR)[:, :SHOWN]
+    for curve, color in zip(relative.T, shades(relative.shape[1]), strict=True):
+        axis.semilogy(arrays["course_steps"], curve, color=color, linewidth=1)
+    axis.axhline(MOVED, color="k", linestyle="--", linewidth=0.8)
+    axis.set(xlabel=f"step, at rate {arrays['rates'][index]:g}", ylabel="value / largest, last")
 
 
 def updates(arrays: Arrays, setting=None) -> Figure:
@@ -142,8 +180,11 @@ def factors(arrays: Arrays, setting) -> Figure:
       arrays: as from `finetune.experiments.deep_factors`.
       setting: a `FactorsSetting`, for the title.
     """
-    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    sides = [("", "right")]
+    if "left_middle" in arrays:  # not in files of earlier versions
+        sides.append(("left_", "left"))
+    figure = Figure(figsize=(4.8 * (1 + len(sides)), 4.4), layout="constrained")
+    left, *angles = figure.subplots(1, 1 + len(sides))
     steps, values, rank = arrays["steps"], arrays["values"], arrays["largest"].shape[1]
     parts = {"largest": (BLUE, slice(None, rank)), "smallest": (RED, slice(-rank, None))}
     others = values[:, rank:-rank]
@@ -153,15 +194,18 @@ def factors(arrays: Arrays, setting) -> Figure:
     for name, (color, place) in parts.items():
         curves = left.plot(steps, values[:, place], color=color, linewidth=1.2)
         curves[0].set_label(f"{rank} {name}")
-        right.plot(steps, arrays[name], color=color, linewidth=0.9, alpha=0.8)
-        right.plot([], [], color=color, label=f"each of the {rank} {name}")
-    label = "the others as a subspace"
-    right.plot(steps, arrays["middle"], color=GREEN, linewidth=2.2, label=label)
+        for axis, (prefix, _) in zip(angles, sides, strict=True):
+            axis.plot(steps, arrays[prefix + name], color=color, linewidth=0.9, alpha=0.8)
+            axis.plot([], [], color=color, label=f"each of the {rank} {name}")
+    for axis, (prefix, side) in zip(angles, sides, strict=True):
+        label = "the others as a subspace"
+        axis.plot(steps, arrays[f"{prefix}middle"], color=GREEN, linewidth=2.2, label=label)
+        axis.set(xlabel="step", ylim=(-3, 93))
+        axis.set_ylabel(f"angle of {side} vectors to step 1 (degrees)")
+        axis.legend(fontsize=7)
     left.set(xlabel="step", ylabel="singular values of the first factor")
-    right.set(xlabel="step", ylabel="angle to step 1 (degrees)", ylim=(-3, 93))
     left.set_ylim(top=values.max() + 0.3 * np.ptp(values))
     left.legend(fontsize=7, loc="upper left")
-    right.legend(fontsize=7)
     how = "gradient descent" if setting.optimiser == "gd" else "Adam"
     matrix = "a BERT's last value matrix" if setting.model else "a made Gaussian matrix"
     task = "The change of " if setting.change else "The product of "

@@ -62,6 +62,18 @@ def load(name: str, data_dir: str | pathlib.Path | None = None, classes: str = "
     return by_classes(task, classes)
 
 
+def has(data_dir: str | pathlib.Path, name: str) -> bool:
+    """Whether a folder of several data sets has this one: NAME.npz, NAME/ or NAME_jpeg/.
+
+    Example:
+      >>> has("/nowhere", "cifar100")
+      False
+    """
+    folder = pathlib.Path(data_dir)
+    inner = any((folder / f"{name}{end}").is_dir() for end in ("", "_jpeg"))
+    return inner or (name == "mnist" and (folder / "mnist.npz").is_file())
+
+
 def by_classes(task: Task, classes: str) -> Task:
     """The rows of one half of the classes in every split, see `load`; "all" changes nothing."""
     checks.choice("classes", classes, CLASSES)

@@ -33,6 +33,7 @@ class OptimiserConfig:
       weight_decay: decoupled, of adamw.
       clip: largest global norm of the gradients; 0 for none.
       beta1, beta2, epsilon: of Adam.
+      renew_every: steps after which moments and schedule begin anew; None for never.
     """
 
     name: str = "adamw"
@@ -44,6 +45,7 @@ class OptimiserConfig:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    renew_every: int | None = None
 
     def __post_init__(self):
         checks.choice("optimiser", self.name, OPTIMISERS)
@@ -51,23 +53,53 @@ class OptimiserConfig:
         checks.positive("learning_rate", self.learning_rate)
         for name in ("warmup", "weight_decay", "clip"):
             checks.positive(name, getattr(self, name), zero=True)
+        if self.renew_every is not None:
+            checks.integer("renew_every", self.renew_every, 1)
 
 
 def direction(config: OptimiserConfig) -> optax.GradientTransformation:
     """The optimiser for a rate of -1: what is added to the parameters, divided by -rate."""
     if config.name == "sgd":
         return optax.identity()
-    return optax.chain(
+    adamw = optax.chain(
         optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
         optax.add_decayed_weights(config.weight_decay),
     )
+    return adamw if config.renew_every is None else restarted(adamw, config.renew_every)
+
+
+def restarted(inner: optax.GradientTransformation, every: int) -> optax.GradientTransformation:
+    """`inner` from its first state again after every so many updates.
+
+    Example:
+      >>> tx = restarted(optax.scale_by_schedule(lambda count: count), every=2)
+      >>> state, found = tx.init(jnp.ones(())), []
+      >>> for _ in range(5):
+      ...     update, state = tx.update(jnp.ones(()), state)
+      ...     found.append(float(update))
+      >>> found
+      [0.0, 1.0, 0.0, 1.0, 0.0]
+    """
+
+    def init(params):
+        return inner.init(params), jnp.zeros((), jnp.int32)
+
+    def update(updates, state, params=None):
+        state, count = state
+        begins = count % every == 0
+        fresh = inner.init(updates if params is None else params)
+        state = jax.tree.map(lambda new, old: jnp.where(begins, new, old), fresh, state)
+        updates, state = inner.update(updates, state, params)
+        return updates, (state, count + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 def rate(config: OptimiserConfig, step, total) -> jax.Array:
     """The learning rate of step 0 <= t < T, float32.
 
     eta min(1, (t + 1) / w) times 1, (T - t) / (T - w) or (1 + cos(pi (t - w) / (T - w))) / 2 once
-    t >= w, the warm-up.
+    t >= w, the warm-up. With `renew_every`, t and T are those of the part that the step is in.
 
     Args:
       config: the settings; w is rounded down.
@@ -80,6 +112,9 @@ def rate(config: OptimiserConfig, step, total) -> jax.Array:
     """
     step = jnp.asarray(step, jnp.float32)
     total = jnp.asarray(total, jnp.float32)
+    if config.renew_every is not None:
+        local = step % config.renew_every
+        step, total = local, jnp.minimum(config.renew_every, total - (step - local))
     warmup = jnp.floor(config.warmup * total if config.warmup < 1 else config.warmup + 0 * total)
     rising = jnp.minimum(1, (step + 1) / jnp.maximum(warmup, 1))
     left = jnp.clip((total - step) / jnp.maximum(total - warmup, 1), 0, 1)

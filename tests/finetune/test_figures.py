@@ -105,7 +105,9 @@ def test_the_captions_speak_of_these_data(drawn):
     arrays["mnist_component_3"] = arrays["mnist_component_3"].transpose(0, 3, 2, 1)
     text = registry()["vision_order"].draw(arrays, None).get_supxlabel()
     assert "falling order better in 16 of 16, mean +" in text
-    assert "cheapest within 5 %: " in drawn["flops", 1].get_supxlabel()
+    text = drawn["flops", 1].get_supxlabel()
+    assert "cheapest within 5 % of the accuracy: " in text
+    assert re.search(r"flops within 5 %, \d+ pairs: path minus joint [+-]", text)
     arrays["mnist_component_3"] = np.zeros((2, 4, 4, 4))
     assert "no path" in registry()["vision_flops"].draw(arrays, None).get_supxlabel()
 
@@ -122,7 +124,11 @@ def test_scales(tmp_path):
     (tmp_path / "cifar10_jpeg").mkdir()
     some = recipe.scale("quick", data_dir=tmp_path).setting
     assert [one.task for one in some.settings] == ["mnist", "cifar10"] and some.epochs == 500
-    with pytest.raises(FileNotFoundError, match="no images of mnist or cifar10"):
+    # The third data set of the paper, for those who have it.
+    (tmp_path / "cifar100").mkdir()
+    tasks = [one.task for one in recipe.scale("paper", data_dir=tmp_path).setting.settings]
+    assert tasks == ["mnist", "cifar10", "cifar100"]
+    with pytest.raises(FileNotFoundError, match="no images of mnist, cifar10, cifar100"):
         recipe.scale("quick", data_dir=tmp_path / "cifar10_jpeg")
     with pytest.raises(ValueError, match="scale is 'huge'"):
         recipe.scale("huge")

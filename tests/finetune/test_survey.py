@@ -57,13 +57,33 @@ def test_dropout_lowers_the_rank(rates):
     assert rates["dln_counts"][0, 0] == 4 and rates["dln_error"][0, 0] < 0.05
     for name in ("dln", "relu"):
         assert rates[f"{name}_counts"][0, 1] < rates[f"{name}_counts"][0, 0]
+        assert rates[f"{name}_first_values"].shape == (1, 2, 6)
+        # Figure 2: the values over training end where Figure 9 takes them.
+        course = rates[f"{name}_course"]
+        assert course.shape == (1, 2, 21, 6)
+        np.testing.assert_array_equal(course[:, :, -1], rates[f"{name}_values"])
+    assert rates["course_steps"].tolist() == list(range(0, 1501, 75))
+    start, end = rates["dln_course"][0, 1, [0, -1]]
+    assert count(end) < count(start)
+
+
+def test_a_length_that_snapshots_do_not_divide_is_trained_to_its_end():
+    options = {"width": 4, "rank": 2, "rates": (0.0,), "batch_size": 8, "examples": 8}
+    options |= {"steps": 7, "learning_rate": 0.1, "seeds": (0,)}
+    found = [dropout_rank(DropoutSetting(**options, snapshots=n)) for n in (1, 3)]
+    assert found[1]["course_steps"].tolist() == [1, 3, 5, 7]
+    np.testing.assert_allclose(found[0]["dln_values"], found[1]["dln_values"], rtol=1e-5)
 
 
 def test_dropout_in_a_resnet():
     sizes = {"depths": (1,), "hidden_sizes": (8,)}
     training = ImageSetting(network="resnet", sizes=sizes, **SMALL)
     found = dropout_images(ImageDropoutSetting(training, (0.0, 0.5), examples=50))
-    assert found["resnet_values"].shape == (1, 2, 8)
+    assert found["resnet_values"].shape == found["resnet_first_values"].shape == (1, 2, 8)
+    assert found["resnet_course"].shape == (1, 2, 3, 8)
+    assert found["course_steps"].tolist() == [0, 2, 4]
+    # Both rates start from one network.
+    np.testing.assert_array_equal(*found["resnet_course"][0, :, 0])
     # Same start and images: the masks alone make the difference.
     assert np.ptp(found["resnet_values"], axis=1).max() > 0
     assert ((found["resnet_counts"] >= 1) & (found["resnet_counts"] <= 8)).all()
@@ -122,10 +142,12 @@ def test_few_directions_of_a_factor_move(optimiser):
     assert found["steps"].tolist() == [1, 11, 21, 31, 41]
     assert found["values"].shape == (5, 12) and found["largest"].shape == (5, 2)
     assert found["error"][-1] < found["error"][0]
+    assert found["left_largest"].shape == (5, 2) and found["left_middle"][0] < 1e-9
     others = found["values"][:, 2:-2]
     if optimiser == "gd":
         # Theorem 2: one value, to rounding in float32, and a subspace that stays.
         assert np.ptp(others, axis=1).max() < 1e-5 and found["middle"].max() < 0.1
+        assert found["left_middle"].max() < 0.1
     else:
         assert np.ptp(others[-1]) > 1e-3
     _readable(registry()["survey_adaptation"].draw(found, setting))
@@ -186,6 +208,18 @@ def test_figures_are_readable(networks, rates, name):
         assert "digits, 64 images" in figure.axes[0].get_title()
 
 
+def test_arrays_of_earlier_versions_are_drawn(rates):
+    new = ("first", "course")
+    old = {k: v for k, v in rates.items() if not any(word in k for word in new)}
+    figure = registry()["survey_dropout"].draw(old, None)
+    assert len(figure.axes) == 4 and len(registry()["survey_dropout"].draw(rates, None).axes) == 8
+    setting = FactorsSetting(size=12, rank=2, steps=5, snapshots=2)
+    found = deep_factors(setting)
+    older = {k: v for k, v in found.items() if not k.startswith("left")}
+    drawn = [registry()["survey_factors"].draw(arrays, setting) for arrays in (found, older)]
+    assert [len(figure.axes) for figure in drawn] == [3, 2]
+
+
 def _readable(figure):
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -210,6 +244,9 @@ def test_scales(tmp_path):
     assert (paper["vit"].batch_size, paper["vit"].learning_rate) == (512, 1e-5)
     assert paper["vgg"].weight_decay == 5e-4 and paper["vgg"].cosine and paper["vgg"].seed == 3
     assert all(one.rows is not None for one in recipe.scale("quick", None, tmp_path).setting)
+    resnet = registry()["survey_dropout_resnet"].scale("paper").setting.training
+    assert (resnet.optimiser, resnet.learning_rate, resnet.batch_size) == ("sgd", 0.01, 768)
+    assert (resnet.momentum, resnet.weight_decay, resnet.cosine) == (0, 0, False)
     published = registry()["survey_dropout"].scale("paper").setting
     assert (published.batch_size, published.loss, published.width) == (1024, "mean", 20)
     with pytest.raises(ValueError, match="scale is 'huge'"):

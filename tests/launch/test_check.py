@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -12,7 +13,8 @@ import pytest
 
 from launch import app
 from launch import check as command
-from linear_theory import Claim, Control, Evidence
+from launch.figure_sources import registry
+from linear_theory import Claim, Control, Evidence, Row
 
 KEYS = [
     "claim",
@@ -217,7 +219,15 @@ def test_as_a_program(argument):
 def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
     good, bad = claim("good.one"), claim("bad.two", bound=0.6)
     drawn = []
-    monkeypatch.setattr(command.evidence, "draw", lambda folder, names: drawn.extend(names))
+
+    def draw(folder, names):
+        drawn.extend(names)
+        return dict.fromkeys(names, "two terms\nagree")
+
+    monkeypatch.setattr(command.evidence, "draw", draw)
+    (tmp_path / "README.md").write_text("`launch.figures --name=vision_paths`")
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "01_a.ipynb").write_text('"registry()[\\"toy_paths\\"] and extensions"')
     good = dataclasses.replace(good, figure="noise_floor", formula="|a| <= b")
     assert launch([good, bad], "--trials=8", f"--report={tmp_path}/page")[0] == 1
     page = (tmp_path / "page" / "evidence.md").read_text()
@@ -226,9 +236,38 @@ def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
     assert "--trials=8 --seed=0" in page and "![noise_floor](figures/noise_floor.png)" in page
     assert drawn == ["noise_floor"] and "changed: 100%" in page
     lines = [line for line in page.splitlines() if line.startswith("|")]
-    assert {line.replace("\\|", "").count("|") for line in lines} == {9}
+    claims, figures = lines[: -2 - len(registry())], lines[-2 - len(registry()) :]
+    assert {line.replace("\\|", "").count("|") for line in claims} == {9}
+    # Every registered figure, with its outcome or the page that has it.
+    assert {line.count("|") for line in figures} == {5}
+    outcome = {line.split("`")[1]: line for line in figures[2:]}
+    assert list(outcome) == list(registry())
+    assert "| above: two terms; agree |" in outcome["noise_floor"]
+    assert "| [README.md](../README.md) |" in outcome["vision_paths"]
+    assert "| [01_a.ipynb](01_a.ipynb) |" in outcome["toy_paths"]
+    assert "| none yet: `launch.figures --name=extensions` |" in outcome["extensions"]
+
+
+def test_what_all_rows_say():
+    claims = [claim("a.one"), dataclasses.replace(claim("a.two"), status="as printed")]
+    row = Row("a.one", "", 8, 8, 0, 1.0, 1.0, True, 0.1, 1.0)
+    few = row._replace(claim="a.two", premises_met=3)
+    text = command.evidence.summary(claims, [row, few], "check")
+    assert "2 claims: 1 of documents (1 as printed), 1 new, proved or observed here." in text
+    assert (
+        "At least 8 of 8 instances meet the premises, but of 1 claims fewer do: `a.two` 3." in text
+    )
+    assert "At least 8 of 8 instances meet the premises.\n" in (
+        command.evidence.summary(claims[:1], [row], "check")
+    )
 
 
 def test_figures_of_the_page(tmp_path):
-    command.evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
+    found = command.evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
+    assert list(found) == ["noise_floor"] and found["noise_floor"]
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["noise_floor.png"]
+
+
+def test_the_readme_counts_the_claims():
+    text = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+    assert " ".join(command.evidence.origins(command.select("")).split()) in text

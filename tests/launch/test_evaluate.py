@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from launch.export import train_config
 from tests.launch.commands import command
 from tests.launch.texts import made
 
@@ -86,6 +87,9 @@ def test_mistakes_are_one_line(digits, flags, word, capsys):
 
 def test_another_base_model_is_refused(digits, tmp_path, capsys):
     config = json.loads((digits / "config.json").read_text())
+    del config["renew_every"]  # as in runs of earlier versions
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert train_config(tmp_path / "config.json").renew_every is None
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_seed": 1}))
     (tmp_path / "adapter.safetensors").write_bytes((digits / "adapter.safetensors").read_bytes())
     assert evaluate(f"--workdir={tmp_path}") == 2

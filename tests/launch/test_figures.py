@@ -126,5 +126,5 @@ def test_a_folder_without_images_is_refused_before_anything_runs(launch, tmp_pat
     (tmp_path / "empty").mkdir()
     status, out, err = launch("--data_dir=empty", "--workdir=w")
     assert (status, out) == (2, "")
-    assert "empty has no images of mnist or cifar10" in err and err.count("\n") == 1
+    assert "empty has no images of mnist, cifar10, cifar100" in err and err.count("\n") == 1
     assert not (tmp_path / "w").exists()

@@ -41,7 +41,8 @@ def test_recipe(parsed, path):
 
 
 def test_there_is_one_for_every_task_and_its_ranks_can_grow(parsed):
-    assert {path.stem for path in RECIPES.glob("deberta/*.flags")} == set(GLUE)
+    files = {path.stem for path in RECIPES.glob("deberta/*.flags")}
+    assert files - {"sora", "debora"} == set(GLUE)
     for name, data in GLUE.items():
         config = parsed(RECIPES / "deberta" / f"{name}.flags")
         total = config.loop_config(-(-data.rows["train"] // config.batch_size)).steps

@@ -153,6 +153,10 @@ def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):
         (["--path=1,x", "--method=sequential"], "path is 1,x; allowed are numbers"),
         (["--task=cola", "--model=/absent/model"], "/absent/model"),
         (["--head=gone"], "--head=gone"),
+        (
+            ["--renew_every=3", "--method=galore"],
+            "--renew_every is 3 with --method=galore; allowed are the methods full, head, lora,",
+        ),
     ],
 )
 def test_mistakes_are_one_line(flags, text, capsys):

@@ -80,3 +80,10 @@ def test_against_the_joint_adapter_at_equal_flops():
     # 1-1-1 costs less than one joint epoch, 3-3-3 lies between the first and the second.
     assert np.isnan(found[0, 0, 0])
     np.testing.assert_allclose(found[1, 1, 1], 0.9 - (0.5 + 0.3 * (36 - 20) / 20))
+
+
+def test_pairs_of_like_flops():
+    arrays = made_up(np.full((1, 2, 2, 2), 0.9))
+    # 1-3-1 costs 20 as one joint epoch, 3-3-3 costs 36 where two cost 40.
+    np.testing.assert_allclose(comparisons.at_like_flops(arrays), [0.9 - 0.5])
+    np.testing.assert_allclose(np.sort(comparisons.at_like_flops(arrays, 0.11)), [0.1, 0.4])

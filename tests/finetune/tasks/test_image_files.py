@@ -55,6 +55,13 @@ def test_cifar100_has_fine_and_coarse_labels(tmp_path):
     assert task.num_labels == 100 and task.labels("train").tolist() == [99, 3]
 
 
+def test_a_folder_of_several_data_sets(tmp_path):
+    (tmp_path / "cifar100_jpeg").mkdir()
+    (tmp_path / "mnist.npz").touch()
+    (tmp_path / "cifar10.npz").touch()  # no form in which this one is read
+    assert [name for name in images.NAMES if images.has(tmp_path, name)] == ["mnist", "cifar100"]
+
+
 def test_mnist_from_parquet_and_bytes(tmp_path):
     pixels, encoded = pictures(2, mode="L")
     for split in ("train", "test"):
