@@ -141,6 +141,21 @@ def test_a_mean_is_judged_within_three_standard_errors_and_one_percent():
     assert check(single, KEY, 1).violations == 0
 
 
+@pytest.mark.parametrize(("errors", "violations"), [(2.9, 0), (3.1, 1), (-2.9, 0), (-3.1, 1)])
+def test_a_mean_may_miss_by_three_standard_errors(errors, violations):
+    deviations = np.tile([1.0, -1.0], 200)
+    error = deviations.std(ddof=1) / 20
+    claim = constant(deviations + errors * error, 0.0, kind="mean")
+    assert check(claim, KEY, 400).violations == violations
+
+
+@pytest.mark.parametrize(("error", "violations"), [(0.009, 0), (0.011, 1)])
+def test_a_mean_without_spread_may_miss_by_one_percent(error, violations):
+    for measured in (1 - error, 1 + error):
+        claim = constant(np.full(9, measured), 1.0, kind="mean")
+        assert check(claim, KEY, 9).violations == violations
+
+
 def test_a_mean_takes_only_samples_with_their_premise():
     premise = np.array([True, True, False])
     row = check(constant(np.array([0.9, 1.1, 50.0]), 1.0, premise, kind="mean"), KEY, 3)

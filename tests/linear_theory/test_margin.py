@@ -57,3 +57,15 @@ def test_training_keeps_the_imbalance_up_to_the_drift():
     for before, after in zip(imbalances(group.layers), imbalances(end.layers), strict=True):
         change = np.linalg.norm(after - before, axis=(1, 2))
         assert (change <= np.asarray(end.drift)).all() and (change > 0).all()
+
+
+def test_the_bound_on_the_imbalance_covers_all_that_a_drift_can_do():
+    """From balanced layers to D = -(2, 1)/sqrt(5), the change of norm 1 that adds most."""
+    balanced = (np.outer(np.eye(2)[0], np.eye(2)[0]), np.eye(2)[:1])
+    np.testing.assert_array_equal(margin.imbalance_bound(balanced, np.zeros(())), [0.0])
+    moved = (np.diag(np.sqrt([2.0, 1.0])) / 5**0.25, np.zeros((1, 2)))
+    drift = np.linalg.norm(moved[0] @ moved[0].T)
+    assert drift == pytest.approx(1.0)
+    reached = margin.imbalance_bound(moved, np.zeros(()))
+    assert reached == pytest.approx(5**0.5)
+    assert (margin.imbalance_bound(balanced, drift) >= reached).all()
