@@ -157,8 +157,11 @@ def _split(rank: int, total: int, minimum: int, weights: np.ndarray) -> Budget:
 
 
 def _round_to_sum(values: np.ndarray, total: int) -> tuple[int, ...]:
-    """Floors, and gives what is missing to the largest remainders (the earlier one on a tie)."""
-    steps = np.floor(values + 1e-9).astype(int)
+    """Floors, and gives what is missing to the largest remainders (the earlier one on a tie).
+
+    A whole number that rounding put below itself has the largest remainder and gets it back.
+    """
+    steps = np.floor(values).astype(int)
     order = np.argsort(-(values - steps), kind="stable")
     steps[order[: total - steps.sum()]] += 1
     return tuple(int(step) for step in steps)

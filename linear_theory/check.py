@@ -17,11 +17,16 @@ import numpy as np
 from linear_theory.claim import Claim, Evidence
 
 # A bound is violated when the measured side exceeds it by more than rounding explains. Instances
-# have unit scale, so that an absolute floor has a meaning.
+# have unit scale, so that an absolute floor has a meaning. An identity and a fit have no slack
+# besides their tolerance.
 RELATIVE_SLACK = 1e-9
 ABSOLUTE_SLACK = 1e-12
+EPS = np.finfo(np.float64).eps
 # A control counts as caught when it fails at this share of its points, or for a mean at all.
 CAUGHT = 0.05
+# Rounding is worst case over directions and its sums are not: a tolerance that it explains may be
+# some hundred times the largest deviation. A thousand times says nothing.
+WIDEST = 1000
 
 
 class Row(NamedTuple):
@@ -30,6 +35,8 @@ class Row(NamedTuple):
     `premises_met` counts instances with at least one point at which the hypotheses hold;
     `violations` counts points. Tightness is bound over measured (inverted for a lower bound, so
     that 1 is sharp and larger is looser), over points at which both exceed the absolute slack.
+    `tolerance_used` is the largest deviation of an identity or a fit in units of its tolerance, NaN
+    for other kinds; a deviation below eps counts as eps, as instances have unit scale.
     """
 
     claim: str
@@ -42,6 +49,15 @@ class Row(NamedTuple):
     control_caught: bool
     seconds: float
     control_share: float
+    tolerance_used: float
+
+    @property
+    def tolerance_explained(self) -> bool:
+        """False for a tolerance that no deviation comes near: it would let a wrong constant pass.
+
+        True for the kinds without tolerance.
+        """
+        return not self.tolerance_used < 1 / WIDEST
 
     @property
     def holds(self) -> bool:
@@ -53,6 +69,7 @@ class _Verdict(NamedTuple):
     premise: np.ndarray  # (instances, points)
     violated: np.ndarray  # (instances, points); (1, points) for a mean
     tightness: np.ndarray  # flat, over the points that have one
+    used: float = math.nan
 
 
 def check(claim: Claim, key: jax.Array, trials: int) -> Row:
@@ -99,6 +116,7 @@ def check(claim: Claim, key: jax.Array, trials: int) -> Row:
         control_caught=bool(share >= CAUGHT),
         seconds=time.perf_counter() - started,
         control_share=float(share),
+        tolerance_used=verdict.used,
     )
 
 
@@ -113,14 +131,19 @@ def _judge(kind: str, evidence: Evidence, undefined_violates: bool = True) -> _V
         # No inf - inf below: an infinite bound has no slack and is compared as it is, so that an
         # upper bound of +inf always holds and one of -inf never does.
         slack = np.where(np.isfinite(bound), RELATIVE_SLACK * np.abs(bound) + ABSOLUTE_SLACK, 0.0)
+        used = math.nan
         if kind == "lower":
             right = measured >= bound - slack
-        elif kind == "fit":
-            with np.errstate(invalid="ignore"):  # inf - inf is NaN, which agrees with nothing
-                right = np.abs(measured - bound) <= tolerance
-        else:
+        elif kind == "upper":
             right = measured <= bound + slack
-        verdict = _Verdict(premise, ~right & premise, _tightness(kind, measured, bound, premise))
+        else:
+            with np.errstate(invalid="ignore"):  # inf - inf is NaN, which agrees with nothing
+                deviation = measured if kind == "identity" else np.abs(measured - bound)
+            tolerance = bound if kind == "identity" else tolerance
+            right = deviation <= tolerance
+            used = _used(deviation[premise], tolerance[premise])
+        tightness = _tightness(kind, measured, bound, premise)
+        verdict = _Verdict(premise, ~right & premise, tightness, used)
     if undefined_violates:
         return verdict._replace(violated=verdict.violated | undefined)
     return verdict._replace(violated=verdict.violated & ~undefined)
@@ -169,6 +192,14 @@ def _tightness(kind, measured, bound, premise) -> np.ndarray:
     top, bottom = (measured, bound) if kind == "lower" else (bound, measured)
     with np.errstate(over="ignore"):  # a measured value next to nothing
         return top[usable] / bottom[usable]
+
+
+def _used(deviation, tolerance) -> float:
+    """The largest share of the tolerance, 1 for a statement on numbers that do not round."""
+    exact = (deviation == 0) & (tolerance == 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        used = np.where(exact, 1.0, np.maximum(deviation, EPS) / tolerance)
+    return float(used.max()) if used.size else math.nan
 
 
 def _share_violated(kind: str, verdict: _Verdict) -> float:

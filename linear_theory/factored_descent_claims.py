@@ -19,9 +19,9 @@ STEP = 0.25
 STEPS = 400
 KAPPAS = (4.0, 8.0, 16.0)
 FLOOR = 1e-11  # below it rounding shows
-# What faster modes leave in the last factor: SEPARATION of 1 - eta mu, times a ratio of amplitudes
-# that is hardly ever above 10.
-SEPARATION, TOLERANCE = 1e-4, 2e-3
+# What faster modes leave in the last factor: SEPARATION of 1 - eta mu, which is a tenth or so,
+# times a ratio of amplitudes that is hardly ever above 10. Rounding of an error at FLOOR is less.
+SEPARATION, TOLERANCE = 1e-4, 1e-4
 # The constant c moves with kappa between l_min(S) and u^T S u as one singular value decouples from
 # the others; from kappa = 4 on what is left of that is of relative order 1/kappa^2 = 0.06.
 KAPPA_TOLERANCE = 0.06

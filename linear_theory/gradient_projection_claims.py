@@ -19,10 +19,10 @@ from linear_theory.random_matrices import generator, norm, orthogonal
 # A network of two layers on batches of samples; T steps per subspace, a few subspaces.
 INPUTS, HIDDEN, OUTPUTS, SAMPLES, RANK = 5, 6, 4, 8, 2
 STEPS, PHASES = 6, 4
-# Two programs for one path part by rounding, 1e-16 a step. A smooth path in 24 steps of
-# eta L <= 0.5 amplifies that by at most 1.5^24 = 2e4 if every step expands; Adam's quotients are
-# steeper by |dm/m|, a thousandfold for a first moment that is 1e-3 of its root mean square.
-PATH, ADAM_PATH = 1e-11, 1e-8
+# Two programs for one path part by rounding, in each of 24 steps by an eps of weights of norm 5,
+# and the descent does not amplify that: 24 * 5 * 2e-16 = 3e-14, times a few. Adam's quotients are
+# steeper by |dm/m|, tenfold for a first moment that is a tenth of its root mean square.
+PATH, ADAM_PATH = 1e-13, 1e-12
 
 
 class Tanh(NamedTuple):

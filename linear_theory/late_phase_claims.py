@@ -21,6 +21,10 @@ DIGITS_FLOOR = 3e-10
 # The law is tested where what it leaves out is estimated below the first, to the second.
 SECOND_ORDER, LAW_TOLERANCE = 1e-5, 1e-4
 RATE_TOLERANCE, DESCENT_TOLERANCE = 1e-3, 1e-2
+# A mode is looked at while it is DOMINANT times the products of modes that the law leaves out, of
+# which a few add up.
+DOMINANT = 1e5
+MODE_TOLERANCE = 10 / DOMINANT
 
 
 def _draw(key, trials):
@@ -91,7 +95,7 @@ def _dominant(modes: np.ndarray, before: np.ndarray, values: np.ndarray) -> np.n
     """
     largest = np.abs(np.where(own_pair(), 0, before)).max(axis=(2, 3), keepdims=True)
     products = largest**2 * (values[:, :1] / values[:, :RANK])[:, None, :, None]
-    return (np.abs(modes) > 1e5 * products) & (np.abs(modes) > DIGITS_FLOOR)
+    return (np.abs(modes) > DOMINANT * products) & (np.abs(modes) > DIGITS_FLOOR)
 
 
 def _own_modes(problem, power: int = 2) -> Evidence:
@@ -102,7 +106,7 @@ def _own_modes(problem, power: int = 2) -> Evidence:
     measured = np.divide(now, before, out=np.zeros_like(now), where=before != 0)
     ratio = values[:, None, :] / values[:, :RANK, None]
     bound = np.where(later, ratio**power, 0)[:, None]
-    return Evidence(measured, bound, later & _dominant(now, before, values), RATE_TOLERANCE)
+    return Evidence(measured, bound, later & _dominant(now, before, values), MODE_TOLERANCE)
 
 
 def _slaved_modes(problem, delay: int = 1) -> Evidence:
@@ -114,7 +118,7 @@ def _slaved_modes(problem, delay: int = 1) -> Evidence:
     later_round = (np.arange(1, now.shape[1] + 1) >= 2)[:, None, None]
     premise = earlier & later_round & _dominant(leading, every[:, :-1], current.values)
     measured = np.abs(now + leading) / np.maximum(np.abs(leading), FLOOR)
-    return Evidence(measured, RATE_TOLERANCE, premise)
+    return Evidence(measured, MODE_TOLERANCE, premise)
 
 
 def _late_rate(problem, rate=late_phase.late_rate) -> Evidence:

@@ -91,6 +91,11 @@ def _minimiser(data: Regression) -> np.ndarray:
     return data.targets @ np.linalg.pinv(data.inputs)
 
 
+def _rounding(data: Regression) -> np.ndarray:
+    """Of sums of some ten products; a pseudo-inverse loses the condition number of X."""
+    return 10 * EPS * np.linalg.cond(data.inputs)
+
+
 def _whitening(data: Regression, whitened: bool = True) -> Evidence:
     """Differences of the loss between two models, in which the constant drops out."""
     target = _minimiser(data)
@@ -101,8 +106,7 @@ def _whitening(data: Regression, whitened: bool = True) -> Evidence:
     loss = squared_norm(models @ data.inputs - data.targets)
     other = np.asarray(ls.whitened_loss(models, target, gram))
     error = np.abs((loss[0] - loss[1]) - (other[0] - other[1]))
-    # pinv loses a factor of the condition number of X, at most 30.
-    return Evidence(error, 30 * 100 * EPS * loss.sum(axis=0))
+    return Evidence(error, _rounding(data) * loss.sum(axis=0))
 
 
 def _best_of_rank(data: Regression, whiten: bool = True) -> Evidence:
@@ -112,7 +116,7 @@ def _best_of_rank(data: Regression, whiten: bool = True) -> Evidence:
     inside = np.sum(values[:, RANK:] ** 2, axis=1)
     least = inside + squared_norm(data.targets) - np.sum(values**2, axis=1)
     loss = squared_norm(model @ data.inputs - data.targets)
-    return Evidence(np.abs(loss - least), 30 * 100 * EPS * squared_norm(data.targets))
+    return Evidence(np.abs(loss - least), _rounding(data) * squared_norm(data.targets))
 
 
 draw_leading = functools.partial(draw_tables, rank=1, gap=(0.2, 0.5))

@@ -126,7 +126,13 @@ def _direction(group: Separable, means: bool = False) -> Evidence:
     target = group.signed.mean(axis=1) if means else group.direction
     vector = product(end.layers)[:, 0] / end.norm[:, None]
     cosine = np.sum(vector * target, axis=1) / np.linalg.norm(target, axis=1)
-    return Evidence(cosine, 1.0, end.fits, end.room)
+    # What w has across the direction stays bounded while it grows: along no p_i of the support by
+    # more than about log n, an angle of log n/(s ||w||) for the least singular value s of all p_i.
+    support = group.signed[:, :SUPPORT]
+    across = support - group.margin[:, None, None] * group.direction[:, None]
+    spread = np.linalg.svd(across, compute_uv=False)[:, FEATURES - 2]
+    angle = end.room * group.margin / spread
+    return Evidence(cosine, 1.0, end.fits, np.minimum(end.room, (2 * angle) ** 2))
 
 
 def _largest_margin(group: Separable, start: bool = False) -> Evidence:
@@ -193,7 +199,7 @@ CLAIMS = (
         SOURCE,
         "Separable data, the loss below 1 at some time: the product turns to the direction of the "
         "largest margin.",
-        "cos(w, w_svm) = 1 up to log n / (gamma ||w||)",
+        "cos(w, w_svm) = 1 up to the square of log n / (s ||w||)",
         "fit",
         "with a condition",
         _direction,

@@ -21,7 +21,7 @@ STEPS = 40
 WIDE_ROWS = 3
 # Rounding of one product of L factors of width d is L d eps, relative; each step adds a few, and
 # a stable descent does not amplify them. Scales are about 1.
-ROUNDING = 4 * np.finfo(np.float64).eps
+ROUNDING = np.finfo(np.float64).eps
 
 
 class Network(NamedTuple):

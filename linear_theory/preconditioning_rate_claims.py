@@ -19,8 +19,9 @@ from linear_theory.spectral_initialisation import spectral_factors
 
 RANK, FITS = 3, 64
 FLOOR = 1e-11
-# As for plain descent: faster modes have lost four digits against the slowest.
-SEPARATION, TOLERANCE = 1e-4, 2e-3
+# As for plain descent: faster modes have lost four digits against the slowest, and change the last
+# factor by no more than what is left of them.
+SEPARATION, TOLERANCE = 1e-4, 1e-4
 
 _population_rate = compiled(preconditioning.population_rate)
 _proved_rate = compiled(preconditioning.proved_rate)

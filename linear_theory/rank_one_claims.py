@@ -21,8 +21,10 @@ from linear_theory.draws import draw_numbers, mixed_spectrum, unit
 from linear_theory.pairs import Comparison, draw_comparisons
 from linear_theory.truncation import truncate
 
-# Width of the finite difference in units of the gap: its error is the square of it, 1e-10.
+# Width of the finite difference in units of the gap: its error is the square of it, 1e-10, times a
+# ratio of derivatives of order one; rounding adds eps s/(STEP T), the same for s/T = 5.
 STEP = 1e-5
+TOLERANCE = 100 * STEP**2
 draw_mixing = functools.partial(draw_comparisons, shape="mixing")
 
 _gap_ratio = compiled(perturbation.gap_ratio)
@@ -71,7 +73,7 @@ def _slopes(normal: jax.Array, uniform: jax.Array) -> Slopes:
 
 def _local_fit(slopes: Slopes, factor: float = 1.0) -> Evidence:
     prediction = factor * _gap_ratio(slopes.values)[:, :1]
-    return Evidence(slopes.extremal, prediction, tolerance=1e-6 * prediction)
+    return Evidence(slopes.extremal, prediction, tolerance=TOLERANCE * prediction)
 
 
 def _local_upper(slopes: Slopes, factor: float = 1.0) -> Evidence:

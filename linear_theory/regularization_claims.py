@@ -75,7 +75,9 @@ def _reached(group: Decayed, threshold: float = 1.0) -> Evidence:
     values = np.linalg.svd(second @ first, compute_uv=False)
     predicted = np.asarray(reg.soft_threshold(group.values, threshold * decay[:, None]))
     clear = np.abs(group.values / decay[:, None] - 1).min(axis=1) > CLEAR
-    return Evidence(np.abs(values - predicted).max(axis=1), 1e-10, clear)
+    # A solve rounds by the condition number of its matrix, at most 1 + phi_1/lam.
+    rounding = 10 * EPS * group.values[:, 0] / RIDGE
+    return Evidence(np.abs(values - predicted).max(axis=1), rounding, clear)
 
 
 draw_two = functools.partial(draw_decayed, depths=(2,))

@@ -19,7 +19,7 @@ from linear_theory.spectral_initialisation import spectral_factors
 FITS = 256
 D, K, RANK = 3, 2, 1  # for the rate
 FLOOR = 1e-11
-SEPARATION, TOLERANCE = 1e-4, 2e-3  # as in preconditioning_rate_claims
+SEPARATION, TOLERANCE = 1e-4, 1e-4  # as in preconditioning_rate_claims
 GAMMA = 2.0
 
 

@@ -16,16 +16,18 @@ from deflation import Components
 from deflation.solvers import GradientDescent
 from linear_theory import sample_form
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.measured_run import FLOOR, run
+from linear_theory.measured_run import run
 from linear_theory.problems import RANK, VALUES, Problem, draw
 from linear_theory.trajectory import ROUNDS
 
 # Rounding of sums of some hundred products, relative to their size.
 ROUNDING = 1e-13
-# The same after rounds that may double it: the agreement of two programs for one algorithm.
-AGREEMENT = 1e-10
+# Two programs for one algorithm, each round of which may double a difference of ten eps.
 AGREEMENT_ROUNDS = 12
+AGREEMENT = 10 * 2**AGREEMENT_ROUNDS * np.finfo(float).eps
 EXACT_SWEEPS = 60
+# Rounding in units of s_k, of which the smallest is 0.3^3 or more.
+EXACT = 10 * ROUNDING
 
 
 @jax.jit
@@ -111,7 +113,7 @@ def _exact_solver(problem, early: int = 0) -> Evidence:
     solver = deflation.alternating(EXACT_SWEEPS)
     current = run(problem, solver, rounds=RANK + 1, advance=False)
     rounds, worker = np.arange(RANK + 2)[None, :, None], np.arange(1, RANK + 1)
-    return Evidence(current.relative, FLOOR, (rounds >= worker - early) & (rounds >= 1))
+    return Evidence(current.relative, EXACT, (rounds >= worker - early) & (rounds >= 1))
 
 
 def _frozen(problem, method: str = "sequential") -> Evidence:
@@ -137,12 +139,12 @@ def _draw_tied(key, trials):
 def _interior_tie(problem, of_sum: bool = True) -> Evidence:
     current = run(problem)
     if not of_sum:
-        return Evidence(current.trajectory.error[:, -1].max(axis=1), AGREEMENT)
+        return Evidence(current.trajectory.error[:, -1].max(axis=1), ROUNDING)
     b, a = (rows[:, -1] for rows in current.trajectory.factors)
     left, right = np.asarray(problem.left), np.asarray(problem.right)
     best = (left * current.values[:, None])[..., :RANK] @ np.swapaxes(right[..., :RANK], 1, 2)
     error = np.linalg.norm(np.swapaxes(b, 1, 2) @ a - best, axis=(1, 2))
-    return Evidence(error, AGREEMENT)
+    return Evidence(error, ROUNDING)
 
 
 CLAIMS = (

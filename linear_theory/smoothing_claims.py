@@ -17,7 +17,7 @@ from linear_theory.preconditioning_claims import stepping
 from linear_theory.spectral_initialisation import spectral_factors
 
 RANK, SHARE = 2, 0.5
-FLOOR, SEPARATION, TOLERANCE = 1e-11, 1e-4, 2e-3  # as in preconditioning_rate_claims
+FLOOR, SEPARATION, TOLERANCE = 1e-11, 1e-4, 1e-4  # as in preconditioning_rate_claims
 SURPLUS, TAIL_STEPS = 2, 300
 
 _rate_of = compiled(smoothing.smoothed_rate)

@@ -10,8 +10,9 @@ import numpy as np
 import deflation
 from linear_theory import staleness
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.measured_run import FLOOR, run
+from linear_theory.measured_run import run
 from linear_theory.problems import RANK, VALUES, draw
+from linear_theory.self_correction_claims import EXACT, EXACT_SWEEPS
 from linear_theory.staleness_claims import TAUS, first_order, points, rate_spectrum
 
 # Of the change at the start, so small that what the first round adds to it in second order is
@@ -20,7 +21,6 @@ START, ACCURACY = 1e-5, 1e-8
 # What the first-order law leaves out is estimated below the first part of the accuracy, and allowed
 # the second.
 SECOND_ORDER, ALLOWANCE = 1e-3, 1e-2
-EXACT_SWEEPS = 60
 
 
 def _draw(key, trials):
@@ -67,7 +67,7 @@ def _exact_solver(problem, early: int = 0) -> Evidence:
         exact = np.asarray(staleness.exact_from(RANK, tau))
         late = np.arange(rounds + 1)[:, None] >= np.maximum(exact - early, 1)
         premise = np.broadcast_to(late, current.relative.shape)
-        parts.append(Evidence(current.relative, np.asarray(FLOOR), premise))
+        parts.append(Evidence(current.relative, np.asarray(EXACT), premise))
     return points(parts)
 
 

@@ -29,18 +29,22 @@ STEPS, DAMPING = 240, 1e-3
 SADDLE_STEPS, SADDLE_STEP = 80, 0.2
 EPS = np.finfo(float).eps
 # Damping does not move the limit. The slowest rate is about 1 - eta l_min(S) (1 - s_{r+1}/s_r) <
-# 0.94 for eta > 0.25, l_min(S) > 0.3 and s_{r+1} < s_r/5: 240 steps leave 1e-6 of the error. It
-# must be stable as well, eta l_max((I + P) S) < 2, which eta = 0.5 is not for all instances.
-PLATEAU_TOLERANCE = 1e-6
+# 0.94 for eta > 0.25, l_min(S) > 0.3 and s_{r+1} < s_r/5: 240 steps leave 1e-6 of the error, or
+# far less. It must be stable as well, eta l_max((I + P) S) < 2, which eta = 0.5 is not for all
+# instances.
 
 _saddle_risk = compiled(subtracted_start.saddle_risk)
+
+
+def _step_size(teacher: Teacher) -> np.ndarray:
+    return 0.25 + 0.1 * teacher.uniform[:, 0]
 
 
 def _lora_ga(teacher: Teacher) -> tuple[Teacher, np.ndarray, np.ndarray]:
     """The teacher with target T, and products A_t B_t from LoRA-GA's start."""
     a, b = lora_ga_factors(teacher.gram @ teacher.delta, RANK, SIZE)
     moved = teacher._replace(delta=teacher.delta + a @ b)
-    step = stepping(linear_slope(moved), per_trial(0.25 + 0.1 * teacher.uniform[:, 0]), DAMPING)
+    step = stepping(linear_slope(moved), per_trial(_step_size(teacher)), DAMPING)
     return moved, np.matmul(*follow(step, a, b, STEPS))
 
 
@@ -61,7 +65,10 @@ def _plateau(teacher: Teacher, whitened: bool = False) -> Evidence:
     best = subtracted_start.best_product(gram if whitened else moved.gram, moved.delta, RANK)
     stated = norms(best - moved.delta) ** 2 / 2
     measured = norms(products[:, -1] - moved.delta) ** 2 / 2
-    return Evidence(measured, stated, True, PLATEAU_TOLERANCE * stated)
+    values = np.linalg.svd(moved.delta, compute_uv=False)
+    slope = np.linalg.eigvalsh(moved.gram)[:, 0] * (1 - values[:, RANK] / values[:, RANK - 1])
+    left = (1 - _step_size(teacher) * slope) ** STEPS
+    return Evidence(measured, stated, True, (left + 16 * EPS) * norms(moved.delta) ** 2)
 
 
 def _population(teacher: Teacher) -> Evidence:

@@ -56,10 +56,10 @@ def _cascade(workers: Workers, back: int | None = None) -> Evidence:
     predicted = td.cascade(workers.maps, workers.error, back)
     gap = np.linalg.norm(disturbed - exact - predicted, axis=(-2, -1))
     # A least-squares solution has a relative error of eps kappa^2 (Golub and Van Loan, section
-    # 5.3); the factor counts operations and what three workers hand on to each other.
+    # 5.3), the worst over directions, which leaves room for what three workers hand on.
     kappa = np.linalg.cond(workers.maps).max(axis=-1)
     size = sum(np.linalg.norm(b, axis=(-2, -1)) for b in (exact, disturbed, predicted))
-    return Evidence(gap, 1e3 * np.finfo(float).eps * kappa**2 * size)
+    return Evidence(gap, np.finfo(float).eps * kappa**2 * size)
 
 
 def _correction(workers: Workers, stop: int | None = None) -> Evidence:

@@ -19,9 +19,9 @@ from linear_theory.random_matrices import generator, norm
 OUTPUTS, HIDDEN, INPUTS, SAMPLES, RANK, STEPS = 3, 4, 5, 6, 2, 30
 # An exponent is a difference of logarithms at sizes that differ by a factor of two. The next term
 # of either expansion is smaller by a square of these sizes (A_0), or by the size itself (delta),
-# times a ratio of two random tensors; it would take a ratio of 70 and of 700 to matter.
-LARGE, LARGE_TOLERANCE = 32.0, 0.1
-SMALL, SMALL_TOLERANCE = 1e-4, 0.1
+# times a ratio of two random tensors: 4 here, and up to 700 where the first may nearly vanish.
+LARGE, SMALL = 32.0, 1e-4
+LARGE_TOLERANCE, SMALL_TOLERANCE = 4 / LARGE**2, 0.1
 
 
 class Adapted(NamedTuple):
@@ -97,7 +97,7 @@ def _train(problem: Adapted, curved: bool, size: float, delta: float, first=0.0)
 def _kernel(problem: Adapted, first: float = 0.0) -> Evidence:
     _, _, linear, formula = _train(problem, False, 1.0, 1.0, first)
     size = norm(linear) + norm(formula)
-    return Evidence(norm(linear - formula), STEPS * 100 * np.finfo(np.float64).eps * size)
+    return Evidence(norm(linear - formula), STEPS * 4 * np.finfo(np.float64).eps * size)
 
 
 def _deviation(problem: Adapted, curved: bool, size: float, delta: float) -> np.ndarray:

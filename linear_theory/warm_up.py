@@ -16,7 +16,9 @@ import jax.numpy as jnp
 
 from linear_theory.perturbation import as_spectrum, gaps_open, spectral_gaps
 
-NEWTON_STEPS = 8
+# From that start the relative error is at most 2e-3, 6e-7 and 1e-13 after one, two and three steps,
+# the worst over u: a fourth changes nothing that rounding keeps.
+NEWTON_STEPS = 3
 
 
 @jax.jit

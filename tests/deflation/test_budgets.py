@@ -79,6 +79,11 @@ def test_remainders_go_to_the_first():
     assert budgets.alpha_family(1, 7, 0.5).steps == (7,)
 
 
+def test_whole_numbers_below_themselves_by_rounding():
+    values = np.array([3.0, 2.0, 2.0]) * (1 - 2**-52)
+    assert budgets._round_to_sum(values, 7) == (3, 2, 2)
+
+
 def test_adaptive_changes_nothing_else():
     plain = budgets.linear_family(4, 40)
     assert budgets.adaptive(plain) == Budget(plain.steps, passes_on=True)
@@ -104,3 +109,14 @@ def test_what_counts_as_a_budget(given, steps):
 @pytest.mark.parametrize("steps", [[3, 2, 1], np.array([3, 2, 1])])
 def test_a_budget_of_any_sequence(steps):
     assert Budget(steps) == Budget((3, 2, 1))
+
+
+def test_the_poor_end_stays_at_the_minimum_of_a_large_budget():
+    """Clipped weights are nothing, not a hundredth of the largest."""
+    for alpha in (1.0, 3.0):
+        assert budgets.alpha_family(20, 100_000, alpha).steps[-1] == 2
+
+
+def test_the_line_starts_at_whole_steps():
+    """11 // 3 = 3: the line 3, 5/2, 2, scaled to 4.4, 3.7, 2.9; from 11 / 3 on it is 5, 4, 2."""
+    assert budgets.linear_family(3, 11, "more").steps == (4, 4, 3)

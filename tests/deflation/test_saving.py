@@ -122,6 +122,15 @@ def test_other_random_generators(tmp_path):
     assert load(tmp_path / "run.npz", state).progress.key == key
 
 
+def test_a_key_of_another_generator_is_not_reread(tmp_path):
+    """Both kinds have four words, which mean other numbers."""
+    kinds = ("rbg", "unsafe_rbg")
+    saved, other = (start(from_matrix(), R, key=jax.random.key(1, impl=kind)) for kind in kinds)
+    save(tmp_path / "run.npz", saved)
+    text = refused(tmp_path / "run.npz", other)
+    assert "a run with key 'rbg'; allowed here is 'unsafe_rbg'" in text
+
+
 def refused(path, state) -> str:
     with pytest.raises(ValueError) as error:
         load(path, state)
@@ -217,6 +226,19 @@ def test_a_file_with_parts_missing(tmp_path):
         refused(bad, state)
     write_npz(**arrays | {"b": arrays["b"][:-1]})(bad)
     refused(bad, state)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_history_of_another_length(tmp_path, rows):
+    """One row for each of the two rounds: a part of them would be reported as the whole run."""
+    state = start(from_matrix(), R)
+    path, bad = tmp_path / "run.npz", tmp_path / "bad.npz"
+    save(path, advance(state, 2))
+    with np.load(path) as file:
+        arrays = dict(file)
+    for name in ("change", "size"):
+        write_npz(**arrays | {name: np.resize(arrays[name], (rows, R))})(bad)
+        assert "not a saved run" in refused(bad, state)
 
 
 def test_no_file(tmp_path):

@@ -27,6 +27,7 @@ CLAIMS = [
 def test_claim_holds_and_its_control_is_caught(claim):
     row = check(claim, jax.random.key(11), 32)
     assert row.violations == 0
+    assert row.tolerance_explained, f"only {row.tolerance_used:.1e} of the tolerance is used"
     assert row.premises_met >= 25
     assert row.control_caught, f"the control fails at {row.control_share:.1%} of its instances"
     assert row.holds

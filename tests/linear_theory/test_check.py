@@ -130,6 +130,44 @@ def test_slack_covers_rounding_and_no_more():
     assert check(constant(np.array([1e-13, 1e-11]), 0.0), KEY, 2).violations == 1
 
 
+def test_a_tolerance_has_no_slack_besides_itself():
+    """An identity or a fit fails as soon as its deviation exceeds what the claim says."""
+    for measured, violations in ((1e-15, 0), (1.1e-15, 1)):
+        claim = constant(np.array([measured]), 1.05e-15, kind="identity")
+        assert check(claim, KEY, 1).violations == violations
+        claim = constant(np.array([measured]), 0.0, tolerance=1.05e-15, kind="fit")
+        assert check(claim, KEY, 1).violations == violations
+
+
+@pytest.mark.parametrize("kind", ["identity", "fit"])
+def test_a_tolerance_that_is_a_thousandfold_too_wide_shows(kind):
+    deviations = np.array([1e-9, 5e-9, 2e-9])
+
+    def row(tolerance):
+        if kind == "identity":
+            return check(constant(deviations, tolerance, kind=kind), KEY, 3)
+        return check(constant(1 - deviations, 1.0, tolerance=tolerance, kind=kind), KEY, 3)
+
+    right, wide = row(1e-8), row(1e-5)
+    assert right.tolerance_used == pytest.approx(0.5) and right.tolerance_explained
+    assert wide.tolerance_used == pytest.approx(5e-4) and not wide.tolerance_explained
+    assert right.holds and wide.holds  # on another machine a deviation may vanish
+
+
+def test_a_tolerance_of_rounding_is_explained_where_nothing_rounds():
+    eps = np.finfo(float).eps
+    assert check(constant(np.zeros(2), 100 * eps, kind="identity"), KEY, 2).tolerance_explained
+    assert not check(constant(np.zeros(2), 1e-9, kind="identity"), KEY, 2).tolerance_explained
+    exact = check(constant(np.ones(2), 1.0, tolerance=0.0, kind="fit"), KEY, 2)
+    assert exact.tolerance_used == 1.0 and exact.holds
+
+
+@pytest.mark.parametrize("kind", ["upper", "lower", "mean"])
+def test_other_kinds_have_no_tolerance(kind):
+    row = check(constant(np.ones((4, 2)), SHARP[kind], kind=kind), KEY, 4)
+    assert math.isnan(row.tolerance_used) and row.tolerance_explained
+
+
 def test_a_mean_is_judged_within_three_standard_errors_and_one_percent():
     def measure(shift):
         return lambda batch: Evidence(batch + shift, 0.75)  # uniform on (0.5, 1): std 0.144
@@ -139,6 +177,21 @@ def test_a_mean_is_judged_within_three_standard_errors_and_one_percent():
     assert check(claim_of(measure(8 * error), "mean"), KEY, 400).violations == 3
     single = constant(np.array([1.005]), 1.0, kind="mean")
     assert check(single, KEY, 1).violations == 0
+
+
+@pytest.mark.parametrize(("errors", "violations"), [(2.9, 0), (3.1, 1), (-2.9, 0), (-3.1, 1)])
+def test_a_mean_may_miss_by_three_standard_errors(errors, violations):
+    deviations = np.tile([1.0, -1.0], 200)
+    error = deviations.std(ddof=1) / 20
+    claim = constant(deviations + errors * error, 0.0, kind="mean")
+    assert check(claim, KEY, 400).violations == violations
+
+
+@pytest.mark.parametrize(("error", "violations"), [(0.009, 0), (0.011, 1)])
+def test_a_mean_without_spread_may_miss_by_one_percent(error, violations):
+    for measured in (1 - error, 1 + error):
+        claim = constant(np.full(9, measured), 1.0, kind="mean")
+        assert check(claim, KEY, 9).violations == violations
 
 
 def test_a_mean_takes_only_samples_with_their_premise():

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linear_theory import generalization
+from linear_theory import generalization, noisy_samples
+from linear_theory import generalization_claims as claims
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +74,32 @@ def test_rank_outside_its_range(rank):
 def test_too_few_samples():
     with pytest.raises(ValueError, match="samples is 5; allowed are integers > columns"):
         generalization.map_noise_floor(4, 4, 5, 2, 0.1)
+
+
+def truncated(matrix, rank):
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    return (u[:, :rank] * s[:rank]) @ vt[:rank]
+
+
+def test_the_measured_floors_are_those_of_truncated_targets():
+    """Sample by sample: an average over few hides percents."""
+    rank, levels = len(noisy_samples.VALUES), np.array([0.02, 0.1])
+    sample = noisy_samples.draw_sample(jax.random.key(6), 2, (8, 10, 14), levels)
+    of_outputs, of_maps = np.zeros((2, 2, 2))
+    components = np.zeros((2, 2, rank))
+    for trial, (x, truth, noise) in enumerate(
+        zip(sample.x, sample.truth, sample.noise, strict=True)
+    ):
+        clean, projector = truth @ x, np.linalg.pinv(x) @ x
+        for at, level in enumerate(levels):
+            target = (clean + level * noise) @ projector
+            fit = truncated(target, rank)
+            of_outputs[trial, at] = np.sum((fit - clean) ** 2)
+            of_maps[trial, at] = np.sum((fit @ np.linalg.pinv(x) - truth) ** 2)
+            for k in range(rank):
+                single = truncated(target, k + 1) - truncated(target, k)
+                exact = truncated(clean, k + 1) - truncated(clean, k)
+                components[trial, at, k] = np.sum((single - exact) ** 2)
+    np.testing.assert_allclose(claims._floor(sample).measured, of_outputs, rtol=1e-8)
+    np.testing.assert_allclose(claims._component_floor(sample).measured, components, rtol=1e-8)
+    np.testing.assert_allclose(claims._map_floor(sample, True).measured, of_maps, rtol=1e-8)

@@ -48,6 +48,7 @@ def test_claim_holds_and_its_control_is_caught(claim, seed):
     # An average needs more samples; a rate only counts where its mode is alone in the end.
     row = check(claim, jax.random.key(seed), 128 if claim.kind in ("mean", "fit") else 32)
     assert row.violations == 0
+    assert row.tolerance_explained, f"only {row.tolerance_used:.1e} of the tolerance is used"
     assert row.premises_met >= 20
     assert row.control_caught, f"the control fails at {row.control_share:.1%} of its instances"
 

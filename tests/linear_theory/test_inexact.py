@@ -53,6 +53,16 @@ def test_errors_have_about_the_stated_size(shape):
     assert (run.errors_spectral <= run.errors * (1 + 1e-12)).all()
 
 
+def test_the_extremal_error_moves_the_next_component_by_the_local_constant():
+    """To first order ||s_2 u_2 v_2^T - R(Y_2)|| = (s_2/T_2) ||Psi_1||, which no error exceeds."""
+    run = inexact.draw_runs(
+        KEY, TRIALS, sizes=(1e-6, 1e-6), shapes=("extremal",), profiles=("first",)
+    )
+    values = np.asarray(run.values)
+    ratio = values[:, 1] / (values[:, 1] - values[:, 2])
+    np.testing.assert_allclose(run.shift[:, 1], ratio * run.errors[:, 0], rtol=1e-3)
+
+
 @pytest.mark.parametrize(("profile", "loud"), [("first", 0), ("last", 4)])
 def test_profiles_leave_the_other_steps_quiet(profile, loud):
     run = inexact.draw_runs(KEY, TRIALS, sizes=(0.1, 0.1), shapes=("dense",), profiles=(profile,))

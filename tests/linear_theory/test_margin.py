@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from linear_theory import margin
+from linear_theory import check, margin, registry
 from linear_theory.margin_claims import draw_separable
 
 
@@ -57,3 +57,21 @@ def test_training_keeps_the_imbalance_up_to_the_drift():
     for before, after in zip(imbalances(group.layers), imbalances(end.layers), strict=True):
         change = np.linalg.norm(after - before, axis=(1, 2))
         assert (change <= np.asarray(end.drift)).all() and (change > 0).all()
+
+
+def test_the_bound_on_the_imbalance_covers_all_that_a_drift_can_do():
+    """From balanced layers to D = -(2, 1)/sqrt(5), the change of norm 1 that adds most."""
+    balanced = (np.outer(np.eye(2)[0], np.eye(2)[0]), np.eye(2)[:1])
+    np.testing.assert_array_equal(margin.imbalance_bound(balanced, np.zeros(())), [0.0])
+    moved = (np.diag(np.sqrt([2.0, 1.0])) / 5**0.25, np.zeros((1, 2)))
+    drift = np.linalg.norm(moved[0] @ moved[0].T)
+    assert drift == pytest.approx(1.0)
+    reached = margin.imbalance_bound(moved, np.zeros(()))
+    assert reached == pytest.approx(5**0.5)
+    assert (margin.imbalance_bound(balanced, drift) >= reached).all()
+
+
+def test_a_finite_norm_leaves_no_more_than_log_n():
+    """Part of what a classifier of norm ||w|| may miss of the margin is missed: a quarter of it."""
+    row = check(registry()["margin.largest"], jax.random.key(11), 25)
+    assert row.violations == 0 and row.tolerance_used > 0.1

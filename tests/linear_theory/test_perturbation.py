@@ -34,6 +34,14 @@ def test_a_gap_at_the_floor_is_closed():
     np.testing.assert_array_equal(pt.gaps_open(values), [False, True, True])
 
 
+def test_a_gap_above_the_floor_is_open_and_its_ratio_is_right():
+    gap = 2e-12
+    values = np.array([1.0, 1.0 - gap, 0.5])
+    np.testing.assert_array_equal(pt.gaps_open(values), [True, True, True])
+    # 1 - gap is rounded by half a unit in the last place, 1e-16.
+    assert pt.gap_ratio(values)[0] == pytest.approx(1 / gap, rel=1e-4)
+
+
 @pytest.mark.parametrize("constant", CONSTANTS)
 def test_a_zero_gap_gives_infinity_and_no_nan(constant):
     got = constant(np.array([[2.0, 2.0, 1.0], [0.0, 0.0, 0.0]]))

@@ -1,9 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from linear_theory import displacement as dp
 from linear_theory import spectral_initialisation as si
+from linear_theory import spectral_initialisation_claims as claims
 from linear_theory import subtracted_start as ss
 
 
@@ -80,3 +82,20 @@ def test_displacements_by_finite_steps():
     np.testing.assert_allclose(moved / eta, stated, rtol=1e-4, atol=1e-4)
     a, b = dp.lora_ga_factors(gradient, 2, 1.0)
     np.testing.assert_allclose(dp.first_displacement(gradient, a, b, 1.0), -gradient, atol=1e-12)
+
+
+def test_the_measured_risks_are_those_of_the_update():
+    """Sample by sample: an average hides 3 %. With r >= r* the start is S Delta itself."""
+    with jax.enable_x64(True):
+        teacher = claims._draw(jax.random.key(5), 4)
+    for gram, delta, start, step in zip(
+        teacher.gram,
+        teacher.delta,
+        claims._mean_error(teacher).measured,
+        claims._risk_of_fixed(teacher).measured,
+        strict=True,
+    ):
+        size = np.sum(delta**2)
+        np.testing.assert_allclose(start, np.sum((gram @ delta - delta) ** 2) / size, rtol=1e-10)
+        eta = si.best_fixed_step(claims.D, claims.FEW)
+        np.testing.assert_allclose(step, np.sum((eta * gram @ delta - delta) ** 2) / size)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 import jax
 import numpy as np
@@ -109,6 +110,12 @@ def test_numbers_of_a_solver_belong_to_their_instance():
     error = np.asarray(record(batch, solver, DESCENT_ROUNDS).error)
     moved = np.abs(error[:, -1] - error[:, 0]).max(axis=1)
     assert moved[1] < 1e-8 < 1e-5 < np.delete(moved, 1).min()
+
+
+def test_aligned_is_within_45_degrees():
+    cosine = np.cos(np.radians([0.0, 44.9, 45.1, 90.0]))
+    current = types.SimpleNamespace(reach=types.SimpleNamespace(cosine=cosine))
+    np.testing.assert_array_equal(measured_run.aligned(current), [True, True, False, False])
 
 
 def test_contraction_from_a_condition():

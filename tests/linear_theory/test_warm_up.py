@@ -22,6 +22,13 @@ def test_lambert_is_the_lower_branch_of_scipy():
     np.testing.assert_allclose(warm_up.lambert(x), -lambertw(-x, -1).real, rtol=1e-11)
 
 
+def test_lambert_solves_its_equation_to_rounding():
+    """Near u = 1, where the start is worst; a Newton step fewer leaves 5e-7."""
+    u = np.geomspace(0.1, 100, 200)
+    w = np.asarray(warm_up.lambert(np.exp(-1 - u)))
+    np.testing.assert_allclose(w - np.log(w), 1 + u, rtol=1e-13)
+
+
 def test_lambert_at_the_branch_point():
     """w = 1 + sqrt(2 u) + 2 u / 3 + ..., u = -ln x - 1; scipy itself loses its digits there."""
     u = np.geomspace(1e-12, 1e-6, 20)
@@ -94,6 +101,19 @@ def test_warm_up_by_hand():
     np.testing.assert_array_equal(got, [2.0, expected])
     late = warm_up.warm_up_rounds(values, rates, jnp.array([2.0, 40.0]), couplings, gate)
     np.testing.assert_array_equal(late, [2.0, 40.0])
+
+
+def test_the_third_worker_shares_what_it_may_see_between_two():
+    """Of gate T_3 each of its two predecessors may leave half, in units of s_j and of A."""
+    values, rates = np.array([1.0, 0.75, 0.5]), np.array([0.25, 0.3, 0.9])
+    # So weak a coupling that q decides, and a gap T_3 = 0.5 shared by two.
+    couplings, gate, amplitude = 1e-9 * np.tri(3, k=-1), 0.5, 6.0
+    waits = []
+    for m, s in zip(rates[:2], values[:2], strict=True):
+        level = m * gate * 0.5 / (amplitude * 2 * s)
+        waits.append(-lambertw(level * np.log(m), -1).real / -np.log(m))
+    first, second, third = warm_up.warm_up_rounds(values, rates, np.ones(3), couplings, gate)
+    assert third == np.ceil(max(first + waits[0], second + waits[1]))
 
 
 def test_warm_up_grows_with_amplitude_coupling_and_closing_gap():
