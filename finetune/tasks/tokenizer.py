@@ -37,7 +37,7 @@ class Tokenizer:
     Attributes:
       encode: the function.
       pad_id: the id that fills batches up.
-      size: number of ids, at most the rows of the model's embedding.
+      size: the largest id and one, at most the rows of the model's embedding.
       speech: what a language model needs; None where no token ends a text.
     """
 
@@ -94,7 +94,8 @@ def from_fast(backend: Any, pad_id: int | None = None) -> Tokenizer:
     from tokenizers import Tokenizer as Backend
 
     text = backend.to_str()
-    size = backend.get_vocab_size()
+    # Not their number: there may be gaps between ids.
+    size = 1 + max(backend.get_vocab(with_added_tokens=True).values())
     for token in ("[PAD]", "<pad>"):
         pad_id = backend.token_to_id(token) if pad_id is None else pad_id
     spoken = speech.of_fast(backend)
