@@ -133,6 +133,8 @@ def _spent(config: TrainConfig, budget: int) -> list[str]:
         return [f"--{BUDGET}={budget}"]
     if config.method not in OPTIONS["rank"].methods:
         return []
+    for given in app.given(("rank",), without=()):
+        raise ValueError(f"{given} and --{BUDGET}={budget} both say the rank; give one of them")
     modules = _modules(config.base(), config.revision, config.modules)
     if budget % modules:
         raise ValueError(
