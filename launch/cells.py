@@ -32,6 +32,7 @@ class Runner:
         self._cells, self._apart = cells, apart
         self._problem: tuple[Any, problem.Problem | None] = (None, None)
         self._job: tuple[Any, training.Job | None] = (None, None)
+        self._rows: list[tuple[Any, dict, str]] = []  # problem, fingerprints, folder
         self.total = sum(len(c.search) + len({seed for seed, _ in c.final}) for c in cells)
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -53,7 +54,22 @@ class Runner:
         names = {"recipe": cell.method, "seed": config.seed, "rate": config.learning_rate}
         if not done.exists():
             self._train(config, apart, done)
-        return {**read_json(done), **names, "task": cell.task}
+        record = read_json(done)
+        self._require_same_rows(config, apart, record.get("data"))
+        return {**record, **names, "task": cell.task}
+
+    def _require_same_rows(self, config: TrainConfig, apart: bool, data: dict | None) -> None:
+        """Refuses runs of one problem on rows that changed between them; older runs do not say."""
+        if data is None:
+            return
+        key = (_of_problem(config), apart)
+        for known, there, folder in self._rows:
+            if known == key and there != data:
+                raise ValueError(
+                    f"{config.workdir} and {folder} were trained or scored on other rows of "
+                    "the same files; allowed is one state of them: use another --workdir"
+                )
+        self._rows.append((key, data, config.workdir))
 
     def _train(self, config: TrainConfig, apart: bool, done: pathlib.Path) -> None:
         job = self._prepared(config, apart)
@@ -67,8 +83,7 @@ class Runner:
 
     def _prepared(self, config: TrainConfig, apart: bool) -> training.Job:
         """The job of a run; of the last one's program where only the seed differs."""
-        names = [field.name for field in dataclasses.fields(ProblemConfig)]
-        given = {name: getattr(config, name) for name in (*names, "mesh", "remat")}
+        given = {**_of_problem(config), "mesh": config.mesh, "remat": config.remat}
         if self._problem[0] != given:
             self._problem, self._job = (given, training.load(config)), (None, None)
         same = dataclasses.replace(config, seed=0, workdir=None)
@@ -81,6 +96,10 @@ class Runner:
             job = training.prepare(config, loaded)
         self._job = ((same, apart), job)
         return job
+
+
+def _of_problem(config: TrainConfig) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(ProblemConfig)}
 
 
 def _best(tried: dict[float, dict[str, Any]]) -> float | None:

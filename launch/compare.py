@@ -98,6 +98,7 @@ def define_flags() -> None:
 def main(config: CompareConfig) -> None:
     """Runs what is missing; writes compare.json, .csv, .md and the picture."""
     grid, preset = config.grid(), config.chosen()
+    _require_read(grid)
     # All of them first: a mistake in the last file is known before the first run.
     runner = Runner(grid.cells(), grid.held_out)
     records = list(app.progress(runner.records(), runner.total, "runs"))
@@ -112,6 +113,22 @@ def main(config: CompareConfig) -> None:
     pictures.write(comparison_picture.scores(records, rows), folder / "compare")
     print(table(comparison.HEADER, rows))
     print(legend + "\n" + preset.text(rows))
+
+
+def _require_read(grid: Grid) -> None:
+    """Refuses flags of one run that every run here has of its own."""
+    instead = {"task": "tasks", "method": "methods", "seed": "seeds"}
+    if grid.rates:
+        instead["learning_rate"] = "learning_rates"
+    for name, plural in instead.items():
+        for given in app.given((name,), without=()):
+            raise ValueError(f"{given} has no effect beside --{plural}; allowed is --{plural}")
+    if len(grid.rates) < 2:
+        for given in app.given(("search_on",), without=()):
+            raise ValueError(
+                f"{given} has no effect with {len(grid.rates)} --learning_rates; allowed are "
+                "two or more, to choose from"
+            )
 
 
 def _check_files(name: str, paths: Sequence[str], known: Sequence[str]) -> None:

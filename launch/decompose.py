@@ -115,6 +115,7 @@ def define_flags() -> None:
 def main(config: DecomposeConfig) -> int | None:
     """Runs the decomposition, prints the comparison and writes the files."""
     require_writable(config.json)
+    _require_read(config)
     resume = longrun.same_run(config.workdir, config, FREE)
     saved = None if config.workdir is None else pathlib.Path(config.workdir) / longrun.SAVED
     if supervise.parent(config.distributed):
@@ -144,6 +145,19 @@ def main(config: DecomposeConfig) -> int | None:
         if workdir.folder is not None:
             write_files(workdir.folder, given, run.solution, result)
         workdir.result(result)
+
+
+def _require_read(config: DecomposeConfig) -> None:
+    """Refuses flags that are given and would not be read; `DecomposeConfig` knows no others."""
+    unread = ()
+    if config.method == "exact":
+        unread = ("solver", *SOLVERS["alternating"], "depth", "step_size", "tolerance")
+        unread += ("tolerance_of", "init", "seed")
+    elif config.tolerance is None:
+        unread = ("tolerance_of",)
+    for given in app.given(unread, without=()):
+        needs = "another --method" if config.method == "exact" else "--tolerance"
+        raise ValueError(f"{given} has no effect without {needs}; allowed is to leave it out")
 
 
 def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]:

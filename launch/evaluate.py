@@ -1,10 +1,14 @@
 """Score a saved adapter: of a finished `launch.train` run, or in the format of PEFT.
 
 python -m launch.evaluate --workdir=runs/adapad
+python -m launch.evaluate --workdir=runs/table --data_dir=new.csv --predictions=new.jsonl
 python -m launch.evaluate --workdir=runs/cola --split=test --submission=runs/glue
 python -m launch.evaluate --adapter=ADAPTER_FOLDER --task=mrpc --data_dir=data/glue --model=MODEL
 python -m launch.evaluate --adapter=ADAPTER_FOLDER --task=humaneval --data_dir=data --model=MODEL \\
     --max_length=512 --run_generated_code --predictions=completions.jsonl
+
+Data that are given with --workdir are taken whole, unless --heldout or --train_rows are given too;
+other flags that are given replace those of the run, or are refused where they belong to it.
 
 Of a language model --predictions takes what it has written; without --run_generated_code these can
 be had of humaneval too, and are not scored.
@@ -26,6 +30,15 @@ from launch import app, problem
 from launch.outputs import require_writable, write_json
 from launch.problem import Problem, ProblemConfig
 from launch.tables import table
+
+# What of a run's problem an evaluation may replace; the rest belongs to what was learnt.
+REPLACED = (
+    *("data_dir", "texts", "label", "heldout", "train_rows", "max_length"),
+    *("model", "revision", "dtype"),
+    *("target_length", "samples", "temperature", "run_generated_code"),
+)
+# Without effect on data that are given whole.
+WHOLE = {"heldout": 0.0, "train_rows": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +74,17 @@ def define_flags() -> None:
 
 def main(config: EvaluateConfig) -> None:
     """Predicts a split, and prints its scores where it has labels."""
-    base, modules, head = loaded(config)
+    base, modules, head, trained_on = loaded(config)
     task = base.task
-    split = config.split or task.evaluation
+    split = config.split or rows_of(config, task)
     if config.submission is not None:
         predictions.require_submission(task, split)
     if config.predictions is not None:
         predictions.require_suffix(config.predictions, task)
-    if task.refusal and config.predictions is None:
-        raise ValueError(task.refusal)
+    if config.predictions is None and config.submission is None:
+        if task.refusal:
+            raise ValueError(task.refusal)
+        task.labels(split)  # which raises where there is nothing to score
     forward = jax.jit(adapters.predict(base.network, modules, head, task.answer))
     passes = task.steps(split, config.eval_batch_size)
     batches = app.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
@@ -77,7 +92,8 @@ def main(config: EvaluateConfig) -> None:
     record = scored(task, split, found)
     if record["scores"]:
         print(table(("", *record["scores"]), rows(record)))
-    print(f"{record['rows']} rows of {split} of {task.name}{': ' if task.note else ''}{task.note}")
+    note = "; ".join(filter(None, (task.note, changed(task, split, trained_on))))
+    print(f"{record['rows']} rows of {split} of {task.name}{': ' if note else ''}{note}")
     if config.predictions is not None:
         print(predictions.write(config.predictions, task, split, found))
     if config.submission is not None:
@@ -85,29 +101,57 @@ def main(config: EvaluateConfig) -> None:
     write_json(config.json, record)
 
 
-def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict]:
-    """The problem, the changes of its network's modules, and its head."""
+def rows_of(config: EvaluateConfig, task: tasks.Task | tasks.LanguageTask) -> str:
+    """The split to score where none is given: that of a file, else that which training scores."""
+    whole = config.data_dir is not None and pathlib.Path(config.data_dir).is_file()
+    return next(iter(task.splits)) if whole and len(task.splits) == 1 else task.evaluation
+
+
+def changed(task: tasks.Task | tasks.LanguageTask, split: str, trained_on: dict) -> str:
+    """What has to be said where a run knew other rows of a split; "" if it did not."""
+    before = trained_on.get(split)
+    if before is None or before == task.split(split).fingerprint:
+        return ""
+    return f"{split} has other rows, labels or tokens than the run had"
+
+
+def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
+    """The problem, the changes of its network's modules, its head, and the rows that it knew."""
     test = (config.split or "").startswith("test")
     if config.workdir is None:
         base = problem.load(config, test=test)
         folder = models.resolve(config.base(), revision=config.revision)
         sizes = models.read_config(folder, labels=base.task.num_labels, pooling=config.pooling)
         found = peft.load(config.adapter, sizes)
-        return base, found.adapters, found.heads
+        return base, found.adapters, found.heads, {}
     run = pathlib.Path(config.workdir)
     earlier = of_run(run / "config.json", config)
     base = problem.load(earlier, test=test)
     adapter = problem.adapter_of(run, earlier, base)
-    return base, adapter.modules, adapter.head
+    # Rows that the command names are meant to be others.
+    trained_on = adapter.about.get("data", {}) if config.data_dir is None else {}
+    return base, adapter.modules, adapter.head, trained_on
 
 
 def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:
-    """The problem of a run; where data or model lie may have changed since."""
+    """The problem of a run, with what the command line replaces.
+
+    Raises:
+      ValueError: a file of another version, or a flag that would change what the run has learnt.
+    """
     raw, names = read_json(path), [field.name for field in dataclasses.fields(ProblemConfig)]
     if not set(names) <= set(raw):
         raise ValueError(f"{path} is no configuration of this version of launch.train")
-    moved = {n: getattr(config, n) for n in ("data_dir", "model") if getattr(config, n)}
-    return ProblemConfig(**{name: raw[name] for name in names} | moved)
+    earlier = {name: raw[name] for name in names}
+    given = {name: getattr(config, name) for name in names if flags.FLAGS[name].present}
+    for name, value in given.items():
+        if name not in REPLACED and value != earlier[name]:
+            raise ValueError(
+                f"--{name} is {value!r}; allowed is {earlier[name]!r}, as in {path}: only "
+                f"{', '.join(f'--{other}' for other in REPLACED)} can be replaced"
+            )
+    whole = WHOLE if "data_dir" in given else {}
+    return ProblemConfig(**earlier | whole | given)
 
 
 def scored(task: tasks.Task | tasks.LanguageTask, split: str, found) -> dict:

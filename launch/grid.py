@@ -142,6 +142,8 @@ def _spent(config: TrainConfig, budget: int) -> list[str]:
         return []
     if config.method_options.get("rank") == 0:  # a whole gradient has no components to count
         return []
+    for given in app.given(("rank",), without=()):
+        raise ValueError(f"{given} and --{BUDGET}={budget} both say the rank; give one of them")
     modules = _modules(config.base(), config.revision, config.modules)
     if budget % modules:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import flags
 
 from finetune import models, tasks
@@ -172,7 +173,7 @@ def tokenizer(config: ProblemConfig) -> tasks.Tokenizer | None:
     """The base model's tokenizer, where the task is text.
 
     Raises:
-      ValueError: one with more ids than the model knows.
+      ValueError: one with an id that the model does not know.
     """
     if not tasks.needs_tokenizer(config.task):
         return None
@@ -181,8 +182,9 @@ def tokenizer(config: ProblemConfig) -> tasks.Tokenizer | None:
     rows = _raw(config).get("vocab_size", found.size)
     if found.size > rows:
         raise ValueError(
-            f"tokenizer of --model={config.base()} has {found.size} ids; allowed are {rows}, the "
-            "model's vocab_size"
+            f"tokenizer of --model={config.base()} has ids up to {found.size - 1}; allowed are 0 "
+            f"to {rows - 1}, as the model's vocab_size is {rows}: take the tokenizer that the "
+            "model was trained with, or give its embedding a row for each id"
         )
     return found
 
@@ -212,6 +214,7 @@ def _network(
             revision=config.revision,
         )
         _require_fit(config, task, sizes)
+        _require_tables(config, task, sizes)
     net = network.from_module(model, config.head, jax.random.fold_in(key, 1), remat)
     # Also what was drawn and not read.
     return sharding.network(devices, net)
@@ -231,3 +234,30 @@ def _require_fit(config: ProblemConfig, task: tasks.Task, sizes: models.Config) 
             f"--model={config.model} takes {takes or 'no'} numbers of an image; "
             f"--task={config.task} gives {given or 'none'}"
         )
+
+
+def _require_tables(config: ProblemConfig, task: tasks.Task, sizes: models.Config) -> None:
+    """Refuses texts, in any split, that reach beyond the model's tables of positions and segments.
+
+    A look-up would silently repeat the last row.
+    """
+    most, kinds = (getattr(sizes, name, None) for name in ("positions", "type_vocab_size"))
+    if most is None:
+        return
+    for name, split in task.splits.items():
+        last = int(split.inputs["token_type_ids"].values.max())
+        if kinds is not None and last >= kinds:
+            raise ValueError(
+                f"--texts has {last + 1} columns; allowed with --model={config.base()} is "
+                f"{kinds}, its type_vocab_size"
+            )
+        lengths = split.inputs["input_ids"].lengths
+        row = int(np.argmax(lengths))
+        # What the batch of the longest text is padded to.
+        padded = next(length for length in task.lengths if length >= lengths[row])
+        if padded > most:
+            raise ValueError(
+                f"row {split.index[row]} of split {name!r} has {lengths[row]} tokens, padded to "
+                f"{padded}; allowed are {most}, the positions of --model={config.base()}: "
+                f"use --max_length={most}"
+            )

@@ -117,8 +117,15 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
     crc = 0
     for name in sorted(batch):
         crc = zlib.crc32(np.ascontiguousarray(batch[name]).tobytes(), crc)
-    identity = {"configuration": settings, "base model": job.base, "data": crc}
-    return Checkpoints(folder(config.workdir), identity)
+    rows = {f"rows of split {name!r}": value for name, value in fingerprints(job.task).items()}
+    # "data", the first batch, is what earlier versions knew of the rows.
+    identity = {"configuration": settings, "base model": job.base, **rows, "data": crc}
+    return Checkpoints(folder(config.workdir), identity, unless_older=rows)
+
+
+def fingerprints(task: tasks.Task) -> dict[str, str]:
+    """Split -> fingerprint of its rows, of the splits that a run trains and scores on."""
+    return {name: task.split(name).fingerprint for name in ("train", task.evaluation)}
 
 
 def folder(workdir: str) -> pathlib.Path:
@@ -157,6 +164,7 @@ def result(
       extra: what was saved beside the state, with the seconds of the gradient before training.
     """
     about = {"base": job.base, "head": config.head, "model": config.base(), "task": config.task}
+    about["data"] = fingerprints(job.task)
     kernels = job.network.kernels(job.paths)
     adapter = adapters.exported(job.method, outcome.state, kernels, about)
     metric = job.task.metric
@@ -181,6 +189,7 @@ def result(
         "head": config.head,
         "head_parameters": _in_head(job, config),
         "base": job.base,
+        "data": about["data"],
         "note": config.note(job.task),
     }
     if job.method.needs_gradients is not None:

@@ -75,6 +75,11 @@ class BertConfig(Config):
         ]
     )
 
+    @property
+    def positions(self) -> int:
+        """Tokens of the longest text: rows of the table of positions."""
+        return self.max_position_embeddings
+
 
 class SelfAttention(nnx.Module):
     """softmax(Q K^T / sqrt(K)) V."""

@@ -56,6 +56,11 @@ class DistilBertConfig(Config):
     # Sinusoids are only how the position table was initialised; it lies in the checkpoint.
     harmless: ClassVar[frozenset] = frozenset(["qa_dropout", "sinusoidal_pos_embds"])
 
+    @property
+    def positions(self) -> int:
+        """Tokens of the longest text: rows of the table of positions."""
+        return self.max_position_embeddings
+
 
 class SelfAttention(nnx.Module):
     """W_o softmax(Q K^T / sqrt(K)) V."""

@@ -55,7 +55,7 @@ def truncated(changes: Mapping[str, Factors | Dense], tolerance: float) -> Trunc
         raise ValueError(f"truncate is {tolerance}; allowed are numbers in [0, 1)")
     factors, errors = {}, {}
     for path, change in changes.items():
-        if isinstance(change, Factors):
+        if not isinstance(change, Dense):
             factors[path] = change
             continue
         factors[path] = _factors(np.asarray(change.delta), tolerance)

@@ -8,22 +8,28 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from deflation import checks
 from finetune.tasks.sources import Table
 
 # What GLUE's files hold in place of a label that is not published.
 HIDDEN = -1
+CHARACTERS = "whole characters (a cut emoji leaves half of a surrogate pair)"
+FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def texts(table: Table, name: str) -> list[str]:
     """A column of strings.
 
     Raises:
-      ValueError: no such column, or a row that is missing or not a string.
+      ValueError: no such column, or a row that is missing, not a string, or has half of a pair of
+        surrogates, which is no character.
     """
     values = table.column(name)
     for row, value in enumerate(values):
         if not isinstance(value, str):
             raise ValueError(_message(table, name, row, value, "strings"))
+        if _lone_surrogate(value):
+            raise ValueError(_message(table, name, row, value, CHARACTERS))
     return values
 
 
@@ -64,10 +70,31 @@ def numbers(table: Table, name: str, low: float = -math.inf, high: float = math.
     out = np.empty(len(values), np.float32)
     for row, value in enumerate(values):
         number = _number(value)
-        if not math.isfinite(number) or not low <= number <= high:
+        # float32 is what they become: 1e300 is finite only before.
+        if not abs(number) <= FLOAT32 or not low <= number <= high:
             raise ValueError(_message(table, name, row, value, allowed))
         out[row] = number
     return out
+
+
+def hidden(table: Table, name: str, label_names: Sequence[str] = ()) -> bool:
+    """Whether all rows hide their label: no such column, blank cells, or -1 that is no class.
+
+    Raises:
+      ValueError: some rows hide it and others do not.
+    """
+    if name not in table.names:
+        return True
+    blank = (None, "", *(() if str(HIDDEN) in label_names else (HIDDEN, str(HIDDEN))))
+    values = table.column(name)
+    rows = [row for row, value in enumerate(values) if value in blank]
+    if len(rows) == len(values):
+        return True
+    # A regression's numbers may be -1 here and there.
+    if rows and label_names:
+        allowed = f"{', '.join(label_names)}, or hidden labels in all rows"
+        raise ValueError(_message(table, name, rows[0], values[rows[0]], allowed))
+    return False
 
 
 def names_of_classes(table: Table, name: str) -> tuple[str, ...]:
@@ -86,6 +113,8 @@ def names_of_classes(table: Table, name: str) -> tuple[str, ...]:
         if type(value) is not kind:
             allowed = f"one type in all rows, {kind.__name__} as in row 0"
             raise ValueError(_message(table, name, row, value, allowed))
+        if isinstance(value, str) and _lone_surrogate(value):
+            raise ValueError(_message(table, name, row, value, CHARACTERS))
     found = set(values)
     if len(found) < 2:
         raise ValueError(
@@ -109,7 +138,17 @@ def classes_by_name(table: Table, name: str, label_names: Sequence[str]) -> np.n
 
 
 def _message(table: Table, name: str, row: int, value, allowed: str) -> str:
-    return f"column {name!r} of {table.origin} is {value!r} in row {row}; allowed are {allowed}"
+    origin, row = table.place(row)
+    value = checks.shown(value)
+    return f"column {name!r} of {origin} is {value} in row {row}; allowed are {allowed}"
+
+
+def _lone_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _is_integer(value) -> bool:

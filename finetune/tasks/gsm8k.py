@@ -139,7 +139,7 @@ def load(
             "source": Ragged.from_rows(source[row] for row in chosen),
             "target": Ragged.from_rows(target[row] for row in chosen),
         }
-        splits[split] = Split(inputs, labels[chosen])
+        splits[split] = Split(inputs, labels[chosen], chosen)
     return LanguageTask(
         name="gsm8k",
         splits=splits,

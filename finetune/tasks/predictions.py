@@ -38,6 +38,8 @@ def write(
 ) -> pathlib.Path:
     """Writes index, prediction (class name or number) and, where there are labels, label.
 
+    The index of a row is its number where it was read, `Split.index`.
+
     Args:
       path: ends in .csv or .jsonl; replaced if it exists.
       task: of a `LanguageTask` .jsonl only: what its reading records of every row.
@@ -51,15 +53,19 @@ def write(
       write("predictions.csv", task, "validation", task.predict(logits))
     """
     path = require_suffix(path, task)
+    index = task.split(split).index.tolist()
     if isinstance(task, LanguageTask):
         found = task.reading.records(predictions, task.split(split).labels)
-        return _replace_lines(path, ({"index": i, **row} for i, row in enumerate(found)))
+        # Of several samples a row has several entries.
+        index = np.repeat(index, len(found) // len(index)).tolist()
+        pairs = zip(index, found, strict=True)
+        return _replace_lines(path, ({"index": i, **row} for i, row in pairs))
     columns = {"prediction": _readable(task, _checked(task, split, predictions))}
     labels = task.split(split).labels
     if labels is not None:
         columns["label"] = _readable(task, labels)
     names = ("index", *columns)
-    rows = list(zip(range(len(columns["prediction"])), *columns.values(), strict=True))
+    rows = list(zip(index, *columns.values(), strict=True))
     if path.suffix == ".csv":
         return _replace(path, lambda file: csv.writer(file).writerows([names, *rows]))
     return _replace_lines(path, (dict(zip(names, row, strict=True)) for row in rows))

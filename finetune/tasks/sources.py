@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import glob
 import json
 import pathlib
+import re
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -20,11 +22,19 @@ class Table:
     Attributes:
       origin: what messages call the table.
       names: the columns there are.
+      parts: (origin, rows) of the files that the rows come from, one after the other; () if one.
     """
 
-    def __init__(self, origin: str, columns: dict, label_names: dict[str, tuple[str, ...]]):
+    def __init__(
+        self,
+        origin: str,
+        columns: dict,
+        label_names: dict[str, tuple[str, ...]],
+        parts: tuple[tuple[str, int], ...] = (),
+    ):
         self.origin = origin
         self.names = tuple(columns)
+        self.parts = parts
         self._columns = columns
         self._label_names = label_names
 
@@ -32,14 +42,31 @@ class Table:
         """The values of a column; None where one is missing.
 
         Raises:
-          ValueError: no such column.
+          ValueError: no such column, or text in it that is not UTF-8.
         """
         if name not in self._columns:
             raise ValueError(
                 f"column {name!r} is not in {self.origin}; allowed are {', '.join(self.names)}"
             )
         values = self._columns[name]
-        return values if isinstance(values, list) else values.to_pylist()
+        if isinstance(values, list):
+            return values
+        try:
+            return values.to_pylist()
+        except UnicodeDecodeError:
+            row = _first_undecodable(values)
+            raise ValueError(
+                f"column {name!r} of {self.origin} is no UTF-8 in row {row}; "
+                "allowed are files that are saved as UTF-8"
+            ) from None
+
+    def place(self, row: int) -> tuple[str, int]:
+        """The file of a row, and its number there, from 0."""
+        for origin, count in self.parts:
+            if row < count:
+                return origin, row
+            row -= count
+        return self.origin, row
 
     def label_names(self, name: str) -> tuple[str, ...]:
         """Class names that Hugging Face metadata give for a column; () if there are none."""
@@ -70,13 +97,36 @@ def read(path: str | pathlib.Path) -> Table:
 
 
 def split_files(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
-    """The files of a split: split.suffix, or the shards split-00000-of-00003.suffix in order."""
+    """The files of a split: split.suffix, or the shards split-00000-of-00003.suffix in order.
+
+    Raises:
+      ValueError: a shard that its brothers' names count is missing.
+    """
     for suffix in SUFFIXES:
         whole = folder / f"{split}{suffix}"
-        found = [whole] if whole.is_file() else sorted(folder.glob(f"{split}-*-of-*{suffix}"))
+        found = [whole] if whole.is_file() else _shards(folder, split, suffix)
         if found:
             return found
     return []
+
+
+def _shards(folder: pathlib.Path, split: str, suffix: str) -> list[pathlib.Path]:
+    pattern = re.compile(rf"{re.escape(split)}-(\d+)-of-(\d+){re.escape(suffix)}")
+    names = sorted(path.name for path in folder.glob(f"{glob.escape(split)}-*-of-*{suffix}"))
+    counts = [match[2] for match in map(pattern.fullmatch, names) if match]
+    if not counts:
+        return []
+    of = counts[0]
+    wanted = [f"{split}-{number:0{len(of)}}-of-{of}{suffix}" for number in range(int(of))]
+    missing = [name for name in wanted if name not in names]
+    strangers = [name for name in names if name not in wanted]
+    if missing or strangers:
+        wrong = f"{', '.join(missing)} missing" if missing else f"{strangers[0]} beside them"
+        raise ValueError(
+            f"split {split!r} of folder {str(folder)!r} is {len(names)} shards with {wrong}; "
+            f"allowed are the {int(of)} files from {wanted[0]} to {wanted[-1]}"
+        )
+    return [folder / name for name in wanted]
 
 
 def read_splits(folder: pathlib.Path, splits: Iterable[str]) -> dict[str, Table]:
@@ -149,26 +199,35 @@ def _csv(path: pathlib.Path) -> pa.Table:
     parse = pa.csv.ParseOptions(newlines_in_values=True)
     with pa.csv.open_csv(path, parse_options=parse) as reader:
         names = reader.schema.names
+    # UTF-8 is checked by `Table.column`, which knows the row.
     convert = pa.csv.ConvertOptions(
-        column_types={name: pa.string() for name in names}, strings_can_be_null=False
+        column_types={name: pa.string() for name in names},
+        strings_can_be_null=False,
+        check_utf8=False,
     )
-    return pa.csv.read_csv(path, parse_options=parse, convert_options=convert)
+    options = {"parse_options": parse, "convert_options": convert}
+    try:
+        return pa.csv.read_csv(path, **options)
+    except pa.ArrowInvalid:
+        # One thread counts the lines, and names the one that is wrong.
+        return pa.csv.read_csv(path, pa.csv.ReadOptions(use_threads=False), **options)
 
 
 def _jsonl(path: pathlib.Path) -> Table:
     rows = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                row = error.msg
+                # The mark of UTF-8 that some editors put before the first line is no part of it.
+                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except ValueError:
+                row = None
             if not isinstance(row, dict):
                 raise ValueError(
-                    f"line {number} of file {str(path)!r} is {line.strip()[:40]!r}; "
-                    "allowed is one JSON object per line"
+                    f"line {number} of file {str(path)!r} is {_shown(line)}; "
+                    "allowed is one JSON object per line, in UTF-8"
                 )
             rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
@@ -181,4 +240,25 @@ def _joined(tables: list[Table]) -> Table:
     first = tables[0]
     columns = {name: [v for t in tables for v in t.column(name)] for name in first.names}
     label_names = {name: first.label_names(name) for name in first.names}
-    return Table(f"{first.origin} and {len(tables) - 1} more", columns, label_names)
+    for table in tables:
+        for name in table.names:
+            if name not in first.names or table.label_names(name) != label_names[name]:
+                raise ValueError(
+                    f"column {name!r} of {table.origin} is not that of {first.origin}; "
+                    "allowed are shards with the same columns and class names"
+                )
+    parts = tuple((table.origin, len(table.column(first.names[0]))) for table in tables)
+    return Table(f"{first.origin} and {len(tables) - 1} more", columns, label_names, parts)
+
+
+def _first_undecodable(values: pa.ChunkedArray) -> int:
+    for row, value in enumerate(values.cast(pa.binary()).to_pylist()):
+        try:
+            (value or b"").decode()
+        except UnicodeDecodeError:
+            return row
+    raise AssertionError("every row is UTF-8")
+
+
+def _shown(line: bytes) -> str:
+    return repr(line.decode("utf-8", "backslashreplace").strip()[:40])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
+import hashlib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Self
@@ -28,10 +30,32 @@ class Split:
       inputs: column name -> n rows.
       labels: what they are scored against, shape (n,): int32 classes, float32 numbers, or what a
         reading of text takes; None where they are not published.
+      index: the rows' numbers where they were read, from 0, int64 (n,); None is 0 to n - 1.
     """
 
     inputs: Mapping[str, np.ndarray | Ragged]
     labels: np.ndarray | None
+    index: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.index is None:
+            object.__setattr__(self, "index", np.arange(len(self)))
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of inputs and labels in their order, half of it in hexadecimal digits.
+
+        Of texts it sees the token ids, that is, what a model sees of them.
+        """
+        digest = hashlib.sha256()
+        for name, column in sorted({**self.inputs, "labels": self.labels}.items()):
+            ragged = isinstance(column, Ragged)
+            for part in (column.offsets, column.values) if ragged else (column,):
+                if part is None:
+                    continue
+                digest.update(f"{name} {part.dtype.str} {part.shape};".encode())
+                digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+        return digest.hexdigest()[:32]
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -39,7 +63,8 @@ class Split:
     def __getitem__(self, indices: np.ndarray) -> Split:
         """The rows at `indices`."""
         labels = None if self.labels is None else self.labels[indices]
-        return Split({name: column[indices] for name, column in self.inputs.items()}, labels)
+        inputs = {name: column[indices] for name, column in self.inputs.items()}
+        return Split(inputs, labels, self.index[indices])
 
 
 class Splits(abc.ABC):
@@ -70,7 +95,8 @@ class Splits(abc.ABC):
                 return name
         raise ValueError(
             f"splits of task {self.name!r} are {', '.join(self.splits)}; "
-            f"allowed is one with labels among {', '.join(EVALUATION)}"
+            f"allowed is one with labels among {', '.join(EVALUATION)}: add such a file, "
+            "or hold rows of the task table out (--heldout=0.2)"
         )
 
     def split(self, name: str) -> Split:
@@ -90,7 +116,10 @@ class Splits(abc.ABC):
         """
         labels = self.split(split).labels
         if labels is None:
-            raise ValueError(f"split is {split!r}, which has no labels; allowed are others")
+            raise ValueError(
+                f"split is {split!r}, which has no labels: it can be predicted and not scored; "
+                "allowed to score are splits with labels, and else --predictions=FILE"
+            )
         return labels
 
     def steps(self, split: str, batch_size: int) -> int:

@@ -32,7 +32,8 @@ def load(
     """A task of one or two text columns and a label column.
 
     Labels are strings, integers or booleans (classes, named by their value in the training split)
-    or, with regression, finite numbers. Only the split "test" may lack the label column.
+    or, with regression, finite numbers. Only in the split "test" labels may be hidden: no label
+    column, or blank cells or -1 in all rows. It can be predicted then and not scored.
 
     Args:
       data: split name -> file, or one file (train), or a folder with train, validation and test
@@ -57,7 +58,11 @@ def load(
     """
     texts = (texts,) if isinstance(texts, str) else tuple(texts)
     if len(texts) not in (1, 2):
-        raise ValueError(f"texts has {len(texts)} columns; allowed are 1 or 2")
+        names = next(iter(_tables(data).values())).names
+        raise ValueError(
+            f"texts has {len(texts)} columns; allowed are 1 or 2 (--texts=NAME or --texts=A,B) "
+            f"of {', '.join(names)}"
+        )
     checks.positive("heldout", heldout, zero=True)
     if heldout >= 1:
         raise ValueError(f"heldout is {heldout!r}; allowed are numbers from 0 to below 1")
@@ -69,7 +74,7 @@ def load(
         pair = [columns.texts(table, column) for column in texts]
         second = pair[1] if len(pair) == 2 else None
         labels = None
-        if split != "test" or label in table.names:
+        if split != "test" or not columns.hidden(table, label, label_names):
             labels = _labels(table, label, label_names)
         splits[split] = text.tokenized(tokenizer, pair[0], second, labels, max_length)
     if heldout:

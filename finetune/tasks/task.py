@@ -34,7 +34,7 @@ class Task(Splits):
       note: what has to be said beside a score on these data; "" if nothing.
 
     Raises:
-      ValueError: no split, a split that is empty, or an unknown metric.
+      ValueError: no split, a split that is empty, a text without tokens, or an unknown metric.
     """
 
     name: str
@@ -51,6 +51,14 @@ class Task(Splits):
 
     def __post_init__(self):
         self._freeze()
+        for name, split in self.splits.items():
+            ids = split.inputs.get("input_ids")
+            if isinstance(ids, Ragged) and not ids.lengths.all():
+                row = split.index[np.argmin(ids.lengths)]
+                raise ValueError(
+                    f"text of row {row} of split {name!r} has 0 tokens; allowed are 1 or more "
+                    "(it is empty, and the tokenizer adds none)"
+                )
         allowed = metrics.REGRESSION if self.regression else metrics.CLASSIFICATION
         for metric in self.metrics:
             checks.choice("metrics", metric, tuple(allowed))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pathlib
 import zlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -35,10 +36,18 @@ class Checkpoints:
       folder: made with the first checkpoint.
       identity: what a checkpoint must belong to: name -> JSON value.
       keep: how many of the latest checkpoints stay on disk.
+      unless_older: names in `identity` that checkpoints of earlier versions lack, and may lack.
     """
 
-    def __init__(self, folder: str | pathlib.Path, identity: dict[str, Any], keep: int = 2):
+    def __init__(
+        self,
+        folder: str | pathlib.Path,
+        identity: dict[str, Any],
+        keep: int = 2,
+        unless_older: Iterable[str] = (),
+    ):
         self.folder = pathlib.Path(folder).absolute()
+        self._unless_older = frozenset(unless_older)
         self._identity = json.loads(json.dumps({"format": FORMAT, **identity}))
         self._keep = keep
         self._writer = None
@@ -63,8 +72,9 @@ class Checkpoints:
         path = self.folder / str(steps[-1])
         arrays, meta = _read(path)
         for name, value in self._identity.items():
-            if meta["identity"].get(name) != value:
-                raise ValueError(f"{path} {_difference(name, meta['identity'].get(name), value)}")
+            there = meta["identity"].get(name, value if name in self._unless_older else None)
+            if there != value:
+                raise ValueError(f"{path} {_difference(name, there, value)}")
         state = _placed(path, arrays, meta["crc"], like)
         self.last = steps[-1]
         return Restored(state, meta["extra"])
@@ -163,4 +173,7 @@ def _difference(name: str, there: Any, here: Any) -> str:
             if there.get(key) != here.get(key):
                 name, there, here = key, there.get(key), here.get(key)
                 break
-    return f"belongs to a run with {name} {there!r}; allowed here is {here!r}"
+    return (
+        f"belongs to a run with {name} {there!r}; allowed here is {here!r}: "
+        "go on with what it began with, or begin in another folder"
+    )

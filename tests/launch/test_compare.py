@@ -73,6 +73,12 @@ def test_what_is_finished_is_not_repeated(recipes, tmp_path, capsys):
         (["--learning_rates=1e-3,x"], "--learning_rates has 'x'; allowed are numbers"),
         (["--order=1"], "with OUT/thin.flags: order is 1.0, which method 'lora' does not have"),
         (["--seeds=x"], "--seeds has 'x'; allowed are numbers"),
+        (["--method=lora"], "--method=lora has no effect beside --methods; allowed is --methods"),
+        (["--task=digits"], "--task=digits has no effect beside --tasks"),
+        (["--seed=3"], "--seed=3 has no effect beside --seeds"),
+        (["--learning_rates=1e-3", "--learning_rate=1e-2"], "has no effect beside --learning_rat"),
+        (["--search_on=evaluation"], "has no effect with 0 --learning_rates; allowed are two or"),
+        (["--rank=2", "--budget=4"], "--rank=2 and --budget=4 both say the rank; give one"),
     ],
 )
 def test_mistakes_are_known_before_the_first_run(recipes, tmp_path, flags, word, capsys):
@@ -80,6 +86,19 @@ def test_mistakes_are_known_before_the_first_run(recipes, tmp_path, flags, word,
     err = capsys.readouterr().err
     assert word.replace("OUT", str(tmp_path)) in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_runs_on_other_rows_are_not_compared(recipes, tmp_path, capsys):
+    assert command("compare", *recipes, "--steps=2") == 0
+    path = tmp_path / "out/easy.grown.0/result.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "data": {**record["data"], "train": "others"}}))
+    capsys.readouterr()
+    assert command("compare", *recipes, "--steps=2") == 2
+    assert "were trained or scored on other rows of the same files" in capsys.readouterr().err
+    del record["data"]  # as earlier versions wrote it
+    path.write_text(json.dumps(record))
+    assert command("compare", *recipes, "--steps=2") == 0
 
 
 def test_rates_are_chosen_on_rows_that_are_held_out(recipes, tmp_path):

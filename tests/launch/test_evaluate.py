@@ -61,10 +61,49 @@ def test_the_same_adapter_in_the_format_of_peft(text, tmp_path):
     assert logits[0].read_text() == logits[1].read_text()
 
 
-def test_moved_data_and_model(text, tmp_path):
-    moved = tmp_path / "moved.csv"
+def test_data_that_are_given_are_taken_whole(text, tmp_path, capsys):
+    moved, rows = tmp_path / "moved.csv", tmp_path / "rows.csv"
     moved.write_bytes((text / "data.csv").read_bytes())
-    assert evaluate(f"--workdir={text}/run", f"--data_dir={moved}") == 0
+    flags = [f"--workdir={text}/run", f"--data_dir={moved}", f"--predictions={rows}"]
+    assert evaluate(*flags) == 0
+    assert "12 rows of train" in capsys.readouterr().out
+    lines = rows.read_text().splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == [str(row) for row in range(12)]
+    assert [line.split(",")[2] for line in lines] == ["a", "b"] * 6
+    # What is given beside them holds, and rows keep their numbers.
+    assert evaluate(*flags, "--heldout=0.5") == 0
+    assert "6 rows of heldout" in capsys.readouterr().out
+    numbers = [int(line.split(",")[0]) for line in rows.read_text().splitlines()[1:]]
+    kept = {line.split(",")[0]: line.split(",")[1:] for line in lines}
+    assert numbers == sorted(numbers) != list(range(6)) and len(kept) == 12
+
+
+def test_rows_that_changed_since(text, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.json", "adapter.safetensors"):
+        (run / name).write_bytes((text / "run" / name).read_bytes())
+    config = json.loads((run / "config.json").read_text())
+    changed = tmp_path / "data.csv"
+    changed.write_text((text / "data.csv").read_text().replace(",a", ",c").replace(",b", ",a"))
+    (run / "config.json").write_text(json.dumps({**config, "data_dir": str(changed)}))
+    for split in ("train", "heldout"):
+        assert evaluate(f"--workdir={text}/run", f"--split={split}") == 0
+        assert "other rows" not in capsys.readouterr().out
+        assert evaluate(f"--workdir={run}", f"--split={split}") == 0
+        said = f"of {split} of table: {split} has other rows, labels or tokens than the run had"
+        assert said in capsys.readouterr().out
+
+
+def test_hidden_labels_are_predicted(text, tmp_path, capsys):
+    (tmp_path / "train.csv").write_bytes((text / "data.csv").read_bytes())
+    (tmp_path / "test.csv").write_text("text,label\nthe cat,-1\na mat,-1\n")
+    flags = [f"--workdir={text}/run", f"--data_dir={tmp_path}", "--split=test"]
+    assert evaluate(*flags) == 2
+    assert "has no labels: it can be predicted and not scored" in capsys.readouterr().err
+    assert evaluate(*flags, f"--predictions={tmp_path}/rows.csv") == 0
+    assert (tmp_path / "rows.csv").read_text().startswith("index,prediction\n0,")
+    assert "2 rows of test" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -77,6 +116,8 @@ def test_moved_data_and_model(text, tmp_path):
         (["--workdir=RUN", "--submission=x"], "task is 'digits'; allowed are"),
         (["--workdir=RUN", "--predictions=/absent/x.csv"], "there is no folder"),
         (["--workdir=RUN", "--model=/absent/model"], "/absent/model"),
+        (["--workdir=RUN", "--classes=first"], "--classes is 'first'; allowed is 'all', as in"),
+        (["--workdir=RUN", "--heldout=0.2"], "heldout is 0.2; allowed with task 'digits' is 0.0"),
     ],
 )
 def test_mistakes_are_one_line(digits, flags, word, capsys):

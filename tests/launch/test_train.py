@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from finetune.training import adapters
+from tests.launch import texts
 from tests.launch.commands import command
 
 KEYS = [
@@ -123,6 +125,24 @@ def test_another_configuration_is_refused_and_nothing_is_overwritten(finished, f
     err = capsys.readouterr().err
     assert text in err and err.count("\n") == 1
     assert files(finished) == before
+
+
+def test_a_run_does_not_go_on_with_other_rows(tmp_path, capsys):
+    flags = [*texts.made(tmp_path), "--method=lora", "--rank=2", "--steps=4", "--batch_size=2"]
+    flags = [*flags, "--window=1", f"--workdir={tmp_path}/w"]
+    assert run(*flags) == 0
+    data = record(tmp_path / "w")["data"]
+    about = adapters.load(tmp_path / "w" / "adapter.safetensors").about
+    assert set(data) == {"train", "heldout"} and about["data"] == data
+    assert run(*flags) == 0  # what did not change goes on
+    capsys.readouterr()
+    before, data = files(tmp_path / "w"), tmp_path / "data.csv"
+    data.write_text(data.read_text().replace(",a", ",c").replace(",b", ",a"))
+    assert run(*flags) == 2
+    err = capsys.readouterr().err
+    assert "belongs to a run with rows of split 'train'" in err and err.count("\n") == 1
+    assert "go on with what it began with, or begin in another folder" in err
+    assert files(tmp_path / "w") == before
 
 
 def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):

@@ -69,6 +69,56 @@ def test_a_test_split_may_have_no_labels(tmp_path):
     assert task.split("test").labels is None
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("value", [-1, "-1", "", None])
+def test_hidden_labels_of_a_test_split(tmp_path, suffix, value):
+    if suffix == ".csv" and value is None:
+        value = ""
+    write(tmp_path / f"train{suffix}", {"t": made.sentences(4), "label": ["x", "y", "y", "x"]})
+    write(tmp_path / f"test{suffix}", {"t": made.sentences(2), "label": [value, value]})
+    for regression in (False, True):
+        if regression:
+            write(tmp_path / f"train{suffix}", {"t": made.sentences(4), "label": [1, 2, 3, -1]})
+        task = tables.load(tmp_path, TOKENIZER, "t", regression=regression)
+        assert task.split("test").labels is None and len(task.split("test")) == 2
+        with pytest.raises(ValueError, match="has no labels: it can be predicted and not scored"):
+            task.labels("test")
+
+
+def test_hidden_are_all_labels_or_none(tmp_path):
+    write(tmp_path / "train.jsonl", {"t": made.sentences(4), "label": [0, 1, 1, 0]})
+    write(tmp_path / "test.jsonl", {"t": made.sentences(2), "label": [1, -1]})
+    with pytest.raises(ValueError, match="is -1 in row 1; allowed are 0, 1, or hidden labels in"):
+        tables.load(tmp_path, TOKENIZER, "t")
+    # A class of this name is no hidden label.
+    write(tmp_path / "train.jsonl", {"t": made.sentences(4), "label": [-1, 1, 1, -1]})
+    write(tmp_path / "test.jsonl", {"t": made.sentences(2), "label": [-1, -1]})
+    assert tables.load(tmp_path, TOKENIZER, "t").labels("test").tolist() == [0, 0]
+    # Only a test split may hide them.
+    write(tmp_path / "validation.jsonl", {"t": made.sentences(2), "label": [None, None]})
+    with pytest.raises(ValueError, match=r"validation.* is None in row 0; allowed are -1, 1"):
+        tables.load(tmp_path, TOKENIZER, "t")
+
+
+def test_rows_keep_their_numbers(tmp_path):
+    columns = {"body": made.sentences(50), "kind": [i % 3 for i in range(50)]}
+    task = tables.load(write(tmp_path / "a.csv", columns), TOKENIZER, "body", "kind", heldout=0.2)
+    for split in ("train", "heldout"):
+        rows = task.split(split)
+        assert (rows.labels == rows.index % 3).all()
+    both = np.concatenate([task.split(s).index for s in ("train", "heldout")])
+    assert sorted(both) == list(range(50))
+
+
+def test_nul_and_empty_texts_are_texts(tmp_path):
+    columns = {"t": ["a\0b", "", "the cat"], "label": [0, 1, 0]}
+    wanted = tables.load(write(tmp_path / "a.jsonl", columns), TOKENIZER, "t").split("train")
+    for suffix in (".csv", ".parquet"):
+        task = tables.load(write(tmp_path / f"a{suffix}", columns), TOKENIZER, "t")
+        assert task.split("train").fingerprint == wanted.fingerprint
+    assert wanted.inputs["input_ids"].lengths.tolist() == [3, 2, 4]
+
+
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
@@ -99,12 +149,37 @@ def test_a_test_split_may_have_no_labels(tmp_path):
         (
             {"t": ["a", "b"], "label": [0, 1]},
             {"texts": ()},
-            "texts has 0 columns; allowed are 1 or 2",
+            "texts has 0 columns; allowed are 1 or 2 .--texts=NAME or --texts=A,B. of t, label",
         ),
         (
             {"t": ["a", "b"], "label": [0, 1]},
             {"heldout": 1.0},
             "heldout is 1.0; allowed are numbers",
+        ),
+        (
+            {"t": ["a", "b \ud83d"], "label": [0, 1]},
+            {},
+            r"column 't' of .* is 'b \\ud83d' in row 1; allowed are whole characters",
+        ),
+        (
+            {"t": ["a", "b"], "label": ["x", "\ud83d"]},
+            {},
+            r"column 'label' of .* is '\\ud83d' in row 1; allowed are whole characters",
+        ),
+        (
+            {"t": ["a", float("nan")], "label": [0, 1]},
+            {},
+            "column 't' of .* is nan in row 1; allowed are strings",
+        ),
+        (
+            {"t": ["a", "b"], "label": [0, float("inf")]},
+            {"regression": True},
+            "is inf in row 1; allowed are finite numbers",
+        ),
+        (
+            {"t": ["a", "b"], "label": [0, 1e300]},
+            {"regression": True},
+            r"is 1e\+300 in row 1; allowed are finite numbers",
         ),
         ({"t": ["a", "b"], "label": [0, 1]}, {"heldout": -0.1}, "heldout is -0.1; allowed"),
         ({"t": ["a", "b"], "label": [0, 1]}, {"heldout": 0.01}, "split 'heldout' of .* has 0 rows"),

@@ -133,6 +133,32 @@ def test_rows_sorted_by_length_in_windows():
     assert total(8) < total(1)
 
 
+def test_a_fingerprint_is_of_contents_and_order():
+    ids = Ragged.from_rows([[1, 2], [3], [4, 5, 6]])
+    rows = Split({"input_ids": ids, "pixels": np.arange(12).reshape(3, 2, 2)}, np.array([0, 1, 0]))
+    same = Split(dict(reversed(rows.inputs.items())), rows.labels.copy(), np.array([7, 8, 9]))
+    assert len(rows.fingerprint) == 32 and rows.fingerprint == same.fingerprint
+    flat = np.asfortranarray(rows.inputs["pixels"])
+    assert Split({**rows.inputs, "pixels": flat}, rows.labels).fingerprint == rows.fingerprint
+    others = [
+        rows[np.array([1, 0, 2])],
+        rows[np.array([0, 1])],
+        Split(rows.inputs, np.array([0, 1, 1])),
+        Split(rows.inputs, None),
+        Split({**rows.inputs, "pixels": rows.inputs["pixels"] + 1}, rows.labels),
+        Split(
+            {**rows.inputs, "input_ids": Ragged(ids.values, np.array([0, 1, 3, 6]))}, rows.labels
+        ),
+    ]
+    assert len({rows.fingerprint, *(other.fingerprint for other in others)}) == 7
+
+
+def test_a_text_without_tokens_is_refused():
+    ids = Ragged.from_rows([[1], [], [2]])
+    with pytest.raises(ValueError, match="row 4 of split 'train' has 0 tokens; allowed are 1 or"):
+        classification(splits={"train": Split({"input_ids": ids}, None, np.array([3, 4, 5]))})
+
+
 def test_hidden_labels_are_predicted_but_not_scored():
     task = classification(splits={"test": Split({"x": np.arange(3)}, None)})
     assert task.batch("test", None, 0, 2)["labels"].tolist() == [0, 0]

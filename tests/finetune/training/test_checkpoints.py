@@ -91,6 +91,17 @@ def test_that_of_another_run_is_refused(folder, run, identity, text):
     refused(folder, run, text, identity)
 
 
+def test_an_older_one_may_lack_what_it_could_not_know(folder, run):
+    rows = {"rows of split 'train'": "ab"}
+    saved = Checkpoints(folder, {**IDENTITY, **rows}, unless_older=rows)
+    restored = saved.restore(run.first)
+    saved.save(4, restored.state, {})
+    saved.close()
+    other = {"rows of split 'train'": "cd"}
+    with pytest.raises(ValueError, match="rows of split 'train' 'ab'; allowed here is 'cd': go on"):
+        Checkpoints(folder, {**IDENTITY, **other}, unless_older=other).restore(run.first)
+
+
 def test_that_of_another_method_is_refused(folder):
     refused(folder, small.Run("lora"), "allowed here is")
 
