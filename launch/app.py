@@ -11,10 +11,13 @@ a defect in the program. `--verbosity=1` brings the traceback back for both.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +32,8 @@ from launch import distributed
 Item = TypeVar("Item")
 
 USAGE = 2
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
+TERMINATED = 128 + signal.SIGTERM
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 # What a user can cause: a value out of range, a file that is not there, a key that is not in it.
 MISTAKES = (flags.Error, app.UsageError, ValueError, KeyError, OSError)
@@ -53,7 +57,8 @@ def run(
 
     Raises:
       SystemExit: always. Status 2, after one line on stderr, for an unknown or malformed flag, a
-        leftover argument, and a ValueError, KeyError or OSError out of `main`; 130 for Ctrl-C.
+        leftover argument, and a ValueError, KeyError or OSError out of `main`; 130 for Ctrl-C and
+        143 for SIGTERM.
 
     Example:
       >>> run(main, define_flags, CheckConfig, ["check", "--trials=8"])  # doctest: +SKIP
@@ -210,15 +215,40 @@ def _use_cache(folder: str | None) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+class Terminated(BaseException):
+    """SIGTERM, as batch systems send it before they kill."""
+
+
+def _raise_terminated(number: int, frame: Any) -> NoReturn:
+    del number, frame
+    raise Terminated
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as an exception, so that locks and unfinished files are taken away."""
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _guarded(program: str, main: Callable[[], int | None]) -> int:
     try:
-        status = main() or 0
+        with _terminable():
+            status = main() or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:
         # The reader (head, less) has gone; Python must not complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except Terminated:
+        message, status = "ended by SIGTERM", TERMINATED
     except KeyboardInterrupt:
         message, status = "interrupted", INTERRUPTED
     except MISTAKES as error:

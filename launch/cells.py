@@ -10,7 +10,7 @@ from typing import Any
 from finetune.tasks.holding import held_out
 from finetune.training.loop import Diverged
 from finetune.weights.files import read_json
-from launch import longrun, problem, train, training
+from launch import earlier, problem, train, training
 from launch.grid import Cell
 from launch.outputs import write_json
 from launch.problem import ProblemConfig
@@ -48,7 +48,7 @@ class Runner:
                     yield {**self._record(config, cell, False), "search": False}
 
     def _record(self, config: TrainConfig, cell: Cell, apart: bool) -> dict[str, Any]:
-        longrun.same_run(config.workdir, config, training.FREE)
+        earlier.same_run(config.workdir, config, training.FREE)
         done = pathlib.Path(config.workdir) / "result.json"
         names = {"recipe": cell.method, "seed": config.seed, "rate": config.learning_rate}
         if not done.exists():

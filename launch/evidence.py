@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 from launch import app, figure_sources
+from launch.outputs import write_text
 from linear_theory import Claim, Row, figures
 
 PAGE = "evidence.md"
@@ -80,9 +81,7 @@ def write(
         parts += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
         parts += [_line(_cells(claim, row)) for claim, row in found]
     path = folder / PAGE
-    part = path.with_name(f".{PAGE}.part")
-    part.write_text("".join(parts), encoding="utf-8")
-    part.replace(path)
+    write_text(path, "".join(parts))
     return path
 
 

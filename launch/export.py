@@ -19,6 +19,7 @@ from finetune.training import adapters
 from finetune.weights.files import read_json
 from finetune.weights.naming import rebuild
 from launch import app, problem
+from launch.path_flags import define_path
 from launch.train_config import TrainConfig
 
 WHOLE = ("full", "welore")
@@ -43,9 +44,9 @@ class ExportConfig:
 
 def define_flags() -> None:
     """One flag per field of `ExportConfig`."""
-    flags.DEFINE_string("workdir", None, "folder of a finished run of launch.train")
+    define_path("workdir", None, "folder of a finished run of launch.train")
     flags.DEFINE_enum("format", "peft", ("peft", "merged"), "an adapter, or the whole model")
-    flags.DEFINE_string("output", None, "new folder for the result")
+    define_path("output", None, "new folder for the result")
     flags.DEFINE_float(
         "truncate", None, "of PEFT: relative error allowed to dense changes", 0, 0.99
     )
@@ -83,7 +84,9 @@ def main(config: ExportConfig) -> None:
 def train_config(path: pathlib.Path) -> TrainConfig:
     """The flags of the run."""
     raw = read_json(path)
-    if set(raw) != {field.name for field in dataclasses.fields(TrainConfig)}:
+    fields = dataclasses.fields(TrainConfig)
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if not needed <= set(raw) <= {field.name for field in fields}:
         raise ValueError(f"{path} is no configuration of this version of launch.train")
     return TrainConfig(**raw)
 

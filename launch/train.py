@@ -26,7 +26,8 @@ from __future__ import annotations
 import pathlib
 
 from finetune.training import adapters, metrics
-from launch import app, distributed, longrun, pictures, supervise, train_pictures, training
+from launch import app, distributed, earlier, pictures, supervise, train_pictures, training
+from launch.locks import one_writer
 from launch.outputs import Workdir
 from launch.tables import table
 from launch.train_config import TrainConfig
@@ -36,24 +37,36 @@ from launch.train_flags import define_flags
 
 def main(config: TrainConfig) -> int | None:
     """Trains, prints the scores and writes the files."""
-    longrun.same_run(config.workdir, config, (*training.FREE, "mesh"))
+    going_on(config)  # here for the supervised too: before processes are started
     if supervise.parent(config.distributed):
         saved = None if config.workdir is None else training.folder(config.workdir)
         return supervise.run("launch.train", config.distributed, saved)
     distributed.join(config.distributed)
-    record = train(config, training.prepare(config))
+    with one_writer(config.workdir if distributed.first() else None):
+        going_on(config)
+        record = train(config, training.prepare(config))
     if distributed.first():
         print_result(record)
+
+
+def going_on(config: TrainConfig) -> bool:
+    """Whether the folder holds a run that this one continues; ValueError for another one."""
+    free = (*training.FREE, "mesh")
+    return not config.overwrite and earlier.same_run(config.workdir, config, free)
 
 
 def train(config: TrainConfig, job: training.Job) -> dict:
     """Trains, writes the files, and returns the record of result.json."""
     saved = training.checkpoints(config, job)
-    restored = None if saved is None else saved.restore(job.state)
+    anew = saved is None or config.overwrite
+    restored = None if anew else saved.restore(job.state)
     restored = training.started(config, job) if restored is None else restored
     done = 0 if restored is None else int(restored.state.step)
     # Only now, when nothing was refused, is anything written; by one of several processes.
-    workdir = Workdir(config.workdir if distributed.first() else None, config, resume=True)
+    folder = config.workdir if distributed.first() else None
+    if config.overwrite and folder is not None:
+        earlier.clear(folder)
+    workdir = Workdir(folder, config, resume=True)
     lines = None
     if workdir.folder is not None:
         lines = metrics.JsonLines(workdir.folder / "metrics.jsonl", upto=done)

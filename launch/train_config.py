@@ -46,6 +46,7 @@ class TrainConfig(ProblemConfig):
     mesh: list[str]
     distributed: str | None
     workdir: str | None
+    overwrite: bool = False
 
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:

@@ -7,6 +7,7 @@ from absl import flags
 from finetune.methods import NAMES, OPTIONS
 from finetune.training.optimisers import OPTIMISERS, SCHEDULES
 from launch import distributed, problem
+from launch.path_flags import define_path
 
 DEFINE = {
     int: flags.DEFINE_integer,
@@ -56,4 +57,5 @@ def _of_training() -> None:
     flags.DEFINE_bool("remat", False, "compute layers again for the gradient: takes less memory")
     flags.DEFINE_list("mesh", [], "devices, as level:2,data:2 or shard:4; else one")
     flags.DEFINE_string("distributed", None, f"join other processes: {distributed.ALLOWED}")
-    flags.DEFINE_string("workdir", None, "folder for adapter, curves, checkpoints and result")
+    define_path("workdir", None, "folder for adapter, curves, checkpoints and result")
+    flags.DEFINE_bool("overwrite", False, "start anew: delete the files of a run in --workdir")

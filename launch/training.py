@@ -16,11 +16,11 @@ from finetune.training import adapters, gradient_pass, network, optimisers, stat
 from finetune.training.checkpoints import Checkpoints, Restored
 from finetune.training.devices import Devices, devices, parse
 from finetune.training.loop import LoopConfig, Outcome, fit
-from launch import problem
+from launch import earlier, problem
 from launch.outputs import to_json
 from launch.train_config import TrainConfig
 
-FREE = ("workdir", "log_every", "distributed")
+FREE = ("workdir", "log_every", "distributed", "overwrite")
 """Flags that a resumed run may change."""
 
 
@@ -123,7 +123,7 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
 
 def folder(workdir: str) -> pathlib.Path:
     """The folder of a run's checkpoints."""
-    return pathlib.Path(workdir) / "checkpoints"
+    return pathlib.Path(workdir) / earlier.CHECKPOINTS
 
 
 def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:

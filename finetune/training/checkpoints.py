@@ -6,7 +6,11 @@ checkpoint of ours, or belongs to another configuration, base model or data.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import logging
+import os
 import pathlib
 import zlib
 from typing import Any, NamedTuple
@@ -19,6 +23,9 @@ from deflation.placing import fetched
 
 FORMAT = 1
 TEMPORARY = "orbax-checkpoint-tmp"
+# What a checkpoint takes on disk beside its arrays, generously: of each array, and in all.
+PER_ARRAY, AROUND = 2048, 1 << 16
+FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 class Restored(NamedTuple):
@@ -73,17 +80,22 @@ class Checkpoints:
         """Begins to write a checkpoint, once the one before is written.
 
         The state may be overwritten when this returns.
+
+        Raises:
+          OSError: no room for it, or the folder cannot be written; checkpoints before it stay.
         """
+        # Copies: a view of a buffer would change with the next, donated, step.
+        arrays = {name: np.array(fetched(leaf)) for name, leaf in _named(state).items()}
+        self._wait()
+        _require_room(self.folder, sum(leaf.nbytes + PER_ARRAY for leaf in arrays.values()))
         if self._writer is None:
+            logging.getLogger("absl").addFilter(_not_of_orbax)
             policy = ocp.training.preservation_policies.LatestN(self._keep)
             self._writer = ocp.training.Checkpointer(
                 self.folder, preservation_policy=policy, cleanup_tmp_directories=True
             )
-        # Copies: a view of a buffer would change with the next, donated, step.
-        arrays = {name: np.array(fetched(leaf)) for name, leaf in _named(state).items()}
         meta = {"identity": self._identity, "extra": extra, "crc": _crc(arrays)}
         text = np.frombuffer(json.dumps(meta).encode(), np.uint8).copy()
-        self._wait()
         content = {"state": arrays, "meta": {"json": text}}
         # Forced: orbax's own policy leaves out a checkpoint when it is busy.
         response = self._writer.save_checkpointables_async(step, content, force=True)
@@ -93,7 +105,14 @@ class Checkpoints:
         if self._pending is not None:
             step, response = self._pending
             self._pending = None
-            response.result()  # raises what went wrong in the background
+            try:
+                response.result()  # raises what went wrong in the background
+            except Exception as error:
+                for code in FAILURES:
+                    if os.strerror(code) in str(error):
+                        place = str(self.folder / str(step))
+                        raise OSError(code, os.strerror(code), place) from None
+                raise
             self.last = step
 
     def close(self) -> None:
@@ -102,6 +121,25 @@ class Checkpoints:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _require_room(folder: pathlib.Path, size: int) -> None:
+    """Raises OSError now, rather than in the threads that write, if a checkpoint has no room."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = folder / f"0.{TEMPORARY}.{os.getpid()}"  # orbax takes away what is left of it
+    try:
+        with trial.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size + AROUND)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno), str(folder)) from None
+    finally:
+        with contextlib.suppress(OSError):  # never made
+            trial.unlink()
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    # It logs every failure from each of its threads, with tracebacks, and then raises it.
+    return "orbax" not in record.pathname
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
