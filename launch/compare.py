@@ -22,12 +22,13 @@ from absl import flags
 
 from deflation import checks
 from finetune.methods import NAMES
-from launch import app, comparison, comparison_picture, pictures, presets
+from launch import app, comparison, comparison_picture, help_page, pictures, presets
 from launch.cells import Runner
 from launch.grid import Grid
 from launch.locks import one_writer
 from launch.outputs import write_json, write_text
 from launch.path_flags import define_path, define_paths
+from launch.recipe_files import resolved
 from launch.tables import table
 from launch.train_flags import define_flags as define_train_flags
 
@@ -85,14 +86,19 @@ class CompareConfig:
 def define_flags() -> None:
     """One flag per field of `CompareConfig`, and those of `launch.train`."""
     define_train_flags()
+    with help_page.group("comparison"):
+        _of_grid()
+    flags.FLAGS["workdir"].help = "folder of the runs and the table"
+    flags.FLAGS["budget"].help = "components of all modules together, for every method"
+
+
+def _of_grid() -> None:
     define_path("preset", None, "file with tasks, methods and published numbers")
     define_paths("tasks", [], "files of launch.train's flags, one per task")
     define_paths("methods", [], "methods, or files of launch.train's flags with one each")
     flags.DEFINE_list("seeds", ["0"], "seeds of adapters, dropout and order")
     flags.DEFINE_list("learning_rates", [], "to choose from, for every method and task")
     flags.DEFINE_enum("search_on", "heldout", SEARCH, "rows on which they are compared")
-    flags.FLAGS["workdir"].help = "folder of the runs and the table"
-    flags.FLAGS["budget"].help = "components of all modules together, for every method"
 
 
 def main(config: CompareConfig) -> None:
@@ -122,7 +128,7 @@ def compared(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
 
 def _check_files(name: str, paths: Sequence[str], known: Sequence[str]) -> None:
     for path in paths:
-        if path not in known and not pathlib.Path(path).is_file():
+        if path not in known and not resolved(path).is_file():
             allowed = ", ".join(["a file of flags", *known])
             raise ValueError(f"--{name} has {path!r}; allowed is {allowed}")
     _once(name, [pathlib.Path(path).stem for path in paths])  # folders and rows go by it

@@ -137,7 +137,8 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
     with jax.default_device(host):
         given = inputs.load(config.data, config.matrix, config.dtype)
     problem = jax.device_put(given.problem, host)
-    exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
+    with app.stage("finding the exact answer"):
+        exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
     if config.method != "exact":
         state, rounds = first_state(config, problem)
         state = longrun.resumed(state, rounds, saved)

@@ -22,7 +22,7 @@ from finetune import models, peft, tasks
 from finetune.tasks import predictions
 from finetune.training import adapters
 from finetune.weights.files import read_json
-from launch import app, problem
+from launch import app, help_page, problem
 from launch.outputs import require_writable, write_json
 from launch.path_flags import define_path
 from launch.problem import Problem, ProblemConfig
@@ -51,6 +51,11 @@ class EvaluateConfig(ProblemConfig):
 def define_flags() -> None:
     """One flag per field of `EvaluateConfig`."""
     problem.define_flags()
+    with help_page.group("what is scored, and where it goes"):
+        _of_scores()
+
+
+def _of_scores() -> None:
     define_path("workdir", None, "folder of a finished run of launch.train")
     define_path("adapter", None, "instead: a folder in the format of PEFT")
     flags.DEFINE_string("split", None, "rows to score; else those that training scores")
@@ -62,7 +67,8 @@ def define_flags() -> None:
 
 def main(config: EvaluateConfig) -> None:
     """Predicts a split, and prints its scores where it has labels."""
-    base, modules, head = loaded(config)
+    with app.stage("loading data and model"):
+        base, modules, head = loaded(config)
     task = base.task
     split = config.split or task.evaluation
     if config.submission is not None:

@@ -62,8 +62,9 @@ def run(state: State, rounds: int, workdir: Workdir) -> Run:
     chunk = -(-rounds // CHUNKS)
     left = rounds - reached
     sizes = [chunk] * (left // chunk) + [left % chunk] * (left % chunk > 0)
-    for size in sorted(set(sizes)):
-        advance(state, size)  # compiled, and thrown away, so that the seconds are warm
+    with app.stage("compiling"):
+        for size in sorted(set(sizes)):
+            advance(state, size)  # thrown away, so that the seconds are warm
     shown = len(sizes) if distributed.first() else 0
     for size in app.progress(sizes, shown, f"chunks of {chunk} rounds"):
         if bool(np.all(state.progress.done)):

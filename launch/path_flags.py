@@ -31,10 +31,16 @@ class _Path(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
         return expanded(argument)
 
+    def flag_type(self) -> str:
+        return "path"
+
 
 class _Paths(flags.ListParser):
     def parse(self, argument: str | list[str]) -> list[str]:
         return [expanded(path) for path in super().parse(argument)]
+
+    def flag_type(self) -> str:
+        return "paths"
 
 
 def define_path(name: str, default: str | None, text: str) -> None:

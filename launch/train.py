@@ -44,23 +44,34 @@ def main(config: TrainConfig) -> int | None:
     distributed.join(config.distributed)
     with one_writer(config.workdir if distributed.first() else None):
         going_on(config)
-        record = train(config, training.prepare(config))
+        with app.stage("loading data and model"):
+            job = training.prepare(config)
+        record = train(config, job)
     if distributed.first():
         print_result(record)
 
 
 def going_on(config: TrainConfig) -> bool:
     """Whether the folder holds a run that this one continues; ValueError for another one."""
-    free = (*training.FREE, "mesh")
+    free = (*training.FREE, *training.LENGTH, "mesh")
     return not config.overwrite and earlier.same_run(config.workdir, config, free)
 
 
-def train(config: TrainConfig, job: training.Job) -> dict:
-    """Trains, writes the files, and returns the record of result.json."""
+def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
+    """Trains, writes the files, and returns the record of result.json.
+
+    Args:
+      name: of the run where there are several, for its progress.
+    """
     saved = training.checkpoints(config, job)
     anew = saved is None or config.overwrite
     restored = None if anew else saved.restore(job.state)
-    restored = training.started(config, job) if restored is None else restored
+    if restored is None:
+        restored = training.started(config, job)
+    elif more := training.prolonged(config, job, restored):
+        app.say("train", more)
+        notes = filter(None, (restored.extra.get("prolonged"), more))
+        restored = restored._replace(extra={**restored.extra, "prolonged": "; then ".join(notes)})
     done = 0 if restored is None else int(restored.state.step)
     # Only now, when nothing was refused, is anything written; by one of several processes.
     folder = config.workdir if distributed.first() else None
@@ -70,7 +81,9 @@ def train(config: TrainConfig, job: training.Job) -> dict:
     lines = None
     if workdir.folder is not None:
         lines = metrics.JsonLines(workdir.folder / "metrics.jsonl", upto=done)
-    display = Display(job.loop.steps, done, job.task.metric, shown=distributed.first())
+    display = Display(job.loop.steps, done, job.task.metric, distributed.first(), name)
+    passes = job.task.steps(job.task.evaluation, job.loop.eval_batch_size)
+    watched = job._replace(predict=display.watched(job.predict, passes))
 
     def report(record):
         if lines is not None:
@@ -78,7 +91,7 @@ def train(config: TrainConfig, job: training.Job) -> dict:
         display(record)
 
     try:
-        outcome = training.run(job, saved, restored, report)
+        outcome = training.run(watched, saved, restored, report)
     finally:
         display.close()
     extra = {} if restored is None else restored.extra
@@ -95,7 +108,10 @@ def print_result(record: dict) -> None:
     names = ("score", "best_score", "majority")
     print(table(("", record["metric"]), [(name, record[name]) for name in names]))
     ranks = list(record["ranks"].values())
-    where = f"in {len(ranks)} modules of rank {min(ranks)} to {max(ranks)}" if ranks else "whole"
+    where = "whole"
+    if ranks:
+        several = f"{min(ranks)} to {max(ranks)}" if min(ranks) < max(ranks) else ranks[0]
+        where = f"in {len(ranks)} modules of rank {several}"
     print(
         f"{record['method']} on {record['split']} of {record['task']}: "
         f"{record['trainable_parameters']} parameters {where}, "

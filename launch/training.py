@@ -22,6 +22,8 @@ from launch.train_config import TrainConfig
 
 FREE = ("workdir", "log_every", "distributed", "overwrite")
 """Flags that a resumed run may change."""
+LENGTH = ("steps", "epochs")
+"""Flags that prolong a run."""
 
 
 class Job(NamedTuple):
@@ -118,7 +120,41 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
     for name in sorted(batch):
         crc = zlib.crc32(np.ascontiguousarray(batch[name]).tobytes(), crc)
     identity = {"configuration": settings, "base model": job.base, "data": crc}
-    return Checkpoints(folder(config.workdir), identity)
+    return Checkpoints(folder(config.workdir), identity, free=LENGTH)
+
+
+def prolonged(config: TrainConfig, job: Job, restored: Restored) -> str:
+    """What it means that a run goes on to another number of steps than it was begun for, or "".
+
+    Raises:
+      ValueError: it has more steps already, or its method has dealt them out.
+    """
+    begun = restored.identity["configuration"]
+    length = {name: begun.get(name) for name in LENGTH}
+    before = dataclasses.replace(config, **length).loop_config(
+        job.task.steps("train", config.batch_size)
+    )
+    done, planned, total = int(restored.state.step), before.steps, job.loop.steps
+    if total == planned:
+        return ""
+    holds = f"{config.workdir} holds {done} steps of a run of {planned}"
+    if total < done:
+        raise ValueError(f"{holds}; --steps or --epochs ask for {total}; {earlier.REMEDIES}")
+    if config.method_config().plans:
+        raise ValueError(
+            f"{holds}, which --method={config.method} has dealt out; of {total} steps it would be "
+            f"another run; {earlier.REMEDIES}"
+        )
+    was, now = (
+        float(optimisers.rate(config.optimiser_config(), done, n)) for n in (planned, total)
+    )
+    if was == now:
+        return f"goes on from step {done} to {total}, planned were {planned}"
+    return (
+        f"goes on from step {done} to {total}, planned were {planned}: "
+        f"--schedule={config.schedule} is laid out anew, and the learning rate of step {done} is "
+        f"{now:.3g}, not {was:.3g}"
+    )
 
 
 def folder(workdir: str) -> pathlib.Path:
@@ -128,7 +164,7 @@ def folder(workdir: str) -> pathlib.Path:
 
 def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:
     """Trains, from the restored checkpoint, or what `started` gave, if there is one."""
-    first, extra = (job.state, {}) if restored is None else restored
+    first, extra = (job.state, {}) if restored is None else restored[:2]
 
     def ranks(now):
         return job.method.ranks(now.theta, now.aux)
@@ -181,7 +217,7 @@ def result(
         "head": config.head,
         "head_parameters": _in_head(job, config),
         "base": job.base,
-        "note": config.note(job.task),
+        "note": "; ".join(filter(None, (config.note(job.task), (extra or {}).get("prolonged")))),
     }
     if job.method.needs_gradients is not None:
         record["gradient_seconds"] = (extra or {}).get("gradient_seconds")

@@ -13,6 +13,7 @@ import logging
 import os
 import pathlib
 import zlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -29,10 +30,11 @@ FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 class Restored(NamedTuple):
-    """A checkpoint: the state, and what was saved beside it."""
+    """A checkpoint: the state, what was saved beside it, and what it belongs to."""
 
     state: Any
     extra: dict[str, Any]
+    identity: dict[str, Any] = {}  # noqa: RUF012
 
 
 class Checkpoints:
@@ -42,12 +44,19 @@ class Checkpoints:
       folder: made with the first checkpoint.
       identity: what a checkpoint must belong to: name -> JSON value.
       keep: how many of the latest checkpoints stay on disk.
+      free: entries of an identity's objects that may differ.
     """
 
-    def __init__(self, folder: str | pathlib.Path, identity: dict[str, Any], keep: int = 2):
+    def __init__(
+        self,
+        folder: str | pathlib.Path,
+        identity: dict[str, Any],
+        keep: int = 2,
+        free: Collection[str] = (),
+    ):
         self.folder = pathlib.Path(folder).absolute()
         self._identity = json.loads(json.dumps({"format": FORMAT, **identity}))
-        self._keep = keep
+        self._keep, self._free = keep, free
         self._writer = None
         self._pending = None
         self.last: int | None = None  # the latest one that is on disk as a whole
@@ -70,11 +79,18 @@ class Checkpoints:
         path = self.folder / str(steps[-1])
         arrays, meta = _read(path)
         for name, value in self._identity.items():
-            if meta["identity"].get(name) != value:
-                raise ValueError(f"{path} {_difference(name, meta['identity'].get(name), value)}")
+            there, here = self._bound(meta["identity"].get(name)), self._bound(value)
+            if there != here:
+                raise ValueError(f"{path} {_difference(name, there, here)}")
         state = _placed(path, arrays, meta["crc"], like)
         self.last = steps[-1]
-        return Restored(state, meta["extra"])
+        return Restored(state, meta["extra"], meta["identity"])
+
+    def _bound(self, value: Any) -> Any:
+        """An object without what may differ, and what is not set: earlier versions lack it."""
+        if not isinstance(value, dict):
+            return value
+        return {name: one for name, one in value.items() if one and name not in self._free}
 
     def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
         """Begins to write a checkpoint, once the one before is written.
