@@ -20,7 +20,7 @@ import time
 import jax
 from absl import flags
 
-from launch import app, earlier, evidence
+from launch import app, earlier
 from launch.locks import one_writer
 from launch.outputs import Workdir, require_writable, write_json
 from launch.path_flags import define_path
@@ -86,6 +86,8 @@ def checked(config: CheckConfig, claims: list[Claim]) -> int:
     workdir.result({"seconds": time.perf_counter() - started, "rows": records})
     seconds = time.perf_counter() - started
     if config.report is not None:
+        from launch import evidence  # with the networks behind its figures
+
         given = f"--trials={config.trials} --seed={config.seed}"
         given += f" --claims='{config.claims}'" if config.claims else ""
         evidence.write(config.report, claims, rows, f"python -m launch.check {given}")
