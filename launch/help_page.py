@@ -40,7 +40,7 @@ def text(documentation: str, names: Iterable[str], method: str | None = None) ->
         if texts is not None and method and not any(method in of for of in texts.values()):
             continue
         groups.setdefault(getattr(flag, "group", OTHER), []).append(_entry(flag, method))
-    parts = [documentation.strip()]
+    parts = [documentation.strip()] if documentation else []
     for title, entries in groups.items():
         if title == METHODS:
             title = f"options of --method={method}" if method else f"{title} [default: method]"

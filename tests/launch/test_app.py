@@ -262,5 +262,5 @@ def test_a_reader_that_leaves_early_is_no_error(program):
 
 def test_help_is_on_stdout_and_no_failure(program):
     out, err = program("--help").communicate(timeout=30)
-    assert "--lines: how many lines to print" in out and "--jax_cache_dir" in out
+    assert "--lines=N\n      how many lines to print" in out and "--jax_cache_dir" in out
     assert err == ""
