@@ -6,7 +6,6 @@ into another plan, or loading a file that is cut short, is refused with one line
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -19,6 +18,7 @@ import numpy as np
 from deflation import checks
 from deflation.components import Components
 from deflation.placing import place
+from deflation.replacing import replacing
 from deflation.state import History, Progress, State
 
 FORMAT = 3  # 1 had no past, 2 no earlier moves and no sizes
@@ -57,22 +57,15 @@ def save(path: str | os.PathLike, state: State) -> None:
     }
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
     description = json.dumps(_description(state))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "Is a directory")
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez(file, description=np.asarray(description), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
     except OSError as error:
         raise ValueError(
             f"path is {str(path)!r}, which cannot be written: {error.strerror}"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):  # gone after a success, or never made
-            part.unlink()
 
 
 def load(path: str | os.PathLike, state: State) -> State:

@@ -11,29 +11,33 @@ a defect in the program. `--verbosity=1` brings the traceback back for both.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
+import signal
 import sys
-import time
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import jax
-import tqdm
 from absl import app, flags, logging
 
-from launch import distributed
-
-Item = TypeVar("Item")
+import deflation
+from launch import distributed, flagfiles, help_page, path_flags
+from launch.waiting import progress as progress
+from launch.waiting import stage as stage
 
 USAGE = 2
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+ASKED = ("help", "h", "helpshort", "?", "version")
+INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
+TERMINATED = 128 + signal.SIGTERM
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 # What a user can cause: a value out of range, a file that is not there, a key that is not in it.
 MISTAKES = (flags.Error, app.UsageError, ValueError, KeyError, OSError)
-LOG_LINES = 10
 
 
 def run(
@@ -53,7 +57,8 @@ def run(
 
     Raises:
       SystemExit: always. Status 2, after one line on stderr, for an unknown or malformed flag, a
-        leftover argument, and a ValueError, KeyError or OSError out of `main`; 130 for Ctrl-C.
+        leftover argument, and a ValueError, KeyError or OSError out of `main`; 130 for Ctrl-C and
+        143 for SIGTERM.
 
     Example:
       >>> run(main, define_flags, CheckConfig, ["check", "--trials=8"])  # doctest: +SKIP
@@ -74,43 +79,12 @@ def run(
         return status
 
     try:
-        app.run(configured, argv, flags_parser=lambda given: _parse(program, given))
+        own = [name for name in flags.FLAGS if name not in known]
+        page = functools.partial(_help, main, own)
+        app.run(configured, argv, flags_parser=lambda given: _parse(program, given, page))
     finally:
         for name in set(flags.FLAGS) - known:
             delattr(flags.FLAGS, name)
-
-
-def progress(iterable: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
-    """Passes `iterable` on and shows on stderr how far it is.
-
-    A bar on a terminal; elsewhere (a file, a pipe, a batch system) at most about ten plain lines.
-    Nothing at all when `total` is 0 or there is no stderr.
-
-    Args:
-      iterable: the items.
-      total: how many there are, None when that is not known.
-      label: what is counted.
-    """
-    if total == 0 or sys.stderr is None:
-        yield from iterable
-    elif sys.stderr.isatty():
-        yield from tqdm.tqdm(iterable, total=total, desc=label, file=sys.stderr, leave=False)
-    else:
-        yield from _log_lines(iterable, total, label)
-
-
-def _log_lines(iterable, total, label):
-    started = time.monotonic()
-    due = 1
-    for done, item in enumerate(iterable, start=1):
-        yield item
-        # The consumer has finished with the item when it asks for the next one.
-        if done >= due or done == total:
-            seconds = time.monotonic() - started
-            of = f"/{total}" if total else ""
-            print(f"{label}: {done}{of} in {seconds:.0f} s", file=sys.stderr, flush=True)
-            # Tenths of what is known, powers of two of what is not.
-            due = done + -(-total // LOG_LINES) if total else 2 * done
 
 
 def _define_jax_flags() -> None:
@@ -120,21 +94,27 @@ def _define_jax_flags() -> None:
 
 
 def _define_cache_flag() -> None:
-    flags.DEFINE_string(
-        "jax_cache_dir",
-        None,
-        "folder that keeps compiled programs between runs; by default one per user "
-        "($XDG_CACHE_HOME/rankwise/xla), empty for none",
-    )
-    # Into the short help of the program, where absl lists only what its main module defines.
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["jax_cache_dir"])
+    with help_page.group("run"):
+        path_flags.define_path(
+            "jax_cache_dir",
+            None,
+            "folder that keeps compiled programs between runs; by default one per user "
+            "($XDG_CACHE_HOME/rankwise/xla), empty for none",
+        )
 
 
-def _parse(program: str, argv: list[str]) -> list[str] | None:
+def _parse(program: str, argv: list[str], page: Callable[[], str]) -> list[str] | None:
     """The leftover arguments, or None after the reason was printed."""
     flags.FLAGS.unparse_flags()
     try:
-        return flags.FLAGS(argv)
+        if asked := [text for text in argv[1:] if text.lstrip("-") in ASKED and text[:1] == "-"]:
+            others = [text for text in argv[1:] if text not in asked]
+            with contextlib.suppress(flags.Error):  # what can be read of them, for --method
+                flagfiles.parse(argv[0], others)
+            version = asked[0].lstrip("-") == "version"
+            sys.stdout.write(f"rankwise {deflation.__version__}\n" if version else page())
+            raise SystemExit(0)
+        return flagfiles.parse(argv[0], argv[1:])
     except flags.Error as error:
         flags.FLAGS.mark_as_parsed()  # absl insists on it before it calls main
         say(program, f"{_text(error)} (--help lists the flags)")
@@ -142,6 +122,13 @@ def _parse(program: str, argv: list[str]) -> list[str] | None:
     except SystemExit:
         # Only the help flags end the program while it parses; having been helped is no failure.
         raise SystemExit(0) from None
+
+
+def _help(main: Callable, names: Iterable[str]) -> str:
+    """The page of --help."""
+    chosen = [flags.FLAGS[name] for name in names if name == "method"]
+    method = chosen[0].value if chosen and chosen[0].present else None
+    return help_page.text(sys.modules[main.__module__].__doc__ or "", names, method)
 
 
 def _configure(config_type: type, arguments: list[str]):
@@ -198,7 +185,7 @@ def _use_cache(folder: str | None) -> None:
         return
     try:
         home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        path = pathlib.Path(folder or pathlib.Path(home) / "rankwise" / "xla").expanduser()
+        path = pathlib.Path(folder or pathlib.Path(home) / "rankwise" / "xla")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
     except (OSError, RuntimeError):  # RuntimeError: a user without a home
@@ -210,15 +197,40 @@ def _use_cache(folder: str | None) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+class Terminated(BaseException):
+    """SIGTERM, as batch systems send it before they kill."""
+
+
+def _raise_terminated(number: int, frame: Any) -> NoReturn:
+    del number, frame
+    raise Terminated
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as an exception, so that locks and unfinished files are taken away."""
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _guarded(program: str, main: Callable[[], int | None]) -> int:
     try:
-        status = main() or 0
+        with _terminable():
+            status = main() or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:
         # The reader (head, less) has gone; Python must not complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except Terminated:
+        message, status = "ended by SIGTERM", TERMINATED
     except KeyboardInterrupt:
         message, status = "interrupted", INTERRUPTED
     except MISTAKES as error:

@@ -35,6 +35,7 @@ from launch import (
 )
 from launch.benchmark_rows import COLUMNS
 from launch.outputs import require_writable, write_json
+from launch.path_flags import define_path
 from launch.tables import table
 from linear_theory import registry
 
@@ -71,8 +72,8 @@ class BenchmarkConfig:
 def define_flags() -> None:
     """One flag per field of `BenchmarkConfig`."""
     flags.DEFINE_enum("suite", "finetune", tuple(SUITES), "what is timed")
-    flags.DEFINE_string("model", None, "folder of a pretrained BERT; decompose: of any weights")
-    flags.DEFINE_string("data_dir", None, "decompose: folder with mnist.npz")
+    define_path("model", None, "folder of a pretrained BERT; decompose: of any weights")
+    define_path("data_dir", None, "decompose: folder with mnist.npz")
     flags.DEFINE_string("cases", "", "decompose: only cases in whose name this pattern is found")
     flags.DEFINE_integer("batch_size", None, "rows per step, else by --size", lower_bound=1)
     flags.DEFINE_integer("length", None, "tokens per row, else by --size", lower_bound=1)
@@ -80,8 +81,8 @@ def define_flags() -> None:
     flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "finetune: of the computation")
     flags.DEFINE_integer("repeats", 9, "steps timed of each", lower_bound=5)
     flags.DEFINE_enum("size", "quick", tuple(decompose_suite.SIZES), "of the problems")
-    flags.DEFINE_string("json", None, "file for the rows")
-    flags.DEFINE_string("figure", None, "decompose: PATH.png and PATH.svg are written")
+    define_path("json", None, "file for the rows")
+    define_path("figure", None, "decompose: PATH.png and PATH.svg are written")
 
 
 def main(config: BenchmarkConfig) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 from finetune.tasks.holding import held_out
 from finetune.training.loop import Diverged
 from finetune.weights.files import read_json
-from launch import longrun, problem, train, training
+from launch import earlier, problem, train, training
 from launch.grid import Cell
+from launch.locks import one_writer
 from launch.outputs import write_json
 from launch.problem import ProblemConfig
 from launch.train_config import TrainConfig
+from launch.waiting import stage
 
 SHARE = 0.1
 """Of the training rows, held out to choose a learning rate."""
@@ -33,6 +35,7 @@ class Runner:
         self._problem: tuple[Any, problem.Problem | None] = (None, None)
         self._job: tuple[Any, training.Job | None] = (None, None)
         self._rows: list[tuple[Any, dict, str]] = []  # problem, fingerprints, folder
+        self._trained: set[str] = set()  # those of this command
         self.total = sum(len(c.search) + len({seed for seed, _ in c.final}) for c in cells)
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -43,17 +46,27 @@ class Runner:
                 tried[rate] = self._record(config, cell, self._apart)
                 yield {**tried[rate], "search": True}
             best = _best(tried)
+            edge = _edge(best, tried)
             for (_, rate), config in cell.final.items():
                 if rate == best or not tried:
                     # Without rows apart, the best run of the search is one of these, and is read.
-                    yield {**self._record(config, cell, False), "search": False}
+                    record = self._record(config, cell, False)
+                    yield {**record, "search": False, "rate_at_edge": edge}
 
     def _record(self, config: TrainConfig, cell: Cell, apart: bool) -> dict[str, Any]:
-        longrun.same_run(config.workdir, config, training.FREE)
+        # Trained once per command: the runs of a search are read again among the final ones.
+        anew = config.overwrite and config.workdir not in self._trained
+        self._trained.add(config.workdir)
+        if not anew:
+            config = dataclasses.replace(config, overwrite=False)
+            earlier.same_run(config.workdir, config, training.FREE)
         done = pathlib.Path(config.workdir) / "result.json"
         names = {"recipe": cell.method, "seed": config.seed, "rate": config.learning_rate}
-        if not done.exists():
-            self._train(config, apart, done)
+        if anew or not done.exists():
+            rate = f"rate {config.learning_rate:g}"
+            name = f"{cell.method} on {cell.task}, {rate}, seed {config.seed}"
+            with one_writer(config.workdir):
+                self._train(config, apart, done, name)
         record = read_json(done)
         self._require_same_rows(config, apart, record.get("data"))
         return {**record, **names, "task": cell.task}
@@ -71,10 +84,11 @@ class Runner:
                 )
         self._rows.append((key, data, config.workdir))
 
-    def _train(self, config: TrainConfig, apart: bool, done: pathlib.Path) -> None:
-        job = self._prepared(config, apart)
+    def _train(self, config: TrainConfig, apart: bool, done: pathlib.Path, name: str) -> None:
+        with stage(f"{name}: loading data and model"):
+            job = self._prepared(config, apart)
         try:
-            train.train(config, job)
+            train.train(config, job, name)
         except Diverged as error:
             # A rate that is too large is a result of a search, and no reason to stop the others.
             majority = job.task.majority(job.task.evaluation)[job.task.metric]
@@ -100,6 +114,13 @@ class Runner:
 
 def _of_problem(config: TrainConfig) -> dict[str, Any]:
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(ProblemConfig)}
+
+
+def _edge(best: float | None, tried: dict[float, dict[str, Any]]) -> str | None:
+    """Where the best rate is the last one tried on a side, so that a better one may lie beyond."""
+    if best is None:
+        return None
+    return {min(tried): "smallest", max(tried): "largest"}.get(best)
 
 
 def _best(tried: dict[float, dict[str, Any]]) -> float | None:

@@ -12,6 +12,7 @@ Exit status 0: every claim held and every control, its neighbour that must fail,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import time
@@ -19,8 +20,10 @@ import time
 import jax
 from absl import flags
 
-from launch import app, evidence
+from launch import app, earlier
+from launch.locks import one_writer
 from launch.outputs import Workdir, require_writable, write_json
+from launch.path_flags import define_path
 from launch.tables import table
 from linear_theory import Claim, Row, check, registry
 
@@ -48,18 +51,28 @@ def define_flags() -> None:
     flags.DEFINE_bool("list", False, "print the claims and check nothing")
     flags.DEFINE_integer("trials", 256, "random instances per claim", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "of all randomness", lower_bound=0, upper_bound=2**32 - 1)
-    flags.DEFINE_string("json", None, "file for the whole table, a list of objects")
-    flags.DEFINE_string("workdir", None, "folder for config, metrics and result")
-    flags.DEFINE_string("report", None, "folder for the table as a page with figures, evidence.md")
+    define_path("json", None, "file for the whole table, a list of objects")
+    define_path("workdir", None, "folder for config, metrics and result")
+    define_path("report", None, "folder for the table as a page with figures, evidence.md")
 
 
 def main(config: CheckConfig) -> int:
-    """Checks, prints and writes; returns the exit status."""
+    """Checks what was asked for, or lists it; returns the exit status."""
     claims = select(config.claims)
     if config.list:
         print(table(LISTED, [[getattr(claim, name) for name in LISTED] for claim in claims]))
         return 0
     require_writable(config.json)
+    with contextlib.ExitStack() as held:
+        places = {config.workdir: "--workdir", config.report: "--report"}
+        for folder, flag in places.items():  # one that is both is held once
+            held.enter_context(one_writer(folder, flag))
+        earlier.require_own(config.workdir, config)
+        return checked(config, claims)
+
+
+def checked(config: CheckConfig, claims: list[Claim]) -> int:
+    """Checks the claims, prints and writes; returns the exit status."""
     workdir = Workdir(config.workdir, config)
     started = time.perf_counter()
     rows = []
@@ -74,6 +87,8 @@ def main(config: CheckConfig) -> int:
     workdir.result({"seconds": time.perf_counter() - started, "rows": records})
     seconds = time.perf_counter() - started
     if config.report is not None:
+        from launch import evidence  # with the networks behind its figures
+
         given = f"--trials={config.trials} --seed={config.seed}"
         given += f" --claims='{config.claims}'" if config.claims else ""
         evidence.write(config.report, claims, rows, f"python -m launch.check {given}")

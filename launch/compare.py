@@ -23,10 +23,13 @@ from absl import flags
 
 from deflation import checks
 from finetune.methods import NAMES
-from launch import app, comparison, comparison_picture, pictures, presets
+from launch import app, comparison, comparison_picture, help_page, pictures, presets
 from launch.cells import Runner
 from launch.grid import Grid
-from launch.outputs import write_json
+from launch.locks import one_writer
+from launch.outputs import write_json, write_text
+from launch.path_flags import define_path, define_paths
+from launch.recipe_files import resolved
 from launch.tables import table
 from launch.train_flags import define_flags as define_train_flags
 
@@ -85,20 +88,31 @@ class CompareConfig:
 def define_flags() -> None:
     """One flag per field of `CompareConfig`, and those of `launch.train`."""
     define_train_flags()
-    flags.DEFINE_string("preset", None, "file with tasks, methods and published numbers")
-    flags.DEFINE_list("tasks", [], "files of launch.train's flags, one per task")
-    flags.DEFINE_list("methods", [], "methods, or files of launch.train's flags with one each")
+    with help_page.group("comparison"):
+        _of_grid()
+    flags.FLAGS["workdir"].help = "folder of the runs and the table"
+    flags.FLAGS["budget"].help = "components of all modules together, for every method"
+
+
+def _of_grid() -> None:
+    define_path("preset", None, "file with tasks, methods and published numbers")
+    define_paths("tasks", [], "files of launch.train's flags, one per task")
+    define_paths("methods", [], "methods, or files of launch.train's flags with one each")
     flags.DEFINE_list("seeds", ["0"], "seeds of adapters, dropout and order")
     flags.DEFINE_list("learning_rates", [], "to choose from, for every method and task")
     flags.DEFINE_enum("search_on", "heldout", SEARCH, "rows on which they are compared")
-    flags.FLAGS["workdir"].help = "folder of the runs and the table"
-    flags.FLAGS["budget"].help = "components of all modules together, for every method"
 
 
 def main(config: CompareConfig) -> None:
     """Runs what is missing; writes compare.json, .csv, .md and the picture."""
     grid, preset = config.grid(), config.chosen()
     _require_read(grid)
+    with one_writer(config.workdir):
+        compared(config, grid, preset)
+
+
+def compared(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
+    """Runs the grid in its folder."""
     # All of them first: a mistake in the last file is known before the first run.
     runner = Runner(grid.cells(), grid.held_out)
     records = list(app.progress(runner.records(), runner.total, "runs"))
@@ -107,9 +121,9 @@ def main(config: CompareConfig) -> None:
     legend = comparison.LEGEND.format(reference=rows[0][1])
     folder = pathlib.Path(config.workdir)
     write_json(folder / "compare.json", records)
-    (folder / "compare.csv").write_text(comparison.comma_separated(rows), encoding="utf-8")
+    write_text(folder / "compare.csv", comparison.comma_separated(rows))
     text = comparison.markdown(rows) + f"\n{legend}\n" + preset.markdown(rows)
-    (folder / "compare.md").write_text(text, encoding="utf-8")
+    write_text(folder / "compare.md", text)
     pictures.write(comparison_picture.scores(records, rows), folder / "compare")
     print(table(comparison.HEADER, rows))
     print(legend + "\n" + preset.text(rows))
@@ -133,7 +147,7 @@ def _require_read(grid: Grid) -> None:
 
 def _check_files(name: str, paths: Sequence[str], known: Sequence[str]) -> None:
     for path in paths:
-        if path not in known and not pathlib.Path(path).is_file():
+        if path not in known and not resolved(path).is_file():
             allowed = ", ".join(["a file of flags", *known])
             raise ValueError(f"--{name} has {path!r}; allowed is {allowed}")
     _once(name, [pathlib.Path(path).stem for path in paths])  # folders and rows go by it

@@ -24,12 +24,14 @@ HEADER = (
     "parameters",
     "MiB",
     "minutes",
+    "edge",
 )
 LEGEND = (
     "score: mean over seeds of the last evaluation; spread: standard deviation over seeds; "
     "difference: to {reference} at the same seeds, with the half width of its 95% interval (t); "
     "parameters: of the adapter, heads not counted; MiB: arrays of a training step by the "
-    "compiler's count; minutes: of one run, compilation and evaluations included."
+    "compiler's count; minutes: of one run, compilation and evaluations included; "
+    "edge: the best rate is the smallest or largest tried, and a better one may lie beyond it."
 )
 CONFIDENCE = 0.95
 Record = dict[str, Any]
@@ -107,6 +109,7 @@ def _row(task: str, recipe: str, found: list[Record], reference: list[Record]) -
         _mean(found, "trainable_parameters", int),
         _mean(found, "step_bytes", lambda mean: mean / 2**20),
         _mean(found, "seconds", lambda mean: mean / 60),
+        found[0].get("rate_at_edge"),
     )
 
 

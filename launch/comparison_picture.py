@@ -21,13 +21,16 @@ def scores(records: Sequence[dict[str, Any]], rows: Sequence[tuple]) -> Figure:
     methods = max(sum(row[0] == task for row in rows) for task in tasks)
     across = min(len(tasks), COLUMNS)
     down = -(-len(tasks) // across)
-    size = (4.6 * across, (1.3 + 0.24 * methods) * down)
+    size = (4.6 * across, (1.1 + 0.26 * methods) * down + 0.4)
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).flat
+    axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis, task in zip(axes, tasks, strict=False):
         _panel(axis, [row for row in rows if row[0] == task], records)
-    for axis in list(axes)[len(tasks) :]:
+    for axis in axes[len(tasks) :]:
         axis.set_visible(False)
+    # Beside the panels: within one it would cover a row.
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside lower right", frameon=False)
     return figure
 
 
@@ -46,6 +49,6 @@ def _panel(axis, rows: Sequence[tuple], records: Sequence[dict[str, Any]]) -> No
     axis.axvline(majority, linestyle="--", color="gray", linewidth=1, label="majority class")
     names = [row[1] if row[3] is not None else f"{row[1]} (diverged)" for row in ordered]
     axis.set_yticks(range(len(ordered)), names, fontsize=8)
+    axis.set_ylim(-0.6, len(ordered) - 0.4)  # half a row around the first and the last
     axis.set(title=task, xlabel=metric.replace("_", " "))
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(fontsize=7, loc="lower right")

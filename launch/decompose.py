@@ -23,9 +23,11 @@ from absl import flags
 import deflation
 from deflation.state import MEASURES
 from finetune.training import meshes
-from launch import app, distributed, inputs, longrun, supervise
+from launch import app, distributed, earlier, inputs, longrun, supervise
 from launch.decomposition import compare, report, timed, write_files
+from launch.locks import one_writer
 from launch.outputs import Workdir, require_writable, write_json
+from launch.path_flags import define_path
 
 METHODS = ("sequential", "parallel", "sharded", "exact")
 # The parameters of each solver by the flags that set them.
@@ -36,7 +38,7 @@ SOLVERS = {
 }
 ROUNDS = 200
 # Settings that a resumed run may change: more rounds, where it runs, and where the report goes.
-FREE = ("rounds", "mesh", "distributed", "json", "workdir")
+FREE = ("rounds", "mesh", "distributed", "json", "workdir", "overwrite")
 AXES = ("worker", "rows")
 
 
@@ -63,6 +65,7 @@ class DecomposeConfig:
     distributed: str | None
     json: str | None
     workdir: str | None
+    overwrite: bool
 
     def __post_init__(self):
         meshes.parse(self.mesh, AXES)
@@ -89,8 +92,8 @@ class DecomposeConfig:
 
 def define_flags() -> None:
     """One flag per field of `DecomposeConfig`."""
-    flags.DEFINE_string("data", None, "digits, or FILE.npz with x (d, n) and y (m, n)")
-    flags.DEFINE_string("matrix", None, "FILE.npy or FILE.safetensors:KEY, an (m, d) matrix")
+    define_path("data", None, "digits, or FILE.npz with x (d, n) and y (m, n)")
+    define_path("matrix", None, "FILE.npy or FILE.safetensors:KEY, an (m, d) matrix")
     flags.DEFINE_integer("rank", 10, "number of components", lower_bound=1)
     flags.DEFINE_enum("method", "parallel", METHODS, "way to run")
     flags.DEFINE_enum("solver", "alternating", tuple(SOLVERS), "rank-one solver of each worker")
@@ -108,43 +111,59 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0)
     flags.DEFINE_list("mesh", [], "devices, as worker:4, or worker:2,rows:4 to cut M; else all")
     flags.DEFINE_string("distributed", None, f"join other processes: {distributed.ALLOWED}")
-    flags.DEFINE_string("json", None, "file for the result")
-    flags.DEFINE_string("workdir", None, "folder for components, pictures, state and result")
+    define_path("json", None, "file for the result")
+    define_path("workdir", None, "folder for components, pictures, state and result")
+    flags.DEFINE_bool("overwrite", False, "start anew: delete the files of a run in --workdir")
 
 
 def main(config: DecomposeConfig) -> int | None:
     """Runs the decomposition, prints the comparison and writes the files."""
     require_writable(config.json)
     _require_read(config)
-    resume = longrun.same_run(config.workdir, config, FREE)
-    saved = None if config.workdir is None else pathlib.Path(config.workdir) / longrun.SAVED
+    going_on(config)  # here for the supervised too: before processes are started
+    saved = None if config.workdir is None else pathlib.Path(config.workdir) / earlier.SAVED
     if supervise.parent(config.distributed):
         return supervise.run("launch.decompose", config.distributed, saved)
     distributed.join(config.distributed)
     wide = jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
-    with wide:
-        # The whole of an M that is cut is on the host alone, where the exact answer is found.
-        host = jax.local_devices(backend="cpu")[0] if config.cut() else None
-        with jax.default_device(host):
-            given = inputs.load(config.data, config.matrix, config.dtype)
-        problem = jax.device_put(given.problem, host)
+    folder = config.workdir if distributed.first() else None
+    with one_writer(folder), wide:
+        decompose(config, folder, saved if going_on(config) else None)
+
+
+def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path | None) -> None:
+    """Runs it in `folder`, from the state in `saved`."""
+    # The whole of an M that is cut is on the host alone, where the exact answer is found.
+    host = jax.local_devices(backend="cpu")[0] if config.cut() else None
+    with jax.default_device(host):
+        given = inputs.load(config.data, config.matrix, config.dtype)
+    problem = jax.device_put(given.problem, host)
+    with app.stage("finding the exact answer"):
         exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
-        folder = config.workdir if distributed.first() else None
-        if config.method == "exact":
-            workdir = Workdir(folder, config)
-            run = longrun.Run(exact, exact_seconds)
-        else:
-            state, rounds = first_state(config, problem)
-            workdir = Workdir(folder, config, resume)
-            run = longrun.run(state, rounds, workdir, saved if resume else None)
-        if not distributed.first():
-            return
-        result = compare(problem, config.method, run, exact)
-        report(problem, result, run.solution, exact_seconds)
-        write_json(config.json, result)
-        if workdir.folder is not None:
-            write_files(workdir.folder, given, run.solution, result)
-        workdir.result(result)
+    if config.method != "exact":
+        state, rounds = first_state(config, problem)
+        state = longrun.resumed(state, rounds, saved)
+    # Only now, when nothing was refused, is anything written or deleted.
+    if config.overwrite and folder is not None:
+        earlier.clear(folder)
+    workdir = Workdir(folder, config, resume=saved is not None)
+    if config.method == "exact":
+        run = longrun.Run(exact, exact_seconds)
+    else:
+        run = longrun.run(state, rounds, workdir)
+    if not distributed.first():
+        return
+    result = compare(problem, config.method, run, exact)
+    report(problem, result, run.solution, exact_seconds)
+    write_json(config.json, result)
+    if workdir.folder is not None:
+        write_files(workdir.folder, given, run.solution, result)
+    workdir.result(result)
+
+
+def going_on(config: DecomposeConfig) -> bool:
+    """Whether the folder holds a run that this one continues; ValueError for another one."""
+    return not config.overwrite and earlier.same_run(config.workdir, config, FREE)
 
 
 def _require_read(config: DecomposeConfig) -> None:

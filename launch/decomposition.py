@@ -6,9 +6,10 @@ import time
 
 import jax
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialised
 
 from deflation import Solution
+from deflation.replacing import replacing
 from launch import pictures
 from launch.inputs import Input
 from launch.longrun import Run
@@ -60,9 +61,8 @@ def write_files(folder, given: Input, solution: Solution, result: dict) -> None:
     # safetensors writes the buffer as it lies: it must be contiguous to be read back right.
     tensors = {n: np.ascontiguousarray(v) for n, v in solution.components._asdict().items()}
     described = {"method": result["method"], "rank": str(result["rank"]), "format": "np"}
-    part = folder / ".components.part"
-    save_file(tensors, part, metadata=described)
-    part.replace(folder / "components.safetensors")
+    with replacing(folder / "components.safetensors") as part:
+        part.write_bytes(serialised(tensors, metadata=described))
     sizes = component_sizes(given.problem, solution)
     errors = np.asarray(result["component_errors"])
     drawn = pictures.convergence(solution.history, sizes, errors)

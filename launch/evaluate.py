@@ -26,8 +26,9 @@ from finetune import models, peft, tasks
 from finetune.tasks import predictions
 from finetune.training import adapters
 from finetune.weights.files import read_json
-from launch import app, problem
+from launch import app, help_page, problem
 from launch.outputs import require_writable, write_json
+from launch.path_flags import define_path
 from launch.problem import Problem, ProblemConfig
 from launch.tables import table
 
@@ -63,18 +64,24 @@ class EvaluateConfig(ProblemConfig):
 def define_flags() -> None:
     """One flag per field of `EvaluateConfig`."""
     problem.define_flags()
-    flags.DEFINE_string("workdir", None, "folder of a finished run of launch.train")
-    flags.DEFINE_string("adapter", None, "instead: a folder in the format of PEFT")
+    with help_page.group("what is scored, and where it goes"):
+        _of_scores()
+
+
+def _of_scores() -> None:
+    define_path("workdir", None, "folder of a finished run of launch.train")
+    define_path("adapter", None, "instead: a folder in the format of PEFT")
     flags.DEFINE_string("split", None, "rows to score; else those that training scores")
     flags.DEFINE_integer("eval_batch_size", 128, "rows per pass", lower_bound=1)
-    flags.DEFINE_string("predictions", None, "file for them, .csv or .jsonl")
-    flags.DEFINE_string("submission", None, "folder for the file that GLUE's server takes")
-    flags.DEFINE_string("json", None, "file for the scores")
+    define_path("predictions", None, "file for them, .csv or .jsonl")
+    define_path("submission", None, "folder for the file that GLUE's server takes")
+    define_path("json", None, "file for the scores")
 
 
 def main(config: EvaluateConfig) -> None:
     """Predicts a split, and prints its scores where it has labels."""
-    base, modules, head, trained_on = loaded(config)
+    with app.stage("loading data and model"):
+        base, modules, head, trained_on = loaded(config)
     task = base.task
     split = config.split or rows_of(config, task)
     if config.submission is not None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from launch import app, figure_sources
+from launch.outputs import write_text
 from linear_theory import Claim, Row, figures
 
 PAGE = "evidence.md"
@@ -92,9 +93,7 @@ def write(
     parts += [FIGURES, _line(FIGURE_COLUMNS), _line(["---"] * len(FIGURE_COLUMNS))]
     parts += [_line(cells) for cells in outcomes(folder, findings)]
     path = folder / PAGE
-    part = path.with_name(f".{PAGE}.part")
-    part.write_text("".join(parts), encoding="utf-8")
-    part.replace(path)
+    write_text(path, "".join(parts))
     return path
 
 

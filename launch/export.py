@@ -19,6 +19,7 @@ from finetune.training import adapters
 from finetune.weights.files import read_json
 from finetune.weights.naming import rebuild
 from launch import app, problem
+from launch.path_flags import define_path
 from launch.train_config import TrainConfig
 
 WHOLE = ("full", "welore")
@@ -43,9 +44,9 @@ class ExportConfig:
 
 def define_flags() -> None:
     """One flag per field of `ExportConfig`."""
-    flags.DEFINE_string("workdir", None, "folder of a finished run of launch.train")
+    define_path("workdir", None, "folder of a finished run of launch.train")
     flags.DEFINE_enum("format", "peft", ("peft", "merged"), "an adapter, or the whole model")
-    flags.DEFINE_string("output", None, "new folder for the result")
+    define_path("output", None, "new folder for the result")
     flags.DEFINE_float(
         "truncate", None, "of PEFT: relative error allowed to dense changes", 0, 0.99
     )

@@ -22,9 +22,11 @@ import time
 
 from absl import flags
 
-from launch import app
+from launch import app, earlier
 from launch.figure_sources import Recipe, drawn, registry, sized
+from launch.locks import one_writer
 from launch.outputs import Workdir, write_json
+from launch.path_flags import define_path
 from launch.tables import table
 from linear_theory.figures import SCALES, save, save_arrays
 
@@ -53,23 +55,30 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "seed", None, "of all randomness; each figure's own if left out", 0, 2**32 - 1
     )
-    flags.DEFINE_string(
+    define_path(
         "data_dir",
         None,
         "folder with MNIST, CIFAR-10, CIFAR-100 or STS-B, else digits; for pretraining: text",
     )
-    flags.DEFINE_string("model", None, "folder of a BERT, for the figures of survey_* that take it")
-    flags.DEFINE_string("workdir", "runs/figures", "folder for the files, made if missing")
+    define_path("model", None, "folder of a BERT, for the figures of survey_* that take it")
+    define_path("workdir", "runs/figures", "folder for the files, made if missing")
 
 
 def main(config: FiguresConfig) -> None:
-    """Measures, draws and writes."""
+    """Draws what was asked for, or lists it."""
     chosen = select(config.name)
     if config.list:
         print(table(LISTED, [[getattr(recipe, name) for name in LISTED] for recipe in chosen]))
         return
     for recipe in chosen:  # what is refused is refused before anything runs
         sized(recipe, config.scale, config.seed, config.data_dir, config.model)
+    with one_writer(config.workdir):
+        earlier.require_own(config.workdir, config)
+        written(chosen, config)
+
+
+def written(chosen: list[Recipe], config: FiguresConfig) -> None:
+    """Measures and draws figures, one after the other."""
     workdir = Workdir(config.workdir, config)
     rows = []
     for recipe in app.progress(chosen, len(chosen), "figures"):

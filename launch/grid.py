@@ -14,7 +14,7 @@ from typing import NamedTuple
 from absl import flags
 
 from finetune.methods import NAMES, OPTIONS
-from launch import app, problem
+from launch import app, flagfiles, problem
 from launch.train_config import TrainConfig
 
 BUDGET = "budget"
@@ -112,14 +112,14 @@ def _read(task: str, arguments: list[str]) -> TrainConfig:
     kept = {name: (values[name].value, values[name].present) for name in values}
     values.unparse_flags()
     try:
-        values(["train", f"--flagfile={task}"])
+        flagfiles.parse("train", [f"--flagfile={task}"])
         own = values["method"].value if values["method"].present else None
-        values(["train", *arguments])
+        flagfiles.parse("train", arguments)
         if values["method"].value != own:
             # A task's file may be the recipe of one method; its options are not another's.
             for name in OPTIONS:
                 values[name].unparse()
-            values(["train", *arguments])
+            flagfiles.parse("train", arguments)
         return app.from_flags(TrainConfig)
     finally:
         for name, (value, present) in kept.items():

@@ -1,4 +1,4 @@
-"""A long solver run in portions: a progress bar, a saved state after each, and resumption."""
+"""A long solver run in chunks of rounds: progress, a saved state after each, and resumption."""
 
 from __future__ import annotations
 
@@ -13,74 +13,60 @@ import numpy as np
 from deflation import Solution, State, advance, finish, load, save
 from deflation.placing import fetched
 from launch import app, distributed
-from launch.outputs import Workdir, to_json
+from launch.earlier import REMEDIES, SAVED
+from launch.outputs import Workdir
 
-PORTIONS = 10
-SAVED = "run.npz"
+CHUNKS = 10
 
 
 class Run(NamedTuple):
-    """A finished run: its solution, and the warm seconds of all its portions."""
+    """A finished run: its solution, and the warm seconds of all its rounds."""
 
     solution: Solution
     seconds: float
 
 
-def same_run(folder: str | None, config, free: tuple[str, ...]) -> bool:
-    """Whether `folder` holds an earlier run of this configuration.
-
-    Args:
-      folder: the work directory, or None.
-      config: the frozen dataclass of flags.
-      free: fields that may differ.
-
-    Raises:
-      ValueError: the folder holds a run of another configuration; nothing is overwritten.
-    """
-    path = None if folder is None else pathlib.Path(folder) / "config.json"
-    if path is None or not path.exists():
-        return False
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"{path} is not a configuration; choose another --workdir") from None
-    for name, value in to_json(config).items():
-        if name not in free and (not isinstance(earlier, dict) or earlier.get(name) != value):
-            there = earlier.get(name) if isinstance(earlier, dict) else None
-            raise ValueError(
-                f"{folder} holds a run with --{name}={there}, not {value}; choose another --workdir"
-            )
-    return True
-
-
-def run(state: State, rounds: int, workdir: Workdir, earlier: pathlib.Path | None) -> Run:
-    """Advances `state` to `rounds` rounds in all, saving after every portion.
+def resumed(state: State, rounds: int, saved: pathlib.Path | None) -> State:
+    """`state`, or that of an earlier run, before anything is written.
 
     Args:
       state: from `start`.
       rounds: rounds in all, those of an earlier run included.
-      workdir: where to save; a kill loses at most the portion in flight. Of several processes one
-        has a folder, and each calls this function.
-      earlier: the saved state to go on from, if it is there.
+      saved: the file to go on from, if it is there.
 
     Raises:
-      ValueError: a saved state that belongs to another problem or is damaged, or that not every
-        process finds.
+      ValueError: a saved state that belongs to another problem or is damaged, that not every
+        process finds, or of more rounds.
+    """
+    if saved is not None and saved.exists():
+        state = load(saved, state)
+    reached = int(state.progress.round)
+    distributed.require_same("--workdir", reached)
+    if reached > rounds:
+        raise ValueError(f"{saved} holds {reached} rounds; --rounds={rounds} are fewer; {REMEDIES}")
+    return state
+
+
+def run(state: State, rounds: int, workdir: Workdir) -> Run:
+    """Advances `state` to `rounds` rounds in all, saving after every tenth of them.
+
+    Args:
+      state: from `resumed`.
+      rounds: rounds in all, those of an earlier run included.
+      workdir: where to save; a kill loses at most the chunk in flight. Of several processes one has
+        a folder, and each calls this function.
     """
     saved = None if workdir.folder is None else workdir.folder / SAVED
-    seconds = 0.0
-    if earlier is not None and earlier.exists():
-        state = load(earlier, state)
-        if workdir.folder is not None:
-            seconds = _seconds_so_far(workdir.folder, int(state.progress.round))
-    distributed.require_same("--workdir", int(state.progress.round))
-    portion = -(-rounds // PORTIONS)
-    left = rounds - int(state.progress.round)
-    sizes = [portion] * (left // portion) + [left % portion] * (left % portion > 0)
-    for size in sorted(set(sizes)):
-        advance(state, size)  # compiled, and thrown away, so that the seconds are warm
+    reached = int(state.progress.round)
+    seconds = _seconds_so_far(workdir.folder, reached) if saved is not None and reached else 0.0
+    chunk = -(-rounds // CHUNKS)
+    left = rounds - reached
+    sizes = [chunk] * (left // chunk) + [left % chunk] * (left % chunk > 0)
+    with app.stage("compiling"):
+        for size in sorted(set(sizes)):
+            advance(state, size)  # thrown away, so that the seconds are warm
     shown = len(sizes) if distributed.first() else 0
-    for size in app.progress(sizes, shown, "portions"):
+    for size in app.progress(sizes, shown, f"chunks of {chunk} rounds"):
         if bool(np.all(state.progress.done)):
             break
         started = time.perf_counter()

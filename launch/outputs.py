@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from deflation.replacing import replacing
+
 
 def to_json(value: Any) -> Any:
     """`value` in terms of JSON: records become objects, arrays lists, NaN and infinities null.
@@ -64,7 +66,7 @@ def require_writable(path: str | os.PathLike | None) -> None:
         return
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    trial = _beside(path)
+    trial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         trial.open("w").close()
     except OSError as error:
@@ -85,16 +87,18 @@ def write_json(path: str | os.PathLike | None, value: Any) -> None:
     if _is_special(path):
         path.write_text(text, encoding="utf-8")
         return
-    path = path.resolve()  # a link keeps pointing to what it pointed to
-    whole = _beside(path)
-    try:
-        with whole.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        whole.replace(path)
-    finally:
-        whole.unlink(missing_ok=True)
+    write_text(path, text)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a file in UTF-8, at once or not at all.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    # Resolved: a link keeps pointing to what it pointed to.
+    with replacing(pathlib.Path(path).resolve()) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 class Workdir:
@@ -117,11 +121,11 @@ class Workdir:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "config.json", config)
         # A result of an earlier run would look as if this one had finished.
         (self.folder / "result.json").unlink(missing_ok=True)
-        write_json(self.folder / "config.json", config)
         metrics = self.folder / "metrics.jsonl"
-        metrics.write_bytes(_whole_lines(metrics) if resume else b"")
+        write_text(metrics, _whole_lines(metrics) if resume else "")
 
     def metric(self, record: Any) -> None:
         """Adds one line to metrics.jsonl."""
@@ -137,17 +141,12 @@ class Workdir:
             write_json(self.folder / "result.json", value)
 
 
-def _beside(path: pathlib.Path) -> pathlib.Path:
-    # Not tempfile: its files are readable by their owner alone, and stay so after the move.
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
 def _is_special(path: pathlib.Path) -> bool:
     """A device or a pipe (/dev/stdout): it is written to, and cannot be replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def _whole_lines(path: pathlib.Path) -> bytes:
+def _whole_lines(path: pathlib.Path) -> str:
     """The content up to its last line end: a kill may have cut the last line short."""
     content = path.read_bytes() if path.exists() else b""
-    return content[: content.rfind(b"\n") + 1]
+    return content[: content.rfind(b"\n") + 1].decode()

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deflation import Components, History
+from deflation.replacing import replacing
 
 SHOWN = 10  # images in the picture of completions
 
@@ -77,9 +78,8 @@ def completions(components: Components, upper: np.ndarray, lower: np.ndarray) ->
 def write(figure: Figure, path: pathlib.Path) -> None:
     """Saves PNG and SVG beside each other, each moved into place when it is whole."""
     for suffix in (".png", ".svg"):
-        part = path.with_name(f".{path.name}.part{suffix}")
-        figure.savefig(part, dpi=150)
-        part.replace(path.with_name(path.name + suffix))
+        with replacing(path.with_name(path.name + suffix)) as part:
+            figure.savefig(part, dpi=150)
 
 
 def _palette(count: int):

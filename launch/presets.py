@@ -16,6 +16,7 @@ from typing import Any
 
 from finetune.methods import NAMES
 from launch import comparison
+from launch.recipe_files import resolved
 from launch.tables import table
 
 HEADER = ("task", "method", "published", "here", "majority")
@@ -86,7 +87,7 @@ def read(path: str | pathlib.Path) -> Preset:
     Raises:
       ValueError: no such file, no JSON, or an entry that is missing or not known.
     """
-    path = pathlib.Path(path)
+    path = resolved(str(path))
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

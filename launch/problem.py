@@ -21,6 +21,8 @@ from finetune.training import adapters, network, sharding
 from finetune.training.devices import ONE_DEVICE, Devices
 from finetune.training.network import HEADS
 from finetune.weights.files import read_json
+from launch import help_page
+from launch.path_flags import define_path
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 RANDOM = "the base network is random, not pretrained"
@@ -91,8 +93,15 @@ class Problem(NamedTuple):
 
 def define_flags() -> None:
     """The flags of `ProblemConfig`, in its order."""
+    with help_page.group("task and data"):
+        _of_task()
+    with help_page.group("model"):
+        _of_model()
+
+
+def _of_task() -> None:
     flags.DEFINE_enum("task", "digits", tasks.names(), "what is learnt")
-    flags.DEFINE_string("data_dir", None, "folder (table: or file) with the data; else the Hub")
+    define_path("data_dir", None, "folder (table: or file) with the data; else the Hub")
     flags.DEFINE_enum("classes", "all", ("all", "first", "second"), "half of an image task")
     flags.DEFINE_integer("max_length", 128, "tokens per text", lower_bound=8)
     flags.DEFINE_integer("window", 16, "batches of text sorted by length together", lower_bound=1)
@@ -108,7 +117,10 @@ def define_flags() -> None:
         "run_generated_code", False, "humaneval: run what the model writes, in a sandbox"
     )
     flags.DEFINE_integer("train_rows", None, "as few, drawn by --model_seed", lower_bound=1)
-    flags.DEFINE_string("model", None, "'mlp' (random), a model folder, or a name on the Hub")
+
+
+def _of_model() -> None:
+    define_path("model", None, "'mlp' (random), a model folder, or a name on the Hub")
     flags.DEFINE_string("revision", None, "branch, tag or commit on the Hub")
     flags.DEFINE_enum("pooling", None, ("cls", "mean"), "what the head sees")
     flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "of the activations")

@@ -26,7 +26,8 @@ from __future__ import annotations
 import pathlib
 
 from finetune.training import adapters, metrics
-from launch import app, distributed, longrun, pictures, supervise, train_pictures, training
+from launch import app, distributed, earlier, pictures, supervise, train_pictures, training
+from launch.locks import one_writer
 from launch.outputs import Workdir
 from launch.tables import table
 from launch.train_config import TrainConfig
@@ -36,28 +37,53 @@ from launch.train_flags import define_flags
 
 def main(config: TrainConfig) -> int | None:
     """Trains, prints the scores and writes the files."""
-    longrun.same_run(config.workdir, config, (*training.FREE, "mesh"))
+    going_on(config)  # here for the supervised too: before processes are started
     if supervise.parent(config.distributed):
         saved = None if config.workdir is None else training.folder(config.workdir)
         return supervise.run("launch.train", config.distributed, saved)
     distributed.join(config.distributed)
-    record = train(config, training.prepare(config))
+    with one_writer(config.workdir if distributed.first() else None):
+        going_on(config)
+        with app.stage("loading data and model"):
+            job = training.prepare(config)
+        record = train(config, job)
     if distributed.first():
         print_result(record)
 
 
-def train(config: TrainConfig, job: training.Job) -> dict:
-    """Trains, writes the files, and returns the record of result.json."""
+def going_on(config: TrainConfig) -> bool:
+    """Whether the folder holds a run that this one continues; ValueError for another one."""
+    free = (*training.FREE, *training.LENGTH, "mesh")
+    return not config.overwrite and earlier.same_run(config.workdir, config, free)
+
+
+def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
+    """Trains, writes the files, and returns the record of result.json.
+
+    Args:
+      name: of the run where there are several, for its progress.
+    """
     saved = training.checkpoints(config, job)
-    restored = None if saved is None else saved.restore(job.state)
-    restored = training.started(config, job) if restored is None else restored
+    anew = saved is None or config.overwrite
+    restored = None if anew else saved.restore(job.state)
+    if restored is None:
+        restored = training.started(config, job)
+    elif more := training.prolonged(config, job, restored):
+        app.say("train", more)
+        notes = filter(None, (restored.extra.get("prolonged"), more))
+        restored = restored._replace(extra={**restored.extra, "prolonged": "; then ".join(notes)})
     done = 0 if restored is None else int(restored.state.step)
     # Only now, when nothing was refused, is anything written; by one of several processes.
-    workdir = Workdir(config.workdir if distributed.first() else None, config, resume=True)
+    folder = config.workdir if distributed.first() else None
+    if config.overwrite and folder is not None:
+        earlier.clear(folder)
+    workdir = Workdir(folder, config, resume=True)
     lines = None
     if workdir.folder is not None:
         lines = metrics.JsonLines(workdir.folder / "metrics.jsonl", upto=done)
-    display = Display(job.loop.steps, done, job.task.metric, shown=distributed.first())
+    display = Display(job.loop.steps, done, job.task.metric, distributed.first(), name)
+    passes = job.task.steps(job.task.evaluation, job.loop.eval_batch_size)
+    watched = job._replace(predict=display.watched(job.predict, passes))
 
     def report(record):
         if lines is not None:
@@ -65,7 +91,7 @@ def train(config: TrainConfig, job: training.Job) -> dict:
         display(record)
 
     try:
-        outcome = training.run(job, saved, restored, report)
+        outcome = training.run(watched, saved, restored, report)
     finally:
         display.close()
     extra = {} if restored is None else restored.extra
@@ -82,7 +108,10 @@ def print_result(record: dict) -> None:
     names = ("score", "best_score", "majority")
     print(table(("", record["metric"]), [(name, record[name]) for name in names]))
     ranks = list(record["ranks"].values())
-    where = f"in {len(ranks)} modules of rank {min(ranks)} to {max(ranks)}" if ranks else "whole"
+    where = "whole"
+    if ranks:
+        several = f"{min(ranks)} to {max(ranks)}" if min(ranks) < max(ranks) else ranks[0]
+        where = f"in {len(ranks)} modules of rank {several}"
     print(
         f"{record['method']} on {record['split']} of {record['task']}: "
         f"{record['trainable_parameters']} parameters {where}, "

@@ -49,6 +49,7 @@ class TrainConfig(ProblemConfig):
     distributed: str | None
     workdir: str | None
     renew_every: int | None = None  # runs of earlier versions lack it
+    overwrite: bool = False
 
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:

@@ -6,7 +6,8 @@ from absl import flags
 
 from finetune.methods import NAMES, OPTIONS
 from finetune.training.optimisers import OPTIMISERS, SCHEDULES
-from launch import distributed, problem
+from launch import distributed, help_page, problem
+from launch.path_flags import define_path
 
 DEFINE = {
     int: flags.DEFINE_integer,
@@ -20,21 +21,31 @@ DEFINE = {
 def define_flags() -> None:
     """The flags, in the order of `TrainConfig`."""
     problem.define_flags()
-    _of_method()
-    _of_training()
+    with help_page.group("method"):
+        _of_method()
+    with help_page.group(help_page.METHODS):
+        _of_options()
+    with help_page.group("optimiser"):
+        _of_optimiser()
+    with help_page.group("run"):
+        _of_run()
 
 
 def _of_method() -> None:
     flags.DEFINE_string("modules", None, "pattern of adapted modules; else all but head and pooler")
     flags.DEFINE_enum("method", "adapad", NAMES, "how it is learnt")
+
+
+def _of_options() -> None:
     for one in OPTIONS.values():
         if one.choices:
             flags.DEFINE_enum(one.name, None, one.choices, one.text)
         else:
             DEFINE[one.kind](one.name, None, one.text)
+        flags.FLAGS[one.name].texts = one.texts
 
 
-def _of_training() -> None:
+def _of_optimiser() -> None:
     flags.DEFINE_enum("optimiser", "adamw", OPTIMISERS, "of adapters and head")
     flags.DEFINE_float("learning_rate", 3e-3, "the largest one", lower_bound=0)
     flags.DEFINE_float("head_learning_rate", None, "of the head, else the same", lower_bound=0)
@@ -47,6 +58,9 @@ def _of_training() -> None:
     flags.DEFINE_float("clip", 1.0, "largest gradient norm, 0 for none", lower_bound=0)
     flags.DEFINE_bool("dropout", True, "use the model's own dropout")
     flags.DEFINE_float("adapter_dropout", 0.0, "on the input of adapters", 0, 0.99)
+
+
+def _of_run() -> None:
     flags.DEFINE_integer("steps", None, "optimiser steps", lower_bound=1)
     flags.DEFINE_float("epochs", None, "instead of --steps; 10", lower_bound=0)
     flags.DEFINE_integer("batch_size", 32, "rows per step", lower_bound=1)
@@ -59,4 +73,5 @@ def _of_training() -> None:
     flags.DEFINE_bool("remat", False, "compute layers again for the gradient: takes less memory")
     flags.DEFINE_list("mesh", [], "devices, as level:2,data:2 or shard:4; else one")
     flags.DEFINE_string("distributed", None, f"join other processes: {distributed.ALLOWED}")
-    flags.DEFINE_string("workdir", None, "folder for adapter, curves, checkpoints and result")
+    define_path("workdir", None, "folder for adapter, curves, checkpoints and result")
+    flags.DEFINE_bool("overwrite", False, "start anew: delete the files of a run in --workdir")

@@ -29,9 +29,9 @@ def curves(records: Records, metric: str, majority: float) -> Figure:
 
 
 def rank_map(records: Records, steps: int) -> Figure | None:
-    """Ranks over the run, a row per module; None if none were recorded."""
+    """Ranks over the run, a row per module; None if all are one number, and nothing to see."""
     times, paths, table = rank_table(records)
-    if not paths:
+    if not paths or table.min() == table.max():
         return None
     most = max(int(table.max()), 1)
     figure = Figure(figsize=(9, 1.6 + 0.22 * len(paths)), layout="constrained")

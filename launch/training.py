@@ -16,12 +16,14 @@ from finetune.training import adapters, gradient_pass, network, optimisers, stat
 from finetune.training.checkpoints import Checkpoints, Restored
 from finetune.training.devices import Devices, devices, parse
 from finetune.training.loop import LoopConfig, Outcome, fit
-from launch import problem
+from launch import earlier, problem
 from launch.outputs import to_json
 from launch.train_config import TrainConfig
 
-FREE = ("workdir", "log_every", "distributed")
+FREE = ("workdir", "log_every", "distributed", "overwrite")
 """Flags that a resumed run may change."""
+LENGTH = ("steps", "epochs")
+"""Flags that prolong a run."""
 
 
 class Job(NamedTuple):
@@ -120,7 +122,7 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
     rows = {f"rows of split {name!r}": value for name, value in fingerprints(job.task).items()}
     # "data", the first batch, is what earlier versions knew of the rows.
     identity = {"configuration": settings, "base model": job.base, **rows, "data": crc}
-    return Checkpoints(folder(config.workdir), identity, unless_older=rows)
+    return Checkpoints(folder(config.workdir), identity, unless_older=rows, free=LENGTH)
 
 
 def fingerprints(task: tasks.Task) -> dict[str, str]:
@@ -128,14 +130,48 @@ def fingerprints(task: tasks.Task) -> dict[str, str]:
     return {name: task.split(name).fingerprint for name in ("train", task.evaluation)}
 
 
+def prolonged(config: TrainConfig, job: Job, restored: Restored) -> str:
+    """What it means that a run goes on to another number of steps than it was begun for, or "".
+
+    Raises:
+      ValueError: it has more steps already, or its method has dealt them out.
+    """
+    begun = restored.identity["configuration"]
+    length = {name: begun.get(name) for name in LENGTH}
+    before = dataclasses.replace(config, **length).loop_config(
+        job.task.steps("train", config.batch_size)
+    )
+    done, planned, total = int(restored.state.step), before.steps, job.loop.steps
+    if total == planned:
+        return ""
+    holds = f"{config.workdir} holds {done} steps of a run of {planned}"
+    if total < done:
+        raise ValueError(f"{holds}; --steps or --epochs ask for {total}; {earlier.REMEDIES}")
+    if config.method_config().plans:
+        raise ValueError(
+            f"{holds}, which --method={config.method} has dealt out; of {total} steps it would be "
+            f"another run; {earlier.REMEDIES}"
+        )
+    was, now = (
+        float(optimisers.rate(config.optimiser_config(), done, n)) for n in (planned, total)
+    )
+    if was == now:
+        return f"goes on from step {done} to {total}, planned were {planned}"
+    return (
+        f"goes on from step {done} to {total}, planned were {planned}: "
+        f"--schedule={config.schedule} is laid out anew, and the learning rate of step {done} is "
+        f"{now:.3g}, not {was:.3g}"
+    )
+
+
 def folder(workdir: str) -> pathlib.Path:
     """The folder of a run's checkpoints."""
-    return pathlib.Path(workdir) / "checkpoints"
+    return pathlib.Path(workdir) / earlier.CHECKPOINTS
 
 
 def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:
     """Trains, from the restored checkpoint, or what `started` gave, if there is one."""
-    first, extra = (job.state, {}) if restored is None else restored
+    first, extra = (job.state, {}) if restored is None else restored[:2]
 
     def ranks(now):
         return job.method.ranks(now.theta, now.aux)
@@ -190,7 +226,7 @@ def result(
         "head_parameters": _in_head(job, config),
         "base": job.base,
         "data": about["data"],
-        "note": config.note(job.task),
+        "note": "; ".join(filter(None, (config.note(job.task), (extra or {}).get("prolonged")))),
     }
     if job.method.needs_gradients is not None:
         record["gradient_seconds"] = (extra or {}).get("gradient_seconds")

@@ -103,6 +103,8 @@ METHODS: dict[str, Entry] = {
     "welore": Entry(WeloreConfig, welore),
 }
 NAMES = tuple(METHODS)
+# They deal the steps of a run out: to phases, components, links or thresholds.
+_PLANNED = ("adalora", "adapad", "cola", "debora", "increlora", "relora", "sequential", "sora")
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})
 
 
@@ -138,6 +140,11 @@ class MethodConfig:
                 )
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "settings", own(**given))
+
+    @property
+    def plans(self) -> bool:
+        """Whether the number of steps says more than how the learning rate falls."""
+        return self.name in _PLANNED and getattr(self.settings, "every", None) is None
 
 
 def make(

@@ -8,6 +8,8 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
+from safetensors import SafetensorError
+
 
 @contextlib.contextmanager
 def new_folder(target: str | os.PathLike) -> Iterator[pathlib.Path]:
@@ -33,7 +35,10 @@ def new_folder(target: str | os.PathLike) -> Iterator[pathlib.Path]:
     except OSError as error:
         raise ValueError(f"{target} cannot be written: {error.strerror}") from None
     try:
-        yield part
+        try:
+            yield part
+        except SafetensorError as error:  # its words for a full disk, from another language
+            raise OSError(f"{target} cannot be written: {error}") from None
         for file in part.iterdir():
             _flush(file)
         _refuse_existing(target)  # again: the block may have taken a while

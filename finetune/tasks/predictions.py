@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from deflation import checks
+from deflation.replacing import replacing
 from finetune.tasks.glue import GLUE, TOP_SCORE
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.task import Task
@@ -148,8 +148,6 @@ def _replace_lines(path: pathlib.Path, rows: Iterable[dict]) -> pathlib.Path:
 def _replace(path: pathlib.Path, fill) -> pathlib.Path:
     """A file is there with all rows or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         fill(file)
-    os.replace(part, path)
     return path

@@ -8,7 +8,6 @@ unless they have a magnitude. The metadata say what the adapter belongs to.
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialised
 
 from deflation.placing import fetched
+from deflation.replacing import replacing
 from finetune.methods import factors, magnitudes
 from finetune.methods.method import Change, Dense, Factors, Leaves, Method, Refused, Scaled, Tree
 from finetune.training import step
@@ -144,7 +144,6 @@ def _fits(network: Network, name: str, shape: tuple[int, ...]) -> None:
 
 def save(path: str | pathlib.Path, adapter: Adapter) -> None:
     """Writes one file, whole or not at all; the same adapter gives the same bytes."""
-    path = pathlib.Path(path)
     tensors = {f"head.{name}": leaf for name, leaf in adapter.head.items()}
     for module, change in adapter.modules.items():
         if adapter.ranks[module] or isinstance(change, Scaled):
@@ -154,12 +153,8 @@ def save(path: str | pathlib.Path, adapter: Adapter) -> None:
     about = json.dumps({**adapter.about, "ranks": adapter.ranks}, sort_keys=True)
     # One entry: safetensors does not keep the order of several.
     content = serialised(tensors, metadata={"rankwise": json.dumps([FORMAT, about])})
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def load(path: str | pathlib.Path) -> Adapter:

@@ -6,10 +6,14 @@ checkpoint of ours, or belongs to another configuration, base model or data.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import logging
+import os
 import pathlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -20,13 +24,17 @@ from deflation.placing import fetched
 
 FORMAT = 1
 TEMPORARY = "orbax-checkpoint-tmp"
+# What a checkpoint takes on disk beside its arrays, generously: of each array, and in all.
+PER_ARRAY, AROUND = 2048, 1 << 16
+FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 class Restored(NamedTuple):
-    """A checkpoint: the state, and what was saved beside it."""
+    """A checkpoint: the state, what was saved beside it, and what it belongs to."""
 
     state: Any
     extra: dict[str, Any]
+    identity: dict[str, Any] = {}  # noqa: RUF012
 
 
 class Checkpoints:
@@ -37,6 +45,7 @@ class Checkpoints:
       identity: what a checkpoint must belong to: name -> JSON value.
       keep: how many of the latest checkpoints stay on disk.
       unless_older: names in `identity` that checkpoints of earlier versions lack, and may lack.
+      free: entries of an identity's objects that may differ.
     """
 
     def __init__(
@@ -44,12 +53,13 @@ class Checkpoints:
         folder: str | pathlib.Path,
         identity: dict[str, Any],
         keep: int = 2,
-        unless_older: Iterable[str] = (),
+        unless_older: Collection[str] = (),
+        free: Collection[str] = (),
     ):
         self.folder = pathlib.Path(folder).absolute()
         self._unless_older = frozenset(unless_older)
         self._identity = json.loads(json.dumps({"format": FORMAT, **identity}))
-        self._keep = keep
+        self._keep, self._free = keep, free
         self._writer = None
         self._pending = None
         self.last: int | None = None  # the latest one that is on disk as a whole
@@ -72,28 +82,40 @@ class Checkpoints:
         path = self.folder / str(steps[-1])
         arrays, meta = _read(path)
         for name, value in self._identity.items():
-            there = meta["identity"].get(name, value if name in self._unless_older else None)
-            if there != value:
-                raise ValueError(f"{path} {_difference(name, there, value)}")
+            missing = value if name in self._unless_older else None
+            there, here = self._bound(meta["identity"].get(name, missing)), self._bound(value)
+            if there != here:
+                raise ValueError(f"{path} {_difference(name, there, here)}")
         state = _placed(path, arrays, meta["crc"], like)
         self.last = steps[-1]
-        return Restored(state, meta["extra"])
+        return Restored(state, meta["extra"], meta["identity"])
+
+    def _bound(self, value: Any) -> Any:
+        """An object without what may differ, and what is not set: earlier versions lack it."""
+        if not isinstance(value, dict):
+            return value
+        return {name: one for name, one in value.items() if one and name not in self._free}
 
     def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
         """Begins to write a checkpoint, once the one before is written.
 
         The state may be overwritten when this returns.
+
+        Raises:
+          OSError: no room for it, or the folder cannot be written; checkpoints before it stay.
         """
+        # Copies: a view of a buffer would change with the next, donated, step.
+        arrays = {name: np.array(fetched(leaf)) for name, leaf in _named(state).items()}
+        self._wait()
+        _require_room(self.folder, sum(leaf.nbytes + PER_ARRAY for leaf in arrays.values()))
         if self._writer is None:
+            logging.getLogger("absl").addFilter(_not_of_orbax)
             policy = ocp.training.preservation_policies.LatestN(self._keep)
             self._writer = ocp.training.Checkpointer(
                 self.folder, preservation_policy=policy, cleanup_tmp_directories=True
             )
-        # Copies: a view of a buffer would change with the next, donated, step.
-        arrays = {name: np.array(fetched(leaf)) for name, leaf in _named(state).items()}
         meta = {"identity": self._identity, "extra": extra, "crc": _crc(arrays)}
         text = np.frombuffer(json.dumps(meta).encode(), np.uint8).copy()
-        self._wait()
         content = {"state": arrays, "meta": {"json": text}}
         # Forced: orbax's own policy leaves out a checkpoint when it is busy.
         response = self._writer.save_checkpointables_async(step, content, force=True)
@@ -103,7 +125,14 @@ class Checkpoints:
         if self._pending is not None:
             step, response = self._pending
             self._pending = None
-            response.result()  # raises what went wrong in the background
+            try:
+                response.result()  # raises what went wrong in the background
+            except Exception as error:
+                for code in FAILURES:
+                    if os.strerror(code) in str(error):
+                        place = str(self.folder / str(step))
+                        raise OSError(code, os.strerror(code), place) from None
+                raise
             self.last = step
 
     def close(self) -> None:
@@ -112,6 +141,25 @@ class Checkpoints:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _require_room(folder: pathlib.Path, size: int) -> None:
+    """Raises OSError now, rather than in the threads that write, if a checkpoint has no room."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = folder / f"0.{TEMPORARY}.{os.getpid()}"  # orbax takes away what is left of it
+    try:
+        with trial.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size + AROUND)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno), str(folder)) from None
+    finally:
+        with contextlib.suppress(OSError):  # never made
+            trial.unlink()
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    # It logs every failure from each of its threads, with tracebacks, and then raises it.
+    return "orbax" not in record.pathname
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from deflation.replacing import replacing
+
 
 class JsonLines:
     """A file of records with a `step`; a resumed run drops what it is about to repeat.
@@ -29,9 +31,8 @@ class JsonLines:
     def __init__(self, path: str | pathlib.Path, upto: int):
         self.path = pathlib.Path(path)
         kept = read(self.path, upto) if upto else []
-        part = self.path.with_name(f".{self.path.name}.part")
-        part.write_text("".join(map(_line, kept)), encoding="utf-8")
-        part.replace(self.path)
+        with replacing(self.path) as part:
+            part.write_text("".join(map(_line, kept)), encoding="utf-8")
 
     def write(self, record: dict[str, Any]) -> None:
         """Adds one line."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from deflation.replacing import replacing
 from linear_theory.figures.style import RC
 
 ENDINGS = ("png", "svg")
@@ -36,7 +36,7 @@ def save(
     for target, ending in zip(written, endings, strict=True):
         # No date: a figure that did not change must not look changed.
         metadata = {"Date": None} if ending == "svg" else None
-        with _replacing(target) as whole, matplotlib.rc_context(RC):
+        with replacing(target) as whole, matplotlib.rc_context(RC):
             figure.savefig(whole, format=ending, metadata=metadata)
     return written
 
@@ -44,17 +44,6 @@ def save(
 def save_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> pathlib.Path:
     """Writes path.npz, to be read by `numpy.load`; raises OSError if it cannot be written."""
     target = pathlib.Path(f"{path}.npz")
-    with _replacing(target) as whole, whole.open("wb") as file:
+    with replacing(target) as whole, whole.open("wb") as file:
         np.savez(file, **arrays)
     return target
-
-
-@contextlib.contextmanager
-def _replacing(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file beside `target` that takes its place when the block ends without an error."""
-    whole = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield whole
-        whole.replace(target)
-    finally:
-        whole.unlink(missing_ok=True)

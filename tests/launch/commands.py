@@ -12,7 +12,11 @@ CONFIGS = {
     "compare": ("launch.compare", "CompareConfig"),
     "benchmark": ("launch.benchmark", "BenchmarkConfig"),
     "export": ("launch.export", "ExportConfig"),
+    "check": ("launch.check", "CheckConfig"),
+    "figures": ("launch.figures", "FiguresConfig"),
+    "decompose": ("launch.decompose", "DecomposeConfig"),
 }
+COMMANDS = tuple(CONFIGS)
 
 
 def command(name, *flags):

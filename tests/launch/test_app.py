@@ -238,12 +238,17 @@ def program(tmp_path):
     return start
 
 
-def test_ctrl_c_in_a_process_of_its_own(program):
+@pytest.mark.parametrize(
+    ("number", "status", "line"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")],
+)
+def test_a_signal_in_a_process_of_its_own(number, status, line, program):
     process = program()
     assert process.stdout.readline() == "started\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=90)
-    assert (process.returncode, err.splitlines()[-1]) == (130, "program: interrupted")
+    assert (process.returncode, err.splitlines()[-1]) == (status, f"program: {line}")
+    assert "Traceback" not in err
 
 
 def test_a_reader_that_leaves_early_is_no_error(program):
@@ -257,5 +262,5 @@ def test_a_reader_that_leaves_early_is_no_error(program):
 
 def test_help_is_on_stdout_and_no_failure(program):
     out, err = program("--help").communicate(timeout=30)
-    assert "--lines: how many lines to print" in out and "--jax_cache_dir" in out
+    assert "--lines=N\n      how many lines to print" in out and "--jax_cache_dir" in out
     assert err == ""

@@ -10,7 +10,7 @@ import pytest
 from finetune.methods import NAMES
 from finetune.tasks import load
 from finetune.tasks.holding import held_out
-from launch import comparison, presets
+from launch import cells, comparison, comparison_picture, presets
 from tests.launch.commands import command
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
@@ -212,3 +212,27 @@ def test_rows():
     assert rows[1]["difference"] == pytest.approx(0.1) and rows[1]["interval"] is None
     assert rows[2]["score"] is None and rows[2]["seeds"] == 0 and rows[2]["parameters"] is None
     assert rows[0]["parameters"] == 4 and rows[0]["majority"] == 0.5
+
+
+def test_a_best_rate_at_the_edge_of_those_tried_is_said():
+    tried = {rate: {"score": score} for rate, score in ((1e-3, 0.7), (2e-3, 0.8), (8e-3, 0.9))}
+    assert cells._edge(cells._best(tried), tried) == "largest"
+    tried[4e-3] = {"score": 0.95}
+    assert cells._edge(cells._best(tried), tried) is None
+    assert cells._edge(None, {}) is None
+    record = {"task": "t", "recipe": "m", "metric": "f1", "majority": 0.5, "score": 0.9, "seed": 0}
+    (row,) = comparison.rows([{**record, "rate": 8e-3, "rate_at_edge": "largest"}])
+    assert row[comparison.HEADER.index("edge")] == "largest"
+
+
+@pytest.mark.parametrize("methods", [1, 3, 9])
+def test_a_picture_covers_and_clips_no_row(methods):
+    same = {"task": "t", "metric": "f1", "majority": 0.5, "seed": 0}
+    records = [{**same, "recipe": f"m{k}", "score": 0.5 + k / 20} for k in range(methods)]
+    figure = comparison_picture.scores(records, comparison.rows(records))
+    figure.draw_without_rendering()
+    (axis,) = (one for one in figure.axes if one.get_visible())
+    low, high = axis.get_ylim()
+    assert low <= -0.5 and high >= methods - 0.5 and axis.get_legend() is None
+    (legend,) = figure.legends
+    assert not legend.get_window_extent().overlaps(axis.get_window_extent())

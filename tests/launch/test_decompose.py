@@ -238,3 +238,21 @@ def test_files_that_are_not_what_they_claim(tmp_path, capsys):
     ):
         assert run(flag, "--rank=1") == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_fewer_rounds_are_refused_and_overwrite_starts_anew(matrix, tmp_path, capsys):
+    folder = tmp_path / "w"
+    flags = [f"--matrix={matrix}", "--rank=2", f"--workdir={folder}"]
+    assert run(*flags, "--rounds=8") == 0
+    (folder / "notes.txt").write_text("mine")
+    before = files(folder)
+    capsys.readouterr()
+    assert run(*flags, "--rounds=4") == 2
+    err = capsys.readouterr().err
+    assert "holds 8 rounds; --rounds=4 are fewer; --overwrite starts anew" in err
+    assert err.count("\n") == 1 and files(folder) == before
+    assert run(*flags, "--rounds=4", "--seed=1", "--overwrite") == 0
+    assert json.loads((folder / "config.json").read_text())["seed"] == 1
+    with np.load(folder / "run.npz") as saved:
+        assert int(saved["round"]) == 4
+    assert (folder / "notes.txt").read_text() == "mine"

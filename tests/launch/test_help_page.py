@@ -1,0 +1,66 @@
+"""--help of every command: all of its own flags, in groups, and nobody else's."""
+
+import importlib
+import re
+
+import pytest
+from absl import flags
+
+from finetune.methods import OPTIONS
+from tests.launch.commands import COMMANDS, command
+
+FEWEST = {"train": 120, "compare": 120, "evaluate": 25, "decompose": 20, "benchmark": 13}
+
+
+def shown(page):
+    return re.findall(r"^  --(?:\[no\])?(\w+)", page, re.MULTILINE)
+
+
+def own_flags(name):
+    before = set(flags.FLAGS)
+    importlib.import_module(f"launch.{name}").define_flags()
+    own = set(flags.FLAGS) - before
+    for flag in own:
+        delattr(flags.FLAGS, flag)
+    return own
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_page_has_the_command_s_own_flags_and_no_others(name, capsys):
+    assert command(name, "--help") == 0
+    out, err = capsys.readouterr()
+    names = shown(out)
+    assert err == "" and len(names) == len(set(names)) >= FEWEST.get(name, 5)
+    assert set(names) == own_flags(name) | {"jax_cache_dir"}
+    assert "python -m launch" in out  # how it is called
+    assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", ["train", "compare"])
+def test_groups_are_in_the_order_of_a_run(name, capsys):
+    assert command(name, "--help") == 0
+    out = capsys.readouterr().out
+    titles = ["task and data", "model", "method", "options of methods", "optimiser", "run"]
+    places = [re.search(rf"^{title}\b.*:$", out, re.MULTILINE).start() for title in titles]
+    assert places == sorted(places)
+
+
+def test_a_method_s_page_has_its_own_options_and_defaults(capsys):
+    assert command("train", "--method=adapad", "--help") == 0
+    out = capsys.readouterr().out
+    names = set(shown(out))
+    assert names & set(OPTIONS) == {n for n, one in OPTIONS.items() if "adapad" in one.methods}
+    assert "options of --method=adapad:" in out
+    assert "--rank=N\n      components per module at most [4]" in out
+
+
+def test_defaults_and_limits_are_said(capsys):
+    assert command("train", "--help") == 0
+    out = capsys.readouterr().out
+    assert "--max_length=N\n      tokens per text [128; integer >= 8]" in out
+    assert "--schedule=linear|cosine|constant\n      of the learning rate [linear]" in out
+
+
+def test_the_version_is_one_line(capsys):
+    assert command("decompose", "--version") == 0
+    assert re.fullmatch(r"rankwise \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
