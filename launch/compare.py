@@ -22,7 +22,7 @@ from absl import flags
 
 from deflation import checks
 from finetune.methods import NAMES
-from launch import app, comparison, comparison_picture, pictures, presets
+from launch import app, comparison, comparison_picture, pictures, presets, training
 from launch.cells import Runner
 from launch.grid import Grid
 from launch.outputs import write_json
@@ -110,6 +110,9 @@ def main(config: CompareConfig) -> None:
     pictures.write(comparison_picture.scores(records, rows), folder / "compare")
     print(table(comparison.HEADER, rows))
     print(legend + "\n" + preset.text(rows))
+    drawn = sorted({name for record in records for name in record.get("drawn", ())})
+    if drawn:
+        print(training.DRAWN.format(", ".join(drawn)))
 
 
 def _check_files(name: str, paths: Sequence[str], known: Sequence[str]) -> None:

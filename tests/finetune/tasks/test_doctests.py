@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-NAMES = ("batches", "prompts", "metrics", "text", "tokenizer", "gsm8k", "humaneval")
+NAMES = ("batches", "class_names", "prompts", "metrics", "text", "tokenizer", "gsm8k", "humaneval")
 
 
 @pytest.mark.parametrize("name", NAMES)
