@@ -23,7 +23,7 @@ from absl import flags
 
 from deflation import checks
 from finetune.methods import NAMES
-from launch import app, comparison, comparison_picture, help_page, pictures, presets
+from launch import app, comparison, comparison_picture, help_page, pictures, presets, training
 from launch.cells import Runner
 from launch.grid import Grid
 from launch.locks import one_writer
@@ -127,6 +127,9 @@ def compared(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     pictures.write(comparison_picture.scores(records, rows), folder / "compare")
     print(table(comparison.HEADER, rows))
     print(legend + "\n" + preset.text(rows))
+    drawn = sorted({name for record in records for name in record.get("drawn", ())})
+    if drawn:
+        print(training.DRAWN.format(", ".join(drawn)))
 
 
 def _require_read(grid: Grid) -> None:

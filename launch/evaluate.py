@@ -3,12 +3,16 @@
 python -m launch.evaluate --workdir=runs/adapad
 python -m launch.evaluate --workdir=runs/table --data_dir=new.csv --predictions=new.jsonl
 python -m launch.evaluate --workdir=runs/cola --split=test --submission=runs/glue
+python -m launch.evaluate --workdir=runs/reviews --data_dir=new --split=test \\
+    --predictions=new.csv --probabilities
 python -m launch.evaluate --adapter=ADAPTER_FOLDER --task=mrpc --data_dir=data/glue --model=MODEL
 python -m launch.evaluate --adapter=ADAPTER_FOLDER --task=humaneval --data_dir=data --model=MODEL \\
     --max_length=512 --run_generated_code --predictions=completions.jsonl
 
 Data that are given with --workdir are taken whole, unless --heldout or --train_rows are given too;
 other flags that are given replace those of the run, or are refused where they belong to it.
+New rows need neither labels nor a training split: a run keeps the names of its classes. An adapter
+of PEFT's own has them in a config.json beside it, or its base model has.
 
 Of a language model --predictions takes what it has written; without --run_generated_code these can
 be had of humaneval too, and are not scored.
@@ -23,10 +27,11 @@ import jax
 from absl import flags
 
 from finetune import models, peft, tasks
-from finetune.tasks import predictions
+from finetune.tasks import class_names, predictions
 from finetune.training import adapters
 from finetune.weights.files import read_json
 from launch import app, help_page, problem
+from launch import classes as run_classes
 from launch.outputs import require_writable, write_json
 from launch.path_flags import define_path
 from launch.problem import Problem, ProblemConfig
@@ -50,13 +55,17 @@ class EvaluateConfig(ProblemConfig):
     adapter: str | None
     split: str | None
     eval_batch_size: int
+    allow_drawn: bool
     predictions: str | None
+    probabilities: bool
     submission: str | None
     json: str | None
 
     def __post_init__(self):
         if (self.workdir is None) == (self.adapter is None):
             raise ValueError("one of --workdir and --adapter is needed")
+        if self.probabilities and self.predictions is None:
+            raise ValueError("--probabilities is for the file of --predictions, which is not given")
         require_writable(self.json)
         require_writable(self.predictions)
 
@@ -73,7 +82,9 @@ def _of_scores() -> None:
     define_path("adapter", None, "instead: a folder in the format of PEFT")
     flags.DEFINE_string("split", None, "rows to score; else those that training scores")
     flags.DEFINE_integer("eval_batch_size", 128, "rows per pass", lower_bound=1)
+    flags.DEFINE_bool("allow_drawn", False, "score an --adapter on parameters drawn at random too")
     define_path("predictions", None, "file for them, .csv or .jsonl")
+    flags.DEFINE_bool("probabilities", False, "of every class, in the file of --predictions")
     define_path("submission", None, "folder for the file that GLUE's server takes")
     define_path("json", None, "file for the scores")
 
@@ -88,6 +99,8 @@ def main(config: EvaluateConfig) -> None:
         predictions.require_submission(task, split)
     if config.predictions is not None:
         predictions.require_suffix(config.predictions, task)
+    if config.probabilities and not run_classes.names(task):
+        raise ValueError(f"--probabilities is for classes; --task={config.task} has none here")
     if config.predictions is None and config.submission is None:
         if task.refusal:
             raise ValueError(task.refusal)
@@ -95,14 +108,17 @@ def main(config: EvaluateConfig) -> None:
     forward = jax.jit(adapters.predict(base.network, modules, head, task.answer))
     passes = task.steps(split, config.eval_batch_size)
     batches = app.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
-    found = task.predict(task.gathered(split, (forward(base.network.params, b) for b in batches)))
+    answers = task.gathered(split, (forward(base.network.params, b) for b in batches))
+    found = task.predict(answers)
     record = scored(task, split, found)
     if record["scores"]:
         print(table(("", *record["scores"]), rows(record)))
-    note = "; ".join(filter(None, (task.note, changed(task, split, trained_on))))
-    print(f"{record['rows']} rows of {split} of {task.name}{': ' if note else ''}{note}")
+    counted = record["scores"] and record["counted"]
+    said = "; ".join(filter(None, (task.note, counted, changed(task, split, trained_on))))
+    print(f"{record['rows']} rows of {split} of {task.name}{': ' if said else ''}{said}")
     if config.predictions is not None:
-        print(predictions.write(config.predictions, task, split, found))
+        shares = task.probabilities(answers) if config.probabilities else None
+        print(predictions.write(config.predictions, task, split, found, shares))
     if config.submission is not None:
         print(predictions.write_submission(config.submission, task, split, found))
     write_json(config.json, record)
@@ -126,14 +142,22 @@ def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
     """The problem, the changes of its network's modules, its head, and the rows that it knew."""
     test = (config.split or "").startswith("test")
     if config.workdir is None:
-        base = problem.load(config, test=test)
+        classes = class_names.of_folder(config.adapter) or problem.classes_of_model(config)
+        base = problem.load(config, test=test, classes=classes)
         folder = models.resolve(config.base(), revision=config.revision)
         sizes = models.read_config(folder, labels=base.task.num_labels, pooling=config.pooling)
         found = peft.load(config.adapter, sizes)
+        drawn = sorted(set(base.network.drawn) - set(found.heads))
+        if drawn and not config.allow_drawn:
+            raise ValueError(
+                f"neither --adapter={config.adapter} nor --model={config.base()} has "
+                f"{', '.join(drawn)}: drawn at random, scores would mean nothing; save them with "
+                "the adapter (PEFT's modules_to_save), or say --allow_drawn"
+            )
         return base, found.adapters, found.heads, {}
     run = pathlib.Path(config.workdir)
     earlier = of_run(run / "config.json", config)
-    base = problem.load(earlier, test=test)
+    base = problem.load(earlier, test=test, classes=run_classes.of_run(run))
     adapter = problem.adapter_of(run, earlier, base)
     # Rows that the command names are meant to be others.
     trained_on = adapter.about.get("data", {}) if config.data_dir is None else {}
@@ -165,6 +189,8 @@ def scored(task: tasks.Task | tasks.LanguageTask, split: str, found) -> dict:
     """Metrics and those of the majority class; empty for a split without labels."""
     rows = len(task.split(split))
     record = {"task": task.name, "split": split, "rows": rows, "note": task.note}
+    record["classes"] = list(run_classes.names(task))
+    record["counted"] = getattr(task, "counted", "")
     if task.split(split).labels is None or task.refusal:
         return {**record, "scores": {}, "majority": {}}
     scores = task.score(found, task.labels(split))

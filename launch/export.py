@@ -12,18 +12,25 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from finetune import models, peft
+from finetune import models, peft, tasks
 from finetune.methods.method import Factors
 from finetune.models.mlp import MLPConfig
+from finetune.peft import merging
+from finetune.tasks import tokenizer_files
 from finetune.training import adapters
 from finetune.weights.files import read_json
 from finetune.weights.naming import rebuild
 from launch import app, problem
+from launch import classes as run_classes
 from launch.path_flags import define_path
 from launch.train_config import TrainConfig
 
 WHOLE = ("full", "welore")
 """Methods that replace kernels of the base: what they did is no change of low rank."""
+MEAN = (
+    "transformers has no classifier on the mean of the tokens: the backbone is merged, the head is "
+    f"in {merging.HEAD}"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +63,23 @@ def main(config: ExportConfig) -> None:
     """Loads base and adapter of the run, checks that they belong together, and writes."""
     run = pathlib.Path(config.workdir)
     record, train = read_json(run / "result.json"), train_config(run / "config.json")
-    base = problem.load(train)
+    classes = run_classes.of_run(run)
+    base = problem.load(train, classes=classes)
     adapter = problem.adapter_of(run, train, base)
     sizes, revision, entries = base_model(train, base)
     changes = {**unused(adapter, base.network.params), **adapter.modules}
     about = {"base": train.base(), "revision": revision, "card": card(record)}
+    about |= {"entries": entries, "classes": run_classes.names(base.task)}
     if config.format == "merged":
         # Of full fine-tuning the "head" is the whole network.
         whole, heads = (adapter.head, {}) if train.method == "full" else ({}, adapter.head)
         model = rebuild(models.abstract(sizes), {**base.network.params, **whole})
-        peft.export_merged(config.output, model, changes, heads, entries=entries, **about)
+        text = tasks.needs_tokenizer(train.task)
+        files = tokenizer_files.of_model(train.base(), train.revision) if text else ()
+        if sizes.pooling == "mean":
+            about["card"] = noted(about["card"], MEAN)
+            print(MEAN)
+        peft.export_merged(config.output, model, changes, heads, files=files, **about)
     elif train.method in WHOLE:
         raise ValueError(f"--method={train.method} left no adapter for PEFT; use --format=merged")
     elif train.base() == "mlp":
@@ -74,7 +88,7 @@ def main(config: ExportConfig) -> None:
         if config.truncate is not None:
             found = peft.truncated(changes, config.truncate)
             changes, said = found.changes, f"truncated {found.summary}"
-            about["card"] = dataclasses.replace(about["card"], notes=(*about["card"].notes, said))
+            about["card"] = noted(about["card"], said)
             print(said)
         # Also a head that was not trained: the base checkpoint may lack it.
         peft.export(config.output, changes, {**base.network.head(), **adapter.head}, sizes, **about)
@@ -114,6 +128,11 @@ def card(record: dict) -> peft.Card:
     known = {name: record[name] for name in ("method", "metric", "score", "majority")}
     notes = (record["note"],) if record["note"] else ()
     return peft.Card(data=f"{record['task']}, scored on {record['split']}", notes=notes, **known)
+
+
+def noted(card: peft.Card, note: str) -> peft.Card:
+    """The card with one more note."""
+    return dataclasses.replace(card, notes=(*card.notes, note))
 
 
 if __name__ == "__main__":

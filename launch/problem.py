@@ -14,13 +14,14 @@ from absl import flags
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
 from finetune.models.registry import ARCHITECTURES
-from finetune.tasks import holding
+from finetune.tasks import class_names, holding
 from finetune.tasks.glue import GLUE
-from finetune.tasks.registry import FORMS
+from finetune.tasks.registry import FORMS, TABLE
 from finetune.training import adapters, network, sharding
 from finetune.training.devices import ONE_DEVICE, Devices
 from finetune.training.network import HEADS
 from finetune.weights.files import read_json
+from launch import classes as run_classes
 from launch import help_page
 from launch.path_flags import define_path
 
@@ -55,7 +56,9 @@ class ProblemConfig:
     model_seed: int
     head: str
 
-    def task_config(self, test: bool = False) -> tasks.TaskConfig:
+    def task_config(
+        self, test: bool = False, classes: tuple[str, ...] | None = None
+    ) -> tasks.TaskConfig:
         """What is learnt; options for text only where the task is text."""
         text = {"max_length": self.max_length, "window": self.window}
         text = text if tasks.needs_tokenizer(self.task) else {}
@@ -66,6 +69,8 @@ class ProblemConfig:
         written = ("form", "target_length", "samples", "temperature", "run_generated_code")
         text |= {name: getattr(self, name) for name in written}
         given = {n: getattr(self, n) for n in ("data_dir", "classes", "label", "regression")}
+        if self.task == TABLE:
+            given["label_names"] = classes
         return tasks.TaskConfig(
             self.task, texts=tuple(self.texts), heldout=self.heldout, **given, **text
         )
@@ -126,23 +131,49 @@ def _of_model() -> None:
     flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "of the activations")
     flags.DEFINE_integer("hidden_size", 512, "of --model=mlp", lower_bound=1)
     flags.DEFINE_integer("model_seed", 0, "of new weights: the mlp, a new head", lower_bound=0)
-    flags.DEFINE_enum("head", "train", HEADS, "train it, leave it, or draw it anew and leave it")
+    flags.DEFINE_enum("head", "train", HEADS, "trained: as read or new; or left: as read or random")
 
 
 def load(
-    config: ProblemConfig, devices: Devices = ONE_DEVICE, test: bool = False, remat: bool = False
+    config: ProblemConfig,
+    devices: Devices = ONE_DEVICE,
+    test: bool = False,
+    remat: bool = False,
+    classes: tuple[str, ...] | None = None,
 ) -> Problem:
     """Reads data and weights; the weights go to the devices leaf by leaf.
 
     Args:
       test: also the unlabelled test split of a GLUE task.
       remat: gradient checkpointing, see `finetune.training.network.from_module`.
+      classes: their names by number, of a network that is trained already; () of one that numbers
+        them as the data do. None takes those of the model's config.json, if the data have these.
+
+    Raises:
+      ValueError: data with other classes than `classes`, and what the readers refuse.
     """
-    task = tasks.load(config.task_config(test), tokenizer(config))
-    if config.train_rows is not None:
+    task = tasks.load(config.task_config(test, classes), tokenizer(config))
+    if config.train_rows is not None and "train" in task.splits:
         task = holding.few(task, config.train_rows, config.model_seed)
+    if classes is None:
+        task = run_classes.begun(task, classes_of_model(config), config.base())
+    else:
+        task = run_classes.fixed(task, classes)
     net = _network(config, task, devices, remat)
     return Problem(task, net, network.digest(net.params))
+
+
+def classes_of_model(config: ProblemConfig) -> tuple[str, ...] | None:
+    """The classes of the head that is read from the base model, where its config.json names any."""
+    if config.base() == "mlp" or config.head in network.DRAWN_HEADS:
+        return None
+    return class_names.of_config(_raw(config))
+
+
+def pooling(config: ProblemConfig) -> str:
+    """What the head of a model of text sees: "cls" or "mean"."""
+    of_model = None if config.base() == "mlp" else _raw(config).get("pooling")
+    return config.pooling or of_model or "cls"
 
 
 def shape(base: str, revision: str | None = None) -> network.Network:
@@ -224,10 +255,13 @@ def _network(
             sharding=devices.of_parameter,
             pooling=config.pooling,
             revision=config.revision,
+            fresh_head=config.head in network.DRAWN_HEADS,
         )
         _require_fit(config, task, sizes)
         _require_tables(config, task, sizes)
     net = network.from_module(model, config.head, jax.random.fold_in(key, 1), remat)
+    if config.base() == "mlp":
+        net = dataclasses.replace(net, drawn=tuple(net.params))
     # Also what was drawn and not read.
     return sharding.network(devices, net)
 

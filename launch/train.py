@@ -26,13 +26,27 @@ from __future__ import annotations
 import pathlib
 
 from finetune.training import adapters, metrics
-from launch import app, distributed, earlier, pictures, supervise, train_pictures, training
+from launch import (
+    app,
+    distributed,
+    earlier,
+    pictures,
+    problem,
+    supervise,
+    train_pictures,
+    training,
+)
 from launch.locks import one_writer
 from launch.outputs import Workdir
 from launch.tables import table
 from launch.train_config import TrainConfig
 from launch.train_display import Display
 from launch.train_flags import define_flags
+
+MEAN = (
+    "Note: transformers has no classifier on the mean of the tokens: launch.export will write "
+    "the backbone of this run with its head beside it (--format=merged), and no adapter for PEFT"
+)
 
 
 def main(config: TrainConfig) -> int | None:
@@ -46,6 +60,8 @@ def main(config: TrainConfig) -> int | None:
         going_on(config)
         with app.stage("loading data and model"):
             job = training.prepare(config)
+        if distributed.first():
+            print_start(job, mean=problem.pooling(config) == "mean")
         record = train(config, job)
     if distributed.first():
         print_result(record)
@@ -103,6 +119,14 @@ def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
     return record
 
 
+def print_start(job: training.Job, mean: bool) -> None:
+    """What has to be known of the network before it is trained."""
+    if job.network.drawn:
+        print(training.DRAWN.format(", ".join(job.network.drawn)))
+    if mean:
+        print(MEAN)
+
+
 def print_result(record: dict) -> None:
     """The scores, the majority class beside them, and what was trained."""
     names = ("score", "best_score", "majority")
@@ -121,6 +145,8 @@ def print_result(record: dict) -> None:
     if record.get("gradient_seconds") is not None:
         print(f"The start from the gradient took {record['gradient_seconds']:.1f} s more.")
     print("best_score is the largest of several evaluations on that split; score is the last.")
+    if record["counted"]:
+        print(f"{record['counted']}.")
     if record["note"]:
         print(record["note"])
 

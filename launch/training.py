@@ -16,6 +16,7 @@ from finetune.training import adapters, gradient_pass, network, optimisers, stat
 from finetune.training.checkpoints import Checkpoints, Restored
 from finetune.training.devices import Devices, devices, parse
 from finetune.training.loop import LoopConfig, Outcome, fit
+from launch import classes as run_classes
 from launch import earlier, problem
 from launch.outputs import to_json
 from launch.train_config import TrainConfig
@@ -24,6 +25,8 @@ FREE = ("workdir", "log_every", "distributed", "overwrite")
 """Flags that a resumed run may change."""
 LENGTH = ("steps", "epochs")
 """Flags that prolong a run."""
+DRAWN = "Drawn at random, not read: {}"
+"""What is said of a network's parameters before a score."""
 
 
 class Job(NamedTuple):
@@ -80,10 +83,11 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
 def restarted(job: Job, config: TrainConfig) -> Job:
     """The run of another seed; what is compiled stays."""
     net, paths = job.network, job.paths
-    head = net.trained(config.head == "train", job.method.beside)
+    head = net.trained(config.head in network.TRAINED_HEADS, job.method.beside)
     twice = sorted(path for path in paths if f"{path}.weight" in head)
     if twice:
-        raise ValueError(f"--modules has {twice[0]}, which --head=train trains whole; use one")
+        whole = f"--head={config.head} trains whole"
+        raise ValueError(f"--modules has {twice[0]}, which {whole}; use one")
     shapes = job.method.needs_gradients is not None
     begin = gradient_pass.template if shapes else _begun
     first = begin(job.method, net.kernels(paths), head, job.head_tx, config.seed)
@@ -102,7 +106,7 @@ def started(config: TrainConfig, job: Job) -> Restored | None:
     """
     if job.method.needs_gradients is None:
         return None
-    head = job.network.trained(config.head == "train", job.method.beside)
+    head = job.network.trained(config.head in network.TRAINED_HEADS, job.method.beside)
     problem = (job.method, job.network, job.task, job.paths, head, job.head_tx)
     found = gradient_pass.start(*problem, config.seed, job.devices)
     return Restored(job.devices.replicated(found.state), {"gradient_seconds": found.seconds})
@@ -201,6 +205,7 @@ def result(
     """
     about = {"base": job.base, "head": config.head, "model": config.base(), "task": config.task}
     about["data"] = fingerprints(job.task)
+    about["classes"] = list(run_classes.names(job.task))
     kernels = job.network.kernels(job.paths)
     adapter = adapters.exported(job.method, outcome.state, kernels, about)
     metric = job.task.metric
@@ -226,6 +231,9 @@ def result(
         "head_parameters": _in_head(job, config),
         "base": job.base,
         "data": about["data"],
+        "drawn": list(job.network.drawn),
+        "classes": about["classes"],
+        "counted": getattr(job.task, "counted", ""),
         "note": "; ".join(filter(None, (config.note(job.task), (extra or {}).get("prolonged")))),
     }
     if job.method.needs_gradients is not None:
@@ -236,7 +244,9 @@ def result(
 def _in_head(job: Job, config: TrainConfig) -> int:
     """Trained parameters of the head."""
     beside = "head" if job.method.beside == "all" else job.method.beside
-    return sum(map(np.size, job.network.trained(config.head == "train", beside).values()))
+    return sum(
+        map(np.size, job.network.trained(config.head in network.TRAINED_HEADS, beside).values())
+    )
 
 
 def _step_bytes(config: TrainConfig, job: Job, state: Any) -> int | None:

@@ -19,7 +19,7 @@ from finetune.methods.full import full
 from finetune.methods.method import Method
 from finetune.models.dense import DenseConfig
 from finetune.training import gradient_pass, network, optimisers, step
-from finetune.training.network import HEADS, Network
+from finetune.training.network import DRAWN_HEADS, HEADS, TRAINED_HEADS, Network
 from finetune.training.optimisers import OptimiserConfig
 from finetune.training.state import TrainState
 
@@ -132,8 +132,9 @@ def problem(setting: AdaptationSetting) -> Problem:
         size = setting.max_length
         config = tasks.TaskConfig(setting.task, setting.data_dir, max_length=size, lengths=(size,))
         task = tasks.load(config, setting.model)
-        labels, pooling = task.num_labels, setting.pooling
-        _, model = models.load(setting.model, labels=labels, key=key, pooling=pooling)
+        fresh = setting.head in DRAWN_HEADS
+        given = {"labels": task.num_labels, "pooling": setting.pooling, "fresh_head": fresh}
+        _, model = models.load(setting.model, key=key, **given)
         net = network.from_module(model, setting.head, jax.random.fold_in(key, 1))
     if setting.scored is not None:
         there = min(setting.scored, len(task.split(task.evaluation)))
@@ -161,7 +162,7 @@ class Trainer:
     def __init__(self, setting: AdaptationSetting, net: Network, method: Method):
         self.setting, self.method = setting, method
         self.paths = net.adapted(setting.modules) if method.beside == "head" else ()
-        self.head = net.trained(setting.head == "train", method.beside)
+        self.head = net.trained(setting.head in TRAINED_HEADS, method.beside)
         self.head_tx = optimisers.optimiser(setting.optimiser, setting.steps)
         self.predict = jax.jit(step.predict(net, method))
         self.step: Any = None

@@ -218,7 +218,8 @@ class Method:
         `Gradients.info`, as keyword arguments.
       grads: (Objective, theta, aux, head, step, key) -> Gradients.
       regulariser: (theta, aux) -> scalar added to the loss of theta.
-      post: (theta, aux, opt, Info) -> the three of them: growth, masks, resets of moments.
+      post: (theta, aux, opt, Info) -> the three of them: growth, masks, resets of moments. A part
+        of every step: a loop of one's own calls `finetune.training.step.advance`, never tx alone.
       lookup: (ids, table, theta[path], aux[path]) -> rows, for methods that adapt embeddings.
       ranks: (theta, aux) -> path -> int32.
       own_clipping: `grads` or `tx` clips theta's gradients; the run's clip is for the head alone.

@@ -2,13 +2,17 @@
 
 A configuration class lists its entries with `entry(rule)`. Entries of config.json that must have
 one particular value for our network to be that network stand in `fixed` (absent is fine) and
-`demanded` (absent is not; `written` has them as we write them). Everything else must be known to
-change nothing here: `HARMLESS`.
+`demanded` (absent is not; `written` has them as we write them). Of everything else what is known to
+change nothing is passed over (`HARMLESS`), what sounds like a part of a network is refused
+(`MATTERS`), and the rest is named in one warning.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -129,8 +133,11 @@ def _frozen(value: Any) -> Any:
 def parse(kind: type[Config], raw: dict[str, Any], **chosen: Any) -> Config:
     """A configuration of `kind` from the entries of config.json, overridden by `chosen`.
 
+    Entries that no network reads, as other programs leave them, are named in a warning of the log.
+
     Raises:
-      ValueError: everything that is missing, not allowed or not known, in one line.
+      ValueError: everything that is missing, not allowed, or not known and may change the network,
+        in one line.
 
     Example:
       >>> from finetune.models.mlp import MLPConfig
@@ -145,10 +152,18 @@ def parse(kind: type[Config], raw: dict[str, Any], **chosen: Any) -> Config:
     problems = [f"{name} is missing" for name in absent]
     problems += _broken({**NEUTRAL, **rules, **kind.fixed, **kind.demanded}, {**raw, **chosen})
     unknown = sorted(set(raw) - known)
-    if unknown:
-        problems.append("not known here: " + ", ".join(unknown))
+    feared = [name for name in unknown if re.search(MATTERS, name.lower())]
+    if feared:
+        problems.append("not known here: " + ", ".join(feared))
     _refuse(kind, problems)
+    if unknown:
+        _warn_once(f"config.json of a {kind.model_type} model: not read: {', '.join(unknown)}")
     return kind(**values)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logging.getLogger(__name__).warning(message)
 
 
 def _rules(kind: type[Config]) -> dict[str, Rule]:
@@ -177,6 +192,15 @@ NEUTRAL = {
     "pruned_heads": Rule(lambda v: not v, "no pruned heads"),
     "quantization_config": one_of(None),
 }
+
+# What an entry is about that no network here has, and that would change what it computes. Other
+# entries that are not known are notes of other programs (a version, a date): a warning.
+MATTERS = re.compile(
+    r"^(?!unsloth|transformers\.js).*(activation|adapter|alibi|attention|attn|bias|bidirectional|causal|conv|cross|depth|dim$"
+    r"|dim_|dropout|embedding|expert|ffn|gate|head|hidden|kernel|kv_|layer|mask|memory|mlp|moe"
+    r"|multiplier|norm|parallel|pool|position|quant|query|relative|residual|rope|rotary|router"
+    r"|scal|share|sliding|softcap|softmax|sparse|theta|token_type|vocab|window)|^tie"
+)
 
 # Entries that do not change the forward pass: names and numbers for the vocabulary, for saving, for
 # generation and for the head of another task (the number of labels is an argument of the loader).

@@ -8,13 +8,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 LOAD_PEFT = """\
 from peft import PeftModel
 from transformers import {auto}
 
 base = {auto}.from_pretrained({source})
+model = PeftModel.from_pretrained(base, "FOLDER").eval()
+"""
+LOAD_NAMED = """\
+from peft import PeftModel
+from transformers import AutoConfig, {auto}
+
+config = AutoConfig.from_pretrained("FOLDER")  # with the names of the classes
+base = {auto}.from_pretrained({source}, config=config)
 model = PeftModel.from_pretrained(base, "FOLDER").eval()
 """
 LOAD_BARE = """\
@@ -34,10 +42,29 @@ from finetune.models import load
 
 config, model = load("FOLDER", labels={labels}, key=jax.random.key(0))
 """
+LOAD_BACKBONE = """\
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+model = AutoModel.from_pretrained("FOLDER").eval()
+head = load_file("FOLDER/head.safetensors")
+
+def mean(inputs):
+    \"\"\"What the head reads: the mean over the tokens that are not padding.\"\"\"
+    mask = inputs["attention_mask"][..., None]
+    return (model(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
+"""
 AUTO = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+}
+
+LIBRARIES = {
+    "own": "rankwise",
+    "merged": "transformers",
+    "backbone": "transformers",
+    "peft": "peft",
 }
 
 
@@ -72,17 +99,22 @@ def render(
     labels: int | None,
     parameters: int,
     task_type: str | None = "SEQ_CLS",
+    classes: Sequence[str] = (),
+    tokenizer: bool = False,
 ) -> str:
     """The text of README.md.
 
     Args:
       card: see `Card`.
       ranks: module path -> rank, zeros included.
-      form: "peft", "merged", or "own" for a merged network that transformers does not have.
+      form: "peft", "merged", or of a merged network that transformers does not have "backbone",
+        where it has that, or "own".
       base, revision: the base model.
       labels: columns of the logits, 0 of a language model, None for an adapter without a head.
       parameters: entries of all factors.
       task_type: what the network does, by PEFT's names; not read where `labels` is None.
+      classes: names of the classes by number.
+      tokenizer: its files are in the folder.
 
     Example:
       >>> text = render(Card(method="lora"), {"fc1": 2}, form="peft", base="b", revision=None,
@@ -92,7 +124,7 @@ def render(
     """
     front = {
         "base_model": base,
-        "library_name": {"own": "rankwise", "merged": "transformers"}.get(form, form),
+        "library_name": LIBRARIES[form],
         "tags": ["lora"] if ranks else [],  # else the network was trained whole
     }
     # JSON is YAML, with strings quoted for good.
@@ -100,6 +132,9 @@ def render(
     kind = "Adapter for" if form == "peft" else "Adapted from"
     lines += [f"# {kind} {_line(base)}", ""]
     lines += [f"* {name}: {text}" for name, text in _facts(card, base, revision, parameters)]
+    if classes:
+        named = (f"{number} {_line(name)}" for number, name in enumerate(classes))
+        lines.append(f"* classes: {', '.join(named)}")
     if ranks:
         lines += ["", "## Ranks", "", *rank_table(ranks)]
     lines += [
@@ -107,12 +142,13 @@ def render(
         "## Use",
         "",
         "```python",
-        *_usage(form, base, revision, labels, task_type),
+        *_usage(form, base, revision, labels, task_type, bool(classes)),
         "```",
     ]
-    lines += (
-        ["", "The tokenizer is the base model's."] if form != "own" and labels is not None else []
-    )
+    if tokenizer:
+        lines += ["", "The tokenizer is the base model's; its files are in the folder."]
+    elif form != "own" and labels is not None:
+        lines += ["", "The tokenizer is the base model's."]
     return "\n".join(lines) + "\n"
 
 
@@ -155,18 +191,26 @@ def _facts(card: Card, base: str, revision: str | None, parameters: int) -> list
 
 
 def _usage(
-    form: str, base: str, revision: str | None, labels: int | None, task_type: str | None
+    form: str,
+    base: str,
+    revision: str | None,
+    labels: int | None,
+    task_type: str | None,
+    named: bool,
 ) -> list[str]:
     if form == "own":
         return LOAD_OWN.format(labels=labels).splitlines()
+    if form == "backbone":
+        return LOAD_BACKBONE.splitlines()
     if form == "merged":
         return LOAD_MERGED.format(auto=AUTO[task_type]).splitlines()
     if labels is None:
         return LOAD_BARE.splitlines()
     source = json.dumps(base)
-    source += f", num_labels={labels}" if labels else ""
+    source += f", num_labels={labels}" if labels and not named else ""
     source += "" if revision is None else f", revision={json.dumps(revision)}"
-    return LOAD_PEFT.format(source=source, auto=AUTO[task_type]).splitlines()
+    form = LOAD_NAMED if named else LOAD_PEFT
+    return form.format(source=source, auto=AUTO[task_type]).splitlines()
 
 
 def _number(value: float | None) -> str | None:

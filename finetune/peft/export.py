@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,16 @@ from finetune.peft.card import Card, render
 from finetune.peft.config import FILE, NOTHING, pattern_key
 from finetune.peft.fitting import Frame
 from finetune.peft.folders import new_folder
+from finetune.weights.saving import config_json
 
 WEIGHTS = "adapter_model.safetensors"
+# What a base's config.json says about another task, another dtype or another program.
+# fmt: off
+STALE = frozenset([
+    "_name_or_path", "_num_labels", "finetuning_task", "id2label", "label2id", "num_labels",
+    "pooling", "problem_type", "torch_dtype", "transformers_version",
+])
+# fmt: on
 
 
 def export(
@@ -39,9 +48,13 @@ def export(
     base: str,
     revision: str | None = None,
     task_type: str | None = "auto",
+    classes: Sequence[str] = (),
+    entries: Mapping[str, Any] | None = None,
     card: Card | None = None,
 ) -> None:
     """Writes adapter_config.json, adapter_model.safetensors and README.md into a new folder.
+
+    With `classes` also the config.json of the network, which has their names: PEFT keeps none.
 
     Args:
       folder: must not exist; it appears whole or not at all.
@@ -54,6 +67,8 @@ def export(
       base, revision: the base model on the Hub, or its folder.
       task_type: "auto" for that of the network, see `task_type_of`; None for an adapter without
         heads, or for a network of your own.
+      classes: names of the classes by number.
+      entries: the base's config.json; what of it does not shape the network is kept beside them.
       card: what the model card says beyond that.
 
     Raises:
@@ -86,13 +101,15 @@ def export(
         revision=revision,
         labels=config.num_labels if task_type else None,
         task_type=task_type,
+        classes=classes,
         parameters=sum(leaf.size for change in adapters.values() for leaf in change),
     )
     tensors = tensors_of(frame, adapters, heads)
     with new_folder(folder) as part:
         save_file(tensors, part / WEIGHTS, metadata={"format": "pt"})
-        text = json.dumps(settings, indent=2, sort_keys=True, allow_nan=False)
-        (part / FILE).write_text(text + "\n", encoding="utf-8")
+        write_json(part / FILE, settings)
+        if classes:
+            write_json(part / "config.json", model_json(config, entries, classes))
         (part / "README.md").write_text(readme, encoding="utf-8")
 
 
@@ -142,6 +159,21 @@ def settings_of(
         "use_dora": dora,
         "use_rslora": False,
     }
+
+
+def model_json(
+    config: Config, entries: Mapping[str, Any] | None, classes: Sequence[str]
+) -> dict[str, Any]:
+    """config.json of a network adapted from a base whose config.json has `entries`."""
+    kept = {name: value for name, value in (entries or {}).items() if name not in STALE}
+    # transformers loads in the dtype that config.json names, and these are float32.
+    return {**kept, **config_json(config, classes), "dtype": "float32"}
+
+
+def write_json(path: pathlib.Path, entries: Mapping[str, Any]) -> None:
+    """One JSON object, sorted, on indented lines."""
+    text = json.dumps(entries, indent=2, sort_keys=True, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def tensors_of(
@@ -212,7 +244,8 @@ def _check(frame: Frame, adapters, heads, config: Config, task_type: str | None)
     fitting.refuse("adapter", problems)
     shapes = {path: tuple(np.shape(leaf) for leaf in change) for path, change in adapters.items()}
     problems = fitting.adapter_misfits(frame, shapes)
-    problems += fitting.head_misfits(frame, {n: np.shape(leaf) for n, leaf in heads.items()})
+    whole = {name: np.shape(leaf) for name, leaf in heads.items()}
+    problems += fitting.head_misfits(frame, whole, heads_only=True)
     saved = head_modules(frame, heads)
     # PEFT reads all of a head from the file, and leaves adapters inside it out.
     wanted = {*saved, *(frame.heads if saved or task_type else ())}

@@ -25,6 +25,7 @@ class Frame(NamedTuple):
       heads: paths of the modules that are trained whole, if any is.
       optional: paths of modules that a bare encoder lacks; heads are among them.
       tied: paths of tables that have other uses, which an adapter would or would not reach.
+      base: the module that a bare encoder leaves out of its names ("bert"), "" if none.
     """
 
     linear: dict[str, tuple[int, int]]
@@ -33,6 +34,7 @@ class Frame(NamedTuple):
     heads: tuple[str, ...]
     optional: tuple[str, ...]
     tied: tuple[str, ...] = ()
+    base: str = ""
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -55,7 +57,7 @@ def frame(config: Config) -> Frame:
     model = abstract(config)
     linear, embed = modules(model)
     leaves, tied = named_leaves(model), getattr(model, "tied", ())
-    return Frame(linear, embed, leaves, model.trainable_heads, model.optional, tied)
+    return Frame(linear, embed, leaves, model.trainable_heads, model.optional, tied, model.base)
 
 
 def adapter_misfits(frame: Frame, shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> list[str]:
@@ -86,11 +88,28 @@ def adapter_misfits(frame: Frame, shapes: Mapping[str, tuple[tuple[int, ...], ..
     return problems
 
 
-def head_misfits(frame: Frame, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Parameters of heads that are not there, or of other shapes; torch names, our layout."""
+def bare(frame: Frame) -> Frame:
+    """The frame of the encoder alone, whose names leave out the base's; it has no heads."""
+    start = f"{frame.base}."
+
+    def inner(entries):
+        return {n.removeprefix(start): e for n, e in entries.items() if n.startswith(start)}
+
+    tied = tuple(path.removeprefix(start) for path in frame.tied)
+    return Frame(inner(frame.linear), inner(frame.embed), inner(frame.leaves), (), (), tied)
+
+
+def head_misfits(
+    frame: Frame, shapes: Mapping[str, tuple[int, ...]], heads_only: bool = False
+) -> list[str]:
+    """Whole parameters that are not there, or of other shapes; torch names, our layout.
+
+    Args:
+      heads_only: those of the body of the network are misfits too.
+    """
     problems = []
     for name, shape in shapes.items():
-        if not any(name.startswith(f"{path}.") for path in frame.optional):
+        if heads_only and not any(name.startswith(f"{path}.") for path in frame.optional):
             problems.append(f"{name} belongs to no head")
         elif name not in frame.leaves:
             problems.append(f"there is no parameter {name}")

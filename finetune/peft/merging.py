@@ -6,31 +6,28 @@ the MLP, which it does not have).
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+import pathlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from safetensors.numpy import save_file
 
 from finetune.methods.method import Change, Dense, Scaled
 from finetune.models.mlp import MLPConfig
 from finetune.peft import fitting
 from finetune.peft.card import Card, render
-from finetune.peft.export import require_first_token, task_type_of
+from finetune.peft.export import model_json, task_type_of, write_json
 from finetune.peft.folders import new_folder
 from finetune.weights.naming import named_leaves, rebuild
-from finetune.weights.saving import config_json, save
+from finetune.weights.saving import state_dict
 
-# What a base's config.json says about another task, another dtype or another program.
-# fmt: off
-STALE = frozenset([
-    "_name_or_path", "_num_labels", "finetuning_task", "id2label", "label2id", "num_labels",
-    "pooling", "problem_type", "torch_dtype", "transformers_version",
-])
-# fmt: on
+HEAD = "head.safetensors"
+"""What transformers has no class for, beside a backbone."""
 
 
 def merged(
@@ -44,7 +41,7 @@ def merged(
       model: with its numbers.
       adapters: module path -> Factors a (in, r), b (r, out), which give W + a b; Scaled, which
         also sets the lengths of the columns of that; or Dense delta (in, out).
-      heads: torch name -> parameter in our layout.
+      heads: torch name -> parameter in our layout, which replaces the model's before it changes.
 
     Raises:
       ValueError: what does not fit the model, or is not finite.
@@ -59,15 +56,12 @@ def merged(
             shapes[path] = tuple(np.shape(leaf) for leaf in change)
     problems = fitting.adapter_misfits(frame, shapes)
     problems += fitting.head_misfits(frame, {n: np.shape(leaf) for n, leaf in heads.items()})
-    problems += [
-        f"{path} has an adapter and is in heads" for path in adapters if f"{path}.weight" in heads
-    ]
     named = {f"{p}.{n}": leaf for p, c in adapters.items() for n, leaf in c._asdict().items()}
     fitting.refuse("adapter", problems + fitting.number_misfits({**named, **heads}))
     values = {name: leaf.value for name, leaf in named_leaves(model).items()}
+    values |= {name: jnp.asarray(leaf, values[name].dtype) for name, leaf in heads.items()}
     for path, change in adapters.items():
         values[f"{path}.weight"] = _changed(values[f"{path}.weight"], change)
-    values |= {name: jnp.asarray(leaf, values[name].dtype) for name, leaf in heads.items()}
     return rebuild(model, values)
 
 
@@ -80,42 +74,60 @@ def export_merged(
     base: str,
     revision: str | None = None,
     entries: Mapping[str, Any] | None = None,
+    classes: Sequence[str] = (),
+    files: Iterable[pathlib.Path] = (),
     card: Card | None = None,
 ) -> None:
     """Writes config.json, model.safetensors and README.md into a new folder.
+
+    Of a network with mean pooling, whose classifier transformers does not have, model.safetensors
+    is the backbone under the names of `AutoModel`, and head.safetensors what reads the mean of its
+    last hidden states, torch's names and layout.
 
     Args:
       folder: must not exist; it appears whole or not at all.
       model, adapters, heads: see `merged`; heads may be empty.
       base, revision: of the base model, for the card.
       entries: the base's config.json; what of it does not shape the network (token ids) is kept.
+      classes: names of the classes by number, for config.json and the card.
+      files: copied into the folder: the tokenizer's.
       card: what the model card says beyond that.
 
     Raises:
-      ValueError: the folder exists; what `merged` refuses; mean pooling, which transformers does
-        not have. Nothing is written then.
+      ValueError: the folder exists; what `merged` refuses. Nothing is written then.
     """
-    require_first_token(model.config)
+    files, config = tuple(files), model.config
     result = merged(model, adapters, heads)
     ranks = {p: c.a.shape[1] for p, c in adapters.items() if not isinstance(c, Dense)}
+    whole = "backbone" if config.pooling == "mean" else "merged"
     readme = render(
         card or Card(),
         ranks,
-        form="own" if isinstance(model.config, MLPConfig) else "merged",
+        form="own" if isinstance(config, MLPConfig) else whole,
         base=base,
         revision=revision,
-        labels=model.config.num_labels,
-        task_type=task_type_of(model.config),
+        labels=config.num_labels,
+        task_type=task_type_of(config),
+        classes=classes,
+        tokenizer=bool(files),
         parameters=sum(leaf.size for change in adapters.values() for leaf in change),
     )
-    kept = {name: value for name, value in (entries or {}).items() if name not in STALE}
-    # transformers loads in the dtype that config.json names, and these are float32.
-    raw = {**kept, **config_json(model.config), "dtype": "float32"}
+    raw = model_json(config, entries, classes)
+    tensors = {"model.safetensors": state_dict(result)}
+    if whole == "backbone":
+        start = f"{model.base}."
+        inner = {n: t for n, t in tensors["model.safetensors"].items() if n.startswith(start)}
+        head = {n: t for n, t in tensors["model.safetensors"].items() if n not in inner}
+        tensors = {"model.safetensors": {n.removeprefix(start): t for n, t in inner.items()}}
+        tensors[HEAD] = head
+        raw["architectures"] = [config.architecture.replace("ForSequenceClassification", "Model")]
     with new_folder(folder) as part:
-        save(part, result)
-        text = json.dumps(raw, indent=2, sort_keys=True)
-        (part / "config.json").write_text(text + "\n", encoding="utf-8")
+        for name, arrays in tensors.items():
+            save_file(arrays, part / name, metadata={"format": "pt"})
+        write_json(part / "config.json", raw)
         (part / "README.md").write_text(readme, encoding="utf-8")
+        for file in files:
+            shutil.copyfile(file, part / file.name)
 
 
 def _changed(kernel: Any, change: Change) -> Any:

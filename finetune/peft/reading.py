@@ -33,7 +33,9 @@ class Adapter(NamedTuple):
     Attributes:
       adapters: module path -> Factors a (in, r), b (r, out), all scales folded into a; of DoRA
         Scaled, with the magnitude (out,) beside them.
-      heads: torch name -> parameter that replaces the base's, kernels (in, out).
+      heads: torch name -> parameter that replaces the base's, kernels (in, out): of heads, of other
+        modules that were trained whole (norms), and the base's own maps to or from the vocabulary
+        where PEFT saved them: factors on them change these.
       config: what adapter_config.json says.
     """
 
@@ -51,7 +53,8 @@ def load(folder: str | os.PathLike, config: Config) -> Adapter:
     """The adapter in a folder, for the network of `config`.
 
     LoRA with any ranks, alphas and rsLoRA, on linear maps and tables, DoRA, and AdaLoRA, whose
-    factors get A diag(d) with the components of d = 0 left out.
+    factors get A diag(d) with the components of d = 0 left out. Names may be those of the bare
+    encoder (without "bert."), as an adapter on `AutoModel` has them.
 
     Args:
       folder: adapter_config.json and adapter_model.safetensors (or .bin, without running it).
@@ -71,16 +74,24 @@ def load(folder: str | os.PathLike, config: Config) -> Adapter:
     entries = open_file(path) if path.exists() else None
     if entries is None:
         raise ValueError(f"{folder} holds no adapter; allowed are {WEIGHTS} and {PICKLE}")
-    frame = fitting.frame(config)
+    frame, prefix = fitting.frame(config), ""
     groups, heads, problems = _sorted(entries, settings)
+    alone = fitting.bare(frame)
+    if frame.base and not groups.keys() & frame.shapes and groups.keys() & alone.shapes:
+        # The configuration's patterns mean these names: only what is handed out gets the prefix.
+        frame, prefix = alone, f"{frame.base}."
     problems += _module_problems(groups, settings, frame)
     problems += _head_problems(heads, settings, frame)
+    own = {f"{p}.weight": g.entries["base"] for p, g in groups.items() if "base" in g.entries}
+    problems += fitting.head_misfits(frame, _shapes(frame, own))
+    heads |= own
     fitting.refuse(str(path), problems)
     numbers = {name: entry.read() for name, entry in entries.items()}
     fitting.refuse(str(path), fitting.number_misfits(numbers))
-    adapters = {p: _factors(p, group, settings) for p, group in sorted(groups.items())}
+    adapters = {prefix + p: _factors(p, group, settings) for p, group in sorted(groups.items())}
     read = {
-        name: _ours(entry, frame.leaves[name].transposed) for name, entry in sorted(heads.items())
+        prefix + name: _ours(entry, frame.leaves[name].transposed)
+        for name, entry in sorted(heads.items())
     }
     return Adapter(adapters, read, settings)
 
@@ -89,7 +100,7 @@ def _sorted(
     entries: Mapping[str, Entry], settings: AdapterConfig
 ) -> tuple[dict[str, _Group], dict[str, Entry], list[str]]:
     groups: dict[str, _Group] = {}
-    heads, magnitudes, problems = {}, {}, []
+    heads, beside, problems = {}, {}, []
     for name, entry in entries.items():
         place = naming.place(name, settings.peft_type, settings.dora)
         if place is None:
@@ -97,17 +108,17 @@ def _sorted(
         elif place.leaf is None:
             heads[place.path] = entry
         elif place.table is None:
-            magnitudes[place.path] = entry
+            beside[name] = place, entry
         else:
             group = groups.setdefault(place.path, _Group(place.table, {}))
             if group.table is not place.table:
                 problems.append(f"{name} stands beside tensors of another kind")
             group.entries[place.leaf] = entry
-    for path, entry in magnitudes.items():
-        if path in groups:
-            groups[path].entries["magnitude"] = entry
+    for name, (place, entry) in beside.items():
+        if place.path in groups:
+            groups[place.path].entries[place.leaf] = entry
         else:
-            problems.append(f"{naming.key(path, naming.MAGNITUDE)} stands without factors")
+            problems.append(f"{name} stands without factors")
     return groups, heads, problems
 
 
@@ -142,22 +153,22 @@ def _module_problems(groups: dict[str, _Group], settings: AdapterConfig, frame: 
 
 
 def _head_problems(heads: dict[str, Entry], settings: AdapterConfig, frame: Frame) -> list[str]:
+    # PEFT saves these too where a vocabulary was resized, or where it is asked to.
+    vocabulary = {f"{path}.weight" for path in (*frame.embed, "lm_head")}
     problems = [
         f"{name} is in none of modules_to_save"
         for name in heads
-        if not targets.replaced(settings, name)
+        if not targets.replaced(settings, name) and name not in vocabulary
     ]
     wanted = [name for name in frame.leaves if targets.replaced(settings, name)]
     problems += [f"{naming.PREFIX}{name} is missing" for name in wanted if name not in heads]
-    shapes = {
-        name: entry.shape[::-1] if _transposed(frame, name) else entry.shape
-        for name, entry in heads.items()
-    }
-    return problems + fitting.head_misfits(frame, shapes)
+    return problems + fitting.head_misfits(frame, _shapes(frame, heads))
 
 
-def _transposed(frame: Frame, name: str) -> bool:
-    return name in frame.leaves and frame.leaves[name].transposed
+def _shapes(frame: Frame, entries: dict[str, Entry]) -> dict[str, tuple[int, ...]]:
+    """Shapes in our layout, as far as the network has the parameter."""
+    turned = {name for name, leaf in frame.leaves.items() if leaf.transposed}
+    return {n: e.shape[::-1] if n in turned else e.shape for n, e in entries.items()}
 
 
 def _factors(path: str, group: _Group, settings: AdapterConfig) -> Factors | Scaled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
 import numpy as np
@@ -123,18 +123,28 @@ def names_of_classes(table: Table, name: str) -> tuple[str, ...]:
     return tuple(map(str, sorted(found, key=_by_value(found))))
 
 
-def classes_by_name(table: Table, name: str, label_names: Sequence[str]) -> np.ndarray:
+def classes_by_name(
+    table: Table,
+    name: str,
+    label_names: Sequence[str],
+    number: Callable[[str], int | None] | None = None,
+) -> np.ndarray:
     """The position of each row's label in `label_names`, int32 (n,).
+
+    Args:
+      number: label -> its position, None where it has none; else labels are the names as they are.
 
     Raises:
       ValueError: no such column, or a label that is not among the names.
     """
-    position = {text: number for number, text in enumerate(label_names)}
+    if number is None:
+        number = {text: place for place, text in enumerate(label_names)}.get
     values = table.column(name)
+    found = [number(str(value)) for value in values]
     for row, value in enumerate(values):
-        if str(value) not in position:
+        if found[row] is None:
             raise ValueError(_message(table, name, row, value, ", ".join(label_names)))
-    return np.array([position[str(value)] for value in values], np.int32)
+    return np.array(found, np.int32)
 
 
 def _message(table: Table, name: str, row: int, value, allowed: str) -> str:

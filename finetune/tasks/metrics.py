@@ -101,12 +101,17 @@ REGRESSION: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 
 
 def score(
-    names: Sequence[str], predictions: np.ndarray, labels: np.ndarray, classes: int | None
+    names: Sequence[str],
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    classes: int | None,
+    positive: int = 1,
 ) -> dict[str, float]:
     """Metric name -> value, in the order of `names`, so that the first is the main one.
 
     Args:
       classes: number of classes; None for regression.
+      positive: the class that F1 counts.
 
     Raises:
       ValueError: an unknown metric, shapes that differ, nothing to score, class numbers outside
@@ -121,6 +126,11 @@ def score(
         raise ValueError(
             f"predictions has {len(predictions)} entries; allowed are {len(labels)}, one per label"
         )
+    if classes and positive != 1:
+        # F1 counts class 1; to the other scores one numbering is as good as another.
+        swap = np.arange(classes)
+        swap[[1, positive]] = swap[[positive, 1]]
+        predictions, labels = swap[predictions], swap[labels]
     return {name: known[name](predictions, labels) for name in names}
 
 

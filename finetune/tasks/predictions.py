@@ -34,9 +34,13 @@ BY_NAME = ("mnli", "qnli", "rte")
 
 
 def write(
-    path: str | pathlib.Path, task: Task | LanguageTask, split: str, predictions: Any
+    path: str | pathlib.Path,
+    task: Task | LanguageTask,
+    split: str,
+    predictions: Any,
+    probabilities: np.ndarray | None = None,
 ) -> pathlib.Path:
-    """Writes index, prediction (class name or number) and, where there are labels, label.
+    """Writes index, prediction (class name or number), where there are labels label, prob_<class>.
 
     The index of a row is its number where it was read, `Split.index`.
 
@@ -44,6 +48,7 @@ def write(
       path: ends in .csv or .jsonl; replaced if it exists.
       task: of a `LanguageTask` .jsonl only: what its reading records of every row.
       predictions: (n,) for the rows of the split in order, as `Task.predict` gives them.
+      probabilities: (n, k), as `Task.probabilities` gives them; None leaves these columns out.
 
     Raises:
       ValueError: another suffix, another number of predictions, a class that the task has not, a
@@ -64,6 +69,9 @@ def write(
     labels = task.split(split).labels
     if labels is not None:
         columns["label"] = _readable(task, labels)
+    if probabilities is not None:
+        shares = np.asarray(probabilities, np.float64).T.tolist()
+        columns |= {f"prob_{n}": c for n, c in zip(task.label_names, shares, strict=True)}
     names = ("index", *columns)
     rows = list(zip(index, *columns.values(), strict=True))
     if path.suffix == ".csv":
@@ -104,7 +112,9 @@ def write_submission(
     elif task.name in BY_NAME:
         column = [task.label_names[value] for value in values]
     else:
-        column = [str(value) for value in values]
+        # The server's numbers, whatever the numbering of the network.
+        server = GLUE[task.name].label_names
+        column = [str(server.index(task.label_names[value])) for value in values]
     key = split.removeprefix("test_") if task.name == "mnli" else task.name
     rows = "".join(f"{index}\t{value}\n" for index, value in enumerate(column))
     path = pathlib.Path(folder) / FILES[key]

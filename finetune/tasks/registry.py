@@ -32,6 +32,7 @@ class TaskConfig:
       texts: one or two column names (table).
       label: column name (table).
       regression: the label is a number (table).
+      label_names: the classes by number, where a network has them already (table).
       heldout: share of the training rows held out for evaluation (table).
       form: "classes", or "text_to_text" for a language model (GLUE).
       kind: of the model, "encoder", "causal" or "encoder_decoder".
@@ -50,6 +51,7 @@ class TaskConfig:
     texts: tuple[str, ...] = ()
     label: str = "label"
     regression: bool = False
+    label_names: tuple[str, ...] | None = None
     heldout: float = 0.0
     form: str = "classes"
     kind: str = "encoder"
@@ -130,6 +132,7 @@ def load(config: TaskConfig | str, tokenizer: Any = None) -> Task | LanguageTask
         config.label,
         config.regression,
         config.heldout,
+        label_names=config.label_names,
         **padding,
     )
 
@@ -156,7 +159,9 @@ def _only_its_own(config: TaskConfig) -> None:
         "classes": picture,
         **dict.fromkeys(("max_length", "lengths", "window"), not picture),
         "test": config.name in glue.GLUE,
-        **dict.fromkeys(("texts", "label", "regression", "heldout"), config.name == TABLE),
+        **dict.fromkeys(
+            ("texts", "label", "regression", "label_names", "heldout"), config.name == TABLE
+        ),
         "form": config.name in glue.GLUE,
         "kind": for_language(config.name, config.form),
         "target_length": config.name in WRITTEN,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from deflation import checks
-from finetune.tasks import columns, sources, text
+from finetune.tasks import class_names, columns, sources, text
 from finetune.tasks.sources import Table
 from finetune.tasks.splits import Split
 from finetune.tasks.task import Task
@@ -27,6 +27,7 @@ def load(
     max_length: int = 128,
     lengths: Sequence[int] = text.LENGTHS,
     window: int = 1,
+    label_names: Sequence[str] | None = None,
     name: str = "table",
 ) -> Task:
     """A task of one or two text columns and a label column.
@@ -46,6 +47,9 @@ def load(
       max_length: tokens per row, special tokens included.
       lengths: what batches are padded to, see `text.buckets`.
       window: batches sorted by length together, see `batches.shuffled`.
+      label_names: the classes by number, where a network has them already; the labels are these,
+        see `class_names.numbers`, no split needs labels, and none needs to be the training split.
+        () where there are none (regression). None takes the classes of the training split.
       name: of the task.
 
     Raises:
@@ -67,30 +71,36 @@ def load(
     if heldout >= 1:
         raise ValueError(f"heldout is {heldout!r}; allowed are numbers from 0 to below 1")
     lengths = text.buckets(max_length, lengths)
-    tables = _tables(data)
-    label_names = () if regression else columns.names_of_classes(tables["train"], label)
+    given = label_names is not None and (regression or bool(label_names))
+    tables = _tables(data, given)
+    if regression:
+        label_names = ()
+    elif not given:
+        label_names = columns.names_of_classes(tables["train"], label)
+    number = class_names.numbers(label_names) if given else None
     splits = {}
     for split, table in tables.items():
         pair = [columns.texts(table, column) for column in texts]
         second = pair[1] if len(pair) == 2 else None
         labels = None
-        if split != "test" or not columns.hidden(table, label, label_names):
-            labels = _labels(table, label, label_names)
+        if not ((split == "test" or given) and columns.hidden(table, label, label_names)):
+            labels = _labels(table, label, label_names, number)
         splits[split] = text.tokenized(tokenizer, pair[0], second, labels, max_length)
-    if heldout:
+    if heldout and "train" in splits:
         splits = _with_heldout(splits, heldout)
     return Task(
         name=name,
         splits=splits,
-        label_names=label_names,
+        label_names=tuple(label_names),
         metrics=_metrics(label_names),
         collate=text.collate(lengths, tokenizer.pad_id),
         lengths=lengths,
         window=window,
+        positive=class_names.last(label_names) if len(label_names) == 2 else None,
     )
 
 
-def _tables(data) -> dict[str, Table]:
+def _tables(data, given: bool) -> dict[str, Table]:
     if isinstance(data, Mapping):
         tables = {split: sources.read(file) for split, file in data.items()}
     elif pathlib.Path(data).is_dir():
@@ -99,16 +109,16 @@ def _tables(data) -> dict[str, Table]:
         tables = {"train": sources.read(data)}
     for split in tables:
         checks.choice("split", split, SPLITS)
-    if "train" not in tables:
+    if "train" not in tables and not given:
         raise FileNotFoundError(
             f"data has the splits {', '.join(tables)}; allowed is one that includes train"
         )
     return tables
 
 
-def _labels(table: Table, label: str, label_names: tuple[str, ...]) -> np.ndarray:
+def _labels(table: Table, label: str, label_names: Sequence[str], number) -> np.ndarray:
     if label_names:
-        return columns.classes_by_name(table, label, label_names)
+        return columns.classes_by_name(table, label, label_names, number)
     return columns.numbers(table, label)
 
 

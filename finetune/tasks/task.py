@@ -31,6 +31,7 @@ class Task(Splits):
       collate: (inputs of a split, row numbers (b,)) -> the model's inputs, numpy, first axis b.
       lengths: the lengths that text is padded to, which bound how often a step is compiled.
       window: batches that are sorted by length together, see `batches.shuffled`.
+      positive: number of the class that F1 counts; None where no metric is F1.
       note: what has to be said beside a score on these data; "" if nothing.
 
     Raises:
@@ -44,6 +45,7 @@ class Task(Splits):
     collate: Callable[[Mapping[str, np.ndarray | Ragged], np.ndarray], Batch]
     lengths: tuple[int, ...] = ()
     window: int = 1
+    positive: int | None = None
     note: str = ""
 
     # Classes can always be scored, see `finetune.tasks.language.Reading`.
@@ -63,6 +65,8 @@ class Task(Splits):
         for metric in self.metrics:
             checks.choice("metrics", metric, tuple(allowed))
         checks.integer("window", self.window, 1)
+        if self.positive is None and any("f1" in metric for metric in self.metrics):
+            object.__setattr__(self, "positive", 1)
 
     @property
     def regression(self) -> bool:
@@ -143,7 +147,18 @@ class Task(Splits):
     def score(self, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Metric name -> value as a fraction, main metric first; see `metrics.score`."""
         classes = None if self.regression else self.num_labels
-        return metrics.score(self.metrics, predictions, labels, classes)
+        positive = 1 if self.positive is None else self.positive
+        return metrics.score(self.metrics, predictions, labels, classes, positive)
+
+    @property
+    def counted(self) -> str:
+        """Which class F1 counts, in words; "" where no metric is F1."""
+        return "" if self.positive is None else f"F1 is of {self.label_names[self.positive]!r}"
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """softmax(logits) in float64, (n, k), of classes."""
+        shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
+        return shifted / shifted.sum(axis=-1, keepdims=True)
 
     def majority(self, split: str) -> dict[str, float]:
         """The score of always answering the most frequent class of this very split.

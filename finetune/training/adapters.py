@@ -12,6 +12,8 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialised
@@ -105,7 +107,8 @@ def predict(
     for name, leaf in head.items():
         _fits(network, name, np.shape(leaf))
     thin = {path: change for path, change in modules.items() if not isinstance(change, Dense)}
-    theta = {path: change._asdict() for path, change in thin.items()}
+    # On the device: a table's factors are indexed by ids, which an array on the host cannot be.
+    theta = jax.tree.map(jnp.asarray, {path: change._asdict() for path, change in thin.items()})
 
     def answered(params, batch):
         aux = {path: {"gain": np.ones(c.a.shape[1], np.float32)} for path, c in thin.items()}

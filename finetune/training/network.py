@@ -18,7 +18,10 @@ from finetune.models.initialise import parameter
 from finetune.models.ops import Ops
 from finetune.weights.naming import named_leaves
 
-HEADS = ("train", "freeze", "frozen_random")
+HEADS = ("train", "new", "freeze", "frozen_random")
+TRAINED_HEADS = ("train", "new")
+DRAWN_HEADS = ("new", "frozen_random")
+"""Heads of which nothing is read from the checkpoint."""
 Params = dict[str, jax.Array]
 
 
@@ -31,6 +34,7 @@ class Network:
       params: torch name -> array; kernels (in, out) are named path + ".weight".
       linears: paths of the linear maps that go through `ops`.
       heads: paths of the modules that a new task trains beside its adapters.
+      drawn: names of the parameters that were drawn at random and not read.
       kind: "encoder", "causal" or "encoder_decoder".
       begin: of a language model, (params, inputs, ops, length) -> (cache, logits (b, V)): reads the
         prompt and makes room for `length` tokens; pure, `length` is static.
@@ -41,6 +45,7 @@ class Network:
     params: Params
     linears: tuple[str, ...]
     heads: tuple[str, ...]
+    drawn: tuple[str, ...] = ()
     kind: str = "encoder"
     begin: Callable[[Params, Mapping[str, Any], Ops, int], tuple[Any, jax.Array]] | None = None
     advance: Callable[[Params, Any, jax.Array, Ops], tuple[Any, jax.Array]] | None = None
@@ -107,7 +112,8 @@ def from_module(
     """The network of a model of `finetune.models`.
 
     Args:
-      head: "frozen_random" draws the head's parameters anew from `key`; else they are as they are.
+      head: "new" and "frozen_random" draw the head's parameters anew from `key`; else they are as
+        they are.
       key: only needed for that.
       remat: gradient checkpointing. The backward pass computes the inner values of each layer
         again, instead of keeping them; the gradients are the same.
@@ -148,14 +154,16 @@ def from_module(
         params,
         tuple(linears(model)),
         head_modules(model),
+        getattr(model, "fresh", ()),
         kind=model.kind,
         begin=begin if generates else None,
         advance=advance if generates else None,
     )
-    if head != "frozen_random":
+    if head not in DRAWN_HEADS:
         return network
     fresh = {n: parameter(model.config, key, n, leaf.shape) for n, leaf in network.head().items()}
-    return dataclasses.replace(network, params={**params, **fresh})
+    drawn = tuple(sorted({*network.drawn, *fresh}))
+    return dataclasses.replace(network, params={**params, **fresh}, drawn=drawn)
 
 
 def digest(params: Params) -> str:

@@ -67,30 +67,85 @@ def train_step(
         return method.step(Pieces(target, head_tx, config.clip, config.accumulate))
 
     def step(state: TrainState, params: Params, batch: Batch):
-        key = jax.random.fold_in(state.key, state.step)
+        key = step_key(state)
         found = _accumulated(network, method, loss, config, state, params, batch, key)
-        extra = jax.grad(method.regulariser)(state.theta, state.aux)
-        of_theta = jax.tree.map(jnp.add, found.theta, extra)
-        if method.own_clipping:
-            of_head, head_norm = clipped(found.head, config.clip)
-            norm = jnp.hypot(optax.tree.norm(of_theta), head_norm)
-        else:
-            (of_theta, of_head), norm = clipped((of_theta, found.head), config.clip)
-        updates, opt = method.tx.update(
-            of_theta, state.opt, state.theta, step=state.step, **found.info
-        )
-        theta = optax.apply_updates(state.theta, updates)
-        updates, head_opt = head_tx.update(of_head, state.head_opt, state.head, step=state.step)
-        head = optax.apply_updates(state.head, updates)
-        info = Info(state.step, jax.random.fold_in(key, 1), of_theta, found.info)
-        theta, aux, opt = method.post(theta, state.aux, opt, info)
-        metrics = {"loss": found.loss, "gradient_norm": norm}
-        if "levels" in found.info:
-            metrics["levels"] = found.info["levels"]
-        new = TrainState(theta, aux, head, opt, head_opt, state.step + 1, state.key)
-        return new, metrics
+        return advance(method, found, state, head_tx, config.clip)
 
     return step
+
+
+def step_key(state: TrainState) -> jax.Array:
+    """The key of the step that `state` stands before."""
+    return jax.random.fold_in(state.key, state.step)
+
+
+def advance(
+    method: Method,
+    found: Gradients,
+    state: TrainState,
+    head_tx: optax.GradientTransformation,
+    clip: float = 0.0,
+) -> tuple[TrainState, Leaves]:
+    """The state one step on, from gradients: everything of a method's step, for any loop.
+
+    theta <- theta + tx(clip(grad (L + regulariser))), the same for the head, then the method's
+    `post`, which is where ranks grow, masks move and moments are reset. A loop that calls `tx`
+    itself trains something else: AdaPaD stays at rank one. Not for methods with `Method.step`.
+
+    Args:
+      found: of `Method.grads`, whose key is `step_key(state)`.
+      head_tx: as the state was made with by `finetune.training.state.start`.
+      clip: largest global norm of the gradients, 0 for none.
+
+    Returns:
+      The state, and the metrics: loss, gradient_norm, and the method's `levels` where it has them.
+
+    Raises:
+      ValueError: a method that has a whole step of its own.
+
+    Example:
+      >>> from finetune import methods
+      >>> from finetune.methods.method import Objective
+      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.training.state import start
+      >>> method = methods.make(methods.MethodConfig("adapad", rank=3), OptimiserConfig(), total=20)
+      >>> kernels, target = {"fc": jnp.zeros((4, 5))}, jax.random.normal(jax.random.key(1), (4, 5))
+      >>> def loss(theta, aux, head, changed=None):
+      ...     kernel = (changed or kernels)["fc"]
+      ...     y = method.apply(jnp.eye(4), kernel, theta["fc"], aux["fc"], lambda x: x)
+      ...     return jnp.mean((y - target) ** 2)
+      >>> @jax.jit
+      ... def one_step(state):
+      ...     problem = Objective(loss, lambda: kernels)
+      ...     parts = (state.theta, state.aux, state.head, state.step, step_key(state))
+      ...     return advance(method, method.grads(problem, *parts), state, optax.identity())
+      >>> state = start(method, kernels, {}, optax.identity(), jax.random.key(0))
+      >>> for _ in range(20):
+      ...     state, metrics = one_step(state)
+      >>> int(state.aux["fc"]["rank"])
+      2
+    """
+    if method.step is not None:
+        raise ValueError(f"method {method.name!r} has a step of its own; use `train_step`")
+    extra = jax.grad(method.regulariser)(state.theta, state.aux)
+    of_theta = jax.tree.map(jnp.add, found.theta, extra)
+    if method.own_clipping:
+        of_head, head_norm = clipped(found.head, clip)
+        norm = jnp.hypot(optax.tree.norm(of_theta), head_norm)
+    else:
+        (of_theta, of_head), norm = clipped((of_theta, found.head), clip)
+    updates, opt = method.tx.update(of_theta, state.opt, state.theta, step=state.step, **found.info)
+    theta = optax.apply_updates(state.theta, updates)
+    head_tx = optax.with_extra_args_support(head_tx)
+    updates, head_opt = head_tx.update(of_head, state.head_opt, state.head, step=state.step)
+    head = optax.apply_updates(state.head, updates)
+    key = jax.random.fold_in(step_key(state), 1)
+    info = Info(state.step, key, of_theta, found.info)
+    theta, aux, opt = method.post(theta, state.aux, opt, info)
+    metrics = {"loss": found.loss, "gradient_norm": norm}
+    if "levels" in found.info:
+        metrics["levels"] = found.info["levels"]
+    return TrainState(theta, aux, head, opt, head_opt, state.step + 1, state.key), metrics
 
 
 def logits(network: Network, params: Params, ops: Ops, batch: Batch) -> jax.Array:

@@ -49,7 +49,7 @@ def fill(
 
     Raises:
       ValueError: parameters without a tensor, tensors without a parameter, shapes or dtypes that
-        differ, NaN or infinity; one line per tensor.
+        differ, NaN or infinity; one line per tensor, or one for all of a head for other labels.
     """
     leaves = named_leaves(model)
     plan = match(model, leaves, checkpoint, fresh_head=fresh_head)
@@ -88,6 +88,12 @@ def match(
             problems.append(f"{name} is not known here")
     lacking = [name for name in leaves if name not in plan]
     problems += [f"{name} is missing" for name in lacking if not _may_lack(name, model, plan)]
+    others = _other_heads(model, plan, leaves)
+    if others and len(others) == len(problems):
+        raise ValueError(
+            f"the head of {checkpoint.source} is one for other labels: {'; '.join(others)}; "
+            "--head=new (fresh_head=True of finetune.models.load) draws a new one"
+        )
     if problems:
         raise ValueError(
             f"{checkpoint.source} does not fit {type(model).__name__}:\n  "
@@ -142,6 +148,12 @@ def _misfits(name: str, entry: Entry, leaf: Leaf) -> list[str]:
     if entry.dtype not in FLOATS:
         problems.append(f"{name} has dtype {entry.dtype}; allowed are {', '.join(FLOATS)}")
     return problems
+
+
+def _other_heads(model: nnx.Module, plan: dict[str, Entry], leaves: dict[str, Leaf]) -> list[str]:
+    """Misfits of the parameters of the heads, which a new head would mend."""
+    heads = [n for n in plan if any(_within(n, path) for path in model.trainable_heads)]
+    return [problem for name in heads for problem in _misfits(name, plan[name], leaves[name])]
 
 
 def _ignorable(name: str, model: nnx.Module, leaves: dict[str, Leaf]) -> bool:

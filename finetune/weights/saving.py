@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from flax import nnx
@@ -40,15 +41,20 @@ def save(folder: str | os.PathLike, model: nnx.Module) -> None:
         raise ValueError(f"folder is {str(folder)!r}, which cannot be written: {error}") from None
 
 
-def config_json(config) -> dict:
-    """The entries of config.json, in transformers' terms."""
+def config_json(config, classes: Sequence[str] = ()) -> dict:
+    """The entries of config.json, in transformers' terms.
+
+    Args:
+      classes: their names by number; () leaves transformers' placeholders.
+    """
     entries = config.write()
     labels = range(entries.pop("num_labels"))
     if entries["pooling"] == "cls":
         del entries["pooling"]
+    classes = classes or [f"LABEL_{i}" for i in labels]
     names = {
-        "id2label": {str(i): f"LABEL_{i}" for i in labels},
-        "label2id": {f"LABEL_{i}": i for i in labels},
+        "id2label": {str(i): name for i, name in zip(labels, classes, strict=True)},
+        "label2id": {name: i for i, name in zip(labels, classes, strict=True)},
     }
     return {
         **entries,

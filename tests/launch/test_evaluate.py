@@ -4,8 +4,12 @@ import csv
 import json
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from finetune.models.bert import BertConfig
+from finetune.weights import saving
 from launch.export import train_config
+from tests.finetune.models.tiny import BERT, random_model
 from tests.launch.commands import command
 from tests.launch.texts import made
 
@@ -135,3 +139,47 @@ def test_another_base_model_is_refused(digits, tmp_path, capsys):
     (tmp_path / "adapter.safetensors").write_bytes((digits / "adapter.safetensors").read_bytes())
     assert evaluate(f"--workdir={tmp_path}") == 2
     assert "is another base model" in capsys.readouterr().err
+
+
+def without_a_head(folder, capsys):
+    """The flags that score an adapter in the format of PEFT that brings no classifier."""
+    flags = [*made(folder), "--method=lora", "--rank=2", "--steps=1", "--batch_size=4"]
+    base = load_file(folder / "base" / "model.safetensors")
+    kept = {name: leaf for name, leaf in base.items() if not name.startswith("classifier")}
+    save_file(kept, folder / "base" / "model.safetensors", metadata={"format": "pt"})
+    assert command("train", *flags, f"--workdir={folder}/run") == 0
+    assert (
+        "Drawn at random, not read: classifier.bias, classifier.weight" in capsys.readouterr().out
+    )
+    assert command("export", f"--workdir={folder}/run", f"--output={folder}/peft") == 0
+    place = folder / "peft" / "adapter_config.json"
+    raw = {**json.loads(place.read_text()), "modules_to_save": None, "task_type": None}
+    place.write_text(json.dumps(raw))
+    tensors = load_file(folder / "peft" / "adapter_model.safetensors")
+    kept = {name: leaf for name, leaf in tensors.items() if "classifier" not in name}
+    save_file(kept, folder / "peft" / "adapter_model.safetensors")
+    return [f"--adapter={folder}/peft", *flags[:-4]]
+
+
+def test_what_is_drawn_is_named_and_not_scored(tmp_path, capsys):
+    flags = without_a_head(tmp_path, capsys)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["drawn"] == ["classifier.bias", "classifier.weight"]
+    capsys.readouterr()
+    assert evaluate(*flags) == 2
+    err = capsys.readouterr().err
+    assert "classifier.bias, classifier.weight: drawn at random" in err and err.count("\n") == 1
+    assert evaluate(*flags, "--allow_drawn") == 0
+
+
+@pytest.mark.parametrize("head", ["new", "frozen_random"])
+def test_a_new_head_for_other_labels(head, tmp_path, capsys):
+    flags = [*made(tmp_path), "--method=lora", "--rank=1", "--steps=1", "--batch_size=4"]
+    saving.save(tmp_path / "base", random_model(BertConfig(num_labels=3, **BERT)))
+    assert command("train", *flags) == 2
+    err = capsys.readouterr().err
+    assert "--head=new" in err and err.count("\n") == 1
+    assert command("train", *flags, f"--head={head}", f"--workdir={tmp_path}/run") == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["head_parameters"] > 0) == (head == "new")
+    assert evaluate(f"--workdir={tmp_path}/run") == 0

@@ -7,8 +7,9 @@ import pytest
 from finetune.models.bert import BertConfig
 from finetune.models.config import parse
 from finetune.models.deberta import DebertaV2Config
+from finetune.models.llama_config import LlamaConfig
 from finetune.models.registry import read_config
-from tests.finetune.models.tiny import BERT, DATA, DEBERTA
+from tests.finetune.models.tiny import BERT, DATA, DEBERTA, LLAMA
 
 V3 = {**DEBERTA, **DebertaV2Config.written}
 
@@ -90,8 +91,8 @@ def test_other_debertas_are_refused(change, words):
 def test_problems_come_together():
     raw = {k: v for k, v in V3.items() if k not in ("relative_attention", "vocab_size")}
     with pytest.raises(ValueError) as error:
-        parse(DebertaV2Config, {**raw, "hidden_act": "x", "extra": 1}, num_labels=2)
-    for words in ("vocab_size is missing", "relative_attention is missing", "'x'", "extra"):
+        parse(DebertaV2Config, {**raw, "hidden_act": "x", "extra_heads": 1}, num_labels=2)
+    for words in ("vocab_size is missing", "relative_attention is missing", "'x'", "extra_heads"):
         assert words in str(error.value)
 
 
@@ -116,3 +117,28 @@ def test_folders(tmp_path):
         read_config(write(tmp_path, {"model_type": "gpt2"}), labels=2)
     with pytest.raises(ValueError, match=r"config\.json: configuration of a bert model: voc"):
         read_config(write(tmp_path, {"model_type": "bert"}), labels=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "notes"),
+    [
+        (LlamaConfig, LLAMA, {"unsloth_fixed": True, "unsloth_tiled_mlp": True}),
+        (BertConfig, BERT, {"cell": {}, "emb_size": 16, "structure": [], "pre_trained": ""}),
+        (BertConfig, BERT, {"transformers.js_config": {"dtype": "q8"}, "trained_on": "2020"}),
+    ],
+)
+def test_notes_of_other_programs_are_one_warning(kind, base, notes, caplog):
+    with caplog.at_level("WARNING"):
+        parse(kind, {**base, **notes}, num_labels=2)
+        parse(kind, {**base, **notes}, num_labels=2)
+    (record,) = caplog.records
+    line = f"config.json of a {kind.model_type} model: not read: {', '.join(sorted(notes))}"
+    assert record.getMessage() == line
+
+
+@pytest.mark.parametrize(
+    "name", ["rope_type", "sliding_window", "qk_norm", "num_local_experts", "residual_multiplier"]
+)
+def test_parts_of_other_networks_are_refused(name):
+    with pytest.raises(ValueError, match=f"not known here: {name}"):
+        parse(LlamaConfig, {**LLAMA, name: 1, "unsloth_version": "1"}, num_labels=2)

@@ -1,6 +1,7 @@
 """One step: clipping, accumulation, dropout, the regulariser, and the parts it is made of."""
 
 import dataclasses
+import doctest
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ import pytest
 from finetune.methods.method import Refused
 from finetune.models import PLAIN
 from finetune.training import adapters, network, optimisers
-from finetune.training.step import StepConfig, objective, predict
+from finetune.training import step as step_module
+from finetune.training.step import StepConfig, advance, objective, predict
 from tests.finetune.training import small
 
 SGD = optimisers.OptimiserConfig(
@@ -207,3 +209,18 @@ def test_rates_rise_and_fall():
 def test_an_optimiser_outside_its_range_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} is -1"):
         optimisers.OptimiserConfig(**{name: -1})
+
+
+def test_a_loop_of_ones_own_takes_the_whole_step():
+    """The example of `advance`: AdaPaD's rank grows, which `post` does and `tx` does not."""
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in doctest.DocTestFinder().find(advance, "advance", globs=vars(step_module)):
+        runner.run(test)
+    assert runner.failures == 0 and runner.tries > 0
+
+
+def test_a_method_with_a_step_of_its_own_is_no_part_of_another():
+    run = small.Run("lora", options=SGD)
+    method = dataclasses.replace(run.method, step=lambda pieces: None)
+    with pytest.raises(ValueError, match="'lora' has a step of its own; use `train_step`"):
+        advance(method, None, run.first, optax.identity())

@@ -88,8 +88,9 @@ def test_mean_pooling_ignores_the_pooler():
 
 def test_a_fresh_head():
     other = {**TENSORS, "classifier.weight": np.zeros((9, 16), np.float32)}
-    with pytest.raises(ValueError, match=r"classifier\.weight has shape \(9, 16\)"):
+    with pytest.raises(ValueError, match=r"classifier\.weight has shape \(9, 16\)") as error:
         filled(other)
+    assert "--head=new" in str(error.value) and "\n" not in str(error.value)
     model = filled(other, fresh_head=True)
     assert model.fresh == ("classifier.bias", "classifier.weight")
     assert agrees(model, without("classifier"))
