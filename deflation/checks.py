@@ -71,6 +71,11 @@ def float_dtype(dtype) -> np.dtype:
 
 
 def _numeric(name: str, value: Any):
+    if is_sparse(value):
+        raise ValueError(
+            f"{name} is a sparse matrix; allowed are dense arrays: pass {name}.toarray(), or "
+            "give a sparse target alone to Regression.from_matrix"
+        )
     if not isinstance(value, jax.Array):
         try:
             value = np.asarray(value)
@@ -87,6 +92,11 @@ def _numeric(name: str, value: Any):
     return np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
 
 
+def is_sparse(value: Any) -> bool:
+    """Whether it is a matrix or array of scipy.sparse, which all have this method."""
+    return hasattr(value, "tocoo")
+
+
 def truth(test, value) -> bool:
     """test(namespace) of a concrete value where it lies, also while something else is traced."""
     if not isinstance(value, jax.Array):
@@ -99,8 +109,8 @@ def columns_match(x, y) -> None:
     """Raises ValueError unless x (d, n) and y (m, n) have the same number of columns."""
     if x.shape[1] != y.shape[1]:
         raise ValueError(
-            f"x has shape {x.shape} and y has shape {y.shape}; "
-            "allowed is the same number of columns"
+            f"x has shape {x.shape} and y has shape {y.shape}; allowed is the same number of "
+            "columns, one per sample: pass x.T and y.T where samples are rows"
         )
 
 

@@ -72,6 +72,17 @@ def product_transposed(rows: jax.Array, matrix: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(rows, matrix, cpu=by_columns, default=by_rows)
 
 
+def frobenius(array, xp=jnp):
+    """||array||_F at any scale, by numpy or jax.numpy; its derivative at zero is zero."""
+    largest = xp.max(xp.abs(array))
+    scale = xp.where(largest > 0, largest, 1)
+    if xp is jnp:
+        scale = jax.lax.stop_gradient(scale)  # the value does not depend on it
+    square = xp.sum((array / scale) ** 2)
+    positive = square > 0
+    return xp.where(positive, scale * xp.sqrt(xp.where(positive, square, 1)), square)
+
+
 def row_norm(rows: jax.Array) -> jax.Array:
     """Norm of every row, shape (r, 1), at any scale: squares of float32 leave its range early."""
     largest = _largest(rows)
@@ -104,13 +115,15 @@ def distances(left: Components, right: Components) -> jax.Array:
     """
     b, a = _unit_right(left)
     b_, a_ = _unit_right(right)
+    scale = jnp.maximum(_largest(b), _largest(b_))
+    b, b_ = b / scale, b_ / scale
     sign = jnp.where(jnp.sum(a * a_, axis=1, keepdims=True) < 0, -1, 1).astype(a.dtype)
     p, q = b - sign * b_, a - sign * a_
     # |a| = 1 and a.q = |q|^2 / 2 hold for unit vectors; the latter form loses no digits.
     square_p, square_q = jnp.sum(p * p, axis=1), jnp.sum(q * q, axis=1)
     cross = jnp.sum(p * sign * b_, axis=1) * square_q
     square = square_p + jnp.sum(b_ * b_, axis=1) * square_q + cross
-    return jnp.sqrt(jnp.maximum(square, 0))
+    return scale[:, 0] * jnp.sqrt(jnp.maximum(square, 0))
 
 
 def canonical(components: Components) -> Components:
@@ -128,7 +141,8 @@ def balanced(components: Components) -> Components:
     """The same maps with |b_k| = |a_k|; a component whose product is zero is left as it is."""
     norm_b, norm_a = row_norm(components.b), row_norm(components.a)
     nonzero = (norm_b > 0) & (norm_a > 0)
-    ratio = jnp.sqrt(jnp.where(nonzero, norm_a, 1) / jnp.where(nonzero, norm_b, 1))
+    # Not the root of a ratio, which may leave the range of the dtype.
+    ratio = jnp.sqrt(jnp.where(nonzero, norm_a, 1)) / jnp.sqrt(jnp.where(nonzero, norm_b, 1))
     return Components(components.b * ratio, components.a / ratio)
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from deflation import checks
 from deflation.regression import Regression
-from deflation.targets import squared_norm
+from deflation.targets import size
 
 
 @jax.tree_util.register_dataclass
@@ -24,17 +24,17 @@ class ExplainedEnergy:
     share: float | jax.Array
 
     def threshold(self, problem: Regression) -> jax.Array:
-        """The energy to explain."""
-        return self.share * squared_norm(problem.target)
+        """The size to explain: the root of the energy, which stays in the range of the dtype."""
+        return jnp.sqrt(self.share) * size(problem.target)
 
     def more(self, threshold: jax.Array, sizes: jax.Array, found) -> jax.Array:
         """True while the components found do not explain enough."""
         del found
-        return jnp.sum(sizes**2) < threshold
+        return jnp.sqrt(jnp.sum(sizes**2)) < threshold
 
     def keep(self, threshold: jax.Array, sizes: jax.Array) -> jax.Array:
         """How many components of these sizes are needed; more than all if they do not do."""
-        return 1 + jnp.sum(jnp.cumsum(sizes**2) < threshold)
+        return 1 + jnp.sum(jnp.sqrt(jnp.cumsum(sizes**2)) < threshold)
 
 
 @jax.tree_util.register_dataclass
@@ -49,7 +49,7 @@ class NoiseFloor:
         m, d = problem.shape
         std = self.std
         if std is None:
-            std = jnp.sqrt(problem.energy / (m * jnp.maximum(problem.freedom, 1)))
+            std = problem.unexplained / jnp.sqrt(m * jnp.maximum(problem.freedom, 1))
         return std * (m**0.5 + d**0.5)
 
     def more(self, threshold: jax.Array, sizes: jax.Array, found) -> jax.Array:

@@ -5,11 +5,18 @@ Legend: s_k, u_k, v_k singular triplets of M, b_k = s_k u_k, a_k = v_k. From M v
     s dv - M^T du = (dM^T u) off v,      ds = u^T dM v,
 a symmetric system in (du, dv). Its solution in span of the other known triplets is explicit
 (eigenvectors (u_i, +-v_i) with eigenvalues s_k -+ s_i); on the rest it is positive definite with
-smallest eigenvalue s_k - s_{r+1}, and conjugate gradients solve it with products alone. The reverse
-rule solves the same system for the incoming cotangents, so nothing larger than the factors is kept
-and operators work as dense targets do.
+smallest eigenvalue s_k - s_{r+1}, and is solved with products alone, so that operators work as
+dense targets do. The rule is linear in dM, and all it is made of can be transposed and
+differentiated again: forward and reverse mode and their compositions are this one rule.
 
-Tied components have no derivative of their own, but functions of their sum have (see `_inner`).
+What is returned where there is no derivative is finite:
+  ties among the r components   none for single ones, exact for functions of their sum (`_inner`)
+  a tie of s_r and s_{r+1}      every turn into a direction with s_k - s = g is weighted by
+                                g / (g^2 + SHARP^2) for 1 / g: the derivative where the gap is wide
+                                beside SHARP, none along a tie
+  rank of M below r             components beyond it have the derivative zero; that of the sum is
+                                the projection of dM on the tangent space of the matrices of M's
+                                rank, P_u dM + dM P_v - P_u dM P_v
 """
 
 from __future__ import annotations
@@ -17,11 +24,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from deflation.components import Components, normalise, product, row_norm
+from deflation.components import Components, product, row_norm
 from deflation.targets import Target, times, times_transposed
 
+STEPS = 500  # of the iterative solver, at most
 
-@jax.custom_vjp
+
+@jax.custom_jvp
 def attach(target: Target, factors: Components) -> Components:
     """Returns `factors` (canonical, whitened), with the derivative of the exact ones in `target`.
 
@@ -32,105 +41,147 @@ def attach(target: Target, factors: Components) -> Components:
     return factors
 
 
-def _forward(target, factors):
-    return factors, (target, factors)
-
-
-def _backward(saved, cotangent: Components):
-    target, factors = saved
-    s = row_norm(factors.b)
+@attach.defjvp
+def _derivative(primals, tangents):
+    target, factors = primals
+    change, _ = tangents
+    factors = attach(target, factors)  # for derivatives of this derivative
     # Components beyond the rank of M are zero: they have no derivative, and their directions are
     # not singular vectors that the others could be projected from.
-    live = s > 10 * jnp.finfo(s.dtype).eps * jnp.max(s)
-    u, v = (jnp.where(live, rows, 0) for rows in (normalise(factors.b), factors.a))
-    rhs_b, rhs_a = (jnp.where(live, rows, 0) for rows in (s * cotangent.b, cotangent.a))
-    inner = _inner(s, live, u, v, rhs_b, rhs_a)
-    p, q = _outer(target, s, u, v, rhs_b, rhs_a)
+    sizes = row_norm(jax.lax.stop_gradient(factors.b))
+    live = sizes > 10 * jnp.finfo(sizes.dtype).eps * jnp.max(sizes)
+    s = row_norm(jnp.where(live, factors.b, 1))
+    u, v = (jnp.where(live, rows, 0) for rows in (factors.b / s, factors.a))
+    s = jnp.where(live, s, 0)
 
-    def pairing(target):
-        # Linear in M; its gradient is sum_ik inner_ik u_i v_k^T + sum_k p_k v_k^T + u_k q_k^T.
-        image = times(target, v)
-        left = jnp.sum(inner * product(u, image.T)) + jnp.sum(p * image)
-        return left + jnp.sum(u * times(target, q))
+    def changed(multiply, rows):
+        return jax.jvp(lambda t: multiply(t, rows), (target,), (change,))[1]
 
-    zero = jax.tree.map(jnp.zeros_like, factors)
-    return jax.grad(pairing, allow_int=True)(target), zero
-
-
-attach.defvjp(_forward, _backward)
+    along_v, along_u = changed(times, v), changed(times_transposed, u)  # dM v_k and dM^T u_k
+    slope = jnp.sum(u * along_v, axis=1, keepdims=True)
+    left, right = _inner(s, live, product(along_v, u.T))
+    du, dv = _outer(target, s, live, u, v, along_v, along_u)
+    du, dv = du + product(left, u), dv + product(right, v)
+    return factors, Components(slope * u + s * du, dv)
 
 
-def _inner(s, live, u, v, rhs_b, rhs_a):
-    """The part of the solution within the known triplets: coefficients (r, r) of u_i v_k^T.
+def _inner(s, live, seen):
+    """The part of the solution within the known triplets: coefficients (r, r) of du_k along u_i and
+    of dv_k along v_i, from seen_ki = u_i^T dM v_k.
 
-    Entry (i, k) collects what components k and i say of that direction. Their terms over s_k - s_i
-    are joined before the division: with g_ki = (along u_i + along v_i) / (2 s_k) they are
-        (s_k g_ki - s_i g_ik) / (s_k - s_i)
-          = (g_ki + g_ik) / 2 + (s_k + s_i) (g_ki - g_ik) / (2 (s_k - s_i)),
-    of which the second part is zero for a function of the sum, tied or not.
+    du_k along u_i is (s_k seen_ki + s_i seen_ik) / (s_k^2 - s_i^2), dv_k along v_i the same with
+    seen transposed. By sum and difference,
+        (seen_ki + seen_ik) / (2 (s_k - s_i)) +- (seen_ki - seen_ik) / (2 (s_k + s_i)).
+    Of the first part, a turn of u and v alike, only what it adds to the sum of both components is
+    determined at a tie, (seen_ki + seen_ik) / 2 along u_i v_k^T and along u_k v_i^T; the
+    denominator 2 (s_k + s_i) gives that.
     """
-    eps = jnp.finfo(s.dtype).eps
-    # Row k, column i: the right-hand sides of component k along the triplet i.
-    along_u, along_v = product(rhs_b, u.T), product(rhs_a, v.T)
-    size = jnp.where(live, s, 1)
-    same = (along_u + along_v) / (2 * size)
-    opposite = (along_u - along_v) / 2
-    both = live & live.T
+    both = live & live.T & ~jnp.eye(s.shape[0], dtype=bool)
+    total = jnp.where(both, 2 * (s + s.T), 1)
     gap = s - s.T
-    open_gap = both & (jnp.abs(gap) > jnp.sqrt(eps) * jnp.maximum(s, s.T))
-    turning = (s + s.T) * (same - same.T) / jnp.where(open_gap, 2 * gap, 1)
-    symmetric = (same + same.T) / 2 + jnp.where(open_gap, turning, 0)
-    antisymmetric = (opposite - opposite.T) / jnp.where(both, s + s.T, 1)
-    pairs = jnp.where(both, symmetric + antisymmetric, 0).T  # (i, k)
-    slope = jnp.where(live, jnp.sum(rhs_b * u, axis=1, keepdims=True) / size, 0)  # dL/ds_k
-    return jnp.where(jnp.eye(s.shape[0], dtype=bool), slope, pairs)
+    tied = jnp.abs(gap) <= jnp.sqrt(jnp.finfo(s.dtype).eps) * jnp.maximum(s, s.T)
+    turn = jnp.where(both, (seen + seen.T) / jnp.where(both & ~tied, 2 * gap, total), 0)
+    twist = jnp.where(both, (seen - seen.T) / total, 0)
+    return turn + twist, turn - twist
 
 
-def _outer(target, s, u, v, rhs_b, rhs_a):
-    """The part off all known triplets, p_k and q_k for all k at once; rows (r, .)."""
-
-    # Computed factors are orthonormal up to their errors; the projections have to be exact, or the
-    # singular part of the system leaks in.
-    u, v = _orthonormal(u), _orthonormal(v)
-
-    def off(rows, basis):
-        return rows - product(product(rows, basis.T), basis)
+def _outer(target, s, live, u, v, along_v, along_u):
+    """The part off all known triplets, for all k at once; rows (r, .)."""
+    off_u, off_v = _projector(u, live), _projector(v, live)
+    # Below it two singular values are taken for one; relative to the largest.
+    sharp = jnp.sqrt(jnp.finfo(s.dtype).eps) / 4 * jnp.max(s)
+    # Zero components have no equation of their own.
+    scale = jnp.tile(jnp.where(live, s, jnp.max(s)), (2, 1))
 
     def system(x):
+        """(A + i SHARP) x of x = p + i p', q + i q', stacked; A is the identity (times s) where the
+        unknowns do not lie, which keeps it symmetric."""
         p, q = x
-        image_p = s * p - times(target, q)
-        image_q = s * q - times_transposed(target, p)
-        return off(image_p, u), off(image_q, v)
+        image_p = scale * p - off_u(times(target, off_v(q)))
+        image_q = scale * q - off_v(times_transposed(target, off_u(p)))
+        return image_p - sharp * _turned(p), image_q - sharp * _turned(q)
 
-    rest = (off(rhs_b, u), off(rhs_a, v))
-    # Where nothing is left (full rank, or cotangents in the known span) `rest` is rounding, which
-    # must not be solved for: the stopping rule looks at the whole right-hand side.
-    tolerance = 30 * jnp.finfo(s.dtype).eps
-    size = jnp.sqrt(jnp.sum(rhs_b**2) + jnp.sum(rhs_a**2))
-    x, _ = jax.scipy.sparse.linalg.cg(system, rest, tol=0.0, atol=tolerance * size, maxiter=500)
-    return x
+    rest = off_u(along_v), off_v(along_u)
+    rest = tuple(jnp.concatenate([rows, jnp.zeros_like(rows)]) for rows in rest)
+    solution = jax.lax.custom_linear_solve(system, rest, _solve, _solve)
+    du, dv = (rows[: s.shape[0]] for rows in solution)
+    return jnp.where(live, off_u(du), 0), jnp.where(live, off_v(dv), 0)
 
 
-def _orthonormal(rows):
-    """The same span by an orthonormal set closest to the rows; zero rows stay zero."""
-    values, vectors = jnp.linalg.eigh(product(rows, rows.T))
-    keep = values > rows.shape[0] * jnp.finfo(rows.dtype).eps
-    root = jnp.where(keep, 1 / jnp.sqrt(jnp.where(keep, values, 1)), 0)
-    return product(product(vectors * root, vectors.T), rows)
+def _turned(rows):
+    """(x', -x) of stacked (x, x'): -i (x + i x')."""
+    real, imaginary = jnp.split(rows, 2)
+    return jnp.concatenate([imaginary, -real])
 
 
-@jax.custom_vjp
+def _solve(system, rest):
+    """The solution of a complex symmetric system by conjugate gradients without conjugation (COCG).
+
+    Real and imaginary parts are stacked, as targets are real.
+    Source: van der Vorst and Melissen (1990).
+    """
+
+    def pairing(x, y):
+        """Sum of the products of entries, as a complex number (2,)."""
+        real, imaginary = 0.0, 0.0
+        for one, other in zip(x, y, strict=True):
+            (a, b), (c, d) = jnp.split(one, 2), jnp.split(other, 2)
+            real += jnp.sum(a * c) - jnp.sum(b * d)
+            imaginary += jnp.sum(a * d) + jnp.sum(b * c)
+        return jax.lax.complex(real, imaginary)
+
+    def added(x, factor, y):
+        """x + factor y."""
+        real, imaginary = jnp.real(factor), jnp.imag(factor)
+        return tuple(a + real * b - imaginary * _turned(b) for a, b in zip(x, y, strict=True))
+
+    def square(x):
+        return sum(jnp.sum(rows**2) for rows in x)
+
+    eps = jnp.finfo(rest[0].dtype).eps
+    enough = (30 * eps) ** 2 * square(rest)
+
+    def unfinished(carry):
+        count, _, left, *_ = carry
+        return (count < STEPS) & (square(left) > enough)
+
+    def step(carry):
+        count, x, left, direction, rho = carry
+        image = system(direction)
+        size = rho / pairing(direction, image)
+        x, left = added(x, size, direction), added(left, -size, image)
+        new = pairing(left, left)
+        return count + 1, x, left, added(left, new / rho, direction), new
+
+    nothing = tuple(jnp.zeros_like(rows) for rows in rest)
+    carry = (0, nothing, rest, rest, pairing(rest, rest))
+    return jax.lax.while_loop(unfinished, step, carry)[1]
+
+
+def _projector(rows, live):
+    """x -> x off the span of the rows, which are orthonormal up to their errors; the projection is
+    orthogonal all the same, or the singular part of the system would leak in."""
+    eps = jnp.finfo(rows.dtype).eps
+    # A one for every zero row, and a shift for rows that coincide.
+    diagonal = jnp.where(live[:, 0], 4 * eps, 1)
+    inverse = jnp.linalg.inv(product(rows, rows.T) + jnp.diag(diagonal))
+
+    def once(x):
+        return x - product(product(product(x, rows.T), inverse), rows)
+
+    return lambda x: once(once(x))
+
+
+@jax.custom_jvp
 def refuse(target: Target, factors: Components) -> Components:
     """Returns `factors`; their derivative is refused with a clear line."""
     del target
     return factors
 
 
-def _refused(saved, cotangent):
+@refuse.defjvp
+def _refused(primals, tangents):
     raise TypeError(
         "the result of joint has no derivative: its columns are not determined by the target; "
         "differentiate sequential, parallel, sharded or exact"
     )
-
-
-refuse.defvjp(lambda target, factors: (factors, None), _refused)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def place(leaf, sharding: jax.sharding.Sharding):
     """`leaf` under `sharding`; every process must hold the same value.
 
@@ -25,10 +25,17 @@ def place(leaf, sharding: jax.sharding.Sharding):
     return jax.device_put(leaf, sharding)
 
 
-place.defvjp(
-    lambda leaf, sharding: (place(leaf, sharding), None),
-    lambda sharding, _, cotangent: (cotangent,),
-)
+@place.defjvp
+def _placed(sharding, primals, tangents):
+    (leaf,), (change,) = primals, tangents
+    return place(leaf, sharding), _moved(change, sharding)
+
+
+def _moved(change, sharding):
+    """`change` under `sharding`, linear; its transpose leaves a cotangent where it is."""
+    return jax.custom_derivatives.linear_call(
+        lambda _, x: jax.device_put(x, sharding), lambda _, x: x, (), change
+    )
 
 
 def fetched(leaf) -> np.ndarray:

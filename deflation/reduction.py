@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from deflation.components import product
+from deflation.components import frobenius, product
 
 
 def fold(xp, r, z, x, y):
     """The summary of the columns seen so far and of x (d, n), y (m, n).
 
     Returns:
-      r, z of the union, and the energy ||Y (I - Q Q^T)||_F^2 that left the span of the inputs. It
+      r, z of the union, and ||Y (I - Q Q^T)||_F, the size of what left the span of the inputs. It
       is computed from the part that is left, not as a difference of squares, so it is accurate
       however small it is.
     """
@@ -29,7 +29,7 @@ def fold(xp, r, z, x, y):
     dot = _dot(xp)
     z = dot(targets, q)
     outside = targets - dot(z, q.T)
-    return r, z, xp.sum(outside * outside)
+    return r, z, frobenius(outside, xp)
 
 
 def whiten(xp, r, z, eps):
@@ -40,7 +40,7 @@ def whiten(xp, r, z, eps):
     data, which may have been rounded more coarsely than the summary is kept.
 
     Returns:
-      target M (m, d), whitener S^(-1/2) (d, d), root S^(1/2) (d, d), the energy of Y in the
+      target M (m, d), whitener S^(-1/2) (d, d), root S^(1/2) (d, d), the size of Y in the
       directions left out, and the rank of X.
     """
     u, s, vt = xp.linalg.svd(r, full_matrices=False)
@@ -54,8 +54,13 @@ def whiten(xp, r, z, eps):
     target = dot(xp.where(keep, inside, 0), vt)
     whitener = dot(vt.T * inverse, vt)
     root = dot(vt.T * xp.where(keep, s, 0), vt)
-    energy = xp.sum(outside * outside) + xp.sum(leaving * leaving)
-    return target, whitener, root, energy, xp.sum(keep)
+    lost = together(xp, frobenius(outside, xp), frobenius(leaving, xp))
+    return target, whitener, root, lost, xp.sum(keep)
+
+
+def together(xp, *sizes):
+    """The size of parts that are orthogonal to each other, from theirs."""
+    return frobenius(xp.stack([xp.asarray(size) for size in sizes]), xp)
 
 
 def _dot(xp):

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deflation import checks, reduction
+from deflation import batching, checks, reduction, sparse
 from deflation.components import Components, distances, norms, product
-from deflation.targets import Operator, Target, squared_distance
+from deflation.targets import Operator, Target, distance
 
 
 class Regression(NamedTuple):
@@ -25,8 +25,9 @@ class Regression(NamedTuple):
       target: M (m, d), an array or an `Operator`.
       whitener: S^(-1/2) (d, d), takes whitened right factors back to inputs; None for X = I.
       root: S^(1/2) (d, d); None for X = I.
-      energy: ||Y (I - P_X)||_F^2, what no W can explain.
-      freedom: n - rank X, the degrees of freedom that `energy` has per row of Y.
+      unexplained: ||Y (I - P_X)||_F, the residual that no W goes below. Not its square `energy`,
+        which leaves the range of float32 for data below 1e-19 or above 1e19.
+      freedom: n - rank X, the degrees of freedom that it has per row of Y.
 
     Use a constructor: `from_data`, `from_matrix`, `from_batches`, `from_operator`.
 
@@ -36,7 +37,7 @@ class Regression(NamedTuple):
     target: Target
     whitener: jax.Array | None
     root: jax.Array | None
-    energy: jax.Array
+    unexplained: jax.Array
     freedom: jax.Array
 
     @classmethod
@@ -71,6 +72,10 @@ class Regression(NamedTuple):
     def from_matrix(cls, matrix) -> Regression:
         """Plain matrix approximation min_W ||matrix - W||_F of an (m, d) matrix: X = I.
 
+        Args:
+          matrix: an array, or a matrix of scipy.sparse, whose problem is one of `from_operator`: it
+            is not made dense, and what is refused for operators is refused for it.
+
         Raises:
           ValueError: as `from_data`.
 
@@ -78,6 +83,8 @@ class Regression(NamedTuple):
           >>> Regression.from_matrix([[2, 0], [0, 1]]).shape
           (2, 2)
         """
+        if checks.is_sparse(matrix):
+            return cls.from_operator(*sparse.products(matrix))
         target = checks.matrix("matrix", matrix)
         checks.not_all_zero("matrix", target)
         zero = jnp.zeros((), target.dtype)
@@ -103,19 +110,20 @@ class Regression(NamedTuple):
           >>> Regression.from_batches(batches).shape
           (3, 5)
         """
-        summary, dtype, energy, count = None, None, 0.0, 0
-        for x, y in _grouped(_checked(batches)):
+        summary, dtype, left, count = None, None, 0.0, 0
+        for x, y in batching.columns(batches):
             if summary is None:
                 dtype = checks.float_dtype(np.result_type(x, y))
                 given = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
                 summary = _nothing(np, x.shape[0], y.shape[0], np.float64)[:2]
             r, z, outside = reduction.fold(np, *summary, x.astype(np.float64), y.astype(np.float64))
-            summary, energy, count = (r, z), energy + outside, count + x.shape[1]
+            summary, count = (r, z), count + x.shape[1]
+            left = reduction.together(np, left, outside)
         if summary is None:
             raise ValueError("batches is empty; allowed is at least one pair (x, y)")
-        if energy == 0 and not summary[1].any():
+        if left == 0 and not summary[1].any():
             raise ValueError("y is all zeros; allowed is a target with something to learn")
-        return cls._finish(np, *summary, energy, count, dtype, np.finfo(given).eps)
+        return cls._finish(np, *summary, left, count, dtype, np.finfo(given).eps)
 
     @classmethod
     def from_operator(
@@ -178,19 +186,19 @@ class Regression(NamedTuple):
         r = jnp.eye(d, dtype=self.dtype) if self.root is None else self.root
         # With X = I there is no sample to count: the d columns of the identity explain M exactly.
         count = self.freedom + (d if self.root is None else self.design_rank())
-        old = (r, self.target, self.energy, count)
+        old = (r, self.target, self.unexplained, count)
         return self._reduce(jnp, *old, x.astype(self.dtype), y.astype(self.dtype), self.dtype)
 
     @classmethod
-    def _reduce(cls, xp, r, z, energy, count, x, y, dtype) -> Regression:
+    def _reduce(cls, xp, r, z, left, count, x, y, dtype) -> Regression:
         r, z, outside = reduction.fold(xp, r, z, x, y)
-        eps = xp.finfo(dtype).eps
-        return cls._finish(xp, r, z, energy + outside, count + x.shape[1], dtype, eps)
+        left = reduction.together(xp, left, outside)
+        return cls._finish(xp, r, z, left, count + x.shape[1], dtype, xp.finfo(dtype).eps)
 
     @classmethod
-    def _finish(cls, xp, r, z, energy, count, dtype, eps) -> Regression:
+    def _finish(cls, xp, r, z, left, count, dtype, eps) -> Regression:
         target, whitener, root, lost, rank = reduction.whiten(xp, r, z, eps)
-        leaves = (target, whitener, root, energy + lost, count - rank)
+        leaves = (target, whitener, root, reduction.together(xp, left, lost), count - rank)
         return cls(*(jnp.asarray(leaf, dtype) for leaf in leaves))
 
     @property
@@ -202,6 +210,11 @@ class Regression(NamedTuple):
     def dtype(self):
         """Floating type of the whole problem."""
         return self.target.dtype
+
+    @property
+    def energy(self) -> jax.Array:
+        """||Y (I - P_X)||_F^2, what no W can explain."""
+        return self.unexplained**2
 
     @property
     def gram(self) -> jax.Array | None:
@@ -237,8 +250,8 @@ class Regression(NamedTuple):
           3.0
         """
         self.check_components(components)
-        inside = squared_distance(self.target, self.to_whitened(components))
-        return jnp.sqrt(self.energy + inside)
+        inside = distance(self.target, self.to_whitened(components))
+        return reduction.together(jnp, self.unexplained, inside)
 
     def check_components(self, value, name: str = "components", rank: int | None = None) -> None:
         """Raises ValueError unless value is Components of this problem (of that rank)."""
@@ -268,7 +281,7 @@ class Regression(NamedTuple):
 
 
 def _nothing(xp, d: int, m: int, dtype):
-    """The summary of no columns: r (0, d), z (m, 0), and no energy, no columns."""
+    """The summary of no columns: r (0, d), z (m, 0), and nothing unexplained, no columns."""
     return xp.zeros((0, d), dtype), xp.zeros((m, 0), dtype), 0.0, 0
 
 
@@ -286,40 +299,3 @@ def _operator_dtype(dtype) -> np.dtype:
     if chosen is None or chosen.name not in checks.FLOATS:
         raise ValueError(f"dtype is {checks.shown(dtype)}; allowed are {checks.FLOATS}")
     return jax.dtypes.canonicalize_dtype(chosen)
-
-
-def _checked(batches: Iterable[tuple]):
-    rows = None
-    if not isinstance(batches, Iterable):
-        raise ValueError(f"batches is {checks.shown(batches)}; allowed are pairs (x, y)")
-    for number, batch in enumerate(batches):
-        try:
-            x, y = batch
-        except (TypeError, ValueError):
-            raise ValueError(f"batch {number} has no two parts; allowed is a pair (x, y)") from None
-        # Not through jax: without x64 it would round float64 columns before they are summed.
-        x = np.asarray(checks.array(f"x of batch {number}", x))
-        y = np.asarray(checks.array(f"y of batch {number}", y))
-        for name, part in (("x", x), ("y", y)):
-            checks.in_range(f"{name} of batch {number}", part, checks.float_dtype(part.dtype))
-        checks.columns_match(x, y)
-        if rows not in (None, (x.shape[0], y.shape[0])):
-            raise ValueError(
-                f"batch {number} has {x.shape[0]} and {y.shape[0]} rows; "
-                f"allowed are {rows[0]} and {rows[1]}, as in the batches before"
-            )
-        rows = (x.shape[0], y.shape[0])
-        yield x, y
-
-
-def _grouped(batches):
-    """Joins small batches until there are at least d columns: one QR then costs O(d) a column."""
-    held, width = [], 0
-    for x, y in batches:
-        held.append((x, y))
-        width += x.shape[1]
-        if width >= x.shape[0]:
-            yield tuple(np.concatenate(part, axis=1) for part in zip(*held, strict=True))
-            held, width = [], 0
-    if held:
-        yield tuple(np.concatenate(part, axis=1) for part in zip(*held, strict=True))

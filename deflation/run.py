@@ -24,7 +24,8 @@ from deflation.overlap import overlapped
 from deflation.rounds import Block, parallel_round, sequential_round, unless
 from deflation.state import History, Progress, Solution, State, no_history, recorded
 from deflation.status import Status
-from deflation.targets import RowBlock
+from deflation.targets import RowBlock, Scaled
+from deflation.units import converted, enter, scaled
 
 
 def advance(state: State, rounds: int) -> State:
@@ -71,9 +72,11 @@ def finish(state: State) -> Solution:
     checks.instance("state", state, State, "a State, as start returns it")
     plan = state.plan
     inputs = (state.problem, state.solver, state.controls, state.progress)
-    factors, code, component, rank = judge(*jax.tree.map(_constant, inputs), plan)
+    factors, code, component, rank = _judge(*jax.tree.map(_constant, inputs), plan)
     attach = implicit.refuse if plan.way == "joint" else implicit.attach
-    factors = attach(state.problem.target, factors)
+    unit = state.controls.unit
+    factors = attach(scaled(state.problem, unit).target, factors)
+    factors = factors._replace(b=factors.b * unit)
     if state.controls.rule is not None:
         keep = (jnp.arange(plan.rank) < rank)[:, None]
         factors = Components(*(jnp.where(keep, rows, 0) for rows in factors))
@@ -95,7 +98,9 @@ def step(state: State) -> State:
     """
     checks.instance("state", state, State, "a State, as start returns it")
     old = state.progress
-    new = _round(state.problem, state.solver, state.plan, state.controls, old)
+    problem, solver, controls, own = enter(state.problem, state.solver, state.controls, old)
+    new = _round(problem, solver, state.plan, controls, own)
+    new = converted(solver, new, state.controls.unit)
     return dataclasses.replace(state, progress=unless(jnp.all(old.done), new, old))
 
 
@@ -108,10 +113,20 @@ def _constant(leaf):
 
 @functools.partial(jax.jit, static_argnames=("plan", "rounds"))
 def _advance(problem, solver, controls, progress, plan, rounds):
+    inputs = enter(problem, solver, controls, progress)
     if plan.mesh is None:
+        problem, solver, controls, progress = inputs
         one = functools.partial(_round, problem, solver, plan, controls)
-        return _loop(one, progress, rounds)
-    return _sharded(problem, solver, controls, progress, plan, rounds)
+        progress, history = _loop(one, progress, rounds)
+    else:
+        progress, history = _sharded(*inputs, plan, rounds)
+    unit = controls.unit
+    return converted(solver, progress, unit), jax.tree.map(lambda rows: rows * unit, history)
+
+
+@functools.partial(jax.jit, static_argnames=("plan",))
+def _judge(problem, solver, controls, progress, plan):
+    return judge(*enter(problem, solver, controls, progress), plan)
 
 
 def _round(problem, solver, plan, controls, progress) -> Progress:
@@ -164,8 +179,9 @@ def _sharded(problem, solver, controls, progress, plan, rounds):
 
     def run(problem, solver, controls, progress):
         if plan.row_axis is not None:
-            block = RowBlock(problem.target, plan.row_axis, (m, d))
-            problem = problem._replace(target=block)
+            block = RowBlock(problem.target.target, plan.row_axis, (m, d))
+            target = dataclasses.replace(problem.target, target=block)
+            problem = problem._replace(target=target)
         index = jax.lax.axis_index(axis) + devices * jnp.arange(slots)
         if plan.staleness:
             return overlapped(
@@ -181,7 +197,8 @@ def _sharded(problem, solver, controls, progress, plan, rounds):
     here, axes = everywhere, {axis}
     if plan.row_axis is not None:
         here, axes = jax.tree.map(lambda _: everywhere, problem), {axis, plan.row_axis}
-        here = here._replace(target=jax.sharding.PartitionSpec(plan.row_axis))
+        cut = jax.sharding.PartitionSpec(plan.row_axis)
+        here = here._replace(target=Scaled(cut, everywhere))
     run = jax.shard_map(
         run,
         mesh=plan.mesh,

@@ -158,7 +158,8 @@ def _description(state: State) -> dict:
     for leaf in jax.tree.leaves(state.problem):
         for rows in _pieces(leaf):
             digest = zlib.crc32(np.asarray(rows).tobytes(), digest)
-    numbers = jax.tree.leaves((state.solver, state.controls))
+    # The unit follows from the problem.
+    numbers = jax.tree.leaves((state.solver, state.controls._replace(unit=None)))
     return {
         "format": FORMAT,
         **kept,

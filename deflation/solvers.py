@@ -65,6 +65,15 @@ class Solver(abc.ABC):
     def local(self, problem: Regression, view, own: Components) -> Components:
         """A round's steps of a block of workers."""
 
+    def scaled(self, unit: jax.Array) -> Solver:
+        """The same solver of M / unit."""
+        del unit
+        return self
+
+    def multiplied(self, factors: Components, factor: jax.Array) -> Components:
+        """Factors of the maps factor R_k, in the form that the solver keeps them in."""
+        return Components(factors.b * factor, factors.a)
+
     def finish(self, factors: Components) -> Components:
         """Published factors: |a_k| = 1, the scale and a canonical sign in b_k."""
         return canonical(factors)
@@ -149,6 +158,17 @@ class GradientDescent(Solver):
         """Balanced, |b_k| = |a_k|, as gradient flow from small factors ends; a zero product (a = 0,
         say) has no balance and is taken as given."""
         return balanced(factors)
+
+    def scaled(self, unit: jax.Array) -> GradientDescent:
+        """A step size is in units of 1/s, so that it grows with the unit."""
+        if self.step_size is None:
+            return self
+        return dataclasses.replace(self, step_size=self.step_size * unit)
+
+    def multiplied(self, factors: Components, factor: jax.Array) -> Components:
+        """Balanced factors stay balanced."""
+        root = jnp.sqrt(factor)
+        return Components(factors.b * root, factors.a * root)
 
     def local(self, problem: Regression, view, own: Components) -> Components:
         """`steps` simultaneous descent steps on 1/2 ||M_k - b a^T||_F^2."""

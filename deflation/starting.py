@@ -18,6 +18,7 @@ from deflation.sketching import Sketch, sketch
 from deflation.solvers import Solver, alternating
 from deflation.state import MEASURES, Controls, History, Plan, State, initial_progress
 from deflation.targets import Operator
+from deflation.units import scaled, unit_of
 
 METHODS = ("sequential", "parallel", "sharded", "joint")
 NEVER = -1.0
@@ -152,17 +153,20 @@ def _begin(problem, solver, given, key, tolerance, steps, grow, plan: Plan, how)
     products to hide the cost of single operations behind."""
     problem = jax.lax.stop_gradient(problem)  # see run.py
     key = jax.random.key(0) if key is None else key
+    unit = unit_of(problem.target)
+    own = scaled(problem, unit)
     if how == "random":
-        factors = solver.init(problem, plan.rank, key)
+        factors = solver.multiplied(solver.init(own, plan.rank, key), unit)
     elif how == "given":
         factors = solver.warm(problem.to_whitened(given))
     else:
-        factors = solver.warm(sketch(problem.target, plan.rank, key, how))
+        factors = solver.multiplied(solver.warm(sketch(own.target, plan.rank, key, how)), unit)
     controls = Controls(
         tolerance=jnp.asarray(tolerance, problem.dtype),
         steps=jnp.asarray(steps, jnp.int32),
         rule=None,
         threshold=None if grow is None else grow.threshold(problem),
+        unit=unit,
     )
     # Warm factors are published at once; a joint run knows no order to wait for.
     warm = how != "random" and plan.way == "parallel"

@@ -60,12 +60,14 @@ class Controls(NamedTuple):
     tolerance: relative change, or error, at which a component counts as done, -1 for never.
     steps: budget of every component (r,), used by sequential runs.
     rule, threshold: online choice of the rank, or None.
+    unit: of M's size, in which the rounds are computed (units.py).
     """
 
     tolerance: jax.Array
     steps: jax.Array
     rule: Rule | None
     threshold: jax.Array | None
+    unit: jax.Array
 
 
 class Progress(NamedTuple):

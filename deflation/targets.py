@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from deflation.components import Components, product, product_transposed
+from deflation.components import Components, frobenius, product, product_transposed
 
 BLOCK = 256  # identity columns per block when an operator's residual is summed
 
@@ -50,11 +50,32 @@ class RowBlock:
         return self.rows.dtype
 
 
-Target = jax.Array | Operator | RowBlock
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Scaled:
+    """factor M of another target M, without a copy of it: vectors are multiplied first."""
+
+    target: jax.Array | Operator | RowBlock
+    factor: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, d)."""
+        return self.target.shape
+
+    @property
+    def dtype(self):
+        """That of M."""
+        return self.target.dtype
+
+
+Target = jax.Array | Operator | RowBlock | Scaled
 
 
 def times(target: Target, a: jax.Array) -> jax.Array:
     """(M a_k)_k for rows a (K, d): shape (K, m)."""
+    if isinstance(target, Scaled):
+        return times(target.target, target.factor * a)
     if isinstance(target, Operator):
         return jax.vmap(target.matvec)(a)
     if isinstance(target, RowBlock):
@@ -65,6 +86,8 @@ def times(target: Target, a: jax.Array) -> jax.Array:
 
 def times_transposed(target: Target, b: jax.Array) -> jax.Array:
     """(M^T b_k)_k for rows b (K, m): shape (K, d)."""
+    if isinstance(target, Scaled):
+        return times_transposed(target.target, target.factor * b)
     if isinstance(target, Operator):
         return jax.vmap(target.rmatvec)(b)
     if isinstance(target, RowBlock):
@@ -75,28 +98,27 @@ def times_transposed(target: Target, b: jax.Array) -> jax.Array:
     return product(b, target)
 
 
-def squared_distance(target: Target, components: Components) -> jax.Array:
-    """||M - sum_k b_k a_k^T||_F^2, computed from the difference itself.
+def distance(target: jax.Array | Operator, components: Components) -> jax.Array:
+    """||M - sum_k b_k a_k^T||_F, computed from the difference itself.
 
     An operator costs d products, in blocks, so memory stays at BLOCK (m + d).
     """
     if not isinstance(target, Operator):
-        rest = target - components.matrix()
-        return jnp.sum(rest * rest)
+        return frobenius(target - components.matrix())
     d = target.shape[1]
 
     def add_block(total, start):
         index = start + jnp.arange(BLOCK)
         unit = jax.nn.one_hot(index, d, dtype=target.dtype)  # rows beyond d are zero
         rest = times(target, unit) - product(product(unit, components.a.T), components.b)
-        return total + jnp.sum(rest * rest), None
+        return frobenius(jnp.stack([total, frobenius(rest)])), None
 
     starts = jnp.arange(0, d, BLOCK)
     return jax.lax.scan(add_block, jnp.zeros((), target.dtype), starts)[0]
 
 
-def squared_norm(target: Target) -> jax.Array:
-    """||M||_F^2."""
+def size(target: jax.Array | Operator) -> jax.Array:
+    """||M||_F."""
     m, d = target.shape
     nothing = Components(jnp.zeros((1, m), target.dtype), jnp.zeros((1, d), target.dtype))
-    return squared_distance(target, nothing)
+    return distance(target, nothing)

@@ -17,7 +17,8 @@ from deflation.solvers import Solver
 from deflation.starting import EACH, start
 from deflation.state import History, Solution
 from deflation.status import Status
-from deflation.targets import Operator, times, times_transposed
+from deflation.targets import Operator, Target, times, times_transposed
+from deflation.units import scaled, unit_of
 
 
 def sequential(
@@ -321,15 +322,18 @@ def exact(problem: Regression, rank: int) -> Solution:
     """
     checks.instance("problem", problem, Regression, "a Regression")
     limit = min(problem.shape)
+    unit = unit_of(jax.lax.stop_gradient(problem.target))
+    own = scaled(problem, unit).target
     if isinstance(problem.target, Operator):
         rank = checks.integer("rank", rank, 1, limit - 1, why=" = min(m, d) - 1 for an operator")
-        u, s, vt = _arpack(problem, rank)
+        u, s, vt = _arpack(own, rank)
     else:
         rank = checks.integer("rank", rank, 1, limit, why=" = min(m, d)")
         target = jax.lax.stop_gradient(problem.target)
-        u, s, vt = jnp.linalg.svd(target, full_matrices=False)
+        u, s, vt = jnp.linalg.svd(target / unit, full_matrices=False)
     factors = canonical(Components((u[:, :rank] * s[:rank]).T, vt[:rank]))
-    factors = implicit.attach(problem.target, factors)
+    factors = implicit.attach(own, factors)
+    factors = factors._replace(b=factors.b * unit)
     gap = s - jnp.append(s[1:], 0)
     tied = (gap[:rank] <= jnp.sqrt(jnp.finfo(s.dtype).eps) * s[:rank]) & (s[:rank] > 0)
     code = jnp.where(jnp.any(tied), int(Status.SMALL_GAP), int(Status.CONVERGED))
@@ -344,22 +348,22 @@ def exact(problem: Regression, rank: int) -> Solution:
     )
 
 
-def _arpack(problem: Regression, rank: int):
+def _arpack(target: Target, rank: int):
     """rank + 1 leading triplets of an operator, on the host."""
     from scipy.sparse.linalg import LinearOperator, svds
 
-    if checks.traced(problem):
+    if checks.traced(target):
         raise ValueError("exact of an operator runs on the host; it cannot be traced")
 
     def one(function):
-        run = jax.jit(lambda v: function(problem.target, v[None])[0])
-        return lambda v: np.asarray(run(jnp.asarray(v.reshape(-1), problem.dtype)))
+        run = jax.jit(lambda v: function(target, v[None])[0])
+        return lambda v: np.asarray(run(jnp.asarray(v.reshape(-1), target.dtype)))
 
     operator = LinearOperator(
-        problem.shape, matvec=one(times), rmatvec=one(times_transposed), dtype=problem.dtype
+        target.shape, matvec=one(times), rmatvec=one(times_transposed), dtype=target.dtype
     )
-    count = min(rank + 1, min(problem.shape) - 1)
-    start_vector = np.random.default_rng(0).normal(size=min(problem.shape))
-    u, s, vt = svds(operator, k=count, v0=start_vector.astype(problem.dtype))
+    count = min(rank + 1, min(target.shape) - 1)
+    start_vector = np.random.default_rng(0).normal(size=min(target.shape))
+    u, s, vt = svds(operator, k=count, v0=start_vector.astype(target.dtype))
     order = np.argsort(-s)
     return jnp.asarray(u[:, order]), jnp.asarray(s[order]), jnp.asarray(vt[order])

@@ -108,7 +108,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_enum("init", "random", ("random", "sketch"), "first factors")
     flags.DEFINE_enum("dtype", "float32", ("float32", "float64"), "of the whole computation")
-    flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_list("mesh", [], "devices, as worker:4, or worker:2,rows:4 to cut M; else all")
     flags.DEFINE_string("distributed", None, f"join other processes: {distributed.ALLOWED}")
     define_path("json", None, "file for the result")

@@ -6,11 +6,16 @@ import pathlib
 import zipfile
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from deflation import Regression
+from finetune.weights.files import DTYPES, open_safetensors
 
 MATRIX_FILES = ("FILE.npy", "FILE.safetensors:KEY")
+ALLOWED = "allowed are real numbers of 16 bits or more, or integers: cast it, say to float32"
+# Two bytes without a type: numpy.save has no name for the one such type that is in use.
+BFLOAT16_IN_NPY = np.dtype("V2")
 
 
 class Input(NamedTuple):
@@ -37,7 +42,7 @@ def load(data: str | None, matrix: str | None, dtype: str) -> Input:
     if (data is None) == (matrix is None):
         raise ValueError("give one of --data and --matrix")
     if matrix is not None:
-        return Input(Regression.from_matrix(_matrix(matrix).astype(dtype)))
+        return Input(Regression.from_matrix(_real(matrix, _matrix(matrix), dtype)))
     if data == "digits":
         return _digits(dtype)
     arrays = _archive(data)
@@ -46,11 +51,8 @@ def load(data: str | None, matrix: str | None, dtype: str) -> Input:
         raise ValueError(
             f"{data} has no array {missing[0]!r}; it holds {sorted(arrays)}, allowed are x and y"
         )
-    # As they are first, so that text or complex arrays are refused and not converted.
-    problem = Regression.from_data(arrays["x"], arrays["y"])
-    if problem.dtype != dtype:
-        problem = Regression.from_data(arrays["x"].astype(dtype), arrays["y"].astype(dtype))
-    return Input(problem)
+    x, y = (_real(f"{name} of {data}", arrays[name], dtype) for name in ("x", "y"))
+    return Input(Regression.from_data(x, y))
 
 
 def _digits(dtype: str) -> Input:
@@ -80,30 +82,31 @@ def _matrix(place: str) -> np.ndarray:
     if not place.endswith(".npy"):
         raise ValueError(f"--matrix={place} is not known; allowed are {' and '.join(MATRIX_FILES)}")
     try:
-        return _real(place, np.load(place, allow_pickle=False))
+        return np.load(place, allow_pickle=False)
     except (EOFError, ValueError) as error:
         raise ValueError(f"{place} cannot be used: {error}") from None
 
 
 def _tensor(path: pathlib.Path, key: str) -> np.ndarray:
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="np") as file:
-            names = list(file.keys())
-            if key in names:
-                return _real(f"{path}:{key}", file.get_tensor(key))
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from None
-    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-    raise ValueError(f"{path} has no tensor {key!r}; it holds {len(names)}: {shown}")
+    entries = open_safetensors(path)
+    if key not in entries:
+        names = list(entries)
+        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        raise ValueError(f"{path} has no tensor {key!r}; it holds {len(names)}: {shown}")
+    if entries[key].dtype not in DTYPES.values():
+        raise ValueError(f"{path}:{key} has dtype {entries[key].dtype}; {ALLOWED}")
+    return entries[key].read()
 
 
-def _real(name: str, value: np.ndarray) -> np.ndarray:
-    # Weights may come as bfloat16, which numpy knows only by extension; anything else that is not
-    # a real number must be refused here, before a cast would hide it.
+def _real(name: str, value: np.ndarray, dtype: str) -> np.ndarray:
+    """`value` in `dtype`, or as it is where that would narrow it, which `Regression` does itself.
+
+    Anything that is not a real number is refused here, before a cast would hide it.
+    """
+    if value.dtype == BFLOAT16_IN_NPY:
+        value = value.view(ml_dtypes.bfloat16)
     if value.dtype.kind not in "fiub" and value.dtype.name != "bfloat16":
-        raise ValueError(f"{name} has dtype {value.dtype}; allowed are real numbers")
-    return value
+        raise ValueError(f"{name} has dtype {value.dtype}; {ALLOWED}")
+    return value.astype(dtype if value.dtype.itemsize <= 4 else np.float64, copy=False)

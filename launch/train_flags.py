@@ -65,7 +65,7 @@ def _of_run() -> None:
     flags.DEFINE_float("epochs", None, "instead of --steps; 10", lower_bound=0)
     flags.DEFINE_integer("batch_size", 32, "rows per step", lower_bound=1)
     flags.DEFINE_integer("accumulate", 1, "parts that a batch is cut into", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "of adapters, dropout and order", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "of adapters, dropout and order", 0, 2**32 - 1)
     flags.DEFINE_integer("evaluate_every", None, "steps; a tenth of the run", lower_bound=1)
     flags.DEFINE_integer("checkpoint_every", None, "steps; a tenth of the run", lower_bound=1)
     flags.DEFINE_integer("log_every", 10, "steps", lower_bound=1)

@@ -95,10 +95,11 @@ def test_kept_components_are_those_of_a_run_of_that_rank():
 def test_rules_of_sizes():
     sizes = jnp.array([3.0, 2.0, 1.0, 0.0])
     energy = explained_energy(0.9)
-    assert bool(energy.more(jnp.asarray(13.5), sizes, 3)) is False
-    assert bool(energy.more(jnp.asarray(14.5), sizes, 3)) is True
-    assert int(energy.keep(jnp.asarray(9.0), sizes)) == 1
-    assert int(energy.keep(jnp.asarray(9.1), sizes)) == 2
+    # Against the root of an energy.
+    assert bool(energy.more(jnp.asarray(13.5**0.5), sizes, 3)) is False
+    assert bool(energy.more(jnp.asarray(14.5**0.5), sizes, 3)) is True
+    assert int(energy.keep(jnp.asarray(3.0), sizes)) == 1
+    assert int(energy.keep(jnp.asarray(9.1**0.5), sizes)) == 2
     floor = noise_floor(1.0)
     assert bool(floor.more(jnp.asarray(1.5), sizes, 2)) is True
     assert bool(floor.more(jnp.asarray(1.5), sizes, 3)) is False

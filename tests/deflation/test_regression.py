@@ -46,12 +46,12 @@ def some_components(seed=0, rank=R) -> Components:
 
 
 def same(left: Regression, right: Regression, dtype="float64", factor=10.0) -> None:
-    """Equal leaf by leaf, the energy relative to that of Y."""
-    total = float(jnp.sum(right.target**2) + right.energy)
+    """Equal leaf by leaf, what is unexplained relative to Y."""
+    total = float(jnp.hypot(jnp.linalg.norm(right.target), right.unexplained))
     for name, wanted in right._asdict().items():
         got = getattr(left, name)
         assert got.dtype == wanted.dtype, name
-        close(got, wanted, dtype, factor, scale=total if name == "energy" else 0)
+        close(got, wanted, dtype, factor, scale=total if name == "unexplained" else 0)
 
 
 def in_batches(x, y, sizes):
