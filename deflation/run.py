@@ -63,15 +63,22 @@ def advance(state: State, rounds: int) -> State:
     return dataclasses.replace(state, progress=progress, history=joined)
 
 
-def finish(state: State) -> Solution:
+def finish(state: State, *, certify: bool = True) -> Solution:
     """The Solution at the current state; the run can go on afterwards.
 
     Differentiable with respect to the problem's target (so, through `Regression.from_data`, to y).
+
+    Args:
+      state: from `start`, `advance`, or `load`.
+      certify: bound the errors (see `Solution`), for about r + 20 products with M and M^T each.
+        Without it the bounds are infinite, and no run is said to have converged.
     """
     checks.instance("state", state, State, "a State, as start returns it")
+    certify = checks.flag("certify", certify)
     plan = state.plan
     inputs = (state.problem, state.solver, state.controls, state.progress)
-    factors, code, component, rank = judge(*jax.tree.map(_constant, inputs), plan)
+    inputs = jax.tree.map(_constant, inputs)
+    factors, bounds, code, component, rank = judge(*inputs, plan, certify)
     attach = implicit.refuse if plan.way == "joint" else implicit.attach
     factors = attach(state.problem.target, factors)
     if state.controls.rule is not None:
@@ -84,6 +91,9 @@ def finish(state: State) -> Solution:
         history=state.history,
         rank=rank,
         component=component,
+        bounds=bounds.components,
+        bound_of_sum=bounds.of_sum,
+        proved=bounds.proved,
     )
 
 

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from deflation import budgets, checks, implicit
+from deflation.bounds import certify
 from deflation.components import Components, canonical
 from deflation.growth import Rule
+from deflation.outcome import verdict
 from deflation.regression import Regression
 from deflation.run import advance as advance_run
 from deflation.run import finish
@@ -329,19 +331,29 @@ def exact(problem: Regression, rank: int) -> Solution:
         target = jax.lax.stop_gradient(problem.target)
         u, s, vt = jnp.linalg.svd(target, full_matrices=False)
     factors = canonical(Components((u[:, :rank] * s[:rank]).T, vt[:rank]))
-    factors = implicit.attach(problem.target, factors)
-    gap = s - jnp.append(s[1:], 0)
-    tied = (gap[:rank] <= jnp.sqrt(jnp.finfo(s.dtype).eps) * s[:rank]) & (s[:rank] > 0)
-    code = jnp.where(jnp.any(tied), int(Status.SMALL_GAP), int(Status.CONVERGED))
+    beyond = jnp.append(s, 0)[rank]
+    target, constant = jax.lax.stop_gradient((problem.target, factors))
+    bounds, code, component = _judged(target, constant, beyond)
     empty = jnp.zeros((0, rank), problem.dtype)
     return Solution(
-        components=problem.to_original(factors),
+        components=problem.to_original(implicit.attach(problem.target, factors)),
         status=code if checks.traced(code) else Status(int(code)),
         rounds=jnp.zeros((), jnp.int32),
         history=History(empty, empty),
         rank=jnp.asarray(rank),
-        component=jnp.where(jnp.any(tied), jnp.argmax(tied) + 1, 0),
+        component=component,
+        bounds=bounds.components,
+        bound_of_sum=bounds.of_sum,
+        proved=bounds.proved,
     )
+
+
+@jax.jit
+def _judged(target, factors: Components, beyond):
+    """Bounds, status code and component of leading triplets, the value after which is `beyond`."""
+    rank = jnp.asarray(factors.a.shape[0])
+    bounds = certify(target, factors, rank, beyond)
+    return bounds, *verdict(factors, bounds, rank)
 
 
 def _arpack(problem: Regression, rank: int):
