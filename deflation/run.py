@@ -64,15 +64,22 @@ def advance(state: State, rounds: int) -> State:
     return dataclasses.replace(state, progress=progress, history=joined)
 
 
-def finish(state: State) -> Solution:
+def finish(state: State, *, certify: bool = True) -> Solution:
     """The Solution at the current state; the run can go on afterwards.
 
     Differentiable with respect to the problem's target (so, through `Regression.from_data`, to y).
+
+    Args:
+      state: from `start`, `advance`, or `load`.
+      certify: bound the errors (see `Solution`), for about r + 20 products with M and M^T each.
+        Without it the bounds are infinite, and no run is said to have converged.
     """
     checks.instance("state", state, State, "a State, as start returns it")
+    certify = checks.flag("certify", certify)
     plan = state.plan
     inputs = (state.problem, state.solver, state.controls, state.progress)
-    factors, code, component, rank = _judge(*jax.tree.map(_constant, inputs), plan)
+    inputs = jax.tree.map(_constant, inputs)
+    factors, bounds, code, component, rank = _judge(*inputs, plan, certify)
     attach = implicit.refuse if plan.way == "joint" else implicit.attach
     unit = state.controls.unit
     factors = attach(scaled(state.problem, unit).target, factors)
@@ -87,6 +94,9 @@ def finish(state: State) -> Solution:
         history=state.history,
         rank=rank,
         component=component,
+        bounds=bounds.components,
+        bound_of_sum=bounds.of_sum,
+        proved=bounds.proved,
     )
 
 
@@ -124,9 +134,12 @@ def _advance(problem, solver, controls, progress, plan, rounds):
     return converted(solver, progress, unit), jax.tree.map(lambda rows: rows * unit, history)
 
 
-@functools.partial(jax.jit, static_argnames=("plan",))
-def _judge(problem, solver, controls, progress, plan):
-    return judge(*enter(problem, solver, controls, progress), plan)
+@functools.partial(jax.jit, static_argnames=("plan", "certified"))
+def _judge(problem, solver, controls, progress, plan, certified):
+    """`judge` in the run's own units; its bounds in the user's."""
+    own = enter(problem, solver, controls, progress)
+    factors, bounds, *outcome = judge(*own, plan, certified)
+    return factors, bounds.multiplied(controls.unit), *outcome
 
 
 def _round(problem, solver, plan, controls, progress) -> Progress:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from deflation import checks
 from deflation.components import Components, norms
 from deflation.growth import Rule
 from deflation.regression import Regression
@@ -136,6 +138,14 @@ class Solution(NamedTuple):
       history: change and size of every component, one row per round.
       rank: components kept, r unless the rank was chosen online.
       component: the component that the status speaks of, counted from 1; 0 for none.
+      bounds: a bound on the error ||(R_k - R*_k) X||_F of every component (r,), R*_k the exact one
+        (singular component of M), in output units; rounding is part of it. Where values coincide
+        it is about as large as the component. Infinite where no bound was asked for.
+      bound_of_sum: the same of the sum, ||(sum_k R_k - best of that rank) X||_F. It stays small
+        where components are not determined but their sum is.
+      proved: whether the bounds rest on no assumption; if not, they hold unless M has a direction
+        with a larger singular value than any found off the components, which all residuals and
+        random probes missed (bounds.py).
     """
 
     components: Components
@@ -144,11 +154,36 @@ class Solution(NamedTuple):
     history: History
     rank: jax.Array
     component: jax.Array
+    # Files of before there were bounds hold none.
+    bounds: jax.Array | None = None
+    bound_of_sum: jax.Array | None = None
+    proved: jax.Array | None = None
 
     @property
     def message(self) -> str:
-        """What the status means and what to do, with the component named."""
-        return Status(int(self.status)).advice.format(k=int(self.component))
+        """What the status means and what to do, with the component named; of a batch of runs how
+        many ended in which way."""
+        if checks.traced((self.status, self.component)):
+            return "the status is not known while JAX traces: read it outside of jit, vmap and grad"
+        codes = np.asarray(self.status)
+        if not codes.ndim:
+            return Status(int(codes)).advice.format(k=int(self.component))
+        counts = [(code.name, int(np.sum(codes == code))) for code in Status]
+        ended = ", ".join(f"{name} {count}" for name, count in counts if count)
+        return f"{codes.size} runs: {ended}"
+
+    def __repr__(self) -> str:
+        if checks.traced(tuple(self)):
+            return f"Solution(traced, {self.components.b.shape[-2]} components)"
+        if np.ndim(self.status):
+            return f"Solution({self.message})"
+        name, rank, rounds = Status(int(self.status)).name, int(self.rank), int(self.rounds)
+        line = f"Solution({name}, rank {rank}, {rounds} rounds"
+        if self.bounds is None:
+            return f"{line})"
+        worst = int(np.argmax(self.bounds))
+        largest, whole = float(self.bounds[worst]), float(self.bound_of_sum)
+        return f"{line}, errors <= {largest:.1e} (component {worst + 1}), of the sum {whole:.1e})"
 
 
 def initial_progress(

@@ -98,6 +98,14 @@ def times_transposed(target: Target, b: jax.Array) -> jax.Array:
     return product(b, target)
 
 
+def entries(target: Target) -> jax.Array | None:
+    """M as an array; None where it is known by its products alone."""
+    if isinstance(target, Scaled):
+        inner = entries(target.target)
+        return None if inner is None else target.factor * inner
+    return target if isinstance(target, jax.Array) else None
+
+
 def distance(target: jax.Array | Operator, components: Components) -> jax.Array:
     """||M - sum_k b_k a_k^T||_F, computed from the difference itself.
 

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from deflation import budgets, checks, implicit
+from deflation.bounds import certify
 from deflation.components import Components, canonical
 from deflation.growth import Rule
+from deflation.outcome import verdict
 from deflation.regression import Regression
 from deflation.run import advance as advance_run
 from deflation.run import finish
@@ -332,11 +334,10 @@ def exact(problem: Regression, rank: int) -> Solution:
         target = jax.lax.stop_gradient(problem.target)
         u, s, vt = jnp.linalg.svd(target / unit, full_matrices=False)
     factors = canonical(Components((u[:, :rank] * s[:rank]).T, vt[:rank]))
+    beyond = jnp.append(s, 0)[rank]
+    bounds, code, component = _judged(jax.lax.stop_gradient(own), factors, beyond, unit)
     factors = implicit.attach(own, factors)
     factors = factors._replace(b=factors.b * unit)
-    gap = s - jnp.append(s[1:], 0)
-    tied = (gap[:rank] <= jnp.sqrt(jnp.finfo(s.dtype).eps) * s[:rank]) & (s[:rank] > 0)
-    code = jnp.where(jnp.any(tied), int(Status.SMALL_GAP), int(Status.CONVERGED))
     empty = jnp.zeros((0, rank), problem.dtype)
     return Solution(
         components=problem.to_original(factors),
@@ -344,8 +345,22 @@ def exact(problem: Regression, rank: int) -> Solution:
         rounds=jnp.zeros((), jnp.int32),
         history=History(empty, empty),
         rank=jnp.asarray(rank),
-        component=jnp.where(jnp.any(tied), jnp.argmax(tied) + 1, 0),
+        component=component,
+        bounds=bounds.components,
+        bound_of_sum=bounds.of_sum,
+        proved=bounds.proved,
     )
+
+
+@jax.jit
+def _judged(target, factors: Components, beyond, unit):
+    """Bounds, status code and component of leading triplets, the value after which is `beyond`.
+
+    All in units of the target but the bounds, which are in the user's.
+    """
+    rank = jnp.asarray(factors.a.shape[0])
+    bounds = certify(target, factors, rank, beyond)
+    return bounds.multiplied(unit), *verdict(factors, bounds, rank)
 
 
 def _arpack(target: Target, rank: int):

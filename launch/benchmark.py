@@ -7,10 +7,11 @@ python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--size=quick|f
                            [--dtype=float32|bfloat16]
 python -m launch.benchmark --suite=claims [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=scaling [--size=quick|full] [--json=PATH]
+python -m launch.benchmark --suite=status [--size=quick|full] [--json=PATH]
 
 Every number is a median of warm repetitions that alternate between the two; only their ratio means
 something on a shared machine. The suite finetune needs torch, transformers and peft; scaling has
-its own rules, see scaling_suite.py.
+its own rules, see scaling_suite.py; status counts errors and not seconds, see status_suite.py.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from launch import (
     finetune_suite,
     pictures,
     scaling_suite,
+    status_suite,
 )
 from launch.benchmark_rows import COLUMNS
 from launch.outputs import require_writable, write_json
@@ -147,7 +149,19 @@ def claims(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return claims_suite.run(list(registry().values()), trials, config.repeats)
 
 
-SUITES = {"decompose": decompose, "finetune": finetune, "claims": claims, "scaling": scaling}
+def status(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """What the status of a run claims, beside the truth."""
+    del threads
+    return status_suite.run(status_suite.PROBLEMS[config.size])
+
+
+SUITES = {
+    "decompose": decompose,
+    "finetune": finetune,
+    "claims": claims,
+    "scaling": scaling,
+    "status": status,
+}
 
 
 if __name__ == "__main__":

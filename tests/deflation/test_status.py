@@ -19,6 +19,8 @@ def test_texts():
         (Status.BUDGET_SPENT, ["budget", "raise rounds"]),
         (Status.SMALL_GAP, ["gap", "sum of the components is right", "another rank"]),
         (Status.NOT_FINITE, ["NaN or infinity", "input", "step_size"]),
+        (Status.NOT_PROVED, ["not proved", "bounds", "raise rounds"]),
+        (Status.RANK_CUTS_GROUP, ["rank cuts", "nor is the sum", "another rank"]),
     ],
 )
 def test_what_to_do(status, words):
@@ -27,5 +29,5 @@ def test_what_to_do(status, words):
 
 def test_codes_are_stable():
     """Arrays of codes come out of jit, and files hold them."""
-    assert [int(s) for s in Status] == [0, 1, 2, 3]
+    assert [int(s) for s in Status] == [0, 1, 2, 3, 4, 5]
     assert Status(2) is Status.SMALL_GAP
