@@ -125,7 +125,7 @@ def origins(claims: Sequence[Claim]) -> str:
 
 
 def _instances(rows: Sequence[Row]) -> str:
-    """Which claims have few instances that meet their premises, and what the others have."""
+    """Which claims have few instances (drawn, or meeting the premises), and what others have."""
     few = {row.claim: row.premises_met for row in rows if 2 * row.premises_met < row.trials}
     least = min((row.premises_met for row in rows if row.claim not in few), default=None)
     text = (
@@ -134,7 +134,8 @@ def _instances(rows: Sequence[Row]) -> str:
     if not few:
         return f"{text}."
     named = ", ".join(f"`{name}` {count}" for name, count in few.items())
-    return f"{text}{', but' if text else 'Instances:'} of {len(few)} claims fewer do: {named}."
+    text += ", but" if text else "Instances:"
+    return f"{text} of {len(few)} claims fewer are drawn or do: {named}."
 
 
 def outcomes(folder: pathlib.Path, findings: Mapping[str, str]) -> list[tuple[str, ...]]:

@@ -65,14 +65,14 @@ def direction(config: OptimiserConfig) -> optax.GradientTransformation:
         optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
         optax.add_decayed_weights(config.weight_decay),
     )
-    return adamw if config.renew_every is None else restarted(adamw, config.renew_every)
+    return adamw if config.renew_every is None else renewed(adamw, config.renew_every)
 
 
-def restarted(inner: optax.GradientTransformation, every: int) -> optax.GradientTransformation:
+def renewed(inner: optax.GradientTransformation, every: int) -> optax.GradientTransformation:
     """`inner` from its first state again after every so many updates.
 
     Example:
-      >>> tx = restarted(optax.scale_by_schedule(lambda count: count), every=2)
+      >>> tx = renewed(optax.scale_by_schedule(lambda count: count), every=2)
       >>> state, found = tx.init(jnp.ones(())), []
       >>> for _ in range(5):
       ...     update, state = tx.update(jnp.ones(()), state)

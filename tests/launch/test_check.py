@@ -254,9 +254,8 @@ def test_what_all_rows_say():
     few = row._replace(claim="a.two", premises_met=3)
     text = command.evidence.summary(claims, [row, few], "check")
     assert "2 claims: 1 of documents (1 as printed), 1 new, proved or observed here." in text
-    assert (
-        "At least 8 of 8 instances meet the premises, but of 1 claims fewer do: `a.two` 3." in text
-    )
+    assert "At least 8 of 8 instances meet the premises, but of 1 claims fewer are" in text
+    assert "drawn or do: `a.two` 3." in text
     assert "At least 8 of 8 instances meet the premises.\n" in (
         command.evidence.summary(claims[:1], [row], "check")
     )
