@@ -1,6 +1,7 @@
 """One step: clipping, accumulation, dropout, the regulariser, and the parts it is made of."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 
 from finetune.methods.method import Refused
 from finetune.models import PLAIN
-from finetune.training import adapters, network, optimisers
+from finetune.training import adapters, network, optimisers, step
 from finetune.training.step import StepConfig, objective, predict
 from tests.finetune.training import small
 
@@ -207,3 +208,33 @@ def test_rates_rise_and_fall():
 def test_an_optimiser_outside_its_range_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} is -1"):
         optimisers.OptimiserConfig(**{name: -1})
+
+
+def test_the_two_dropouts_have_keys_of_their_own(monkeypatch):
+    run, seen = small.Run("lora"), {}
+
+    def forward(params, inputs, ops, key):
+        seen["model"] = key
+        return run.net.forward(params, inputs, ops, None)
+
+    def path_key(key, path):
+        seen["adapter"] = key
+        return original(key, path)
+
+    original = step.path_key
+    monkeypatch.setattr(step, "path_key", path_key)
+    net = types.SimpleNamespace(forward=forward, kernels=run.net.kernels)
+    config = StepConfig(dropout=True, adapter_dropout=0.5)
+    target = objective(
+        net,
+        run.method,
+        run.task.loss,
+        run.paths,
+        run.net.params,
+        run.batch(0),
+        config,
+        jax.random.key(0),
+    )
+    target.loss(run.first.theta, run.first.aux, run.first.head)
+    model, adapter = (jax.random.key_data(seen[name]).tolist() for name in ("model", "adapter"))
+    assert model != adapter
