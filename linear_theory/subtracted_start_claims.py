@@ -32,6 +32,7 @@ EPS = np.finfo(float).eps
 # 0.94 for eta > 0.25, l_min(S) > 0.3 and s_{r+1} < s_r/5: 240 steps leave 1e-6 of the error, or
 # far less. It must be stable as well, eta l_max((I + P) S) < 2, which eta = 0.5 is not for all
 # instances.
+PLATEAU_TOLERANCE = 1e-6
 
 _saddle_risk = compiled(subtracted_start.saddle_risk)
 
@@ -68,7 +69,8 @@ def _plateau(teacher: Teacher, whitened: bool = False) -> Evidence:
     values = np.linalg.svd(moved.delta, compute_uv=False)
     slope = np.linalg.eigvalsh(moved.gram)[:, 0] * (1 - values[:, RANK] / values[:, RANK - 1])
     left = (1 - _step_size(teacher) * slope) ** STEPS
-    return Evidence(measured, stated, True, (left + 16 * EPS) * norms(moved.delta) ** 2)
+    rounded = (left + 16 * EPS) * norms(moved.delta) ** 2
+    return Evidence(measured, stated, True, np.minimum(rounded, PLATEAU_TOLERANCE * stated))
 
 
 def _population(teacher: Teacher) -> Evidence:

@@ -74,10 +74,10 @@ def cubic(form: str, phases: Phases, first: int, last: int) -> np.ndarray:
     t = np.arange(total)
     offset = t_final if form == "paper" else 0
     share = 1 - (t - t_init - offset) / (total - t_init - t_final)
+    # Up to t_init the share is 1 or more: the cube is clipped to n0.
     between = np.clip((last + (first - last) * share**3).astype(np.int64), last, first)
-    begins = t < t_init if form == "paper" else t <= t_init
     ended = t >= total - t_final if form == "paper" else t > total - t_final
-    return np.where(begins, first, np.where(ended, last, between)).astype(np.int32)
+    return np.where(ended, last, between).astype(np.int32)
 
 
 def due(phases: Phases, step: jax.Array) -> jax.Array:

@@ -1,5 +1,7 @@
 """Every claim on one-gradient starts and factored updates, and the examples of their modules."""
 
+import dataclasses
+
 import jax
 import pytest
 
@@ -51,6 +53,26 @@ def test_claim_holds_and_its_control_is_caught(claim, seed):
     assert row.tolerance_explained, f"only {row.tolerance_used:.1e} of the tolerance is used"
     assert row.premises_met >= 20
     assert row.control_caught, f"the control fails at {row.control_share:.1%} of its instances"
+
+
+@pytest.mark.parametrize("factor", [0.97, 1.03])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "spectral_initialisation.mean_error",
+        "spectral_initialisation.fixed_step_risk",
+        "arc_cosine.stein",
+    ],
+)
+def test_a_mean_of_many_samples_is_right_to_three_percent(name, factor):
+    claim = registry()[name]
+
+    def scaled(batch):
+        evidence = claim.measure(batch)
+        return evidence._replace(measured=factor * evidence.measured)
+
+    wrong = dataclasses.replace(claim, measure=scaled)
+    assert check(wrong, jax.random.key(11), 8192).violations > 0
 
 
 def test_names_are_unique_and_registered():

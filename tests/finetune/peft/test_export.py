@@ -1,6 +1,7 @@
 """What is in an exported folder, and what is refused before there is one."""
 
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from finetune.methods.method import Dense, Factors, Refused
 from finetune.models.bert import BertConfig
 from finetune.peft import Card, export, load
 from finetune.peft.config import NOTHING
+from finetune.peft.export import head_modules, settings_of
 from tests.finetune.models.tiny import BERT
 from tests.finetune.peft.made import CONFIG, adapters, factors, frame, heads
 
@@ -227,3 +229,18 @@ def test_tables_are_adapted_too(tmp_path):
     assert tensors[f"base_model.model.{path}.lora_embedding_B"].shape == (16, 3)
     got = load(tmp_path / "x", CONFIG["bert"]).adapters
     jax.tree.map(np.testing.assert_array_equal, got, dict(sorted(changes.items())))
+
+
+def test_a_module_without_a_pattern_would_have_the_scale_one():
+    """PEFT's scale is alpha / r: one for those listed and for whatever it adds to them."""
+    entries = settings_of(
+        {"a.q": 2, "a.v": 5}, base="b", revision=None, task_type=None, modules_to_save=()
+    )
+    assert entries["lora_alpha"] == entries["r"] == 5
+    assert entries["alpha_pattern"] == entries["rank_pattern"] == {"a.q": 2, "a.v": 5}
+
+
+def test_a_head_is_no_prefix_of_another():
+    """`score` has no parameters in `scorer`."""
+    found = types.SimpleNamespace(optional=("score", "scorer"))
+    assert head_modules(found, {"scorer.weight": 0}) == ["scorer"]

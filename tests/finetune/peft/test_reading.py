@@ -1,7 +1,9 @@
 """Adapters made by PEFT give PEFT's numbers here, and damaged ones give one line."""
 
+import functools
 import json
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -10,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from finetune.models import load as load_model
 from finetune.models import read_config
-from finetune.peft import load, merged
+from finetune.peft import load, merged, reading
 from finetune.weights.naming import named_leaves
 from tests.finetune.models.tiny import DATA, run
 from tests.finetune.peft.made import ops, with_heads
@@ -208,3 +210,16 @@ def test_wrong_number_of_labels():
     config = read_config(FOLDER / "lora_bert" / "base", labels=2)
     with pytest.raises(ValueError, match=r"classifier.weight has shape \(32, 3\); allowed is"):
         load(FOLDER / "lora_bert", config)
+
+
+def test_the_scale_is_applied_in_float64():
+    """A third in float32 times a float32 would be rounded twice."""
+    a, b = (np.random.default_rng(0).normal(size=s).astype(np.float32) for s in ((3, 50), (40, 3)))
+    entries = {
+        name: types.SimpleNamespace(read=functools.partial(np.copy, value))
+        for name, value in (("a", a), ("b", b))
+    }
+    settings = types.SimpleNamespace(scale_of=lambda path, rank: 1 / rank)
+    found = reading._factors("fc", types.SimpleNamespace(entries=entries), settings)
+    np.testing.assert_array_equal(found.a, (a.T.astype(np.float64) / 3).astype(np.float32))
+    np.testing.assert_array_equal(found.b, b.T)

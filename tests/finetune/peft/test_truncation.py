@@ -13,7 +13,7 @@ def dense(values, shape=(6, 9), seed=0):
     return ((left * values) @ right.T).astype(np.float32)
 
 
-@pytest.mark.parametrize(("tolerance", "rank"), [(0.5, 1), (0.1, 2), (0.001, 3)])
+@pytest.mark.parametrize(("tolerance", "rank"), [(0.5, 1), (0.3, 2), (0.1, 2), (0.001, 3)])
 @pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
 def test_the_least_rank_within_the_tolerance(tolerance, rank, shape):
     delta = dense([8.0, 4.0, 0.5], shape)
@@ -24,6 +24,12 @@ def test_the_least_rank_within_the_tolerance(tolerance, rank, shape):
     assert found.errors["fc"] == pytest.approx(error, rel=1e-3, abs=1e-6) and error <= tolerance
     fewer = np.linalg.norm(delta - change.a[:, :-1] @ change.b[:-1]) / np.linalg.norm(delta)
     assert fewer > tolerance
+
+
+def test_a_tolerance_of_zero_keeps_everything():
+    delta = dense([8.0, 4.0, 0.5])
+    change = truncated({"fc": Dense(delta)}, 0.0).changes["fc"]
+    np.testing.assert_allclose(change.a @ change.b, delta, atol=1e-5)
 
 
 def test_factors_stay_and_nothing_has_rank_0():

@@ -54,6 +54,16 @@ def test_seeds_and_epochs_differ():
     assert len({tuple(order) for order in first}) == 4
 
 
+def test_every_window_is_dealt_anew():
+    """One deal for all windows would put the longest rows at the same place of each."""
+    lengths = np.arange(400)
+    orders = set()
+    for start in range(0, 40, 5):
+        rows = [batches.shuffled(400, 10, 0, start + i, lengths, 5).indices for i in range(5)]
+        orders.add(tuple(np.argsort([lengths[indices].max() for indices in rows]).tolist()))
+    assert len(orders) > 4
+
+
 def test_the_last_batch_is_filled_with_rows_of_weight_zero():
     rows = batches.shuffled(5, 4, seed=0, step=1)
     assert rows.weight.tolist() == [1, 0, 0, 0]

@@ -1,10 +1,12 @@
 """What is saved comes back; what does not belong here is refused, with nothing changed on disk."""
 
 import shutil
+import types
 
 import pytest
 
 from finetune.methods import MethodConfig
+from finetune.training import checkpoints
 from finetune.training.checkpoints import Checkpoints
 from tests.finetune.training import small
 
@@ -109,3 +111,29 @@ def test_that_of_another_method_is_refused(folder):
 def test_a_foreign_folder_is_refused(folder, run):
     (folder / "notes.txt").write_text("mine")
     refused(folder, run, "notes.txt is no checkpoint; use another folder")
+
+
+def test_content_that_its_checksum_denies_is_refused(run, tmp_path, monkeypatch):
+    """Well-formed arrays of the right shapes whose bytes are others than were saved."""
+    right = checkpoints._crc
+    monkeypatch.setattr(checkpoints, "_crc", lambda arrays: right(arrays) ^ 1)
+    saved = Checkpoints(tmp_path / "c", IDENTITY)
+    saved.save(1, run.first, {})
+    saved.close()
+    monkeypatch.undo()
+    refused(tmp_path / "c", run, "1 is damaged: its checksum differs")
+
+
+def test_a_save_is_forced(run, tmp_path):
+    """Else the writer's own policy decides whether this checkpoint is worth one."""
+    seen = []
+
+    def save(step, content, force=False):
+        seen.append((step, force))
+        return types.SimpleNamespace(result=lambda: None)
+
+    saved = Checkpoints(tmp_path / "c", IDENTITY)
+    saved._writer = types.SimpleNamespace(save_checkpointables_async=save, close=lambda: None)
+    saved.save(3, run.first, {})
+    saved.close()
+    assert seen == [(3, True)] and saved.last == 3

@@ -1,7 +1,7 @@
 """One step: clipping, accumulation, dropout, the regulariser, and the parts it is made of."""
 
 import dataclasses
-import doctest
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,7 @@ import pytest
 
 from finetune.methods.method import Refused
 from finetune.models import PLAIN
-from finetune.training import adapters, network, optimisers
-from finetune.training import step as step_module
+from finetune.training import adapters, network, optimisers, step
 from finetune.training.step import StepConfig, advance, objective, predict
 from tests.finetune.training import small
 
@@ -211,16 +210,38 @@ def test_an_optimiser_outside_its_range_is_refused(name):
         optimisers.OptimiserConfig(**{name: -1})
 
 
-def test_a_loop_of_ones_own_takes_the_whole_step():
-    """The example of `advance`: AdaPaD's rank grows, which `post` does and `tx` does not."""
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    for test in doctest.DocTestFinder().find(advance, "advance", globs=vars(step_module)):
-        runner.run(test)
-    assert runner.failures == 0 and runner.tries > 0
-
-
 def test_a_method_with_a_step_of_its_own_is_no_part_of_another():
     run = small.Run("lora", options=SGD)
     method = dataclasses.replace(run.method, step=lambda pieces: None)
     with pytest.raises(ValueError, match="'lora' has a step of its own; use `train_step`"):
         advance(method, None, run.first, optax.identity())
+
+
+def test_the_two_dropouts_have_keys_of_their_own(monkeypatch):
+    run, seen = small.Run("lora"), {}
+
+    def forward(params, inputs, ops, key):
+        seen["model"] = key
+        return run.net.forward(params, inputs, ops, None)
+
+    def path_key(key, path):
+        seen["adapter"] = key
+        return original(key, path)
+
+    original = step.path_key
+    monkeypatch.setattr(step, "path_key", path_key)
+    net = types.SimpleNamespace(forward=forward, kernels=run.net.kernels)
+    config = StepConfig(dropout=True, adapter_dropout=0.5)
+    target = objective(
+        net,
+        run.method,
+        run.task.loss,
+        run.paths,
+        run.net.params,
+        run.batch(0),
+        config,
+        jax.random.key(0),
+    )
+    target.loss(run.first.theta, run.first.aux, run.first.head)
+    model, adapter = (jax.random.key_data(seen[name]).tolist() for name in ("model", "adapter"))
+    assert model != adapter
