@@ -14,6 +14,7 @@ from finetune.weights.torch_files import open_torch
 
 # In the order of preference; a safetensors file cannot hold anything but tensors.
 WHOLE = ("model.safetensors", "pytorch_model.bin")
+SUFFIXES = (".safetensors", ".bin")
 
 DTYPES = {
     "F64": "float64",
@@ -47,7 +48,9 @@ def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
         if index.is_file():
             return Checkpoint(str(index), _open_shards(index))
     wanted = ", ".join(f"{name}, {name}.index.json" for name in WHOLE)
-    raise ValueError(f"{folder} holds no weights; allowed are {wanted}")
+    shards = sorted(path.name for path in folder.glob("*-of-*") if path.suffix in SUFFIXES)
+    alone = f" but {shards[0]} without its index" if shards else ""
+    raise ValueError(f"{folder} holds no weights{alone}; allowed are {wanted}")
 
 
 def open_file(path: str | os.PathLike) -> dict[str, Entry]:
@@ -85,12 +88,18 @@ def _open_shards(index: pathlib.Path) -> dict[str, Entry]:
     table = read_json(index).get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
         raise ValueError(f"{index} has no weight_map from tensor names to file names")
-    files: dict[str, dict[str, Entry]] = {}
-    for name in sorted(set(table.values())):
+    shards = sorted(set(table.values()))
+    for name in shards:
         # The index is input: it may name files beside itself and no others.
         if name in ("", "..") or pathlib.PurePath(name).name != name or "\\" in name:
             raise ValueError(f"{index} names the file {name!r}; allowed are files beside it")
-        files[name] = open_file(index.parent / name)
+    missing = [name for name in shards if not (index.parent / name).is_file()]
+    if missing:
+        raise ValueError(
+            f"{index} names {len(shards)} files, of which {', '.join(missing)} is missing; "
+            "allowed are all of them beside it"
+        )
+    files = {name: open_file(index.parent / name) for name in shards}
     problems = [f"{key} is not in {name}" for key, name in table.items() if key not in files[name]]
     problems += [
         f"{key} of {name} is not listed for it"

@@ -180,7 +180,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_knows(folder, tmp_path, capsys
     (tmp_path / "llama/config.json").write_text(json.dumps({**config, "vocab_size": 9}))
     given = ["--task=gsm8k", f"--data_dir={folder}/data", f"--model={tmp_path}/llama"]
     assert command("train", *given) == 2
-    assert "ids; allowed are 9, the model's vocab_size" in capsys.readouterr().err
+    assert "allowed are 0 to 8, as the model's vocab_size is 9" in capsys.readouterr().err
 
 
 def test_texts_are_no_table(folder, capsys, tmp_path):

@@ -69,7 +69,9 @@ def test_an_index_that_does_not_fit(tmp_path):
     for words in ("b is not in model-00001", "d is not in model-00001", "b of model-00002"):
         assert words in str(error.value)
     index(tmp_path, "model.safetensors", {"a": "gone.safetensors"})
-    with pytest.raises(ValueError, match=r"gone\.safetensors is truncated or not a safetensors"):
+    with pytest.raises(
+        ValueError, match=r"1 files, of which gone\.safetensors is missing; allowed"
+    ):
         open_checkpoint(tmp_path)
     for bad in ("../model.safetensors", "/etc/model.safetensors", "..", "a\\b", ""):
         index(tmp_path, "model.safetensors", {"a": bad})
@@ -77,6 +79,20 @@ def test_an_index_that_does_not_fit(tmp_path):
             open_checkpoint(tmp_path)
     index(tmp_path, "model.safetensors", {"a": 3})
     with pytest.raises(ValueError, match="has no weight_map"):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_missing_shards_are_named(tmp_path, name):
+    stem, _, suffix = name.rpartition(".")
+    files = [f"{stem}-0000{number}-of-00003.{suffix}" for number in (1, 2, 3)]
+    (tmp_path / files[1]).write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=f"no weights but {stem}-00002-of-00003.* without its inde"
+    ):
+        open_checkpoint(tmp_path)
+    index(tmp_path, name, dict(zip("abc", files, strict=True)))
+    with pytest.raises(ValueError, match=f"3 files, of which {files[0]}, {files[2]} is missing"):
         open_checkpoint(tmp_path)
 
 
