@@ -33,7 +33,10 @@ def fixed(task: AnyTask, classes: tuple[str, ...]) -> AnyTask:
     found = class_names.renumbered(task, classes)
     if found is None:
         own, others = ", ".join(names(task)), ", ".join(classes)
-        raise ValueError(f"the data have the classes {own}; the network was trained for {others}")
+        raise ValueError(
+            f"the data have the classes {own}; allowed are those of the network, {others} (of an "
+            "adapter that brings a head of its own, say --head=new)"
+        )
     return found
 
 

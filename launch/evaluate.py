@@ -113,9 +113,10 @@ def main(config: EvaluateConfig) -> None:
     record = scored(task, split, found)
     if record["scores"]:
         print(table(("", *record["scores"]), rows(record)))
-    counted = record["scores"] and record["counted"]
-    said = "; ".join(filter(None, (task.note, counted, changed(task, split, trained_on))))
+    said = "; ".join(filter(None, (task.note, changed(task, split, trained_on))))
     print(f"{record['rows']} rows of {split} of {task.name}{': ' if said else ''}{said}")
+    if record["scores"] and record["positive_class"] is not None:
+        print(f"F1 is of the class {record['positive_class']!r}.")
     if config.predictions is not None:
         shares = task.probabilities(answers) if config.probabilities else None
         print(predictions.write(config.predictions, task, split, found, shares))
@@ -190,7 +191,7 @@ def scored(task: tasks.Task | tasks.LanguageTask, split: str, found) -> dict:
     rows = len(task.split(split))
     record = {"task": task.name, "split": split, "rows": rows, "note": task.note}
     record["classes"] = list(run_classes.names(task))
-    record["counted"] = getattr(task, "counted", "")
+    record["positive_class"] = getattr(task, "positive_class", None)
     if task.split(split).labels is None or task.refusal:
         return {**record, "scores": {}, "majority": {}}
     scores = task.score(found, task.labels(split))

@@ -233,7 +233,7 @@ def result(
         "data": about["data"],
         "drawn": list(job.network.drawn),
         "classes": about["classes"],
-        "counted": getattr(job.task, "counted", ""),
+        "positive_class": getattr(job.task, "positive_class", None),
         "note": "; ".join(filter(None, (config.note(job.task), (extra or {}).get("prolonged")))),
     }
     if job.method.needs_gradients is not None:
@@ -244,9 +244,8 @@ def result(
 def _in_head(job: Job, config: TrainConfig) -> int:
     """Trained parameters of the head."""
     beside = "head" if job.method.beside == "all" else job.method.beside
-    return sum(
-        map(np.size, job.network.trained(config.head in network.TRAINED_HEADS, beside).values())
-    )
+    head = job.network.trained(config.head in network.TRAINED_HEADS, beside)
+    return sum(map(np.size, head.values()))
 
 
 def _step_bytes(config: TrainConfig, job: Job, state: Any) -> int | None:

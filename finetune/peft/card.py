@@ -60,13 +60,6 @@ AUTO = {
     "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
 }
 
-LIBRARIES = {
-    "own": "rankwise",
-    "merged": "transformers",
-    "backbone": "transformers",
-    "peft": "peft",
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Card:
@@ -124,7 +117,7 @@ def render(
     """
     front = {
         "base_model": base,
-        "library_name": LIBRARIES[form],
+        "library_name": {"own": "rankwise", "peft": "peft"}.get(form, "transformers"),
         "tags": ["lora"] if ranks else [],  # else the network was trained whole
     }
     # JSON is YAML, with strings quoted for good.
@@ -209,8 +202,8 @@ def _usage(
     source = json.dumps(base)
     source += f", num_labels={labels}" if labels and not named else ""
     source += "" if revision is None else f", revision={json.dumps(revision)}"
-    form = LOAD_NAMED if named else LOAD_PEFT
-    return form.format(source=source, auto=AUTO[task_type]).splitlines()
+    text = LOAD_NAMED if named else LOAD_PEFT
+    return text.format(source=source, auto=AUTO[task_type]).splitlines()
 
 
 def _number(value: float | None) -> str | None:

@@ -21,7 +21,7 @@ from finetune.methods.method import Change, Dense, Scaled
 from finetune.models.mlp import MLPConfig
 from finetune.peft import fitting
 from finetune.peft.card import Card, render
-from finetune.peft.export import model_json, task_type_of, write_json
+from finetune.peft.export import model_json, require_first_token, task_type_of, write_json
 from finetune.peft.folders import new_folder
 from finetune.weights.naming import named_leaves, rebuild
 from finetune.weights.saving import state_dict
@@ -97,6 +97,8 @@ def export_merged(
       ValueError: the folder exists; what `merged` refuses. Nothing is written then.
     """
     files, config = tuple(files), model.config
+    if not model.base:
+        require_first_token(config)  # there is no backbone apart from the head
     result = merged(model, adapters, heads)
     ranks = {p: c.a.shape[1] for p, c in adapters.items() if not isinstance(c, Dense)}
     whole = "backbone" if config.pooling == "mean" else "merged"

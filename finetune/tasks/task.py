@@ -151,9 +151,9 @@ class Task(Splits):
         return metrics.score(self.metrics, predictions, labels, classes, positive)
 
     @property
-    def counted(self) -> str:
-        """Which class F1 counts, in words; "" where no metric is F1."""
-        return "" if self.positive is None else f"F1 is of {self.label_names[self.positive]!r}"
+    def positive_class(self) -> str | None:
+        """Name of the class that F1 counts; None where no metric is F1."""
+        return None if self.positive is None else self.label_names[self.positive]
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """softmax(logits) in float64, (n, k), of classes."""

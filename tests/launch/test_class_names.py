@@ -49,12 +49,12 @@ def record(path):
 def test_the_run_keeps_them(run, capsys):
     folder, _ = run
     result = record(folder / "run" / "result.json")
-    assert result["classes"] == ["b", "a"] and result["counted"] == "F1 is of 'b'"
+    assert result["classes"] == ["b", "a"] and result["positive_class"] == "b"
     assert adapters.load(folder / "run" / "adapter.safetensors").about["classes"] == ["b", "a"]
     flags = [f"--workdir={folder}/run", f"--json={folder}/one.json"]
     assert command("evaluate", *flags) == 0
     assert record(folder / "one.json")["scores"] == result["scores"]
-    assert "F1 is of 'b'" in capsys.readouterr().out
+    assert "F1 is of the class 'b'." in capsys.readouterr().out
 
 
 def test_new_rows_without_labels(run, capsys):

@@ -54,7 +54,7 @@ def test_the_checkpoint_numbers_the_classes(tmp_path):
     assert turned.label_names == ("pos", "neg")
     assert turned.labels("train").tolist() == [1, 0, 0]
     # F1 goes on counting the same class.
-    assert task.counted == turned.counted == "F1 is of 'pos'"
+    assert task.positive_class == turned.positive_class == "pos"
     guess = np.array([1, 1, 1])
     assert turned.score(1 - guess, turned.labels("train")) == task.score(
         guess, task.labels("train")
@@ -82,7 +82,7 @@ def test_bare_numbers_are_the_numbers_of_the_classes(tmp_path):
 def test_given_names_need_no_labels_and_no_training_split(tmp_path):
     write(tmp_path, "test", ["pos", "pos"])
     task = table(tmp_path, label_names=("pos", "neg"))
-    assert task.labels("test").tolist() == [0, 0] and task.counted == "F1 is of 'pos'"
+    assert task.labels("test").tolist() == [0, 0] and task.positive_class == "pos"
     write(tmp_path, "test", [1, 2], column="other")
     assert table(tmp_path, label_names=("pos", "neg")).split("test").labels is None
     assert table(tmp_path, regression=True, label_names=()).split("test").labels is None
@@ -102,7 +102,7 @@ def test_a_permuted_checkpoint_of_glue(tmp_path):
     turned = class_names.renumbered(task, ("EQUIVALENT", "NOT-EQUIVALENT"))
     assert turned.label_names == ("equivalent", "not_equivalent")
     assert turned.labels("validation").tolist() == [1, 0, 0]
-    assert task.counted == turned.counted == "F1 is of 'equivalent'"
+    assert task.positive_class == turned.positive_class == "equivalent"
     one, other = np.array([0, 0, 1]), np.array([1, 1, 0])
     labels = task.labels("validation")
     assert turned.score(other, turned.labels("validation")) == task.score(one, labels)
@@ -126,5 +126,5 @@ def test_probabilities(tmp_path):
 def test_other_metrics_count_no_class(tmp_path):
     write(tmp_path, "train", ["a", "b", "c"])
     task = table(tmp_path)
-    assert task.positive is None and task.counted == ""
+    assert task.positive is None and task.positive_class is None
     assert dataclasses.replace(task, metrics=("accuracy", "f1")).positive == 1
