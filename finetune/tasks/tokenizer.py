@@ -6,10 +6,9 @@ builds from the same file leaves both out and answers [UNK] for characters such 
 on text in ASCII), and AutoTokenizer may refuse the folder (transformers #42583). The files of T5
 (spiece.model) and Llama (tokenizer.model) are read the same way where there is no tokenizer.json.
 
-A tokenizer_config.json in the folder is obeyed: beside a tokenizer.json transformers reads both, so
-that ids are equal to its own by construction, and beside a sentencepiece model see
-`finetune.tasks.tokenizer_settings`. Its model_max_length gives way to max_length, as in
-transformers, and padding, which is masked, is where the model wants it.
+A tokenizer_config.json in the folder is obeyed: beside a tokenizer.json transformers reads both,
+beside a sentencepiece model see `finetune.tasks.tokenizer_settings`. Its model_max_length gives way
+to max_length, as in transformers, and padding, which is masked, is where the model wants it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ from finetune.tasks.speech import Speech
 
 # spm.model first: a tokenizer.json that transformers saved beside it has lost normalisation.
 WHOLE = ("spm.model", "tokenizer.json", "spiece.model", "tokenizer.model")
-FILES = (*WHOLE, "tokenizer_config.json", "config.json", "vocab.txt")
+BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
+FILES = (*WHOLE, *BESIDE, "vocab.txt")
 
 
 class Encoded(NamedTuple):
