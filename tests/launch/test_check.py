@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from launch import app
+from launch import app, evidence
 from launch import check as command
 from linear_theory import Claim, Control, Evidence
 
@@ -149,7 +149,7 @@ def test_list_runs_nothing(launch, tmp_path):
         (["evidence.json"], "unexpected argument 'evidence.json'"),
         (["--json=missing/table.json"], "there is no folder missing"),
         (["--json=."], "is a folder"),
-        (["--workdir=file"], "file: File exists"),
+        (["--workdir=file"], "--workdir=file is, or lies in, a file"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_runs(
@@ -217,7 +217,7 @@ def test_as_a_program(argument):
 def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
     good, bad = claim("good.one"), claim("bad.two", bound=0.6)
     drawn = []
-    monkeypatch.setattr(command.evidence, "draw", lambda folder, names: drawn.extend(names))
+    monkeypatch.setattr(evidence, "draw", lambda folder, names: drawn.extend(names))
     good = dataclasses.replace(good, figure="noise_floor", formula="|a| <= b")
     assert launch([good, bad], "--trials=8", f"--report={tmp_path}/page")[0] == 1
     page = (tmp_path / "page" / "evidence.md").read_text()
@@ -230,5 +230,5 @@ def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
 
 
 def test_figures_of_the_page(tmp_path):
-    command.evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
+    evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["noise_floor.png"]
