@@ -8,7 +8,7 @@ python -m launch.decompose --matrix=FILE.npy --solver=krylov --tolerance=1e-4 --
 python -m launch.decompose --data=digits --method=sharded --distributed=local/2 --workdir=runs/two
 
 The same command with the same --workdir goes on where an earlier run stopped, also on another
-number of devices and processes.
+number of devices and processes, and with more --rounds prolongs it; --overwrite starts anew.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ python -m launch.train --task=mnist --classes=second --model=models/base \\
     --method=sequential --path=1,3,5 --head=freeze --modules=fc
 
 The same command with the same --workdir goes on where an earlier run stopped, or was killed, and
-ends with bitwise the same adapter; on another --mesh, with the same one to rounding.
+ends with bitwise the same adapter; on another --mesh, with the same one to rounding. With a larger
+--steps or --epochs it is prolonged; --overwrite starts anew.
 """
 
 from __future__ import annotations

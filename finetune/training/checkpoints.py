@@ -84,17 +84,17 @@ class Checkpoints:
         for name, value in self._identity.items():
             missing = value if name in self._unless_older else None
             there, here = self._bound(meta["identity"].get(name, missing)), self._bound(value)
-            if there != here:
+            if _as_set(there) != _as_set(here):
                 raise ValueError(f"{path} {_difference(name, there, here)}")
         state = _placed(path, arrays, meta["crc"], like)
         self.last = steps[-1]
         return Restored(state, meta["extra"], meta["identity"])
 
     def _bound(self, value: Any) -> Any:
-        """An object without what may differ, and what is not set: earlier versions lack it."""
+        """What may not differ of an object."""
         if not isinstance(value, dict):
             return value
-        return {name: one for name, one in value.items() if one and name not in self._free}
+        return {name: one for name, one in value.items() if name not in self._free}
 
     def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
         """Begins to write a checkpoint, once the one before is written.
@@ -147,10 +147,14 @@ def _require_room(folder: pathlib.Path, size: int) -> None:
     """Raises OSError now, rather than in the threads that write, if a checkpoint has no room."""
     folder.mkdir(parents=True, exist_ok=True)
     trial = folder / f"0.{TEMPORARY}.{os.getpid()}"  # orbax takes away what is left of it
+    allocate = getattr(os, "posix_fallocate", None)  # not on every system
     try:
         with trial.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size + AROUND)
+            if allocate is not None:
+                allocate(file.fileno(), 0, size + AROUND)
     except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # nor on every file system
+            return
         raise OSError(error.errno, os.strerror(error.errno), str(folder)) from None
     finally:
         with contextlib.suppress(OSError):  # never made
@@ -215,10 +219,15 @@ def _crc(arrays: dict[str, np.ndarray]) -> int:
     return found
 
 
+def _as_set(value: Any) -> Any:
+    """An object without what is not set, which checkpoints of earlier versions may lack."""
+    return {name: one for name, one in value.items() if one} if isinstance(value, dict) else value
+
+
 def _difference(name: str, there: Any, here: Any) -> str:
     if isinstance(here, dict) and isinstance(there, dict):
         for key in sorted({*there, *here}):
-            if there.get(key) != here.get(key):
+            if (there.get(key) or None) != (here.get(key) or None):
                 name, there, here = key, there.get(key), here.get(key)
                 break
     return (

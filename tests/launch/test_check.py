@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from launch import app
+from launch import app, evidence
 from launch import check as command
 from launch.figure_sources import registry
 from linear_theory import Claim, Control, Evidence, Row
@@ -151,7 +151,7 @@ def test_list_runs_nothing(launch, tmp_path):
         (["evidence.json"], "unexpected argument 'evidence.json'"),
         (["--json=missing/table.json"], "there is no folder missing"),
         (["--json=."], "is a folder"),
-        (["--workdir=file"], "file: File exists"),
+        (["--workdir=file"], "--workdir=file is, or lies in, a file"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_runs(
@@ -224,7 +224,7 @@ def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
         drawn.extend(names)
         return dict.fromkeys(names, "two terms\nagree")
 
-    monkeypatch.setattr(command.evidence, "draw", draw)
+    monkeypatch.setattr(evidence, "draw", draw)
     (tmp_path / "README.md").write_text("`launch.figures --name=vision_paths`")
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "01_a.ipynb").write_text('"registry()[\\"toy_paths\\"] and extensions"')
@@ -262,11 +262,11 @@ def test_what_all_rows_say():
 
 
 def test_figures_of_the_page(tmp_path):
-    found = command.evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
+    found = evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
     assert list(found) == ["noise_floor"] and found["noise_floor"]
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["noise_floor.png"]
 
 
 def test_the_readme_counts_the_claims():
     text = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-    assert " ".join(command.evidence.origins(command.select("")).split()) in text
+    assert " ".join(evidence.origins(command.select("")).split()) in text

@@ -82,7 +82,7 @@ def test_all_is_the_default_and_names_are_kept(launch, monkeypatch, tmp_path):
         (["--scale=huge"], "should be one of"),
         (["--seed=-1"], "--seed=-1"),
         (["--nmae=all"], "Did you mean: name"),
-        ([ONE, "--workdir=file"], "file: File exists"),
+        ([ONE, "--workdir=file"], "--workdir=file is, or lies in, a file"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_runs(launch, tmp_path, arguments, message):
