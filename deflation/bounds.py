@@ -4,7 +4,7 @@ Legend: M (m, d) with singular triplets s_j, u_j, v_j; R*_j = s_j u_j v_j^T; r p
 In a searched space of p >= r directions the Ritz triplets t_i, x_i, y_i of M have M y_i = t_i x_i
 and leave e_i = M^T x_i - t_i y_i. For every exact triplet j that gives, without approximation,
 
-    (s_j^2 - t_i^2) (v_j . y_i) = t_i (v_j . e_i),    (s_j^2 - t_i^2) (u_j . x_i) = s_j (v_j . e_i),
+    (s_j^2 - t_i^2) (v_j . y_i) = t_i (v_j . e_i),    (s_j^2 - t_i^2) (u_j . x_i) = s_j (v_j . e_i)
 
 so that a Ritz triplet leaves the exact space of its own group of values by at most
 
@@ -17,7 +17,8 @@ What was published is at a distance from the Ritz triplets that is computed, not
 
 The s_j are not known; they are held between s_j >= t_j and, for A = M off the first j - 1 Ritz
 triplets, s_j <= ||A|| <= ||[t_j, ||(e_i)_{i >= j}||; 0, tau]||. Rounding is a residual like any
-other: of every product with M, and so of every e_i, `noise` is taken to be unknown.
+other, on both sides: |e_i| is measured as |M y_i - t_i x_i| + |M^T x_i - t_i y_i|, of which `noise`
+is taken to be unknown, as of every product with M, and SLACK of it of the values.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from deflation.targets import Target, entries, times, times_transposed
 
 SMALL = 64  # sides up to this are searched as a whole
 BLOCK, DEPTH = 3, 6  # elsewhere a block Krylov space beside the components
+SLACK = 4  # rounding of the values, in units of that of a product
 
 
 class Bounds(NamedTuple):
@@ -62,7 +64,7 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
     Where min(m, d) is small the whole space is searched. Else the components and a small block
     Krylov space of M^T M off them, from the directions in which their residuals point (a nearly
     tied one that they miss is among these, however small the residual is) and a random one: about
-    r + 36 products with M and M^T each.
+    2 r + 40 products with M and r + 20 with M^T.
 
     One number is not in reach of products alone: tau, how large M is off the kept components. It is
     proved where the whole space was searched, or where ||M||_F leaves no room for more than half of
@@ -94,26 +96,36 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
     images = forward(target, basis)
     left = _orthonormal(images)
     turn, values, back = jnp.linalg.svd(product(images, left.T))
-    y, x = product(turn.T, basis), product(back, left)
-    rest = product(back, backward(target, left)) - values[:, None] * y
-    residuals = row_norm(rest)[:, 0]
+    count = min(rank + 1, basis.shape[0])  # no other is looked at
+    values = values[:count]
+    y, x = (
+        normalise(rows) for rows in (product(turn.T[:count], basis), product(back[:count], left))
+    )
+    # Measured, so that what rounding did to the bases and to the decomposition is in them.
+    residuals = (
+        row_norm(forward(target, y) - values[:, None] * x)
+        + row_norm(backward(target, x) - values[:, None] * y)
+    )[:, 0]
     ritz = Components(values[:, None] * x, y)
     # Everything in units of the largest value: squares stay in range.
     unit = jnp.where(values[0] > 0, values[0], 1)
     finite, ritz = (Components(pair.b / unit, pair.a) for pair in (finite, ritz))
     away = distances(finite, Components(*(rows[:rank] for rows in ritz)))
     apart = _sum_apart(finite, ritz, basis, kept)
-    known = None if beyond is None else beyond / unit
+    beyond = None if beyond is None else beyond / unit
     scaled = _Ritz(values / unit, residuals / unit)
-    noise, tau, least, proved = _remainder(target, scaled, kept, unit, whole, known)
+    noise, tau, least, proved = _remainder(target, scaled, kept, unit, whole, beyond)
     errors = _single(scaled, tau, noise, kept, rank)
     limits = _single(scaled._replace(residuals=0 * residuals), least, noise, kept, rank)
     upper = _upper(scaled, tau, noise, kept)[:rank]
     bounds = jnp.minimum(away + errors + noise, norms(finite) + upper)
     number = jnp.arange(rank)
+    known = jnp.all(jnp.isfinite(factors.b), axis=1) & jnp.all(jnp.isfinite(factors.a), axis=1)
+    known = known | (number >= kept)
+    of_sum = unit * (apart + _sum(scaled, tau, noise, kept) + noise)
     return Bounds(
-        components=jnp.where(number < kept, unit * bounds, 0),
-        of_sum=unit * (apart + _sum(scaled, tau, noise, kept) + noise),
+        components=jnp.where(known, jnp.where(number < kept, unit * bounds, 0), jnp.inf),
+        of_sum=jnp.where(jnp.all(known), of_sum, jnp.inf),
         noise=unit * noise,
         limits=jnp.where(number < kept, unit * limits, 0),
         proved=proved,
@@ -128,7 +140,7 @@ def unknown(sizes: jax.Array) -> Bounds:
 
 
 class _Ritz(NamedTuple):
-    """Values and norms of residuals of all p Ritz triplets, in units of the largest value."""
+    """Values and norms of residuals of the first Ritz triplets, in units of the largest value."""
 
     values: jax.Array
     residuals: jax.Array
@@ -202,13 +214,13 @@ def _remainder(target, ritz: _Ritz, kept, unit, whole: bool, beyond):
 
 
 def _upper(ritz: _Ritz, tau, noise, kept) -> jax.Array:
-    """Upper bounds of s_j for the kept Ritz triplets j, tau for the others (p,)."""
+    """Upper bounds of s_j for the kept Ritz triplets j, tau for the others."""
     among = jnp.arange(ritz.values.shape[0]) < kept
     square = jnp.where(among, (ritz.residuals + noise) ** 2, 0)
     square = jnp.cumsum(square[::-1])[::-1]
     value, off = ritz.values**2, tau**2
     spread = (value - off) ** 2 + 2 * square * (value + off) + square**2
-    upper = jnp.sqrt((value + off + square + jnp.sqrt(spread)) / 2) + noise
+    upper = jnp.sqrt((value + off + square + jnp.sqrt(spread)) / 2) + SLACK * noise
     return jnp.where(among, upper, tau)
 
 
@@ -218,7 +230,7 @@ def _single(ritz: _Ritz, tau, noise, kept, rank: int) -> jax.Array:
     upper = jnp.append(_upper(ritz, tau, noise, kept), 0)
     upper = jnp.where(jnp.arange(upper.shape[0]) == kept, tau, upper)
     value, below = values[:rank], upper[1 : rank + 1]
-    above = jnp.append(jnp.inf, values[: rank - 1] - noise)
+    above = jnp.append(jnp.inf, values[: rank - 1] - SLACK * noise)
     turned = (residuals[:rank] + noise) * jnp.maximum(_turn(value, below), _turn(above, value))
     return jnp.minimum(2**0.5 * upper[:rank] * turned, value + upper[:rank])
 

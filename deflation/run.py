@@ -71,7 +71,8 @@ def finish(state: State, *, certify: bool = True) -> Solution:
 
     Args:
       state: from `start`, `advance`, or `load`.
-      certify: bound the errors (see `Solution`), for about r + 20 products with M and M^T each.
+      certify: bound the errors (see `Solution`), for about 2 r + 40 products with M and r + 20
+        with M^T.
         Without it the bounds are infinite, and no run is said to have converged.
     """
     checks.instance("state", state, State, "a State, as start returns it")

@@ -57,7 +57,8 @@ def sequential(
         rounds. At a slow rate a component that moves by the tolerance is many times as far from
         where it goes. Not before a component's third round; below about eps / (1 - rho) rounding
         hides the rate, and moves within rounding count as done. A slow rate that a faster one still
-        hides is not seen: the moves do not know of it yet.
+        hides is not seen: the moves do not know of it yet. Both only stop a run; what is claimed of
+        its errors is the status, by `bounds`.
       grow: `explained_energy(...)` or `noise_floor(...)`: stop adding components when it says so;
         `rank` is then the most.
       orthogonal: keep new factors orthogonal to the earlier ones (in output coordinates).
@@ -68,6 +69,7 @@ def sequential(
 
     Returns:
       A Solution in the problem's dtype; its `rounds` count the rounds of all components together.
+      Its status is CONVERGED where `bounds` prove every error to be within the tolerance.
 
     Raises:
       ValueError: rank outside 1..min(m, d), a budget smaller than the rank, and every other
@@ -265,7 +267,8 @@ def joint(
 
     It is the worker body with every other component subtracted instead of the predecessors. Its sum
     converges to the best rank-r approximation, but its components are not the singular ones, and a
-    prefix of it is not a best smaller model.
+    prefix of it is not a best smaller model. Its status speaks of the sum, by `bound_of_sum` beside
+    the tolerance times the root of the summed squares of the sizes; `bounds` are large.
 
     Args:
       solver: `gradient_descent(step_size)`. The adaptive step looks at one worker's curvature and
@@ -307,8 +310,9 @@ def exact(problem: Regression, rank: int) -> Solution:
       rank: number of components, 1..min(m, d); for an operator at most min(m, d) - 1.
 
     Returns:
-      A Solution after 0 rounds; status SMALL_GAP where neighbouring values up to s_{r+1} (nearly)
-      coincide, since single components are then one choice of many. Differentiable in the target.
+      A Solution after 0 rounds; status SMALL_GAP where neighbouring values (nearly) coincide, since
+      single components are then one choice of many, RANK_CUTS_GROUP where s_r and s_{r+1} do, since
+      then the sum is as well. Differentiable in the target.
 
     Raises:
       ValueError: rank outside its range.

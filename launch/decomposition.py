@@ -15,16 +15,26 @@ from launch.inputs import Input
 from launch.longrun import Run
 from launch.tables import table
 
+ASSUMED = {
+    True: "nothing is assumed",
+    False: "unless a larger direction was missed, see deflation/bounds.py",
+}
+
 
 def compare(problem, method: str, run: Run, exact: Solution) -> dict:
-    """The record of a run, under the keys of --json; residuals in units of Y."""
+    """The record of a run, under the keys of --json; residuals in units of Y, bounds
+    relative to the sizes of the components and of the sum."""
     components = run.solution.components
+    sizes = component_sizes(problem, run.solution)
+    bounds = np.asarray(run.solution.bounds) / np.where(sizes > 0, sizes, 1)
     return {
         "method": method,
         "rank": components.b.shape[0],
         "residual": float(problem.residual(components)),
         "exact_residual": float(problem.residual(exact.components)),
         "component_errors": np.asarray(problem.component_errors(components, exact.components)),
+        "component_bounds": bounds,
+        "bound_of_sum": float(run.solution.bound_of_sum) / max(np.linalg.norm(sizes), 1e-300),
         "status": run.solution.status.name,
         "seconds": run.seconds,
     }
@@ -33,11 +43,9 @@ def compare(problem, method: str, run: Run, exact: Solution) -> dict:
 def report(problem, result: dict, solution: Solution, exact_seconds: float) -> None:
     """Prints one row per component and the residuals."""
     sizes = component_sizes(problem, solution)
-    rows = [
-        (k + 1, float(s), float(e))
-        for k, (s, e) in enumerate(zip(sizes, result["component_errors"], strict=True))
-    ]
-    print(table(("component", "size", "error against exact"), rows))
+    columns = sizes, result["component_errors"], result["component_bounds"]
+    rows = [(k + 1, *map(float, row)) for k, row in enumerate(zip(*columns, strict=True))]
+    print(table(("component", "size", "error against exact", "bound"), rows))
     excess = result["residual"] / max(result["exact_residual"], 1e-300) - 1
     print(
         f"residual {result['residual']:.8g}, exact {result['exact_residual']:.8g}, "
@@ -46,6 +54,11 @@ def report(problem, result: dict, solution: Solution, exact_seconds: float) -> N
     print(
         f"{result['method']} {result['seconds']:.3f} s after {int(solution.rounds)} rounds, "
         f"exact {exact_seconds:.3f} s (both without compilation)"
+    )
+    largest, whole = np.max(result["component_bounds"]), result["bound_of_sum"]
+    print(
+        f"bounds without the exact answer: components {largest:.1e}, their sum {whole:.1e} "
+        f"(relative; {ASSUMED[bool(solution.proved)]})"
     )
     print(f"status {solution.status.name}: {solution.message}")
 

@@ -56,8 +56,10 @@ def test_bounds_hold_and_are_close(name, dtype):
             errors, whole = far(target, factors)
             assert np.all(errors <= bounds.components) and whole <= bounds.of_sum
             room = 50 * bounds.noise  # rounding in products of a few dozen rows, over the gaps
-            assert np.all(bounds.components <= 1.5 * errors + room)
-            assert bounds.of_sum <= 1.5 * whole + room
+            # Beside a large problem's components only a mixture of their residuals is searched.
+            factor = 3 if name.startswith("large") else 1.5
+            assert np.all(bounds.components <= factor * errors + room)
+            assert bounds.of_sum <= factor * whole + room
 
 
 @pytest.mark.parametrize("gap", [1e-1, 1e-3, 1e-5, 0])

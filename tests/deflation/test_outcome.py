@@ -173,6 +173,59 @@ def test_status_under_jit_is_an_array():
     assert "component 1" in solution.message
 
 
+def test_a_slow_component_that_hardly_moves_has_not_converged():
+    """Rates of 0.96 a round: the last move is within the tolerance, the error is not."""
+    with precision("float64"):
+        problem = from_matrix((1.0, 0.98, 0.9604, 0.5, 0.25))
+        solution = parallel(problem, 2, rounds=1000, tolerance=1e-3)
+        assert told(solution) == (Status.NOT_PROVED, 1)
+        exactly = triplets(problem.target, 2)
+        off = np.linalg.norm(maps(solution.components) - exactly, axis=(1, 2))
+        assert np.all(off <= solution.bounds) and np.max(off) > 10e-3
+        assert bool(solution.proved)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_bounds_of_every_way(way):
+    with precision("float64"):
+        solution = WAYS[way](from_matrix(), 15)
+        off = maps(solution.components) - triplets(matrix())
+        errors, whole = np.linalg.norm(off, axis=(1, 2)), np.linalg.norm(off.sum(0))
+        assert np.all(errors <= solution.bounds) and np.all(solution.bounds < 1.01 * errors + 1e-13)
+        assert whole <= solution.bound_of_sum < 1.01 * whole + 1e-13
+
+
+def test_without_bounds_nothing_is_said_to_have_converged():
+    state = advance(start(from_matrix(), R), 60)
+    solution = finish(state, certify=False)
+    assert solution.status is Status.NOT_PROVED and np.all(np.isinf(solution.bounds))
+    assert finish(state).status is Status.CONVERGED
+
+
+def test_text_of_one_run_and_of_many():
+    problem = from_matrix()
+    solution = parallel(problem, R, rounds=3)
+    assert repr(solution).startswith(f"Solution(BUDGET_SPENT, rank {R}, 3 rounds, errors <= ")
+    assert "\n" not in repr(solution)
+    seen = []
+
+    def run(target):
+        solution = parallel(Regression.from_matrix(target), R, rounds=60)
+        seen.append((solution.message, repr(solution)))
+        return solution._replace(history=None)
+
+    many = jax.vmap(run)(jnp.stack([problem.target, from_matrix((3, 3, 1, 0.2)).target]))
+    assert many.message == "2 runs: CONVERGED 1, SMALL_GAP 1" and many.message in repr(many)
+    assert "while JAX traces" in seen[0][0] and "traced" in seen[0][1]
+
+
+def test_solutions_of_before_there_were_bounds():
+    new = parallel(from_matrix(), R, rounds=3)
+    old = type(new)(*new[:6])
+    assert old.bounds is None and repr(old) == f"Solution(BUDGET_SPENT, rank {R}, 3 rounds)"
+    assert old.message == new.message
+
+
 def test_published_factors_are_canonical():
     """|a_k| = 1 in whitened coordinates, the largest entry of b_k positive, largest first."""
     with precision("float64"):

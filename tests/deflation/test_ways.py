@@ -286,9 +286,12 @@ def test_tolerance_of_the_error(way, solver):
         off = {}
         for measure in ("move", "error"):
             solution = run(problem, 2, solver, tolerance=tolerance, tolerance_of=measure, **budget)
-            assert solution.status is Status.CONVERGED
             assert int(solution.rounds) < 1000
             off[measure] = np.max(errors(problem, solution.components, 2)) / tolerance
+            # What stops a run is no claim: the status says what the bounds prove of it.
+            if not 0.9 < off[measure] <= 1:
+                right = off[measure] <= 1
+                assert solution.status is (Status.CONVERGED if right else Status.NOT_PROVED)
         assert off["error"] < 2
         assert off["move"] > (10 if isinstance(solver, Alternating) else off["error"])
 
@@ -319,12 +322,13 @@ def test_the_first_two_rounds_have_no_rate():
 
 
 def test_what_a_run_without_time_says_of_its_error():
-    """The status of a run whose budget ended is judged by the same measure as its stopping."""
+    """Whether a run whose budget ended is said to move is judged as its stopping; neither of these
+    is within the tolerance."""
     with precision("float64"):
         problem = from_matrix(SLOW)
         options = {"rounds": 120, "tolerance": 1e-3}
         moved, far = (parallel(problem, 2, tolerance_of=m, **options) for m in ("move", "error"))
-        assert moved.status is Status.CONVERGED and far.status is Status.BUDGET_SPENT
+        assert moved.status is Status.NOT_PROVED and far.status is Status.BUDGET_SPENT
 
 
 def test_a_looser_tolerance_needs_fewer_rounds():

@@ -14,7 +14,10 @@ from safetensors.numpy import load_file, save_file
 from launch import app, decompose
 
 SHARDED = ["--method=sharded"]
-KEYS = ["method", "rank", "residual", "exact_residual", "component_errors", "status", "seconds"]
+KEYS = [
+    *("method", "rank", "residual", "exact_residual", "component_errors"),
+    *("component_bounds", "bound_of_sum", "status", "seconds"),
+]
 
 
 def run(*flags):
