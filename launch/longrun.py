@@ -44,12 +44,15 @@ def same_run(folder: str | None, config, free: tuple[str, ...]) -> bool:
         earlier = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise ValueError(f"{path} is not a configuration; choose another --workdir") from None
-    for name, value in to_json(config).items():
-        if name not in free and (not isinstance(earlier, dict) or earlier.get(name) != value):
-            there = earlier.get(name) if isinstance(earlier, dict) else None
-            raise ValueError(
-                f"{folder} holds a run with --{name}={there}, not {value}; choose another --workdir"
-            )
+    there = earlier if isinstance(earlier, dict) else {}
+    asked = {name: value for name, value in to_json(config).items() if name not in free}
+    other = {name: there.get(name) for name in asked if there.get(name) != asked[name]}
+    if other:
+        flags = "; ".join(f"--{name}={value}, not {asked[name]}" for name, value in other.items())
+        raise ValueError(
+            f"{folder} holds a run with {flags}; repeat its flags to go on with it, or choose "
+            "another --workdir"
+        )
     return True
 
 
