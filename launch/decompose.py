@@ -37,6 +37,8 @@ SOLVERS = {
     "krylov": {"depth": "depth"},
 }
 ROUNDS = 200
+# Of a run from a sketch that names none; one from random factors uses its whole budget.
+TOLERANCE = 1e-4
 # Settings that a resumed run may change: more rounds, where it runs, and where the report goes.
 FREE = ("rounds", "mesh", "distributed", "json", "workdir", "overwrite")
 AXES = ("worker", "rows")
@@ -102,11 +104,13 @@ def define_flags() -> None:
     flags.DEFINE_float("step_size", None, "of gradient descent; adaptive by default")
     flags.DEFINE_integer("rounds", None, "of parallel and sharded runs (200)", lower_bound=1)
     flags.DEFINE_integer("budget", None, "rounds of a sequential run in all (50 per component)")
-    flags.DEFINE_float("tolerance", None, "stop a component at this, relative to its size")
-    flags.DEFINE_enum(
-        "tolerance_of", "move", MEASURES, "last move, or error estimated from its rate"
+    flags.DEFINE_float(
+        "tolerance", None, f"stop a component at this, relative to its size ({TOLERANCE} of sketch)"
     )
-    flags.DEFINE_enum("init", "random", ("random", "sketch"), "first factors")
+    flags.DEFINE_enum(
+        "tolerance_of", "error", MEASURES, "last move, or error estimated from its rate"
+    )
+    flags.DEFINE_enum("init", "sketch", ("random", "sketch"), "first factors")
     flags.DEFINE_enum("dtype", "float32", ("float32", "float64"), "of the whole computation")
     flags.DEFINE_integer("seed", 0, "of the first factors", lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_list("mesh", [], "devices, as worker:4, or worker:2,rows:4 to cut M; else all")
@@ -185,6 +189,8 @@ def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]
     given = {name: value for name, value in given.items() if value is not None}
     solver = getattr(deflation, config.solver)(**given)
     options = {name: getattr(config, name) for name in ("init", "tolerance", "tolerance_of")}
+    if config.tolerance is None and config.init == "sketch":
+        options["tolerance"] = TOLERANCE
     rounds = ROUNDS if config.rounds is None else config.rounds
     if config.method == "sequential":
         total = 50 * config.rank if config.budget is None else config.budget

@@ -39,16 +39,14 @@ def same_run(folder: str | None, config: Any, free: tuple[str, ...]) -> bool:
     # What an earlier version did not know is as good as not set.
     earlier = {name: earlier.get(name, None if value else value) for name, value in asked.items()}
     there, here = _flags(earlier), _flags(asked)
-    for name in {**here, **there}:
-        if name in free or there.get(name) == here.get(name):
-            continue
-        then = (
-            f"without --{name}"
-            if there.get(name) is None
-            else f"with --{name}={_shown(there[name])}"
+    names = [n for n in {**here, **there} if n not in free and there.get(n) != here.get(n)]
+    if names:
+        differences = "; ".join(
+            _difference(name, there.get(name), here.get(name)) for name in names
         )
-        now = "not given here" if here.get(name) is None else f"not {_shown(here[name])}"
-        raise ValueError(f"{folder} holds a run {then}, {now}; {REMEDIES}")
+        raise ValueError(
+            f"{folder} holds a run {differences}; repeat its flags to go on with it, {REMEDIES}"
+        )
     return True
 
 
@@ -113,6 +111,11 @@ def _flags(config: Mapping[str, Any]) -> dict[str, Any]:
     alone = {name: value for name, value in config.items() if not isinstance(value, dict)}
     grouped = [value for value in config.values() if isinstance(value, dict)]
     return alone | {name: value for group in grouped for name, value in group.items()}
+
+
+def _difference(name: str, there: Any, here: Any) -> str:
+    then = f"without --{name}" if there is None else f"with --{name}={_shown(there)}"
+    return f"{then}, {'not given here' if here is None else f'not {_shown(here)}'}"
 
 
 def _shown(value: Any) -> str:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from launch import app, decompose
+from launch import app, decompose, inputs
 
 SHARDED = ["--method=sharded"]
 KEYS = [
@@ -82,7 +83,8 @@ def test_every_method_finds_the_matrix(method, matrix, tmp_path):
 
 @pytest.mark.parametrize("mesh", ["worker:2,rows:2", "rows:3"])
 def test_any_mesh_gives_the_same_answer(mesh, matrix, tmp_path):
-    flags = [f"--matrix={matrix}", "--rank=3", "--dtype=float64", "--rounds=20"]
+    # From random factors, so that all rounds are run.
+    flags = [f"--matrix={matrix}", "--rank=3", "--dtype=float64", "--rounds=20", "--init=random"]
     assert run(*flags, f"--workdir={tmp_path}/one") == 0
     assert run(*flags, *SHARDED, f"--mesh={mesh}", f"--workdir={tmp_path}/cut") == 0
     one, cut = (load_file(tmp_path / name / "components.safetensors") for name in ("one", "cut"))
@@ -116,7 +118,7 @@ def test_safetensors_and_npz_input(matrix, tmp_path):
 
 
 def test_a_run_in_two_parts_equals_one_run_bitwise(matrix, tmp_path):
-    flags = [f"--matrix={matrix}", "--rank=3"]
+    flags = [f"--matrix={matrix}", "--rank=3", "--init=random"]
     assert run(*flags, "--rounds=40", f"--workdir={tmp_path}/one") == 0
     assert run(*flags, "--rounds=20", f"--workdir={tmp_path}/two") == 0
     assert run(*flags, "--rounds=40", f"--workdir={tmp_path}/two") == 0
@@ -128,7 +130,7 @@ def test_a_run_in_two_parts_equals_one_run_bitwise(matrix, tmp_path):
 
 
 def test_a_killed_run_resumes(matrix, tmp_path):
-    flags = [f"--matrix={matrix}", "--rank=4", "--rounds=2000000"]
+    flags = [f"--matrix={matrix}", "--rank=4", "--init=random", "--rounds=2000000"]
     command = [sys.executable, "-m", "launch.decompose", *flags, f"--workdir={tmp_path}/killed"]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     saved, deadline = tmp_path / "killed" / "run.npz", time.monotonic() + 120
@@ -140,7 +142,7 @@ def test_a_killed_run_resumes(matrix, tmp_path):
     with np.load(saved) as file:
         reached = int(file["round"])
     assert 0 < reached < 2000000, "the kill came too late to prove anything"
-    assert run(*flags[:2], f"--rounds={reached + 10}", f"--workdir={tmp_path}/killed") == 0
+    assert run(*flags[:3], f"--rounds={reached + 10}", f"--workdir={tmp_path}/killed") == 0
     with np.load(saved) as file:
         assert int(file["round"]) == reached + 10
 
@@ -153,6 +155,59 @@ def test_a_folder_of_another_run_is_left_alone(matrix, tmp_path, capsys):
     assert run(f"--matrix={matrix}", "--rank=3", f"--workdir={folder}") == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert files(folder) == before
+
+
+def test_a_folder_of_other_defaults_says_how_to_go_on(matrix, tmp_path, capsys):
+    folder, flags = tmp_path / "w", ["--init=random", "--tolerance_of=move"]
+    assert run(f"--matrix={matrix}", "--rank=2", *flags, f"--workdir={folder}") == 0
+    capsys.readouterr()
+    assert run(f"--matrix={matrix}", "--rank=2", f"--workdir={folder}") == 2
+    message = capsys.readouterr().err
+    assert (
+        "--tolerance_of=move, not error; with --init=random, not sketch; repeat its flags"
+        in message
+    )
+    assert message.count("\n") == 1
+
+
+def test_the_defaults_stop_when_the_components_are_accurate(tmp_path):
+    assert run("--data=digits", f"--json={tmp_path}/r.json", f"--workdir={tmp_path}/w") == 0
+    assert max(result(tmp_path / "r.json")["component_errors"]) < 1e-3
+    lines = (tmp_path / "w" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["round"] < decompose.ROUNDS / 2
+
+
+def halves(value, dtype):
+    return (8 * value).round().astype(dtype)  # small integers, exact in eight bits
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("kind", ["npy", "npz", "safetensors"])
+def test_half_precision_in_every_format(kind, dtype, matrix, tmp_path):
+    value = halves(np.load(matrix), dtype)
+    path = tmp_path / f"half.{kind}"
+    if kind == "npy":
+        np.save(path, value)
+    elif kind == "npz":
+        np.savez(path, x=np.eye(5).astype(dtype), y=value)
+    else:
+        save_file({"w": value}, path)
+    given = inputs.load(
+        str(path) if kind == "npz" else None,
+        {"npy": str(path), "npz": None, "safetensors": f"{path}:w"}[kind],
+        "float32",
+    )
+    wanted = value.astype(np.float32)
+    np.testing.assert_allclose(given.problem.target, wanted, atol=1e-5)
+
+
+def test_eight_bit_floats_are_refused(matrix, tmp_path):
+    save_file({"w": np.load(matrix).astype(ml_dtypes.float8_e4m3fn)}, tmp_path / "m.safetensors")
+    np.save(tmp_path / "m.npy", np.load(matrix).astype(ml_dtypes.float8_e4m3fn))
+    for place in (f"{tmp_path}/m.safetensors:w", f"{tmp_path}/m.npy"):
+        with pytest.raises(ValueError, match="of 16 bits or more, or integers: cast it") as error:
+            inputs.load(None, place, "float32")
+        assert "\n" not in str(error.value)
 
 
 def test_a_changed_file_is_not_resumed(matrix, tmp_path, capsys):
@@ -202,6 +257,7 @@ def test_a_changed_file_is_not_resumed(matrix, tmp_path, capsys):
         (["--data=digits", "--step_size=0.1"], "--step_size is for gradient_descent, not alt"),
         (["--data=digits", "--tolerance_of=moves"], "tolerance_of"),
         (["--data=digits", "--rnak=3"], "rank"),
+        (["--data=digits", f"--seed={2**64}"], "4294967295"),
         (["--data=digits", "more"], "more"),
     ],
 )
