@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.experimental import sparse
@@ -359,3 +360,25 @@ def test_the_wider_dtype_wins():
     with precision("float64"):
         assert Regression.from_data(x.astype(np.float32), y).dtype == np.float64
         assert Regression.from_data(x.astype(np.float32), y.astype(np.float32)).dtype == np.float32
+
+
+def test_sparse_matrices_are_products():
+    """In any format, with entries of any real type and repeated ones, by several ways."""
+    dense = np.where(np.abs(matrix()) > 0.5, matrix(), 0).astype(np.float32)
+    wanted = exact(Regression.from_matrix(dense), R).components
+    for make in (scipy.sparse.csr_array, scipy.sparse.csc_matrix, scipy.sparse.coo_array):
+        problem = Regression.from_matrix(make(dense))
+        close(
+            problem.residual(wanted), Regression.from_matrix(dense).residual(wanted), "float32", 10
+        )
+    close(maps(parallel(problem, R, rounds=80).components), maps(wanted), "float32", 100)
+    for bad, text in ((dense * 0, "all zeros"), (dense * np.nan, "NaN"), (dense * 1j, "complex")):
+        with pytest.raises(ValueError, match=text):
+            Regression.from_matrix(scipy.sparse.csr_array(bad))
+    with pytest.raises(ValueError, match=r"pass x.toarray\(\)"):
+        Regression.from_data(scipy.sparse.csr_array(dense), dense)
+
+
+def test_samples_are_columns():
+    with pytest.raises(ValueError, match=r"pass x.T and y.T where samples are rows"):
+        Regression.from_data(np.ones((40, 5)), np.ones((41, 6)))
