@@ -87,6 +87,10 @@ class DecomposeConfig:
                 if getattr(self, name) not in (None, []) and chosen not in allowed:
                     raise ValueError(f"--{name} is for {' and '.join(allowed)}, not {chosen}")
 
+    def stops(self) -> bool:
+        """Whether components stop at a tolerance."""
+        return self.tolerance is not None or self.init == "sketch"
+
     def cut(self) -> bool:
         """Whether the rows of M are cut."""
         return meshes.parse(self.mesh, AXES).get("rows", 1) > 1
@@ -167,7 +171,9 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
 
 def going_on(config: DecomposeConfig) -> bool:
     """Whether the folder holds a run that this one continues; ValueError for another one."""
-    return not config.overwrite and earlier.same_run(config.workdir, config, FREE)
+    # Without a tolerance nothing is held against it, whatever an earlier default was.
+    free = FREE if config.stops() else (*FREE, "tolerance_of")
+    return not config.overwrite and earlier.same_run(config.workdir, config, free)
 
 
 def _require_read(config: DecomposeConfig) -> None:
@@ -176,7 +182,7 @@ def _require_read(config: DecomposeConfig) -> None:
     if config.method == "exact":
         unread = ("solver", *SOLVERS["alternating"], "depth", "step_size", "tolerance")
         unread += ("tolerance_of", "init", "seed")
-    elif config.tolerance is None:
+    elif not config.stops():
         unread = ("tolerance_of",)
     for given in app.given(unread, without=()):
         needs = "another --method" if config.method == "exact" else "--tolerance"

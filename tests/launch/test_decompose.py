@@ -158,16 +158,17 @@ def test_a_folder_of_another_run_is_left_alone(matrix, tmp_path, capsys):
 
 
 def test_a_folder_of_other_defaults_says_how_to_go_on(matrix, tmp_path, capsys):
-    folder, flags = tmp_path / "w", ["--init=random", "--tolerance_of=move"]
-    assert run(f"--matrix={matrix}", "--rank=2", *flags, f"--workdir={folder}") == 0
+    folder = tmp_path / "w"
+    flags = [f"--matrix={matrix}", "--rank=2", f"--workdir={folder}"]
+    assert run(*flags, "--init=random") == 0
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tolerance_of": "move"}))
     capsys.readouterr()
-    assert run(f"--matrix={matrix}", "--rank=2", f"--workdir={folder}") == 2
+    assert run(*flags) == 2
     message = capsys.readouterr().err
-    assert (
-        "--tolerance_of=move, not error; with --init=random, not sketch; repeat its flags"
-        in message
-    )
-    assert message.count("\n") == 1
+    assert "with --tolerance_of=move, not error; with --init=random, not sketch" in message
+    assert "repeat its flags" in message and message.count("\n") == 1
+    assert run(*flags, "--init=random", "--rounds=201") == 0
 
 
 def test_the_defaults_stop_when_the_components_are_accurate(tmp_path):
