@@ -239,7 +239,10 @@ def test_a_changed_file_is_not_resumed(matrix, tmp_path, capsys):
         (["--data=digits", "--method=sequential", "--rounds=5"], "--rounds"),
         (["--data=digits", "--method=exact", "--seed=1"], "--seed=1 has no effect without another"),
         (["--data=digits", "--method=exact", "--solver=krylov"], "--solver=krylov has no effect"),
-        (["--data=digits", "--tolerance_of=error"], "has no effect without --tolerance"),
+        (
+            ["--data=digits", "--tolerance_of=error", "--init=random"],
+            "has no effect without --tolerance",
+        ),
         (["--data=digits", "--budget=500"], "--budget"),
         (["--data=digits", "--tolerance=-1"], "tolerance"),
         (["--data=digits", "--mesh=worker:2"], "--mesh is for sharded, not parallel"),
