@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-NAMES = ("deflation", "linear_theory", "finetune", "launch")
+NAMES = ("rankwise", "deflation", "linear_theory", "finetune", "launch")
 
 setup(
     # Recipes and presets lie at the top for readers, and are installed inside of launch, so that no

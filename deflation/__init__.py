@@ -8,22 +8,21 @@ All solve min_W ||Y - W X||_F with W of given rank, as a sum of rank-one compone
 are fitted by deflation, so that every prefix is a valid smaller model. Pure JAX, numpy and scipy.
 """
 
-from deflation import budgets
 from deflation.budgets import Budget
-from deflation.components import Components
 from deflation.growth import explained_energy, noise_floor
-from deflation.krylov import krylov
-from deflation.regression import Regression
-from deflation.run import advance, finish, step
+from deflation.problem.components import Components
+from deflation.problem.regression import Regression
+from deflation.reference import exact, joint
+from deflation.rounds.run import advance, finish, step
+from deflation.rounds.start import start
+from deflation.rounds.state import History, Solution, State, Status
 from deflation.saving import load, save
-from deflation.sketching import Sketch
-from deflation.solvers import alternating, gradient_descent
-from deflation.starting import start
-from deflation.state import History, Solution, State
-from deflation.status import Status
-from deflation.ways import exact, joint, parallel, sequential, sharded
-
-__version__ = "0.1.0"
+from deflation.solvers.alternating import alternating
+from deflation.solvers.gradient_descent import gradient_descent
+from deflation.solvers.krylov import krylov
+from deflation.solvers.sketching import Sketch
+from deflation.ways import parallel, sequential, sharded
+from rankwise import __version__
 
 __all__ = [
     "Budget",
@@ -34,6 +33,7 @@ __all__ = [
     "Solution",
     "State",
     "Status",
+    "__version__",
     "advance",
     "alternating",
     "budgets",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deflation import checks
+from rankwise import checks
 
 ORDERS = ("more", "equal", "less")
 

@@ -11,9 +11,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from deflation import checks
-from deflation.regression import Regression
-from deflation.targets import size
+from deflation.problem.regression import Regression
+from deflation.problem.targets import size
+from rankwise import checks
 
 
 @jax.tree_util.register_dataclass

@@ -15,11 +15,11 @@ import zlib
 import jax
 import numpy as np
 
-from deflation import checks
-from deflation.components import Components
-from deflation.placing import place
-from deflation.replacing import replacing
-from deflation.state import History, Progress, State
+from deflation.problem.components import Components
+from deflation.rounds.state import History, Progress, State
+from rankwise import checks
+from rankwise.devices import place
+from rankwise.files import replacing
 
 FORMAT = 3  # 1 had no past, 2 no earlier moves and no sizes
 NAMES = ("moved", "earlier", "sizes", "done", "spent", "active", "round", "past_active")

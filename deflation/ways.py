@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from deflation import budgets, checks, implicit
-from deflation.bounds import certify
-from deflation.components import Components, canonical
+from deflation import budgets
 from deflation.growth import Rule
-from deflation.outcome import verdict
-from deflation.regression import Regression
-from deflation.run import advance as advance_run
-from deflation.run import finish
-from deflation.sketching import Sketch
-from deflation.solvers import Solver
-from deflation.starting import EACH, start
-from deflation.state import History, Solution
-from deflation.status import Status
-from deflation.targets import Operator, Target, times, times_transposed
-from deflation.units import scaled, unit_of
+from deflation.problem.components import Components
+from deflation.problem.regression import Regression
+from deflation.rounds.run import advance as advance_run
+from deflation.rounds.run import finish
+from deflation.rounds.start import EACH, start
+from deflation.rounds.state import Solution
+from deflation.solvers.sketching import Sketch
+from deflation.solvers.solver import Solver
+from rankwise import checks
 
 
 def sequential(
@@ -137,10 +131,10 @@ def parallel(
       orthogonal: project new factors on the complement of their predecessors'.
       staleness: tau >= 0, predecessors are subtracted as R_{j,l-1-tau}, a worker's own factors stay
         its last ones. The fixed point and the late rate are those of tau = 0
-        (linear_theory/staleness.py); over devices it lets the exchange of a round run beside the
-        next one. Staggered, worker k publishes from the first round in which it sees all workers
-        before it, 1 + (k - 1) (tau + 1); a worker is done when what it saw last is within the
-        tolerance of what has stayed.
+        (linear_theory/parallel/staleness/theory.py); over devices it lets the exchange of a round
+        run beside the next one. Staggered, worker k publishes from the first round in which it sees
+        all workers before it, 1 + (k - 1) (tau + 1); a worker is done when what it saw last is
+        within the tolerance of what has stayed.
 
     Returns:
       A Solution in the problem's dtype.
@@ -201,7 +195,7 @@ def sharded(
     The same worker body as `parallel` and, up to rounding, the same answer for any number of
     devices; the rank need not be a multiple of it. Per round P ceil(r/P) (m + d + 2) numbers are
     exchanged, and nothing else; with staleness >= 1 no product of the next round waits for them
-    (overlap.py). With `jax.distributed` the devices may belong to several processes;
+    (exchange.py). With `jax.distributed` the devices may belong to several processes;
     every process calls this function with the same arguments.
 
     Args:
@@ -250,139 +244,3 @@ def sharded(
         row_axis=row_axis,
     )
     return finish(advance_run(state, rounds))
-
-
-def joint(
-    problem: Regression,
-    rank: int,
-    solver: Solver,
-    *,
-    rounds: int = 50,
-    init: str | Sketch | Components = "random",
-    key: jax.Array | None = None,
-    tolerance: float | None = None,
-    tolerance_of: str = "move",
-) -> Solution:
-    """The baseline without deflation: descent on 1/2 ||M - B^T A||_F^2, all columns at once.
-
-    It is the worker body with every other component subtracted instead of the predecessors. Its sum
-    converges to the best rank-r approximation, but its components are not the singular ones, and a
-    prefix of it is not a best smaller model. Its status speaks of the sum, by `bound_of_sum` beside
-    the tolerance times the root of the summed squares of the sizes; `bounds` are large.
-
-    Args:
-      solver: `gradient_descent(step_size)`. The adaptive step looks at one worker's curvature and
-        is no bound for columns that descend together, so a number is needed here.
-      The others as in `parallel`.
-
-    Raises:
-      ValueError: as `parallel`; a solver other than gradient descent, or without step size.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from deflation import Regression, gradient_descent, joint
-      >>> problem = Regression.from_matrix(jnp.diag(jnp.array([4.0, 2.0, 1.0])))
-      >>> solution = joint(problem, 2, gradient_descent(0.1), rounds=400)
-      >>> round(float(problem.residual(solution.components)), 4)
-      1.0
-    """
-    rounds = checks.integer("rounds", rounds, 1)
-    state = start(
-        problem,
-        rank,
-        solver,
-        method="joint",
-        init=init,
-        key=key,
-        tolerance=tolerance,
-        tolerance_of=tolerance_of,
-    )
-    return finish(advance_run(state, rounds))
-
-
-def exact(problem: Regression, rank: int) -> Solution:
-    """The best rank-r answer: the leading singular triplets s_k u_k v_k^T of M.
-
-    A dense target by a full SVD in its own dtype; an operator by ARPACK on the host.
-
-    Args:
-      problem: the Regression.
-      rank: number of components, 1..min(m, d); for an operator at most min(m, d) - 1.
-
-    Returns:
-      A Solution after 0 rounds; status SMALL_GAP where neighbouring values (nearly) coincide, since
-      single components are then one choice of many, RANK_CUTS_GROUP where s_r and s_{r+1} do, since
-      then the sum is as well. Differentiable in the target.
-
-    Raises:
-      ValueError: rank outside its range.
-
-    Source: Eckart and Young (1936).
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from deflation import Regression, exact
-      >>> problem = Regression.from_matrix(jnp.diag(jnp.array([4.0, 2.0, 1.0])))
-      >>> round(float(problem.residual(exact(problem, 2).components)), 4)
-      1.0
-    """
-    checks.instance("problem", problem, Regression, "a Regression")
-    limit = min(problem.shape)
-    unit = unit_of(jax.lax.stop_gradient(problem.target))
-    own = scaled(problem, unit).target
-    if isinstance(problem.target, Operator):
-        rank = checks.integer("rank", rank, 1, limit - 1, why=" = min(m, d) - 1 for an operator")
-        u, s, vt = _arpack(own, rank)
-    else:
-        rank = checks.integer("rank", rank, 1, limit, why=" = min(m, d)")
-        target = jax.lax.stop_gradient(problem.target)
-        u, s, vt = jnp.linalg.svd(target / unit, full_matrices=False)
-    factors = canonical(Components((u[:, :rank] * s[:rank]).T, vt[:rank]))
-    beyond = jnp.append(s, 0)[rank]
-    bounds, code, component = _judged(jax.lax.stop_gradient(own), factors, beyond, unit)
-    factors = implicit.attach(own, factors)
-    factors = factors._replace(b=factors.b * unit)
-    empty = jnp.zeros((0, rank), problem.dtype)
-    return Solution(
-        components=problem.to_original(factors),
-        status=code if checks.traced(code) else Status(int(code)),
-        rounds=jnp.zeros((), jnp.int32),
-        history=History(empty, empty),
-        rank=jnp.asarray(rank),
-        component=component,
-        bounds=bounds.components,
-        bound_of_sum=bounds.of_sum,
-        proved=bounds.proved,
-    )
-
-
-@jax.jit
-def _judged(target, factors: Components, beyond, unit):
-    """Bounds, status code and component of leading triplets, the value after which is `beyond`.
-
-    All in units of the target but the bounds, which are in the user's.
-    """
-    rank = jnp.asarray(factors.a.shape[0])
-    bounds = certify(target, factors, rank, beyond)
-    return bounds.multiplied(unit), *verdict(factors, bounds, rank)
-
-
-def _arpack(target: Target, rank: int):
-    """rank + 1 leading triplets of an operator, on the host."""
-    from scipy.sparse.linalg import LinearOperator, svds
-
-    if checks.traced(target):
-        raise ValueError("exact of an operator runs on the host; it cannot be traced")
-
-    def one(function):
-        run = jax.jit(lambda v: function(target, v[None])[0])
-        return lambda v: np.asarray(run(jnp.asarray(v.reshape(-1), target.dtype)))
-
-    operator = LinearOperator(
-        target.shape, matvec=one(times), rmatvec=one(times_transposed), dtype=target.dtype
-    )
-    count = min(rank + 1, min(target.shape) - 1)
-    start_vector = np.random.default_rng(0).normal(size=min(target.shape))
-    u, s, vt = svds(operator, k=count, v0=start_vector.astype(target.dtype))
-    order = np.argsort(-s)
-    return jnp.asarray(u[:, order]), jnp.asarray(s[order]), jnp.asarray(vt[order])

@@ -24,22 +24,22 @@ import re
 import threadpoolctl
 from absl import flags
 
-from launch import (
-    app,
+from launch.bench import (
     claims_suite,
     decompose_picture,
     decompose_rates,
     decompose_suite,
     finetune_suite,
-    pictures,
     scaling_suite,
     status_suite,
 )
-from launch.benchmark_rows import COLUMNS
-from launch.outputs import require_writable, write_json
-from launch.path_flags import define_path
-from launch.tables import table
+from launch.bench.rows import COLUMNS
+from launch.decomposing import pictures
+from launch.shell import app
+from launch.shell.path_flags import define_path
+from launch.shell.tables import table
 from linear_theory import registry
+from rankwise.files import require_writable, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +130,7 @@ def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
 def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Rounds over devices: what one computes, and a model of several."""
     del threads
-    return scaling_suite.rows(scaling_suite.SIZES[config.size]), "see launch/scaling_suite.py"
+    return scaling_suite.rows(scaling_suite.SIZES[config.size]), "see launch/bench/scaling_suite.py"
 
 
 def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:

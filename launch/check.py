@@ -20,12 +20,13 @@ import time
 import jax
 from absl import flags
 
-from launch import app, earlier
-from launch.locks import one_writer
-from launch.outputs import Workdir, require_writable, write_json
-from launch.path_flags import define_path
-from launch.tables import table
+from launch.shell import app, earlier
+from launch.shell.locks import one_writer
+from launch.shell.outputs import Workdir
+from launch.shell.path_flags import define_path
+from launch.shell.tables import table
 from linear_theory import Claim, Row, check, registry
+from rankwise.files import require_writable, write_json
 
 # The share of the control stands beside the verdict on it; the last is for the tests.
 KEYS = Row._fields[:-2]
@@ -87,7 +88,7 @@ def checked(config: CheckConfig, claims: list[Claim]) -> int:
     workdir.result({"seconds": time.perf_counter() - started, "rows": records})
     seconds = time.perf_counter() - started
     if config.report is not None:
-        from launch import evidence  # with the networks behind its figures
+        from launch.evidence import page as evidence  # with the networks behind its figures
 
         given = f"--trials={config.trials} --seed={config.seed}"
         given += f" --claims='{config.claims}'" if config.claims else ""

@@ -21,17 +21,22 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from deflation import checks
 from finetune.methods import NAMES
-from launch import app, comparison, comparison_picture, help_page, pictures, presets, training
-from launch.cells import Runner
-from launch.grid import Grid
-from launch.locks import one_writer
-from launch.outputs import write_json, write_text
-from launch.path_flags import define_path, define_paths
-from launch.recipe_files import resolved
-from launch.tables import table
-from launch.train_flags import define_flags as define_train_flags
+from launch.comparing import picture as comparison_picture
+from launch.comparing import presets
+from launch.comparing import table as comparison
+from launch.comparing.cells import Runner
+from launch.comparing.grid import Grid
+from launch.decomposing import pictures
+from launch.shell import app, help_page
+from launch.shell.locks import one_writer
+from launch.shell.path_flags import define_path, define_paths
+from launch.shell.recipe_files import resolved
+from launch.shell.tables import table
+from launch.training import job as training
+from launch.training.config import define_flags as define_train_flags
+from rankwise import checks
+from rankwise.files import write_json, write_text
 
 SEARCH = ("heldout", "evaluation")
 

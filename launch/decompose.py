@@ -21,13 +21,15 @@ import jax
 from absl import flags
 
 import deflation
-from deflation.state import MEASURES
-from finetune.training import meshes
-from launch import app, distributed, earlier, inputs, longrun, supervise
-from launch.decomposition import compare, report, timed, write_files
-from launch.locks import one_writer
-from launch.outputs import Workdir, require_writable, write_json
-from launch.path_flags import define_path
+from deflation.rounds.state import MEASURES
+from launch.decomposing import inputs, portions
+from launch.decomposing.report import compare, report, timed, write_files
+from launch.shell import app, distributed, earlier, supervise
+from launch.shell.locks import one_writer
+from launch.shell.outputs import Workdir
+from launch.shell.path_flags import define_path
+from rankwise import devices
+from rankwise.files import require_writable, write_json
 
 METHODS = ("sequential", "parallel", "sharded", "exact")
 # The parameters of each solver by the flags that set them.
@@ -70,7 +72,7 @@ class DecomposeConfig:
     overwrite: bool
 
     def __post_init__(self):
-        meshes.parse(self.mesh, AXES)
+        devices.parse(self.mesh, AXES)
         readers = {
             "rounds": ("parallel", "sharded"),
             "budget": ("sequential",),
@@ -93,7 +95,7 @@ class DecomposeConfig:
 
     def cut(self) -> bool:
         """Whether the rows of M are cut."""
-        return meshes.parse(self.mesh, AXES).get("rows", 1) > 1
+        return devices.parse(self.mesh, AXES).get("rows", 1) > 1
 
 
 def define_flags() -> None:
@@ -150,15 +152,15 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
         exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
     if config.method != "exact":
         state, rounds = first_state(config, problem)
-        state = longrun.resumed(state, rounds, saved)
+        state = portions.resumed(state, rounds, saved)
     # Only now, when nothing was refused, is anything written or deleted.
     if config.overwrite and folder is not None:
         earlier.clear(folder)
     workdir = Workdir(folder, config, resume=saved is not None)
     if config.method == "exact":
-        run = longrun.Run(exact, exact_seconds)
+        run = portions.Run(exact, exact_seconds)
     else:
-        run = longrun.run(state, rounds, workdir)
+        run = portions.run(state, rounds, workdir)
     if not distributed.first():
         return
     result = compare(problem, config.method, run, exact)
@@ -203,8 +205,8 @@ def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]
         options["budget"] = deflation.budgets.as_budget(total, config.rank)
         rounds = options["budget"].total
     if config.mesh:
-        sizes = dict.fromkeys(AXES, 1) | meshes.parse(config.mesh, AXES)
-        options |= {"mesh": meshes.make(sizes), "row_axis": "rows" if config.cut() else None}
+        sizes = dict.fromkeys(AXES, 1) | devices.parse(config.mesh, AXES)
+        options |= {"mesh": devices.make(sizes), "row_axis": "rows" if config.cut() else None}
     options["key"] = jax.random.key(config.seed)
     state = deflation.start(problem, config.rank, solver, method=config.method, **options)
     return state, rounds

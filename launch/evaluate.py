@@ -28,14 +28,15 @@ from absl import flags
 
 from finetune import models, peft, tasks
 from finetune.tasks import class_names, predictions
-from finetune.training import adapters
+from finetune.training import adapter_files
 from finetune.weights.files import read_json
-from launch import app, help_page, problem
-from launch import classes as run_classes
-from launch.outputs import require_writable, write_json
-from launch.path_flags import define_path
-from launch.problem import Problem, ProblemConfig
-from launch.tables import table
+from launch.shell import app, help_page
+from launch.shell.path_flags import define_path
+from launch.shell.tables import table
+from launch.training import classes as run_classes
+from launch.training import problem
+from launch.training.problem import Problem, ProblemConfig
+from rankwise.files import require_writable, write_json
 
 # What of a run's problem an evaluation may replace; the rest belongs to what was learnt.
 REPLACED = (
@@ -105,7 +106,7 @@ def main(config: EvaluateConfig) -> None:
         if task.refusal:
             raise ValueError(task.refusal)
         task.labels(split)  # which raises where there is nothing to score
-    forward = jax.jit(adapters.predict(base.network, modules, head, task.answer))
+    forward = jax.jit(adapter_files.predict(base.network, modules, head, task.answer))
     passes = task.steps(split, config.eval_batch_size)
     batches = app.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
     answers = task.gathered(split, (forward(base.network.params, b) for b in batches))

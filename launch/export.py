@@ -13,17 +13,18 @@ import numpy as np
 from absl import flags
 
 from finetune import models, peft, tasks
-from finetune.methods.method import Factors
+from finetune.adapters.method import Factors
 from finetune.models.mlp import MLPConfig
 from finetune.peft import merging
-from finetune.tasks import tokenizer_files
-from finetune.training import adapters
+from finetune.tasks.tokens import tokenizer_files
+from finetune.training import adapter_files
 from finetune.weights.files import read_json
 from finetune.weights.naming import rebuild
-from launch import app, problem
-from launch import classes as run_classes
-from launch.path_flags import define_path
-from launch.train_config import TrainConfig
+from launch.shell import app
+from launch.shell.path_flags import define_path
+from launch.training import classes as run_classes
+from launch.training import problem
+from launch.training.config import TrainConfig
 
 WHOLE = ("full", "welore")
 """Methods that replace kernels of the base: what they did is no change of low rank."""
@@ -117,7 +118,7 @@ def base_model(train: TrainConfig, base: problem.Problem):
     return sizes, revision, read_json(folder / "config.json")
 
 
-def unused(adapter: adapters.Adapter, params) -> dict[str, Factors]:
+def unused(adapter: adapter_files.Adapter, params) -> dict[str, Factors]:
     """Factors of rank 0 for the modules that got no component."""
     shapes = {path: params[f"{path}.weight"].shape for path in adapter.about["ranks"]}
     return {p: Factors(np.zeros((m, 0)), np.zeros((0, n))) for p, (m, n) in shapes.items()}

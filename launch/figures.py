@@ -22,13 +22,14 @@ import time
 
 from absl import flags
 
-from launch import app, earlier
-from launch.figure_sources import Recipe, drawn, registry, sized
-from launch.locks import one_writer
-from launch.outputs import Workdir, write_json
-from launch.path_flags import define_path
-from launch.tables import table
+from launch.evidence.sources import Recipe, drawn, registry, sized
+from launch.shell import app, earlier
+from launch.shell.locks import one_writer
+from launch.shell.outputs import Workdir
+from launch.shell.path_flags import define_path
+from launch.shell.tables import table
 from linear_theory.figures import SCALES, save, save_arrays
+from rankwise.files import write_json
 
 ALL = "all"
 LISTED = ("name", "source", "shows")

@@ -26,23 +26,17 @@ from __future__ import annotations
 
 import pathlib
 
-from finetune.training import adapters, metrics
-from launch import (
-    app,
-    distributed,
-    earlier,
-    pictures,
-    problem,
-    supervise,
-    train_pictures,
-    training,
-)
-from launch.locks import one_writer
-from launch.outputs import Workdir
-from launch.tables import table
-from launch.train_config import TrainConfig
-from launch.train_display import Display
-from launch.train_flags import define_flags
+from finetune.training import adapter_files, metrics
+from launch.decomposing import pictures
+from launch.shell import app, distributed, earlier, supervise
+from launch.shell.locks import one_writer
+from launch.shell.outputs import Workdir
+from launch.shell.tables import table
+from launch.training import job as training
+from launch.training import pictures as train_pictures
+from launch.training import problem
+from launch.training.config import TrainConfig, define_flags
+from launch.training.display import Display
 
 MEAN = (
     "Note: transformers has no classifier on the mean of the tokens: launch.export will write "
@@ -114,7 +108,7 @@ def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
     extra = {} if restored is None else restored.extra
     record, adapter = training.result(config, job, outcome, extra)
     if workdir.folder is not None:
-        adapters.save(workdir.folder / "adapter.safetensors", adapter)
+        adapter_files.save(workdir.folder / "adapter.safetensors", adapter)
         draw(workdir.folder, record)
     workdir.result(record)
     return record

@@ -2,8 +2,8 @@
 
 from linear_theory.check import Row, check
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.simulate import Noise, Simulation, simulate
 from linear_theory.registry import registry
-from linear_theory.simulate import Noise, Simulation, simulate
 
 __all__ = [
     "Claim",

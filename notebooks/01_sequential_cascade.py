@@ -36,7 +36,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from deflation import Regression, exact, gradient_descent, sequential
-from linear_theory import cascade, check, figures, registry, simulate
+from linear_theory import check, figures, registry, simulate
+from linear_theory.sequential.cascade import theory as cascade
 
 QUICK = "RANKWISE_QUICK" in os.environ  # smaller numbers for continuous integration
 jax.config.update("jax_enable_x64", True)  # statements about rounding-size errors need float64
@@ -77,7 +78,7 @@ print("singular values of the target:", np.round(np.linalg.svd(problem.target)[1
 #
 # * Theorem 1, $\tau_r + \sum_k \psi_k \prod_{j>k} \rho_j$;
 # * Theorem 4, the double sum of the same factors;
-# * the gap-free form, $\tau_r + \sum_k \psi_k$, proved in `linear_theory.cascade`: no factors at all.
+# * the gap-free form, $\tau_r + \sum_k \psi_k$, proved in `linear_theory.sequential.cascade.theory`: no factors at all.
 
 
 # %%

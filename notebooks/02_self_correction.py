@@ -33,12 +33,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from deflation import Regression, alternating, exact, parallel, sequential, start, step
-from deflation.components import distances, norms
+from deflation.problem.components import distances, norms
 from linear_theory import check, figures, registry
-from linear_theory.contraction import alternating_rate
-from linear_theory.late_phase import late_rate
-from linear_theory.simulate import matrix_with_spectrum
-from linear_theory.warm_up import proved_rates
+from linear_theory.instances.simulate import matrix_with_spectrum
+from linear_theory.parallel.self_correction.contraction import alternating_rate
+from linear_theory.parallel.self_correction.late_phase import late_rate
+from linear_theory.parallel.self_correction.warm_up import proved_rates
 
 QUICK = "RANKWISE_QUICK" in os.environ  # smaller numbers for continuous integration
 jax.config.update("jax_enable_x64", True)

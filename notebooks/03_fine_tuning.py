@@ -43,14 +43,16 @@ import numpy as np
 import optax
 
 from deflation import Components, Regression, gradient_descent, start
-from deflation.run import step as solver_step
-from finetune import figures, panels
-from finetune.experiments import comparisons
-from finetune.methods.deflation import ParallelConfig, parallel
-from finetune.methods.method import Objective
+from deflation import step as solver_step
+from finetune.adapters.method import Objective
+from finetune.methods.parallel import ParallelConfig, parallel
+from finetune.studies import panels
+from finetune.studies.vision import comparisons
+from finetune.studies.vision.figures import flops, order
 from finetune.training.step import adapted
-from launch import comparison, train_pictures
-from launch.tables import table
+from launch.comparing import table as comparison
+from launch.shell.tables import table
+from launch.training import pictures as train_pictures
 
 QUICK = "RANKWISE_QUICK" in os.environ  # smaller numbers for continuous integration
 plt.rcParams["figure.dpi"] = 110
@@ -197,10 +199,10 @@ arrays = {"tasks": np.asarray(["mnist", "cifar10"])}
 for task in arrays["tasks"]:
     with np.load(RESULTS / f"vision_{task}.npz") as file:
         arrays |= {f"{task}_{name}": value for name, value in file.items()}
-figures.order(arrays)
+order(arrays)
 
 # %%
-figures.flops(arrays)
+flops(arrays)
 
 
 # %%
@@ -240,7 +242,7 @@ for data in panels.split(arrays):
 # everywhere; which stage profits most differs.
 #
 # **The five per cent.** The note's statement is one accuracy band at total flops that agree within five
-# per cent: by the count of `finetune.experiments.cost`, three times 6 epochs take .964 (MNIST) and .939
+# per cent: by the count of `finetune.studies.vision.cost`, three times 6 epochs take .964 (MNIST) and .939
 # (CIFAR-10) of the *LoRA* flops of 10 joint ones. At flops that agree within 5 %, the paths above
 # (`--name=vision_flops`) are in the joint adapter's band, and more often ahead than behind. Another reading, 5 % less accuracy, is
 # reached by a short path at about half of the flops. The unit leaves out the base network's own

@@ -34,22 +34,18 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from linear_theory import (
-    alignment,
-    arc_cosine,
-    check,
-    figures,
-    linearised,
-    preconditioning,
-    registry,
-    toys,
-)
-from linear_theory import factored_descent as descent
-from linear_theory import spectral_initialisation as spectral
-from linear_theory.displacement import lora_ga_factors, lora_one_factors
-from linear_theory.linear_teacher import draw_teachers, follow, gradient_step, norms
-from linear_theory.preconditioning_claims import linear_slope, products, stepping
-from linear_theory.subtracted_start import best_product, saddle_risk
+from linear_theory import check, figures, registry
+from linear_theory.adaptation.alignment import linearised
+from linear_theory.adaptation.alignment import theory as alignment
+from linear_theory.adaptation.arc_cosine import theory as arc_cosine
+from linear_theory.adaptation.displacement.theory import lora_ga_factors, lora_one_factors
+from linear_theory.adaptation.factored_descent import theory as descent
+from linear_theory.adaptation.linear_teacher import draw_teachers, follow, gradient_step, norms
+from linear_theory.adaptation.preconditioning import theory as preconditioning
+from linear_theory.adaptation.preconditioning.claims_steps import linear_slope, products, stepping
+from linear_theory.adaptation.spectral_initialisation import theory as spectral
+from linear_theory.adaptation.subtracted_start.theory import best_product, saddle_risk
+from linear_theory.adaptation.toys import theory as toys
 
 QUICK = "RANKWISE_QUICK" in os.environ  # smaller numbers for continuous integration
 jax.config.update("jax_enable_x64", True)  # statements about rounding-size errors need float64

@@ -29,25 +29,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy.optimize
 
-from linear_theory import (
-    check,
-    dropout,
-    gradient_rank,
-    least_squares,
-    margin,
-    masking,
-    registry,
-    silent_scales,
-)
-from linear_theory import deep_linear as deep
-from linear_theory import gradient_projection as gp
-from linear_theory import regularization as reg
-from linear_theory.gradient_projection_claims import draw_tanh
-from linear_theory.gradient_rank_claims import draw_linear
-from linear_theory.margin_claims import draw_separable
-from linear_theory.masked_problems import draw_masked, masks, random_layers
-from linear_theory.masking_claims import draw_inputs, draw_unequal
-from linear_theory.random_matrices import norm, orthogonal, squared_norm, with_values
+from linear_theory import check, registry
+from linear_theory.instances.random_matrices import norm, orthogonal, squared_norm, with_values
+from linear_theory.structure.deep_linear import silent_scales
+from linear_theory.structure.deep_linear import theory as deep
+from linear_theory.structure.dropout import theory as dropout
+from linear_theory.structure.dropout.instances import draw_masked, masks, random_layers
+from linear_theory.structure.gradient_projection import gradient_rank
+from linear_theory.structure.gradient_projection import theory as gp
+from linear_theory.structure.gradient_projection.claims_projection import draw_tanh
+from linear_theory.structure.gradient_projection.claims_rank import draw_linear
+from linear_theory.structure.least_squares import theory as least_squares
+from linear_theory.structure.margin import theory as margin
+from linear_theory.structure.margin.claims import draw_separable
+from linear_theory.structure.masking import theory as masking
+from linear_theory.structure.masking.claims import draw_inputs, draw_unequal
+from linear_theory.structure.regularization import theory as reg
 
 QUICK = "RANKWISE_QUICK" in os.environ  # smaller numbers for continuous integration
 jax.config.update("jax_enable_x64", True)

@@ -46,8 +46,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from finetune.methods import NAMES
-from launch import comparison, comparison_picture
-from launch.tables import table
+from launch.comparing import picture as comparison_picture
+from launch.comparing import table as comparison
+from launch.shell.tables import table
 
 QUICK = "RANKWISE_QUICK" in os.environ  # smaller numbers for continuous integration
 plt.rcParams["figure.dpi"] = 110

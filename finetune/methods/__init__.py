@@ -1,6 +1,6 @@
 """Fine-tuning methods, each a `Method`: pure functions that one training loop serves."""
 
-from finetune.methods.method import (
+from finetune.adapters.method import (
     Change,
     Dense,
     Factors,

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deflation import checks
-from finetune.methods import budgets, gated, importance, orthonormal
-from finetune.methods.method import Method, Run, Tree
-from finetune.methods.options import option
+from finetune.adapters import gated
+from finetune.adapters.method import Method, Run, Tree
+from finetune.ranks import importance, orthonormal, schedule
+from rankwise import checks
+from rankwise.options import option
 
 IMPORTANCE = ("after", "before")
 T_INIT = "steps before ranks begin to change"
@@ -50,7 +51,7 @@ class AdaloraConfig:
     penalty: str = option("norm", orthonormal.FORM, orthonormal.FORMS)
     beta: float = option(0.85, "of the averages of the score")
     importance: str = option("after", "measured after or before the update", IMPORTANCE)
-    decline: str = option("code", "how the budget falls", budgets.FORMS)
+    decline: str = option("code", "how the budget falls", schedule.FORMS)
     t_init: int | None = option(None, T_INIT)
     t_final: int | None = option(None, "steps of the final phase; half of them")
     delta_t: int | None = option(None, "steps between masks")
@@ -60,7 +61,7 @@ class AdaloraConfig:
         checks.integer("rank", self.rank, 1)
         checks.choice("penalty", self.penalty, orthonormal.FORMS)
         checks.choice("importance", self.importance, IMPORTANCE)
-        checks.choice("decline", self.decline, budgets.FORMS)
+        checks.choice("decline", self.decline, schedule.FORMS)
         for name, least in (("budget", 1), ("t_init", 0), ("t_final", 2), ("delta_t", 1)):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name), least)
@@ -70,9 +71,9 @@ class AdaloraConfig:
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta is {self.beta}; allowed are numbers in [0, 1)")
 
-    def phases(self, total: int) -> budgets.Phases:
+    def phases(self, total: int) -> schedule.Phases:
         """The phases of a run of `total` steps."""
-        return budgets.phases(total, self.t_init, self.t_final, self.delta_t)
+        return schedule.phases(total, self.t_init, self.t_final, self.delta_t)
 
     def budgets(self, modules: int, total: int) -> np.ndarray:
         """The budget of every step, (total,) int32; ValueError for one above modules * rank."""
@@ -80,7 +81,7 @@ class AdaloraConfig:
         budget = min(2, self.rank) * modules if self.budget is None else self.budget
         why = f" (up to {self.rank} for each of {modules} modules)"
         checks.integer("budget", budget, 1, most, why=why)
-        return budgets.cubic(self.decline, self.phases(total), most, budget)
+        return schedule.cubic(self.decline, self.phases(total), most, budget)
 
 
 def adalora(config: AdaloraConfig, run: Run) -> Method:
@@ -95,7 +96,7 @@ def adalora(config: AdaloraConfig, run: Run) -> Method:
 
     Example:
       >>> from finetune.methods import MethodConfig, make
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = make(MethodConfig("adalora", budget=3), OptimiserConfig(), total=100)
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> theta["fc"]["d"].shape, round(float(aux["fc"]["scale"]), 3)
@@ -118,7 +119,7 @@ def adalora(config: AdaloraConfig, run: Run) -> Method:
         aux = _with(aux, theta) if before else aux
         budget = jnp.asarray(config.budgets(len(aux), run.total))[info.step]
         found = importance.masked(theta, importance.components(aux), budget)
-        due = budgets.due(phases, info.step)
+        due = schedule.due(phases, info.step)
         return jax.tree.map(lambda new, old: jnp.where(due, new, old), found, theta), aux, opt
 
     def regulariser(theta, aux):

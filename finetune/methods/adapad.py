@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deflation import checks
-from finetune.methods import levels, scores
-from finetune.methods.deflation import SCALE, STD, WAYS, assembled, deployed, start
-from finetune.methods.method import Gradients, Leaves, Method, Objective, Tree
-from finetune.methods.options import option
-from finetune.training.optimisers import Rate, clipped
+from finetune.adapters import levels
+from finetune.adapters.method import Gradients, Leaves, Method, Objective, Tree
+from finetune.methods.parallel import SCALE, STD, WAYS, assembled, deployed, start
+from finetune.optimiser import Rate, clipped
+from finetune.ranks import scores
+from rankwise import checks
+from rankwise.options import option
 
 PHASES = ("parallel", "split", "joint")
 HEADS = ("deployed", "own")

@@ -11,12 +11,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from deflation import checks
-from finetune.methods import projection
+from finetune.adapters import projection
+from finetune.adapters.method import Method, Run, Tree
 from finetune.methods.galore import GaloreConfig, galore
-from finetune.methods.method import Method, Run, Tree
-from finetune.methods.options import option
-from finetune.models.ops import matmul
+from finetune.models.parts.ops import matmul
+from rankwise import checks
+from rankwise.options import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def adarankgrad(config: AdaRankGradConfig, run: Run) -> Method:
     Source: arXiv 2410.17881, algorithm 1; the randomised SVD is that of Halko et al. (2011).
 
     Example:
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = adarankgrad(AdaRankGradConfig(rank=2), Run(OptimiserConfig(), 10))
       >>> theta, aux = method.prepare(None, {"fc": jnp.ones((3, 5))}, None)
       >>> aux["fc"]["rank"].item()  # before the first gradient

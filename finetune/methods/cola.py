@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from deflation import checks
+from finetune.adapters.method import Method, Run
 from finetune.methods.links import RATES, ChainConfig, chained
-from finetune.methods.method import Method, Run
-from finetune.methods.options import option
+from rankwise import checks
+from rankwise.options import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ def cola(config: ColaConfig, run: Run) -> Method:
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = cola(ColaConfig(rank=2), Run(OptimiserConfig(), 9))
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> method.export(jnp.ones((3, 5)), theta["fc"], aux["fc"]).a.shape

@@ -27,11 +27,13 @@ import jax.flatten_util
 import jax.numpy as jnp
 import optax
 
-from deflation import checks
-from finetune.methods import frank_wolfe, gated, oblique
-from finetune.methods.method import Leaves, Method, Objective, Pieces, Run, Tree
-from finetune.methods.options import option
-from finetune.training.optimisers import clipped
+from finetune.adapters import gated
+from finetune.adapters.method import Leaves, Method, Objective, Pieces, Run, Tree
+from finetune.optimiser import clipped
+from finetune.optimisers import oblique
+from finetune.ranks import frank_wolfe
+from rankwise import checks
+from rankwise.options import option
 
 SEARCHES = ("line", "decay")
 HALVINGS = 12
@@ -84,7 +86,7 @@ def debora(config: DeboraConfig, run: Run) -> Method:
 
     Example:
       >>> from finetune.methods import MethodConfig, make
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = make(MethodConfig("debora", rank=2), OptimiserConfig(), total=100)
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> jnp.linalg.norm(theta["fc"]["b"], axis=1).round(5).tolist()

@@ -8,19 +8,61 @@ Source: Yaras et al. (2024), arXiv 2406.04112, and its public code.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from finetune.methods.deep_factors import chain, compressed, full, slower_frames
-from finetune.methods.deeplora_settings import DeepLoraConfig
-from finetune.methods.factors import path_key
-from finetune.methods.method import Dense, Factors, Method, Run, Tree
-from finetune.methods.spectra import require_rank
-from finetune.models.ops import matmul
-from finetune.training.optimisers import by_rate
+from finetune.adapters.deep_factors import FRAMES, chain, compressed, full, slower_frames
+from finetune.adapters.factors import path_key
+from finetune.adapters.method import Dense, Factors, Method, Run, Tree
+from finetune.adapters.sampling import GradientOptions
+from finetune.adapters.spectra import require_rank
+from finetune.methods.lora import RANK
+from finetune.models.parts.ops import matmul
+from finetune.optimiser import by_rate
+from rankwise import checks
+from rankwise.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepLoraConfig(GradientOptions):
+    """Settings of `deeplora`; and `GradientOptions`.
+
+    Attributes:
+      rank: r, of the cores and frames; not read without `compressed`.
+      depth: factors; compressed that many r x r cores between two frames.
+      init_scale: eps, every factor's (core's) singular values at first.
+      compressed: frames and cores; else full-width factors, three dense products per layer.
+      frames: "gradient", the first r singular vectors of -dL/dW. "transported", the public code's:
+        r / 2 of them (r even) and their images under a random orthogonal P, which is what those
+        full-width factors are at first. The default has twice as many directions of the gradient
+        in the same rank, and no draw.
+      outer_rate: rate of the frames over that of the cores; 0 freezes them, the public default,
+        while the published runs have 0.01.
+    """
+
+    rank: int = option(8, RANK)
+    depth: int = option(3, "factors of a change")
+    init_scale: float = option(1e-3, "singular values of each factor at first")
+    compressed: bool = option(True, "small cores between frames from the gradient")
+    frames: str = option("gradient", "where the frames point at first", FRAMES)
+    outer_rate: float = option(0.01, "rate of the frames over that of the cores; 0 freezes them")
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.integer("rank", self.rank, 1)
+        checks.integer("depth", self.depth, 2)
+        checks.positive("init_scale", self.init_scale)
+        checks.flag("compressed", self.compressed)
+        checks.choice("frames", self.frames, FRAMES)
+        checks.positive("outer_rate", self.outer_rate, zero=True)
+        if self.compressed and self.frames == "transported" and self.rank % 2:
+            raise ValueError(
+                f"rank is {self.rank} with frames 'transported'; allowed are even ones"
+            )
 
 
 def deeplora(config: DeepLoraConfig, run: Run) -> Method:
@@ -41,7 +83,7 @@ def deeplora(config: DeepLoraConfig, run: Run) -> Method:
 
     Example:
       >>> import jax
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = deeplora(DeepLoraConfig(rank=1), Run(OptimiserConfig(), total=10))
       >>> gradient = {"fc": jnp.diag(jnp.array([1.0, 3.0]))}
       >>> theta, _ = method.prepare(jax.random.key(0), {"fc": jnp.ones((2, 2))}, gradient)

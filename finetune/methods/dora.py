@@ -10,9 +10,9 @@ import dataclasses
 import jax
 import numpy as np
 
-from finetune.methods import factors, magnitudes
+from finetune.adapters import factors, magnitudes
+from finetune.adapters.method import Leaves, Method, Run, Scaled
 from finetune.methods.lora import LoraConfig, lora
-from finetune.methods.method import Leaves, Method, Run, Scaled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ def dora(config: DoraConfig, run: Run) -> Method:
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = dora(DoraConfig(rank=1), Run(OptimiserConfig(), 10))
       >>> kernel = jnp.array([[3.0, 0.0], [4.0, 1.0]])
       >>> theta, _ = method.prepare(jax.random.key(0), {"fc": kernel}, None)

@@ -10,8 +10,8 @@ import dataclasses
 
 import optax
 
-from finetune.methods.method import Method, Refused, Run
-from finetune.models.ops import matmul
+from finetune.adapters.method import Method, Refused, Run
+from finetune.models.parts.ops import matmul
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from deflation import checks
-from finetune.methods import projection
+from finetune.adapters import projection
+from finetune.adapters.method import Leaves, Method, Run, Tree
 from finetune.methods.lora import RANK
-from finetune.methods.method import Leaves, Method, Run, Tree
-from finetune.methods.options import option
+from rankwise import checks
+from rankwise.options import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ def galore(config: GaloreConfig, run: Run) -> Method:
     but for `raw_epsilon`.
 
     Example:
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = galore(GaloreConfig(rank=2), Run(OptimiserConfig(), 10))
       >>> theta, aux = method.prepare(None, {"fc": jnp.ones((3, 5))}, None)
       >>> state = method.tx.init(theta)

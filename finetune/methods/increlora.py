@@ -15,12 +15,13 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from deflation import checks
-from finetune.methods import ages, gated, orthonormal, reserves, scores
+from finetune.adapters import gated
+from finetune.adapters.method import Factors, Gradients, Leaves, Method, Run, together
+from finetune.adapters.side_channel import tap
 from finetune.methods.adalora import T_INIT
-from finetune.methods.method import Factors, Gradients, Leaves, Method, Run, together
-from finetune.methods.options import option
-from finetune.methods.side_channel import tap
+from finetune.ranks import ages, orthonormal, reserves, scores
+from rankwise import checks
+from rankwise.options import option
 
 NORMALISE = ("root", "size")
 
@@ -119,7 +120,7 @@ def increlora(config: IncreloraConfig, run: Run) -> Method:
 
     Example:
       >>> from finetune.methods import MethodConfig, make
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = make(MethodConfig("increlora", rank=4), OptimiserConfig(), total=100)
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> theta["fc"]["a"].shape, int(aux["fc"]["rank"])

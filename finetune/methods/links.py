@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from deflation import checks
-from finetune.methods import factors
+from finetune.adapters import factors
+from finetune.adapters.method import Dense, Drop, Factors, Leaves, Method, Run, Tree
 from finetune.methods.lora import LoraConfig, lora
-from finetune.methods.method import Dense, Drop, Factors, Leaves, Method, Run, Tree
-from finetune.methods.options import option
-from finetune.models.ops import matmul
-from finetune.training.optimisers import by_rate, rate
+from finetune.models.parts.ops import matmul
+from finetune.optimiser import by_rate, rate
+from rankwise import checks
+from rankwise.options import option
 
 STORES = ("links", "sum")
 RATES = ("jagged", "own")

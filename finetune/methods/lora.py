@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deflation import checks
-from finetune.methods import factors
-from finetune.methods.method import Method
-from finetune.methods.options import option
+from finetune.adapters import factors
+from finetune.adapters.method import Method
+from rankwise import checks
+from rankwise.options import option
 
 RANK = "components per module"
 

@@ -9,14 +9,14 @@ import dataclasses
 
 import optax
 
-from deflation import checks
-from finetune.methods import offset
-from finetune.methods.factors import path_key
+from finetune.adapters import offset
+from finetune.adapters.factors import path_key
+from finetune.adapters.method import Method
+from finetune.adapters.sampling import GradientOptions
+from finetune.adapters.spectra import ROUNDS, SVD, SVDS, leading, require_rank, subtracted
 from finetune.methods.lora import RANK, LoraConfig
-from finetune.methods.method import Method
-from finetune.methods.options import option
-from finetune.methods.sampling import GradientOptions
-from finetune.methods.spectra import ROUNDS, SVD, SVDS, leading, require_rank, subtracted
+from rankwise import checks
+from rankwise.options import option
 
 DIRECTIONS = ("ArB2r", "A2rBr", "ArBr")
 SCALINGS = ("stable", "unit")

@@ -10,11 +10,11 @@ import dataclasses
 
 import optax
 
-from deflation import checks
+from finetune.adapters.method import Method, Run
 from finetune.methods.lora import LoraConfig, lora
-from finetune.methods.method import Method, Run
-from finetune.methods.options import option
-from finetune.training.optimisers import by_rate
+from finetune.optimiser import by_rate
+from rankwise import checks
+from rankwise.options import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ def loraplus(config: LoraPlusConfig, run: Run) -> Method:
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> sgd = OptimiserConfig("sgd", learning_rate=0.5, schedule="constant", warmup=0)
       >>> method = loraplus(LoraPlusConfig(rank=1, ratio=4.0), Run(sgd, 10))
       >>> ones = {"fc": {"a": jnp.ones((1, 1)), "b": jnp.ones((1, 1))}}

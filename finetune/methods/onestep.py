@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from deflation import checks
-from finetune.methods import factors
-from finetune.methods.method import Dense, Gradients, Method, Run
-from finetune.methods.options import option
-from finetune.methods.sampling import GradientOptions
-from finetune.methods.spectra import ROUNDS, SVD, SVDS, leading, require_rank
-from finetune.models.ops import matmul
+from finetune.adapters import factors
+from finetune.adapters.method import Dense, Gradients, Method, Run
+from finetune.adapters.sampling import GradientOptions
+from finetune.adapters.spectra import ROUNDS, SVD, SVDS, leading, require_rank
+from finetune.models.parts.ops import matmul
+from rankwise import checks
+from rankwise.options import option
 
 GRID = (10.0, 5.0, 1.0, 0.5, 0.1, 0.05, 0.01, 5e-3, 1e-3, 5e-4, 1e-4)
 

@@ -10,12 +10,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from deflation import checks
-from finetune.methods import factors, offset
+from finetune.adapters import factors, offset
+from finetune.adapters.method import Method, Run
 from finetune.methods.lora import LoraConfig
-from finetune.methods.method import Method, Run
-from finetune.methods.options import option
-from finetune.models.ops import matmul
+from finetune.models.parts.ops import matmul
+from rankwise import checks
+from rankwise.options import option
 
 WAYS = ("exact", "randomised")
 EXTRA = 8
@@ -63,7 +63,7 @@ def pissa(config: PissaConfig, run: Run) -> Method:
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = pissa(PissaConfig(rank=1, alpha=1.0), Run(OptimiserConfig(), 10))
       >>> kernels = {"fc": jnp.diag(jnp.array([4.0, 1.0]))}
       >>> theta, _ = method.prepare(jax.random.key(0), kernels, None)

@@ -10,14 +10,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from deflation import checks
+from finetune.adapters.method import Leaves, Method, Run, Tree
 from finetune.methods.lora import LoraConfig, lora
-from finetune.methods.method import Leaves, Method, Run, Tree
-from finetune.methods.moments import adam
-from finetune.methods.options import option
-from finetune.methods.pairwise import by_shape, owned
-from finetune.methods.small_matrices import damped_inverse
-from finetune.models.ops import matmul
+from finetune.models.parts.ops import matmul
+from finetune.optimisers.moments import adam
+from finetune.optimisers.pairwise import by_shape, owned
+from finetune.optimisers.small_matrices import damped_inverse
+from rankwise import checks
+from rankwise.options import option
 
 SWEEPS = ("gauss_seidel", "jacobi")
 EPSILON = "added to the root in the optimiser"
@@ -66,7 +66,7 @@ def plora(config: PloraConfig, run: Run) -> Method:
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> sgd = OptimiserConfig("sgd", learning_rate=1.0, schedule="constant", warmup=0)
       >>> tx = plora(PloraConfig(rank=1, damping=1.0, sweep="jacobi"), Run(sgd, 10)).tx
       >>> ones = {"fc": {"a": jnp.ones((1, 1)), "b": jnp.ones((1, 1))}}

@@ -11,27 +11,23 @@ from typing import Any, NamedTuple
 
 import jax
 
-from deflation import checks
+from finetune.adapters.method import Method, Run
 from finetune.methods.adalora import AdaloraConfig, adalora
 from finetune.methods.adapad import AdapadConfig, adapad
 from finetune.methods.adarankgrad import AdaRankGradConfig, adarankgrad
 from finetune.methods.cola import ColaConfig, cola
 from finetune.methods.debora import DeboraConfig, debora
-from finetune.methods.deeplora import deeplora
-from finetune.methods.deeplora_settings import DeepLoraConfig
-from finetune.methods.deflation import ParallelConfig, parallel
+from finetune.methods.deeplora import DeepLoraConfig, deeplora
 from finetune.methods.dora import DoraConfig, dora
 from finetune.methods.full import NoSettings, full, head_only, untouched
 from finetune.methods.galore import GaloreConfig, galore
 from finetune.methods.increlora import IncreloraConfig, increlora
 from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
 from finetune.methods.loraga import LoraGaConfig, loraga
-from finetune.methods.loraone import loraone
-from finetune.methods.loraone_settings import LoraOneConfig
+from finetune.methods.loraone import LoraOneConfig, loraone
 from finetune.methods.loraplus import LoraPlusConfig, loraplus
-from finetune.methods.method import Method, Run
 from finetune.methods.onestep import OneStepConfig, onestep
-from finetune.methods.options import collected
+from finetune.methods.parallel import ParallelConfig, parallel
 from finetune.methods.pissa import PissaConfig, pissa
 from finetune.methods.plora import PloraConfig, plora
 from finetune.methods.relora import ReloraConfig, relora
@@ -39,7 +35,9 @@ from finetune.methods.rite import RiteConfig, rite
 from finetune.methods.sequential import SequentialOptions, sequential
 from finetune.methods.sora import SoraConfig, sora
 from finetune.methods.welore import WeloreConfig, welore
-from finetune.training.optimisers import OptimiserConfig
+from finetune.optimiser import OptimiserConfig
+from rankwise import checks
+from rankwise.options import collected
 
 
 class Entry(NamedTuple):

@@ -12,10 +12,10 @@ import jax.flatten_util
 import jax.numpy as jnp
 import optax
 
-from deflation import checks
+from finetune.adapters.method import Method, Run
 from finetune.methods.links import ChainConfig, chained
-from finetune.methods.method import Method, Run
-from finetune.methods.options import option
+from rankwise import checks
+from rankwise.options import option
 
 PRUNINGS = ("random", "magnitude", "reset", "kept")
 
@@ -59,7 +59,7 @@ def relora(config: ReloraConfig, run: Run) -> Method:
     The rate falls along the run's schedule and is warmed up again after each restart (with
     schedule "cosine" the paper's jagged cosine; its rate is twice that of full training). The head
     keeps its optimiser. Training all weights before the first restart is the caller's business:
-    `finetune.experiments.pretraining` does it.
+    `finetune.studies.pretraining.pretraining` does it.
 
     Returns:
       A Method, see `links.chained`; the released code adds to W instead.
@@ -67,7 +67,7 @@ def relora(config: ReloraConfig, run: Run) -> Method:
     Source: arXiv 2307.05695, algorithm 1.
 
     Example:
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = relora(ReloraConfig(rank=2, restart_every=4), Run(OptimiserConfig(), 10))
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> aux["fc"]["a"].shape  # room for two finished links

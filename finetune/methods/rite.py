@@ -11,16 +11,16 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from deflation import checks
+from finetune.adapters.method import Method, Run, Tree
 from finetune.methods.lora import LoraConfig, lora
-from finetune.methods.method import Method, Run, Tree
-from finetune.methods.moments import growing
-from finetune.methods.options import option
-from finetune.methods.pairwise import by_shape, other, owned, sides_of
 from finetune.methods.plora import EPSILON
-from finetune.methods.small_matrices import inverse_root, pseudo_inverse
-from finetune.models.ops import matmul
-from finetune.training.optimisers import clipped
+from finetune.models.parts.ops import matmul
+from finetune.optimiser import clipped
+from finetune.optimisers.moments import growing
+from finetune.optimisers.pairwise import by_shape, other, owned, sides_of
+from finetune.optimisers.small_matrices import inverse_root, pseudo_inverse
+from rankwise import checks
+from rankwise.options import option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def rite(config: RiteConfig, run: Run) -> Method:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = rite(RiteConfig(rank=1), Run(OptimiserConfig(), 10))
       >>> theta = {"fc": {"a": jnp.ones((2, 1)), "b": jnp.zeros((1, 2))}}
       >>> updates, _ = method.tx.update(theta, method.tx.init(theta), theta, step=jnp.int32(0))

@@ -11,13 +11,14 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from deflation import budgets, checks
-from finetune.methods import levels
-from finetune.methods.deflation import SCALE, STD, assembled, start
+from deflation import budgets
+from finetune.adapters import levels
+from finetune.adapters.method import Gradients, Method
 from finetune.methods.lora import RANK
-from finetune.methods.method import Gradients, Method
-from finetune.methods.options import option
-from finetune.training.optimisers import OptimiserConfig, direction, rate
+from finetune.methods.parallel import SCALE, STD, assembled, start
+from finetune.optimiser import OptimiserConfig, direction, rate
+from rankwise import checks
+from rankwise.options import option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deflation import checks
-from finetune.methods import factors, gated
+from finetune.adapters import factors, gated
+from finetune.adapters.method import Method, Run
 from finetune.methods.lora import kaiming
-from finetune.methods.method import Method, Run
-from finetune.methods.options import option
+from rankwise import checks
+from rankwise.options import option
 
 SHRINKAGES = ("proximal", "code")
 
@@ -109,7 +109,7 @@ def sora(config: SoraConfig, run: Run) -> Method:
 
     Example:
       >>> from finetune.methods import MethodConfig, make
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = make(MethodConfig("sora", rank=4), OptimiserConfig(), total=100)
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> method.ranks(theta, aux)["fc"].tolist(), float(aux["fc"]["scale"])

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deflation import checks
-from finetune.methods import global_ranks
-from finetune.methods.method import Dense, Drop, Leaves, Method, Run, Tree
-from finetune.methods.options import option
-from finetune.models.ops import matmul
+from finetune.adapters.method import Dense, Drop, Leaves, Method, Run, Tree
+from finetune.models.parts.ops import matmul
+from finetune.ranks import global_ranks
+from rankwise import checks
+from rankwise.options import option
 
 KEEP = 0.5
 
@@ -63,7 +63,7 @@ def welore(config: WeloreConfig, run: Run) -> Method:
     Source: arXiv 2407.11239, section 3.
 
     Example:
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.optimiser import OptimiserConfig
       >>> method = welore(WeloreConfig(cut=0.5), Run(OptimiserConfig(), 10))
       >>> kernels = {"fc": jnp.diag(jnp.array([8.0, 1.0, 0.0])), "out": jnp.eye(3)}
       >>> theta, aux = method.prepare(None, kernels, None)

@@ -5,7 +5,7 @@ from finetune.models.contents import embeddings, head_modules, linears
 from finetune.models.initialise import abstract, initialise
 from finetune.models.interface import Inputs, Output
 from finetune.models.loading import load, resolve
-from finetune.models.ops import PLAIN, Ops, matmul
+from finetune.models.parts.ops import PLAIN, Ops, matmul
 from finetune.models.registry import ARCHITECTURES, read_config
 
 __all__ = [

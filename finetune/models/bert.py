@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models.blocks import Layer, stack
 from finetune.models.config import (
     ACTIVATION,
     MAYBE_RATE,
@@ -23,9 +22,10 @@ from finetune.models.config import (
     entry,
     one_of,
 )
-from finetune.models.heads import Pooler, pool
 from finetune.models.interface import Inputs, Output, tokens
-from finetune.models.layers import (
+from finetune.models.parts.blocks import Layer, stack
+from finetune.models.parts.heads import Pooler, pool
+from finetune.models.parts.layers import (
     Embedding,
     LayerNorm,
     Linear,
@@ -36,7 +36,7 @@ from finetune.models.layers import (
     scores,
     split_heads,
 )
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.ops import PLAIN, Ops
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

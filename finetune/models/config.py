@@ -16,8 +16,8 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-from finetune.models.heads import POOLINGS
-from finetune.models.layers import ACTIVATIONS
+from finetune.models.parts.heads import POOLINGS
+from finetune.models.parts.layers import ACTIVATIONS
 
 
 class Rule(NamedTuple):
@@ -78,7 +78,7 @@ class Config:
     Attributes:
       num_labels: columns of the logits; 1 is a regression. 0, where an architecture allows it, is
         a language model.
-      pooling: "cls" or "mean", see `finetune.models.heads.pool`.
+      pooling: "cls" or "mean", see `finetune.models.parts.heads.pool`.
 
     Raises:
       ValueError: an entry outside its range, all of them in one line.

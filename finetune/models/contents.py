@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.ops import PLAIN, Ops
 
 
 class Modules(NamedTuple):

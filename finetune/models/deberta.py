@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from finetune.models.blocks import Layer, stack
 from finetune.models.config import (
     ACTIVATION,
     INTEGER,
@@ -32,9 +31,10 @@ from finetune.models.config import (
     entry,
     one_of,
 )
-from finetune.models.heads import Pooler, pool
 from finetune.models.interface import Inputs, Output, tokens
-from finetune.models.layers import (
+from finetune.models.parts.blocks import Layer, stack
+from finetune.models.parts.heads import Pooler, pool
+from finetune.models.parts.layers import (
     Embedding,
     LayerNorm,
     Linear,
@@ -44,8 +44,8 @@ from finetune.models.layers import (
     scores,
     split_heads,
 )
-from finetune.models.ops import PLAIN, Ops
-from finetune.models.relative import align, rows_by_distance
+from finetune.models.parts.ops import PLAIN, Ops
+from finetune.models.parts.relative import align, rows_by_distance
 
 
 def _both_terms(value) -> bool:

@@ -16,8 +16,8 @@ from flax import nnx
 
 from finetune.models.config import RATE, SIZE, Config, entry, one_of
 from finetune.models.interface import Output, pixels
-from finetune.models.layers import dropout, fork, wide
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.layers import dropout, fork, wide
+from finetune.models.parts.ops import PLAIN, Ops
 
 ACTIVATIONS = {"identity": lambda x: x, "relu": jax.nn.relu}
 

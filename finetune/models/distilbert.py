@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models.blocks import stack
 from finetune.models.config import ACTIVATION, POSITIVE, RATE, SIZE, Config, entry
-from finetune.models.heads import pool
 from finetune.models.interface import Output, tokens
-from finetune.models.layers import (
+from finetune.models.parts.blocks import stack
+from finetune.models.parts.heads import pool
+from finetune.models.parts.layers import (
     ACTIVATIONS,
     Embedding,
     LayerNorm,
@@ -28,7 +28,7 @@ from finetune.models.layers import (
     scores,
     split_heads,
 )
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.ops import PLAIN, Ops
 
 # A constant of the architecture; its config.json has no entry for it.
 EPS = 1e-12

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models import rotary
-from finetune.models.blocks import recomputed
-from finetune.models.cache import KeyValue, causal, last, roomy, written
-from finetune.models.heads import vocabulary
 from finetune.models.interface import Output, tokens
-from finetune.models.layers import (
+from finetune.models.llama_config import LlamaConfig
+from finetune.models.parts import rotary
+from finetune.models.parts.blocks import recomputed
+from finetune.models.parts.cache import KeyValue, causal, last, roomy, written
+from finetune.models.parts.heads import vocabulary
+from finetune.models.parts.layers import (
     ACTIVATIONS,
     Embedding,
     Linear,
@@ -30,8 +31,7 @@ from finetune.models.layers import (
     split_heads,
     wide,
 )
-from finetune.models.llama_config import LlamaConfig
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.ops import PLAIN, Ops
 
 
 class Where(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from finetune.models import rotary
 from finetune.models.config import (
     ACTIVATION,
     COUNT,
@@ -20,7 +19,8 @@ from finetune.models.config import (
     entry,
     one_of,
 )
-from finetune.models.rotary import Rope
+from finetune.models.parts import rotary
+from finetune.models.parts.rotary import Rope
 
 ROPE = Rope()
 IS_ROPE = Rule(lambda value: isinstance(value, Rope), "a Rope")

@@ -14,8 +14,8 @@ from flax import nnx
 
 from finetune.models.config import SIZE, Config, entry
 from finetune.models.interface import Output, pixels
-from finetune.models.layers import Linear, wide
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.layers import Linear, wide
+from finetune.models.parts.ops import PLAIN, Ops
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

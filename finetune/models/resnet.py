@@ -4,8 +4,8 @@ x <- relu(norm(conv(relu(norm(conv(x))))) + shortcut(x)), shortcut the identity 
 
 Source: He et al. (2016); ResNet-18 is 2-2-2-2 blocks of 64, 128, 256 and 512 channels, for 32 x 32
 images with a 3 x 3 stem and no pooling behind it, as in public code. GroupNorm in place of batch
-normalisation, see `finetune.models.convolution`; dropout after each block, as after each hidden
-layer of arXiv 2503.19859, Figure 9, which does not say where it is in this network.
+normalisation, see `finetune.models.parts.convolution`; dropout after each block, as after each
+hidden layer of arXiv 2503.19859, Figure 9, which does not say where it is in this network.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from finetune.models.config import RATE, SIZE, SIZES, Config, entry
-from finetune.models.convolution import Conv, GroupNorm, head, images
 from finetune.models.interface import Output, pixels
-from finetune.models.layers import Linear, dropout, fork
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.convolution import Conv, GroupNorm, head, images
+from finetune.models.parts.layers import Linear, dropout, fork
+from finetune.models.parts.ops import PLAIN, Ops
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

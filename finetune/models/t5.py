@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models.cache import KeyValue
-from finetune.models.heads import vocabulary
 from finetune.models.interface import Output, tokens
-from finetune.models.layers import Embedding, Linear, dropout, fork, wide
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.cache import KeyValue
+from finetune.models.parts.heads import vocabulary
+from finetune.models.parts.layers import Embedding, Linear, dropout, fork, wide
+from finetune.models.parts.ops import PLAIN, Ops
 from finetune.models.t5_config import T5Config
 from finetune.models.t5_layers import Stack
 

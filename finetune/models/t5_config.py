@@ -17,7 +17,7 @@ from finetune.models.config import (
     entry,
     one_of,
 )
-from finetune.models.layers import ACTIVATIONS
+from finetune.models.parts.layers import ACTIVATIONS
 
 FORWARD = one_of(*ACTIVATIONS, *(f"gated-{name}" for name in ACTIVATIONS))
 

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models import buckets
-from finetune.models.blocks import recomputed
-from finetune.models.cache import KeyValue, causal, written
-from finetune.models.layers import (
+from finetune.models.parts import buckets
+from finetune.models.parts.blocks import recomputed
+from finetune.models.parts.cache import KeyValue, causal, written
+from finetune.models.parts.layers import (
     ACTIVATIONS,
     Embedding,
     Linear,
@@ -26,8 +26,8 @@ from finetune.models.layers import (
     scores,
     split_heads,
 )
-from finetune.models.ops import Ops
-from finetune.models.relative import align
+from finetune.models.parts.ops import Ops
+from finetune.models.parts.relative import align
 from finetune.models.t5_config import T5Config
 
 

@@ -4,7 +4,7 @@ x <- relu(norm(conv(x))) for each width of a stage, then the maximum over 2 x 2.
 
 Source: Simonyan & Zisserman (2015), configuration D (16 layers); for 32 x 32 images with one linear
 layer behind the convolutions, as in public code. GroupNorm in place of batch normalisation, see
-`finetune.models.convolution`.
+`finetune.models.parts.convolution`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from finetune.models.config import RATE, SIZE, SIZES, STAGES, Config, entry
-from finetune.models.convolution import Conv, GroupNorm, head, images
 from finetune.models.interface import Output, pixels
-from finetune.models.layers import Linear, dropout, fork
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.convolution import Conv, GroupNorm, head, images
+from finetune.models.parts.layers import Linear, dropout, fork
+from finetune.models.parts.ops import PLAIN, Ops
 
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 

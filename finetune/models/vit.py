@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from finetune.models.bert import SelfAttention
-from finetune.models.blocks import Intermediate, recomputed
 from finetune.models.config import ACTIVATION, POSITIVE, RATE, SIZE, Config, entry
-from finetune.models.convolution import head, images
 from finetune.models.interface import Output, pixels
-from finetune.models.layers import Embedding, LayerNorm, Linear, dropout, fork
-from finetune.models.ops import PLAIN, Ops
+from finetune.models.parts.blocks import Intermediate, recomputed
+from finetune.models.parts.convolution import head, images
+from finetune.models.parts.layers import Embedding, LayerNorm, Linear, dropout, fork
+from finetune.models.parts.ops import PLAIN, Ops
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from finetune.methods.method import Dense, Factors, Refused, Scaled
+from finetune.adapters.method import Dense, Factors, Refused, Scaled
 from finetune.models.config import Config
 from finetune.models.registry import architecture
 from finetune.peft import fitting, naming

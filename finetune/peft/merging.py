@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
 
-from finetune.methods.method import Change, Dense, Scaled
+from finetune.adapters.method import Change, Dense, Scaled
 from finetune.models.mlp import MLPConfig
 from finetune.peft import fitting
 from finetune.peft.card import Card, render

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from finetune.methods.method import Factors, Scaled
+from finetune.adapters.method import Factors, Scaled
 from finetune.models.config import Config
 from finetune.peft import fitting, naming, targets
 from finetune.peft.config import AdapterConfig, read_config

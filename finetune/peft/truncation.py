@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from finetune.methods.method import Dense, Factors
+from finetune.adapters.method import Dense, Factors
 
 
 class Truncated(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deflation import checks
+from rankwise import checks
 
 
 class Rows(NamedTuple):

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deflation import checks
-from finetune.tasks import columns, sources, text
-from finetune.tasks.sources import Table
+from finetune.tasks import text
+from finetune.tasks.files import columns, sources
+from finetune.tasks.files.sources import Table
 from finetune.tasks.task import Task
-from finetune.tasks.tokenizer import Tokenizer
+from finetune.tasks.tokens.tokenizer import Tokenizer
+from rankwise import checks
 
 REPOSITORY = "nyu-mll/glue"
 ENTAILMENT = ("entailment", "not_entailment")

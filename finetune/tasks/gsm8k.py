@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from finetune.tasks import columns, sources, text
+from finetune.tasks import text
+from finetune.tasks.files import columns, sources
+from finetune.tasks.files.sources import Table
 from finetune.tasks.language import LanguageTask
-from finetune.tasks.ragged import Ragged
-from finetune.tasks.sources import Table
-from finetune.tasks.speech import Speech
 from finetune.tasks.splits import Split
 from finetune.tasks.text_to_text import spoken
-from finetune.tasks.tokenizer import Tokenizer
+from finetune.tasks.tokens.ragged import Ragged
+from finetune.tasks.tokens.speech import Speech
+from finetune.tasks.tokens.tokenizer import Tokenizer
 from finetune.tasks.written import Written
 
 REPOSITORY = "openai/gsm8k"

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from deflation import checks
 from finetune.tasks.task import Task
+from rankwise import checks
 
 
 def few(task: Task, rows: int, seed: int) -> Task:

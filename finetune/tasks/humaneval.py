@@ -2,7 +2,7 @@
 
 arXiv 2107.03374: 164 problems, the prompt as it is (imports, signature, docstring), the completion
 cut where the function ends, and pass@k estimated without bias from n samples (equation 1). Running
-what a model wrote is asked for explicitly and happens in `finetune.tasks.sandbox` only.
+what a model wrote is asked for explicitly and happens in `finetune.tasks.execution.sandbox` only.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deflation import checks
-from finetune.tasks import columns, sandbox, sources, text
+from finetune.tasks import text
+from finetune.tasks.execution import sandbox
+from finetune.tasks.execution.sandbox import Limits
+from finetune.tasks.files import columns, sources
+from finetune.tasks.files.sources import Table
 from finetune.tasks.language import LanguageTask
-from finetune.tasks.ragged import Ragged
-from finetune.tasks.sandbox import Limits
-from finetune.tasks.sources import Table
 from finetune.tasks.splits import Split
 from finetune.tasks.text_to_text import spoken
-from finetune.tasks.tokenizer import Tokenizer
+from finetune.tasks.tokens.ragged import Ragged
+from finetune.tasks.tokens.tokenizer import Tokenizer
 from finetune.tasks.written import Written
+from rankwise import checks
 
 REPOSITORY = "openai/openai_humaneval"
 LENGTH = 512

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from deflation import checks
-from finetune.tasks import image_files
+from finetune.tasks.files import image_files
 from finetune.tasks.splits import Batch, Split
 from finetune.tasks.task import Task
+from rankwise import checks
 
 CLASSES = ("all", "first", "second")
 NAMES = ("digits", *image_files.HUB)

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deflation import checks
 from finetune.tasks import batches, prompts
 from finetune.tasks.prompts import IGNORED
 from finetune.tasks.splits import Batch, Split, Splits
+from rankwise import checks
 
 KINDS = ("causal", "encoder_decoder")
 

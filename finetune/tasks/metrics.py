@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from deflation import checks
+from rankwise import checks
 
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:

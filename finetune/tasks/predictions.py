@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from deflation import checks
-from deflation.replacing import replacing
 from finetune.tasks.glue import GLUE, TOP_SCORE
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.task import Task
+from rankwise import checks
+from rankwise.files import replacing
 
 SUFFIXES = (".csv", ".jsonl")
 # Names the server expects. MNLI has one file for each of its two test splits.

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from finetune.tasks.batches import Rows
-from finetune.tasks.ragged import Ragged
 from finetune.tasks.splits import Batch
+from finetune.tasks.tokens.ragged import Ragged
 
 IGNORED = -100
 """The label of a place that carries no loss."""

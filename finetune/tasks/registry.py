@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from deflation import checks
 from finetune.tasks import glue, gsm8k, humaneval, images, tables, text, text_to_text
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.task import Task
-from finetune.tasks.tokenizer import Tokenizer, load_tokenizer
+from finetune.tasks.tokens.tokenizer import Tokenizer, load_tokenizer
+from rankwise import checks
 
 TABLE = "table"
 # Tasks that only a language model can do.

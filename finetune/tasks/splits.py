@@ -13,9 +13,9 @@ from typing import Self
 import jax
 import numpy as np
 
-from deflation import checks
 from finetune.tasks import batches
-from finetune.tasks.ragged import Ragged
+from finetune.tasks.tokens.ragged import Ragged
+from rankwise import checks
 
 Batch = dict[str, np.ndarray]
 # The first of these that a task has is the split it is scored on.

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deflation import checks
 from finetune.tasks import batches, metrics
-from finetune.tasks.ragged import Ragged
 from finetune.tasks.splits import Batch, Split, Splits
+from finetune.tasks.tokens.ragged import Ragged
+from rankwise import checks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deflation import checks
-from finetune.tasks.ragged import Ragged
 from finetune.tasks.splits import Batch, Split
-from finetune.tasks.tokenizer import Tokenizer
+from finetune.tasks.tokens.ragged import Ragged
+from finetune.tasks.tokens.tokenizer import Tokenizer
+from rankwise import checks
 
 LENGTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
 

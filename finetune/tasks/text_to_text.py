@@ -13,14 +13,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from finetune.tasks import columns, glue, text
+from finetune.tasks import glue, text
 from finetune.tasks.choices import Choices, tokens_of
+from finetune.tasks.files import columns
 from finetune.tasks.glue import GLUE, TOP_SCORE, Spec
 from finetune.tasks.language import LanguageTask
-from finetune.tasks.ragged import Ragged
-from finetune.tasks.speech import Speech
 from finetune.tasks.splits import Split
-from finetune.tasks.tokenizer import Tokenizer, longest_first
+from finetune.tasks.tokens.ragged import Ragged
+from finetune.tasks.tokens.speech import Speech
+from finetune.tasks.tokens.tokenizer import Tokenizer, longest_first
 
 INSTRUCTIONS = {
     "cola": "Decide whether the sentence is acceptable or unacceptable English.",

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deflation import checks
-from finetune.tasks.speech import Speech
+from finetune.tasks.tokens.speech import Speech
+from rankwise import checks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Written:
 
     def answer(self, task: Any, network: Any, params: Any, ops: Any, batch: Mapping[str, Any]):
         """int32 (b, samples, length), padded behind the end."""
-        from finetune.generation import generate
+        from finetune.tasks.generation import generate
 
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         key = jax.random.fold_in(jax.random.key(self.seed), batch["row"][0])

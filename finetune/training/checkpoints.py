@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from deflation.placing import fetched
+from rankwise.devices import fetched
 
 FORMAT = 1
 TEMPORARY = "orbax-checkpoint-tmp"

@@ -18,9 +18,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from deflation.placing import place
-from finetune.training import meshes
 from finetune.training.state import TrainState
+from rankwise import devices as meshes
+from rankwise.devices import place
 
 AXES = ("level", "data", "shard")
 ROWS = ("data", "shard")

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from finetune.methods import factors
-from finetune.methods.method import Leaves, Method, Tree
-from finetune.methods.sampling import GradientOptions
+from finetune.adapters import factors
+from finetune.adapters.method import Leaves, Method, Tree
+from finetune.adapters.sampling import GradientOptions
 from finetune.training import state
 from finetune.training.devices import ONE_DEVICE, Devices
 from finetune.training.network import Network

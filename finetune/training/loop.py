@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from deflation import checks
 from finetune.training.checkpoints import Checkpoints
 from finetune.training.network import Params
 from finetune.training.state import TrainState
+from rankwise import checks
 
 Report = Callable[[dict[str, Any]], None]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deflation.replacing import replacing
+from rankwise.files import replacing
 
 
 class JsonLines:

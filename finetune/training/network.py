@@ -12,11 +12,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from deflation.placing import fetched
 from finetune.models import head_modules, linears
 from finetune.models.initialise import parameter
-from finetune.models.ops import Ops
+from finetune.models.parts.ops import Ops
 from finetune.weights.naming import named_leaves
+from rankwise.devices import fetched
 
 HEADS = ("train", "new", "freeze", "frozen_random")
 TRAINED_HEADS = ("train", "new")

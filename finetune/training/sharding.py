@@ -18,7 +18,7 @@ import functools
 import jax
 from jax.sharding import NamedSharding
 
-from finetune.models.ops import Ops
+from finetune.models.parts.ops import Ops
 from finetune.training.devices import Devices
 from finetune.training.network import Network
 

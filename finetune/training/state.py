@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from finetune.methods.method import Leaves, Method, Tree
+from finetune.adapters.method import Leaves, Method, Tree
 
 
 class TrainState(NamedTuple):

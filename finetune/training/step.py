@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from finetune.methods.factors import path_key
-from finetune.methods.method import Gradients, Info, Leaves, Method, Objective, Pieces, Tree
-from finetune.models.layers import dropout
-from finetune.models.ops import PLAIN, Ops
+from finetune.adapters.factors import path_key
+from finetune.adapters.method import Gradients, Info, Leaves, Method, Objective, Pieces, Tree
+from finetune.models.parts.layers import dropout
+from finetune.models.parts.ops import PLAIN, Ops
+from finetune.optimiser import clipped
 from finetune.training.network import Network, Params
-from finetune.training.optimisers import clipped
 from finetune.training.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -105,8 +105,8 @@ def advance(
 
     Example:
       >>> from finetune import methods
-      >>> from finetune.methods.method import Objective
-      >>> from finetune.training.optimisers import OptimiserConfig
+      >>> from finetune.adapters.method import Objective
+      >>> from finetune.optimiser import OptimiserConfig
       >>> from finetune.training.state import start
       >>> method = methods.make(methods.MethodConfig("adapad", rank=3), OptimiserConfig(), total=20)
       >>> kernels, target = {"fc": jnp.zeros((4, 5))}, jax.random.normal(jax.random.key(1), (4, 5))

@@ -41,7 +41,7 @@ def named_leaves(model: nnx.Module) -> dict[str, Leaf]:
     """Torch name -> parameter, for every parameter of a module.
 
     Example:
-      >>> from finetune.models import layers
+      >>> from finetune.models.parts import layers
       >>> {name: leaf.shape for name, leaf in named_leaves(layers.Linear("fc", 2, 3)).items()}
       {'bias': (3,), 'weight': (2, 3)}
     """

@@ -20,8 +20,9 @@ from deflation import (
     sharded,
     start,
 )
-from deflation.outcome import judge
-from deflation.run import _advance
+from deflation.rounds.mesh import row_mesh
+from deflation.rounds.outcome import judge
+from deflation.rounds.run import _advance
 from tests.deflation.problems import (
     D,
     M,
@@ -196,8 +197,6 @@ def test_an_axis_over_several_processes(monkeypatch):
         axis_names, shape = ("worker", "rows"), {"worker": 2, "rows": 2}
         devices = np.array([[Device(0), Device(1)]] * 2)
 
-    from deflation import starting
-
     with pytest.raises(ValueError) as error:
-        starting._row_mesh(from_matrix(), Mesh(), "worker", "rows")
+        row_mesh(from_matrix(), Mesh(), "worker", "rows")
     assert "row_axis is 'rows'; allowed is an axis within each process" in one_line(error)

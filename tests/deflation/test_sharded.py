@@ -18,7 +18,7 @@ from deflation import (
     sharded,
     start,
 )
-from deflation.run import _advance
+from deflation.rounds.run import _advance
 from tests.deflation.problems import (
     D,
     M,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deflation import (
+    Components,
     Status,
     advance,
     alternating,
@@ -23,8 +24,8 @@ from deflation import (
     start,
     step,
 )
-from deflation.components import Components, distances, norms
-from deflation.run import _advance
+from deflation.problem.components import distances, norms
+from deflation.rounds.run import _advance
 from deflation.saving import FORMAT
 from tests.deflation.problems import (
     ROUNDING,

@@ -22,7 +22,7 @@ from deflation import (
     start,
     step,
 )
-from deflation.solvers import Alternating
+from deflation.solvers.alternating import Alternating
 from tests.deflation.problems import (
     ROUNDING,
     SIZES,

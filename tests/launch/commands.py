@@ -4,10 +4,10 @@ import importlib
 
 import pytest
 
-from launch import app
+from launch.shell import app
 
 CONFIGS = {
-    "train": ("launch.train_config", "TrainConfig"),
+    "train": ("launch.training.config", "TrainConfig"),
     "evaluate": ("launch.evaluate", "EvaluateConfig"),
     "compare": ("launch.compare", "CompareConfig"),
     "benchmark": ("launch.benchmark", "BenchmarkConfig"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch import waiting
+from launch.shell import waiting
 
 
 @pytest.fixture(autouse=True)

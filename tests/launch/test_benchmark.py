@@ -11,8 +11,10 @@ import pytest
 from finetune.models import PLAIN
 from finetune.models.bert import BertConfig
 from finetune.weights import saving
-from launch import benchmark, benchmark_rows, finetune_suite, lora_step, peft_step
-from launch.timing import alternating
+from launch import benchmark
+from launch.bench import finetune_suite, lora_step, peft_step
+from launch.bench import rows as benchmark_rows
+from launch.bench.timing import alternating
 from tests.finetune.models.tiny import BERT, random_model
 from tests.launch.commands import command
 

@@ -11,9 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from launch import app, evidence
 from launch import check as command
-from launch.figure_sources import registry
+from launch.evidence import page as evidence
+from launch.evidence.sources import registry
+from launch.shell import app
 from linear_theory import Claim, Control, Evidence, Row
 
 KEYS = [

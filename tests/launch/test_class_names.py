@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from finetune.training import adapters
+from finetune.training import adapter_files
 from tests.launch.commands import command
 from tests.launch.texts import made
 
@@ -50,7 +50,7 @@ def test_the_run_keeps_them(run, capsys):
     folder, _ = run
     result = record(folder / "run" / "result.json")
     assert result["classes"] == ["b", "a"] and result["positive_class"] == "b"
-    assert adapters.load(folder / "run" / "adapter.safetensors").about["classes"] == ["b", "a"]
+    assert adapter_files.load(folder / "run" / "adapter.safetensors").about["classes"] == ["b", "a"]
     flags = [f"--workdir={folder}/run", f"--json={folder}/one.json"]
     assert command("evaluate", *flags) == 0
     assert record(folder / "one.json")["scores"] == result["scores"]
@@ -136,7 +136,7 @@ def test_the_mean_of_the_tokens(tmp_path, capsys):
     assert raw["architectures"] == ["BertModel"] and raw["pooling"] == "mean"
     assert set(head) == {"classifier.weight", "classifier.bias"}
     assert "embeddings.word_embeddings.weight" in tensors
-    own = adapters.load(tmp_path / "run" / "adapter.safetensors")
+    own = adapter_files.load(tmp_path / "run" / "adapter.safetensors")
     np.testing.assert_array_equal(head["classifier.weight"], own.head["classifier.weight"].T)
     query = "encoder.layer.0.attention.self.query"
     change = own.modules[f"bert.{query}"]

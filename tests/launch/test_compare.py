@@ -10,7 +10,9 @@ import pytest
 from finetune.methods import NAMES
 from finetune.tasks import load
 from finetune.tasks.holding import held_out
-from launch import cells, comparison, comparison_picture, presets
+from launch.comparing import cells, presets
+from launch.comparing import picture as comparison_picture
+from launch.comparing import table as comparison
 from tests.launch.commands import command
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from launch import app, decompose, inputs
+from launch import decompose
+from launch.decomposing import inputs
+from launch.shell import app
 
 SHARDED = ["--method=sharded"]
 KEYS = [
@@ -305,7 +307,7 @@ def test_files_that_are_not_what_they_claim(tmp_path, capsys):
 
 def test_fewer_rounds_are_refused_and_overwrite_starts_anew(matrix, tmp_path, capsys):
     folder = tmp_path / "w"
-    flags = [f"--matrix={matrix}", "--rank=2", f"--workdir={folder}"]
+    flags = [f"--matrix={matrix}", "--rank=2", "--init=random", f"--workdir={folder}"]
     assert run(*flags, "--rounds=8") == 0
     (folder / "notes.txt").write_text("mine")
     before = files(folder)

@@ -9,7 +9,7 @@ import pytest
 from finetune import peft
 from finetune.models import load, read_config
 from finetune.models.bert import BertConfig
-from finetune.training import adapters
+from finetune.training import adapter_files
 from finetune.weights import saving
 from tests.finetune.models.tiny import BERT, random_model, run
 from tests.finetune.peft.made import ops, with_heads
@@ -34,7 +34,10 @@ def test_peft(text, tmp_path, capsys):
     assert write(f"--workdir={text}/run", f"--output={tmp_path}/x") == 0
     assert "peft of 4 modules" in capsys.readouterr().out
     config = read_config(text / "base", labels=2)
-    got, own = peft.load(tmp_path / "x", config), adapters.load(text / "run/adapter.safetensors")
+    got, own = (
+        peft.load(tmp_path / "x", config),
+        adapter_files.load(text / "run/adapter.safetensors"),
+    )
     assert got.config.base == str(text / "base") and got.config.revision is None
     jax.tree.map(np.testing.assert_array_equal, got.adapters, dict(sorted(own.modules.items())))
     jax.tree.map(np.testing.assert_array_equal, got.heads, own.head)
@@ -45,7 +48,7 @@ def test_peft(text, tmp_path, capsys):
 
 def test_merged(text, tmp_path):
     assert write(f"--workdir={text}/run", "--format=merged", f"--output={tmp_path}/x") == 0
-    own = adapters.load(text / "run/adapter.safetensors")
+    own = adapter_files.load(text / "run/adapter.safetensors")
     inputs = {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.ones((1, 3), np.int32)}
     _, base = load(text / "base", labels=2, key=jax.random.key(0))
     _, joined = load(tmp_path / "x", labels=2, key=jax.random.key(0))
@@ -102,7 +105,7 @@ def test_dense_changes_are_merged_or_truncated_with_their_error(dense, tmp_path,
     assert "truncated 4 modules, ranks" in line and "largest relative error 0." in line
     assert "largest relative error" in (tmp_path / "x" / "README.md").read_text()
     got = peft.load(tmp_path / "x", read_config(dense / "base", labels=2))
-    own = adapters.load(dense / "run/adapter.safetensors")
+    own = adapter_files.load(dense / "run/adapter.safetensors")
     for path, change in own.modules.items():
         product = got.adapters[path].a @ got.adapters[path].b
         error = np.linalg.norm(product - change.delta) / np.linalg.norm(change.delta)
@@ -121,7 +124,7 @@ def test_factors_that_replace_the_base_are_merged_only(tmp_path, capsys):
         assert write(run_flag, *truncate, f"--output={tmp_path}/x") == 2
         assert "--method=welore left no adapter for PEFT" in capsys.readouterr().err
     assert write(run_flag, "--format=merged", f"--output={tmp_path}/x") == 0
-    own = adapters.load(tmp_path / "run/adapter.safetensors")
+    own = adapter_files.load(tmp_path / "run/adapter.safetensors")
     inputs = {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.ones((1, 3), np.int32)}
     _, base = load(tmp_path / "base", labels=2, key=jax.random.key(0))
     _, joined = load(tmp_path / "x", labels=2, key=jax.random.key(0))

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from finetune import recipes
-from launch import app
+from finetune.studies.vision import registry as recipes
 from launch import figures as command
+from launch.shell import app
 
 ONE = "--name=sequential_spectra"  # the cheapest
 

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 import deflation
 from finetune.tasks import predictions
-from finetune.training import adapters, checkpoints, metrics
-from launch import outputs, pictures
+from finetune.training import adapter_files, checkpoints, metrics
+from launch.decomposing import pictures
 from linear_theory import figures
+from rankwise import files
 from tests.launch.commands import command
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -25,9 +26,9 @@ def state():
 
 
 WRITERS = {
-    "adapter": lambda path: adapters.save(path, adapters.Adapter({}, {}, {})),
-    "result": lambda path: outputs.write_json(path, {"score": 1}),
-    "text": lambda path: outputs.write_text(path, "a table"),
+    "adapter": lambda path: adapter_files.save(path, adapter_files.Adapter({}, {}, {})),
+    "result": lambda path: files.write_json(path, {"score": 1}),
+    "text": lambda path: files.write_text(path, "a table"),
     "metrics": lambda path: metrics.JsonLines(path, upto=0),
     "picture": lambda path: pictures.write(Figure(), path),
     "figure": lambda path: figures.save(Figure(), path),

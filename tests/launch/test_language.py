@@ -11,9 +11,9 @@ import pytest
 from finetune import models
 from finetune.models.config import parse
 from finetune.models.registry import ARCHITECTURES
-from finetune.tasks import sandbox
+from finetune.tasks.execution import sandbox
 from finetune.weights import saving
-from launch import problem
+from launch.training import problem
 from tests.finetune.tasks import made, spoken
 from tests.finetune.tasks.test_gsm8k import rows as sums
 from tests.finetune.tasks.test_humaneval import problems

@@ -8,7 +8,7 @@ from finetune import peft
 from finetune.models import load, read_config
 from finetune.models.llama_config import LlamaConfig
 from finetune.models.t5_config import T5Config
-from finetune.training import adapters
+from finetune.training import adapter_files
 from finetune.weights import saving
 from tests.finetune.models.tiny import LLAMA, T5, random_model, run
 from tests.finetune.peft.made import ops, with_heads
@@ -31,7 +31,7 @@ def test_from_training_to_a_merged_model(kind, tmp_path):
     flags += ["--method=lora", "--rank=2", "--steps=2", "--batch_size=4", "--eval_batch_size=4"]
     flags += ["--remat", "--mesh=shard:2"]
     assert command("train", *flags, f"--workdir={tmp_path}/run") == 0
-    own = adapters.load(tmp_path / "run/adapter.safetensors")
+    own = adapter_files.load(tmp_path / "run/adapter.safetensors")
     heads = {"llama": {"score"}, "t5": {"classification_head"}}
     assert {name.split(".")[0] for name in own.head} == heads[kind]
     for form in ("peft", "merged"):

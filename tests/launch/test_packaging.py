@@ -7,8 +7,8 @@ import re
 import pytest
 import setuptools
 
-import deflation
-from launch import recipe_files
+import rankwise
+from launch.shell import recipe_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def arguments(monkeypatch):
 
 def test_all_packages_and_recipes_are_installed(arguments):
     named = set(arguments["packages"])
-    for package in ("deflation", "linear_theory", "finetune", "launch"):
+    for package in ("rankwise", "deflation", "linear_theory", "finetune", "launch"):
         for file in (ROOT / package).rglob("__init__.py"):
             assert ".".join(file.parent.relative_to(ROOT).parts) in named
     assert not any(name.startswith("tests") for name in named)
@@ -38,5 +38,5 @@ def test_all_packages_and_recipes_are_installed(arguments):
 
 def test_one_version():
     cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
-    assert cited[1] == deflation.__version__
-    assert "attr: deflation.__version__" in (ROOT / "setup.cfg").read_text()
+    assert cited[1] == rankwise.__version__
+    assert "attr: rankwise.__version__" in (ROOT / "setup.cfg").read_text()

@@ -11,7 +11,7 @@ from finetune import peft
 from finetune.methods import NAMES, OPTIONS, MethodConfig
 from finetune.models import read_config
 from finetune.tasks import load
-from launch import comparison
+from launch.comparing import table as comparison
 from tests.finetune.models.tiny import DATA
 from tests.finetune.training import small
 from tests.launch.commands import command

@@ -7,8 +7,9 @@ from absl import flags
 
 from finetune.methods.adapad import AdapadConfig
 from finetune.tasks.glue import GLUE
-from launch import app, train_flags
-from launch.train_config import TrainConfig
+from launch.shell import app
+from launch.training import config as train_flags
+from launch.training.config import TrainConfig
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
 TASKS = sorted(RECIPES.glob("*/*.flags"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from finetune.training import adapters
+from finetune.training import adapter_files
 from tests.launch import texts
 from tests.launch.commands import command
 
@@ -132,7 +132,7 @@ def test_a_run_does_not_go_on_with_other_rows(tmp_path, capsys):
     flags = [*flags, "--window=1", f"--workdir={tmp_path}/w"]
     assert run(*flags) == 0
     data = record(tmp_path / "w")["data"]
-    about = adapters.load(tmp_path / "w" / "adapter.safetensors").about
+    about = adapter_files.load(tmp_path / "w" / "adapter.safetensors").about
     assert set(data) == {"train", "heldout"} and about["data"] == data
     assert run(*flags) == 0  # what did not change goes on
     capsys.readouterr()
@@ -216,7 +216,7 @@ def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["level:2", "data:2"])
 def test_two_processes_train_as_one(finished, tmp_path, mesh):
-    # One device each, see `launch.distributed`.
+    # One device each, see `launch.shell.distributed`.
     folder = tmp_path / "w"
     flags = ["--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}"]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}

@@ -10,11 +10,13 @@ from safetensors.numpy import load_file
 
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
-from finetune.training import adapters, checkpoints
+from finetune.training import adapter_files, checkpoints
 from finetune.weights import saving
-from launch import app, export, train, training
+from launch import export, train
 from launch.export import ExportConfig
-from launch.train_config import TrainConfig
+from launch.shell import app
+from launch.training import job as training
+from launch.training.config import TrainConfig
 
 FULL = ["--method=full", "--classes=first", "--hidden_size=16", "--steps=40"]
 FULL += ["--learning_rate=0.02"]
@@ -72,7 +74,7 @@ def test_the_printout(capsys):
 def test_the_model_folder_is_what_was_trained(base):
     _, model = models.load(base / "model", labels=10, key=jax.random.key(0))
     assert model.fresh == ()
-    own = adapters.load(base / "run" / "adapter.safetensors").head
+    own = adapter_files.load(base / "run" / "adapter.safetensors").head
     for name, leaf in saving.state_dict(model).items():
         wanted = own[name].T if leaf.ndim == 2 else own[name]
         assert np.array_equal(leaf, wanted)

@@ -7,7 +7,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from finetune.training import gradient_pass
-from launch import app, training
+from launch.shell import app
+from launch.training import job as training
 from tests.launch.commands import command
 
 SMALL = ["--hidden_size=16", "--steps=12", "--rank=2", "--checkpoint_every=4"]

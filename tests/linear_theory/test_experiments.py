@@ -9,10 +9,27 @@ import pytest
 
 import deflation
 from deflation import Components, Regression, alternating, budgets
-from linear_theory import experiments
-from linear_theory.experiments import Setting, descent, setting, workers
-from linear_theory.experiments.descent import descend, step_errors
-from linear_theory.experiments.thresholds import first_below, staircase
+from linear_theory.instances import setting
+from linear_theory.instances.setting import Setting
+from linear_theory.parallel import workers
+from linear_theory.parallel.generalization import experiment as generalization_experiment
+from linear_theory.parallel.self_correction import (
+    experiment_errors as self_correction_experiment_errors,
+)
+from linear_theory.parallel.self_correction import (
+    experiment_versus as self_correction_experiment_versus,
+)
+from linear_theory.parallel.self_correction import (
+    experiment_warm_up as self_correction_experiment_warm_up,
+)
+from linear_theory.sequential import descent
+from linear_theory.sequential.allocation import experiment as allocation_experiment
+from linear_theory.sequential.budgets import experiment as budgets_experiment
+from linear_theory.sequential.budgets.experiment import first_below, staircase
+from linear_theory.sequential.descent import descend, step_errors
+from linear_theory.sequential.extensions import experiment as extensions_experiment
+from linear_theory.sequential.noise import experiment as noise_experiment
+from linear_theory.sequential.profiles import experiment as profiles_experiment
 
 TINY = Setting(m=8, d=10, n=25, rank=3, trials=2)
 SMALL = Setting(m=40, d=80, n=200, rank=8, trials=2)
@@ -136,11 +153,11 @@ def test_step_errors_are_distances_to_the_exact_step(descents):
 
 
 def test_allocation_and_its_sweep_agree():
-    curves = experiments.allocation(TINY, alphas=(-1.0, 1.0), total=TOTAL)
+    curves = allocation_experiment.allocation(TINY, alphas=(-1.0, 1.0), total=TOTAL)
     assert curves["reconstruction"].shape == curves["step_error"].shape == (2, 2, TOTAL)
     assert finite(curves) and (curves["steps"].sum(axis=1) == TOTAL).all()
     np.testing.assert_allclose(curves["training"][:, :, 0], 1.0, atol=0.05)
-    sweep = experiments.alpha_sweep(TINY, alphas=(-1.0, 1.0), total=TOTAL)
+    sweep = allocation_experiment.alpha_sweep(TINY, alphas=(-1.0, 1.0), total=TOTAL)
     for name in ("reconstruction", "training", "step_error"):
         np.testing.assert_allclose(sweep[name], curves[name][..., -1], rtol=1e-9)
 
@@ -148,7 +165,9 @@ def test_allocation_and_its_sweep_agree():
 def test_budget_and_conditioning_change_the_best_division():
     # The order of the published figure, at a size that keeps n/d and iterations per component.
     alphas = (-1.0, 0.0, 1.0)
-    found = experiments.allocation_limits(SMALL, alphas=alphas, totals=(200, 800), total=200)
+    found = allocation_experiment.allocation_limits(
+        SMALL, alphas=alphas, totals=(200, 800), total=200
+    )
     assert found["by_total"].shape == (2, 3, 2) and found["by_design"].shape == (4, 3, 2)
     starved, ample = found["by_total"].mean(axis=-1)
     assert starved[0] > 1.1 * starved[1] > 1.1 * 1.1 * starved[2]
@@ -160,14 +179,14 @@ def test_budget_and_conditioning_change_the_best_division():
 
 
 def test_profiles_and_noise():
-    spectra = experiments.spectra(TINY)
+    spectra = profiles_experiment.spectra(TINY)
     np.testing.assert_allclose((spectra["of_map"] ** 2).sum(axis=1), 3.0)
-    noisy = experiments.noise_curves(TINY, levels=(0.0, 1.0), total=TOTAL)
+    noisy = noise_experiment.noise_curves(TINY, levels=(0.0, 1.0), total=TOTAL)
     assert noisy["reconstruction"].shape == (2, 2, 2, TOTAL) and finite(noisy)
     # Without noise there is no difference between dense and sparse noise.
     np.testing.assert_array_equal(noisy["training"][0, 0], noisy["training"][1, 0])
     assert (noisy["training"][0, 1] > noisy["training"][0, 0]).all(axis=-1).any()
-    by_profile = experiments.profile_noise(TINY, levels=(0.0, 1.0), total=TOTAL)
+    by_profile = profiles_experiment.profile_noise(TINY, levels=(0.0, 1.0), total=TOTAL)
     assert by_profile["error"].shape == (2, 3, 2, TOTAL) and finite(by_profile)
     np.testing.assert_allclose(by_profile["norms"][0], 10 * 3**0.5)
     exponential = by_profile["error"][:, 1] / by_profile["norms"][1]
@@ -187,7 +206,9 @@ def test_the_staircase_meets_the_curve_at_component_ends(descents):
 
 
 def test_thresholds_and_horizon():
-    found = experiments.thresholds(TINY, levels=(1.5, 0.5), unequal=(LONG, 300, LONG), same=LONG)
+    found = budgets_experiment.thresholds(
+        TINY, levels=(1.5, 0.5), unequal=(LONG, 300, LONG), same=LONG
+    )
     assert found["staircase"].shape == found["smooth"].shape == (2, 3, 2, 2)
     # A threshold is met at a component's end no sooner than on the way.
     both = np.isfinite(found["staircase"])
@@ -195,7 +216,7 @@ def test_thresholds_and_horizon():
     same = found["staircase"][:, [0, 2]]
     np.testing.assert_array_equal(same[0], same[1])
     assert np.nanmax(found["smooth"][0, 1]) <= 300
-    horizon = experiments.horizon(TINY, totals=(12, 60), orders=("more", "less"))
+    horizon = budgets_experiment.horizon(TINY, totals=(12, 60), orders=("more", "less"))
     assert horizon["reconstruction"].shape == (2, 2, 2)
     assert (horizon["reconstruction"][1] < horizon["reconstruction"][0]).all()
 
@@ -226,7 +247,9 @@ def test_followed_workers_are_the_solver_run(x64):
 
 def test_sequential_freezes_and_parallel_does_not():
     each = ROUNDS // 3
-    found = experiments.versus_sequential(SIX, spectra=("geometric",), workers=3, each=each)
+    found = self_correction_experiment_versus.versus_sequential(
+        SIX, spectra=("geometric",), workers=3, each=each
+    )
     sequential, parallel = found["sequential_error"][0], found["parallel_error"][0]
     assert sequential.shape == parallel.shape == (3, ROUNDS, 3)
     assert (sequential[:, each:, 0] == sequential[:, each - 1 : each, 0]).all()
@@ -236,7 +259,7 @@ def test_sequential_freezes_and_parallel_does_not():
 
 
 def test_advance_learning_compares_at_one_round():
-    found = experiments.advance_learning(
+    found = self_correction_experiment_versus.advance_learning(
         SIX, spectra=("geometric",), sweeps=(1,), workers=3, rounds=ROUNDS, target=1e-3
     )
     assert found["ratio"].shape == found["saved"].shape == (1, 1, 3, 2) and finite(found)
@@ -249,7 +272,7 @@ def test_advance_learning_compares_at_one_round():
 
 
 def test_workers_wait_no_longer_than_proved():
-    found = experiments.warm_up_against_gap(
+    found = self_correction_experiment_warm_up.warm_up_against_gap(
         SIX, gaps=(0.3, 0.02), ratios=(0.6,), workers=3, rounds=ROUNDS
     )
     assert found["measured"].shape == (2, 3) and found["measured_workers"].shape == (1, 3, 3)
@@ -261,7 +284,7 @@ def test_workers_wait_no_longer_than_proved():
 
 
 def test_errors_stay_below_the_envelope():
-    found = experiments.parallel_errors(Setting(trials=4), rounds=48)
+    found = self_correction_experiment_errors.parallel_errors(Setting(trials=4), rounds=48)
     error, above = found["error"], found["error"] > 1e-12
     assert error.shape == found["envelope"].shape == found["settled"].shape == (4, 49, 4)
     assert (error <= found["envelope"] * (1 + 1e-9))[above].all()
@@ -272,20 +295,22 @@ def test_errors_stay_below_the_envelope():
 
 def test_noise_floor_and_best_rank():
     reference = Setting(m=12, d=10, n=30, rank=2, trials=300, design="orthonormal")
-    found = experiments.floor(reference, values=(3.0, 2.0), levels=(0.02, 0.05))
+    found = generalization_experiment.floor(reference, values=(3.0, 2.0), levels=(0.02, 0.05))
     mean = found["squared_error"].mean(axis=1)
     stderr = found["squared_error"].std(axis=1) / 300**0.5
     np.testing.assert_allclose(found["first_order"], found["levels"] ** 2 * 2 * (12 + 10 - 2))
     assert (found["two_terms"] > found["first_order"]).all()
     assert (abs(mean - found["two_terms"]) < 4 * stderr + 0.01 * mean).all()
-    by_rank = experiments.best_rank(TINY, levels=(0.0, 20.0), shown=(0.0, 20.0))
+    by_rank = generalization_experiment.best_rank(TINY, levels=(0.0, 20.0), shown=(0.0, 20.0))
     assert by_rank["error"].shape == (2, 2, 4)
     np.testing.assert_allclose(by_rank["error"][0, :, 2], 0.0, atol=1e-10)
     assert (by_rank["error"][1].argmin(axis=1) < 2).all()
 
 
 def test_extensions_charge_their_work():
-    found = experiments.extensions(TINY, total=TOTAL, each=2, options=("full-rank steps",))
+    found = extensions_experiment.extensions(
+        TINY, total=TOTAL, each=2, options=("full-rank steps",)
+    )
     assert found["gradient_training"].shape == (1, 2, TOTAL) and finite(found)
     assert found["gradient_work"][0, -1] == TOTAL + 1 + 2 + 3
     # One joint least-squares step with as many components as the true rank is exact.

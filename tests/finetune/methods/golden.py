@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from finetune.adapters.method import Info, Objective, Run
 from finetune.methods import MethodConfig
-from finetune.methods.method import Info, Objective, Run
 from finetune.methods.registry import METHODS
-from finetune.training.optimisers import OptimiserConfig, by_rate
+from finetune.optimiser import OptimiserConfig, by_rate
 from finetune.training.step import adapted
 
 FOLDER = pathlib.Path(__file__).parents[1] / "data" / "methods"

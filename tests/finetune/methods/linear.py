@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.methods.method import Objective
+from finetune.adapters.method import Objective
 from finetune.training.step import adapted
 
 IN, OUT, ROWS = 5, 4, 12
@@ -73,7 +73,7 @@ def grads(method, target, theta, aux, head, step=0):
 
 def advance(method, target, state, step, key=None):
     """(theta, aux, opt) after one step without a head."""
-    from finetune.methods.method import Info
+    from finetune.adapters.method import Info
 
     theta, aux, opt = state
     found = method.grads(target, theta, aux, {}, jnp.asarray(step, jnp.int32), key)

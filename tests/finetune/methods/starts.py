@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from finetune.methods import MethodConfig, make
-from finetune.training.optimisers import OptimiserConfig
+from finetune.optimiser import OptimiserConfig
 
 SGD = OptimiserConfig(name="sgd", learning_rate=0.1, schedule="constant", warmup=0, clip=0)
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.methods import MethodConfig, budgets, importance, make
-from finetune.training.optimisers import OptimiserConfig
+from finetune.methods import MethodConfig, make
+from finetune.optimiser import OptimiserConfig
+from finetune.ranks import importance, schedule
 from tests.finetune.methods import golden
 
 
@@ -64,16 +65,16 @@ def test_the_official_masks_and_losses_in_float32():
 def test_the_budget_of_every_step_is_the_official_one():
     trace = golden.Trace("adalora")
     c = trace.config
-    phases = budgets.Phases(trace.steps, c["t_init"], c["t_final"], c["delta_t"])
-    assert budgets.cubic("code", phases, 18, 6).tolist() == trace["budget"].tolist()
-    due = budgets.due(phases, np.arange(trace.steps))
+    phases = schedule.Phases(trace.steps, c["t_init"], c["t_final"], c["delta_t"])
+    assert schedule.cubic("code", phases, 18, 6).tolist() == trace["budget"].tolist()
+    due = schedule.due(phases, np.arange(trace.steps))
     assert np.array_equal(due, trace["mask_event"])
 
 
-@pytest.mark.parametrize("form", budgets.FORMS)
+@pytest.mark.parametrize("form", schedule.FORMS)
 @pytest.mark.parametrize(("t_init", "t_final"), [(0, 2), (3, 5), (0, 11)])
 def test_the_budget_falls_to_the_target(form, t_init, t_final):
-    found = budgets.cubic(form, budgets.Phases(12, t_init, t_final, 1), 8, 3)
+    found = schedule.cubic(form, schedule.Phases(12, t_init, t_final, 1), 8, 3)
     assert np.all(np.diff(found) <= 0) and found[-1] == 3 and found.max() <= 8
     assert found[: t_init + (form == "code")].tolist() == [8] * (t_init + (form == "code"))
 

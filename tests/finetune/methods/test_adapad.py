@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from finetune.methods import factors, levels, scores
+from finetune.adapters import factors, levels
 from finetune.methods.adapad import AdapadConfig, adapad
+from finetune.ranks import scores
 from tests.finetune.methods import linear
 
 HEAD = {"bias": jnp.zeros(linear.OUT)}

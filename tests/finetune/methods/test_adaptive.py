@@ -6,7 +6,7 @@ import pytest
 
 from finetune.methods import MethodConfig
 from finetune.models import PLAIN
-from finetune.training import adapters
+from finetune.training import adapter_files
 from finetune.training.step import StepConfig
 from tests.finetune.training import small
 
@@ -43,10 +43,12 @@ def test_training_is_finite_and_what_is_exported_predicts_the_same(name, accumul
         assert np.all(np.isfinite(leaf))
     assert one.traces == 1
     state = states[-1]
-    exported = adapters.exported(one.method, state, one.kernels, {})
+    exported = adapter_files.exported(one.method, state, one.kernels, {})
     ranks = {path: int(rank) for path, rank in one.method.ranks(state.theta, state.aux).items()}
     assert exported.ranks == ranks and sum(ranks.values()) > 0
-    found = adapters.predict(one.net, exported.modules, exported.head)(one.net.params, one.batch(0))
+    found = adapter_files.predict(one.net, exported.modules, exported.head)(
+        one.net.params, one.batch(0)
+    )
     wanted = one.predict(state.theta, state.aux, state.head, one.net.params, one.batch(0))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     plain = one.net.forward({**one.net.params, **state.head}, one.batch(0), PLAIN, None)

@@ -9,11 +9,11 @@ import numpy as np
 import optax
 import pytest
 
+from finetune.adapters.method import Info, Run, unchanged
 from finetune.methods import Dense, MethodConfig, make
-from finetune.methods.method import Info, Run, unchanged
 from finetune.methods.relora import ReloraConfig, pruned, relora
+from finetune.optimiser import OptimiserConfig, rate
 from finetune.training import step
-from finetune.training.optimisers import OptimiserConfig, rate
 from tests.finetune.training import small
 
 CHAINS = [

@@ -5,15 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.methods import Dense, factors
-from finetune.methods.deep_factors import chain
-from tests.finetune.methods.starts import (
-    built,
-    change,
-    first_displacement,
-    problem,
-    truncated,
-)
+from finetune.adapters import factors
+from finetune.adapters.deep_factors import chain
+from finetune.methods import Dense
+from tests.finetune.methods.starts import built, change, first_displacement, problem, truncated
 
 START = jax.random.key(0)
 UNCHANGED = [

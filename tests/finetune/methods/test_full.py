@@ -5,19 +5,20 @@ import numpy as np
 import optax
 import pytest
 
+from finetune import optimiser
 from finetune.methods import MethodConfig, Refused, make
 from finetune.methods.full import full
-from finetune.training import adapters, optimisers, state
+from finetune.training import adapter_files, state
 from finetune.training.step import StepConfig, predict, train_step
 from tests.finetune.training import small
 
-SGD = optimisers.OptimiserConfig(
+SGD = optimiser.OptimiserConfig(
     name="sgd", learning_rate=0.1, schedule="constant", warmup=0, clip=0
 )
 
 
 def prepared(options=SGD):
-    net, tx = small.net(), optimisers.optimiser(options, 5)
+    net, tx = small.net(), optimiser.optimiser(options, 5)
     method = make(MethodConfig("full"), options, 5)
     first = state.start(method, {}, net.trained(True, method.beside), tx, jax.random.key(0))
     step = jax.jit(train_step(net, method, small.task().loss, tx, StepConfig(clip=options.clip)))
@@ -65,10 +66,10 @@ def test_the_base_is_left_alone_and_prediction_uses_what_was_trained():
 
 def test_it_is_saved_as_the_head(tmp_path):
     net, method, first, _ = prepared()
-    adapter = adapters.exported(method, first, {}, {"base": "b"})
+    adapter = adapter_files.exported(method, first, {}, {"base": "b"})
     assert adapter.modules == {} and adapter.parameters == 0 and adapter.ranks == {}
-    adapters.save(tmp_path / "a.safetensors", adapter)
-    found = adapters.load(tmp_path / "a.safetensors")
+    adapter_files.save(tmp_path / "a.safetensors", adapter)
+    found = adapter_files.load(tmp_path / "a.safetensors")
     assert found.modules == {} and found.about["method"] == "full"
     assert small.same(found.head, {n: np.asarray(leaf) for n, leaf in sorted(net.params.items())})
     assert isinstance(method.export(None, {}, {}), Refused)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.methods import Dense, MethodConfig, make, projection
+from finetune.adapters import projection
+from finetune.adapters.method import Run
+from finetune.methods import Dense, MethodConfig, make
 from finetune.methods.adarankgrad import AdaRankGradConfig, adarankgrad
 from finetune.methods.galore import GaloreConfig, galore
-from finetune.methods.method import Run
-from finetune.training.optimisers import OptimiserConfig
+from finetune.optimiser import OptimiserConfig
 from finetune.training.step import StepConfig
 from tests.finetune.methods import linear
 from tests.finetune.training import small
@@ -159,7 +160,7 @@ def test_with_descent_it_is_relora_restarted_from_the_gradient(late, differ):
 
 
 def linear_info(step, gradient):
-    from finetune.methods.method import Info
+    from finetune.adapters.method import Info
 
     return Info(step, jax.random.fold_in(jax.random.key(1), step), gradient, {})
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.methods import MethodConfig, factors, gated, make
+from finetune.adapters import factors, gated
+from finetune.methods import MethodConfig, make
 from finetune.methods.increlora import IncreloraConfig
-from finetune.training.optimisers import OptimiserConfig
+from finetune.optimiser import OptimiserConfig
 from tests.finetune.methods import golden
 
 

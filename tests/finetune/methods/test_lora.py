@@ -6,10 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from finetune.methods import MethodConfig, factors, make
-from finetune.methods.components import by_component
+from finetune.adapters import factors
+from finetune.adapters.by_component import by_component
+from finetune.methods import MethodConfig, make
 from finetune.methods.lora import LoraConfig, lora, rslora
-from finetune.training.optimisers import OptimiserConfig
+from finetune.optimiser import OptimiserConfig
 from tests.finetune.methods import linear
 
 KERNELS = {"b.fc": jnp.ones((6, 3)), "a.fc": jnp.ones((4, 5))}

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.methods import MethodConfig, budgets, factors, gated, importance, orthonormal, scores
-from finetune.methods.ages import restarted
-from finetune.methods.method import Info, Run
+from finetune.adapters import factors, gated
+from finetune.adapters.method import Info, Run
+from finetune.methods import MethodConfig
 from finetune.methods.sora import shrunk
-from finetune.training.optimisers import OptimiserConfig
+from finetune.optimiser import OptimiserConfig
+from finetune.ranks import importance, orthonormal, schedule, scores
+from finetune.ranks.ages import restarted
 from finetune.training.step import StepConfig
 from tests.finetune.methods import golden
 from tests.finetune.training import small
@@ -40,8 +42,8 @@ def test_row_01_the_allocator_is_part_of_the_compiled_step_and_the_budget_is_rea
 
 
 def test_row_02_a_step_that_never_happens_is_not_waited_for():
-    phases = budgets.Phases(total=12, t_init=1, t_final=4, delta_t=5)
-    due = [bool(budgets.due(phases, step)) for step in range(12)]
+    phases = schedule.Phases(total=12, t_init=1, t_final=4, delta_t=5)
+    due = [bool(schedule.due(phases, step)) for step in range(12)]
     assert [step for step in range(12) if due[step]] == [5, 9, 10, 11]
     one = run("adalora", rank=3, budget=3, t_init=1, t_final=4, delta_t=5)
     late = one.first._replace(step=jnp.asarray(10, jnp.int32))  # 8, the border, is skipped

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.methods import MethodConfig, projection
-from finetune.training import adapters
+from finetune.adapters import projection
+from finetune.methods import MethodConfig
+from finetune.training import adapter_files
 from tests.finetune.training import small
 
 CONFIGS = [
@@ -30,8 +31,8 @@ def test_row_12_the_base_is_kept_and_with_the_state_gives_the_network(config):
     # From the untouched base and the state alone, both ways to the trained network agree.
     batch = run.batch(0, 40)
     own = run.predict(last.theta, last.aux, last.head, before, batch)
-    adapter = adapters.exported(run.method, last, run.kernels, {})
-    deployed = adapters.predict(run.net, adapter.modules, adapter.head)(before, batch)
+    adapter = adapter_files.exported(run.method, last, run.kernels, {})
+    deployed = adapter_files.predict(run.net, adapter.modules, adapter.head)(before, batch)
     np.testing.assert_allclose(deployed, own, atol=1e-5)
     untrained = run.predict(run.first.theta, run.first.aux, last.head, before, batch)
     assert np.abs(np.asarray(untrained) - np.asarray(own)).max() > 1e-3

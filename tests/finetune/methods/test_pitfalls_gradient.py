@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from finetune.adapters.spectra import leading
 from finetune.methods import MethodConfig
-from finetune.methods.spectra import leading
-from finetune.training import adapters
+from finetune.training import adapter_files
 from tests.finetune.methods.starts import built, problem
 from tests.finetune.training import small
 
@@ -35,12 +35,12 @@ def test_row_12_the_base_is_left_alone_and_the_export_is_a_change_of_it(name, op
     run = small.Run(MethodConfig(name, **{"rank": 2} | options))
     state = run.states(6)[-1]
     assert all(np.array_equal(before[n], leaf) for n, leaf in run.net.params.items())
-    adapter = adapters.exported(run.method, state, run.kernels, {})
-    adapters.save(tmp_path / "a.safetensors", adapter)
-    loaded = adapters.load(tmp_path / "a.safetensors")
+    adapter = adapter_files.exported(run.method, state, run.kernels, {})
+    adapter_files.save(tmp_path / "a.safetensors", adapter)
+    loaded = adapter_files.load(tmp_path / "a.safetensors")
     batch = run.batch(0, size=16)
     wanted = run.predict(state.theta, state.aux, state.head, run.net.params, batch)
-    found = adapters.predict(run.net, loaded.modules, loaded.head)(run.net.params, batch)
+    found = adapter_files.predict(run.net, loaded.modules, loaded.head)(run.net.params, batch)
     np.testing.assert_allclose(found, wanted, atol=2e-6)
     if (name, options) in OFFSET[:2]:
         assert loaded.ranks == {"fc1": 4, "fc2": 4}

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.methods import MethodConfig, factors, make
-from finetune.methods.method import Run
+from finetune.adapters import factors
+from finetune.adapters.method import Run
+from finetune.methods import MethodConfig, make
 from finetune.methods.registry import METHODS
-from finetune.methods.small_matrices import damped_inverse, inverse_root
-from finetune.training import adapters, step
-from finetune.training.optimisers import OptimiserConfig
+from finetune.optimiser import OptimiserConfig
+from finetune.optimisers.small_matrices import damped_inverse, inverse_root
+from finetune.training import adapter_files, step
 from tests.finetune.methods import linear
 from tests.finetune.training import small
 
@@ -111,9 +112,9 @@ def test_row_12_pissa_keeps_the_base_and_what_was_subtracted():
         wanted = 8.0 * (theta["a"] @ theta["b"] - first["a"] @ first["b"])
         np.testing.assert_allclose(change.a @ change.b, wanted, atol=1e-5)
         assert np.abs(wanted).max() > 0.1
-    adapter = adapters.exported(run.method, last, run.kernels, {})
+    adapter = adapter_files.exported(run.method, last, run.kernels, {})
     trained = sum(leaf.size for leaf in jax.tree.leaves(last.theta))
-    assert adapters.trained(adapter, last.theta) == trained == adapter.parameters // 2
+    assert adapter_files.trained(adapter, last.theta) == trained == adapter.parameters // 2
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])

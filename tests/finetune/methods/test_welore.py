@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.methods import Dense, MethodConfig, global_ranks, make
-from finetune.training import adapters
-from finetune.training.optimisers import OptimiserConfig
+from finetune.methods import Dense, MethodConfig, make
+from finetune.optimiser import OptimiserConfig
+from finetune.ranks import global_ranks
+from finetune.training import adapter_files
 from tests.finetune.training import small
 
 
@@ -89,9 +90,9 @@ def test_a_trained_network_is_its_merged_one():
     run = small.Run(MethodConfig("welore"), steps=3)
     last = run.states()[-1]
     assert not small.same(last.theta, run.first.theta)
-    adapter = adapters.exported(run.method, last, run.kernels, {})
+    adapter = adapter_files.exported(run.method, last, run.kernels, {})
     batch = run.batch(0, 40)
-    merged = adapters.predict(run.net, adapter.modules, adapter.head)(run.net.params, batch)
+    merged = adapter_files.predict(run.net, adapter.modules, adapter.head)(run.net.params, batch)
     own = run.predict(last.theta, last.aux, last.head, run.net.params, batch)
     np.testing.assert_allclose(merged, own, atol=1e-5)
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.methods.method import Objective, Run
-from finetune.training.optimisers import OptimiserConfig
+from finetune.adapters.method import Objective, Run
+from finetune.optimiser import OptimiserConfig
 from finetune.training.step import adapted
 
 FOLDER = pathlib.Path(__file__).parents[1] / "data" / "methods"

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.generation import generate
 from finetune.models import initialise, load
 from finetune.models.contents import head_modules, modules
 from finetune.models.llama_config import LlamaConfig
-from finetune.models.ops import PLAIN
+from finetune.models.parts.ops import PLAIN
 from finetune.models.registry import read_config
+from finetune.tasks.generation import generate
 from finetune.training.network import from_module
 from finetune.weights import saving
 from finetune.weights.naming import named_leaves

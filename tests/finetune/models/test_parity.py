@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from finetune.models import load
-from finetune.models.ops import PLAIN
+from finetune.models.parts.ops import PLAIN
 from tests.finetune.models.tiny import (
     BERT,
     DATA,

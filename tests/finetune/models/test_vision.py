@@ -8,9 +8,9 @@ from flax import nnx
 
 from finetune.models import PLAIN, Ops, abstract, head_modules, initialise, linears
 from finetune.models.config import parse
-from finetune.models.convolution import Conv, GroupNorm
 from finetune.models.dense import DenseConfig
-from finetune.models.layers import dropout
+from finetune.models.parts.convolution import Conv, GroupNorm
+from finetune.models.parts.layers import dropout
 from finetune.models.resnet import ResNetConfig
 from finetune.models.vgg import VGGConfig
 from finetune.models.vit import ViTConfig

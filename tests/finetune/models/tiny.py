@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from finetune.generation import generate
 from finetune.models import PLAIN, abstract
 from finetune.models.bert import BertConfig
 from finetune.models.deberta import DebertaV2Config
@@ -20,6 +19,7 @@ from finetune.models.distilbert import DistilBertConfig
 from finetune.models.llama_config import LlamaConfig
 from finetune.models.mlp import MLPConfig
 from finetune.models.t5_config import T5Config
+from finetune.tasks.generation import generate
 from finetune.weights.naming import named_leaves, rebuild
 
 DATA = pathlib.Path(__file__).parents[1] / "data"

@@ -5,8 +5,8 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.methods.method import Factors
-from finetune.models.ops import PLAIN, Ops, matmul
+from finetune.adapters.method import Factors
+from finetune.models.parts.ops import PLAIN, Ops, matmul
 from finetune.peft import fitting
 from finetune.weights.naming import named_leaves, rebuild
 from tests.finetune.models.tiny import CONFIGS, MLP_CONFIG, random_model

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from finetune.methods.method import Factors, Scaled
+from finetune.adapters.method import Factors, Scaled
 from finetune.peft import export, load, merged
 from finetune.peft.config import parse
-from finetune.training import adapters, network
+from finetune.training import adapter_files, network
 from finetune.weights.naming import named_leaves
 from tests.finetune.models.tiny import batch, run
 from tests.finetune.peft import made, torch_side
@@ -30,7 +30,7 @@ def scaled(kind, ranks=(1, 3), paths=None, seed=3):
 def with_changes(kind, changes, head):
     """Logits of the base with an adapter in activation form."""
     net = network.from_module(made.model(kind), "train", jax.random.key(0))
-    predict = adapters.predict(net, changes, head)
+    predict = adapter_files.predict(net, changes, head)
     return predict(net.params, {**batch(), "labels": None, "weight": None})
 
 
@@ -81,8 +81,10 @@ def test_what_peft_makes_is_read(theirs, base, tmp_path):
 
 def test_our_own_file_keeps_the_magnitude(tmp_path):
     changes = scaled("mlp", ranks=(0, 2), paths=["fc1", "fc2"])
-    adapters.save(tmp_path / "a.safetensors", adapters.Adapter(changes, {}, {"base": "x"}))
-    again = adapters.load(tmp_path / "a.safetensors")
+    adapter_files.save(
+        tmp_path / "a.safetensors", adapter_files.Adapter(changes, {}, {"base": "x"})
+    )
+    again = adapter_files.load(tmp_path / "a.safetensors")
     assert again.ranks == {"fc1": 0, "fc2": 2}
     jax.tree.map(np.testing.assert_array_equal, again.modules, changes)
     assert again.parameters == sum(leaf.size for c in changes.values() for leaf in c)

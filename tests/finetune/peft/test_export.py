@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from finetune.methods.method import Dense, Factors, Refused
+from finetune.adapters.method import Dense, Factors, Refused
 from finetune.models.bert import BertConfig
 from finetune.peft import Card, export, load
 from finetune.peft.config import NOTHING

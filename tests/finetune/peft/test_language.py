@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from finetune.methods.method import Factors
+from finetune.adapters.method import Factors
 from finetune.models.initialise import abstract
 from finetune.peft import export, export_merged, load, merged
 from finetune.peft.fitting import frame

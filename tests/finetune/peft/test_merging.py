@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from finetune.methods.method import Dense, Factors
+from finetune.adapters.method import Dense, Factors
 from finetune.models import load
 from finetune.peft import Card, export_merged, merged, merging
 from finetune.weights.naming import named_leaves

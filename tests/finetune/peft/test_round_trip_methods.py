@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from finetune import optimiser
 from finetune.methods import NAMES, Dense, Refused, Scaled, make
 from finetune.models.distilbert import DistilBertConfig
 from finetune.peft import export, export_merged, load
-from finetune.training import adapters, network, optimisers, state, step
+from finetune.training import adapter_files, network, state, step
 from tests.finetune.models.tiny import DISTILBERT, FAST, batch, random_model
 from tests.finetune.peft import torch_side
 from tests.finetune.training import small
@@ -21,7 +22,7 @@ from tests.finetune.training.test_loop import config
 
 pytestmark = torch_side.QUIET
 CONFIG = DistilBertConfig(num_labels=3, **{**DISTILBERT, "n_layers": 1})
-OPTIMISER = optimisers.OptimiserConfig(learning_rate=0.03, warmup=2)
+OPTIMISER = optimiser.OptimiserConfig(learning_rate=0.03, warmup=2)
 STEPS, ROWS = 12, 6
 MODULES = r"q_lin|lin1"
 """Two modules, of two shapes: as many as in the problem that the settings of tests are made for."""
@@ -60,7 +61,7 @@ class Trained:
         self.kernels = net().kernels(net().adapted(MODULES) if self.method.beside == "head" else ())
         head = net().trained(True, self.method.beside)
         needed = dense_gradients(self.kernels) if self.method.needs_gradients else None
-        head_tx = optimisers.optimiser(OPTIMISER, STEPS)
+        head_tx = optimiser.optimiser(OPTIMISER, STEPS)
         key = jax.random.key(1)
         now = state.start(self.method, self.kernels, head, head_tx, key, needed)
         predict = compiled(step.predict(net(), self.method))
@@ -120,13 +121,13 @@ def test_an_adapter_gives_the_same_logits_everywhere(name, folder, theirs, tmp_p
         refused({net().adapted()[0]: change}, tmp_path, change.reason)
         return
     plain = read(theirs, folder)
-    without = compiled(adapters.predict(net(), {}, one.state.head))(net().params, rows(99))
+    without = compiled(adapter_files.predict(net(), {}, one.state.head))(net().params, rows(99))
     assert np.abs(without - one.logits).max() > 1e-3, "the adapters learnt nothing"
     if Refused in one.forms:
         reason = next(c.reason for c in one.changes.values() if isinstance(c, Refused))
         refused(one.changes, tmp_path, reason)
         with pytest.raises(ValueError, match="cannot be exported"):
-            adapters.exported(one.method, one.state, one.kernels, {})
+            adapter_files.exported(one.method, one.state, one.kernels, {})
         return
     in_our_files(one, tmp_path)
     merged(one, theirs, tmp_path)
@@ -138,10 +139,10 @@ def test_an_adapter_gives_the_same_logits_everywhere(name, folder, theirs, tmp_p
 
 def in_our_files(one, tmp_path):
     """Saved, loaded, and put on the base."""
-    adapter = adapters.exported(one.method, one.state, one.kernels, {"base": "random"})
-    adapters.save(tmp_path / "a.safetensors", adapter)
-    again = adapters.load(tmp_path / "a.safetensors")
-    predict = compiled(adapters.predict(net(), again.modules, again.head))
+    adapter = adapter_files.exported(one.method, one.state, one.kernels, {"base": "random"})
+    adapter_files.save(tmp_path / "a.safetensors", adapter)
+    again = adapter_files.load(tmp_path / "a.safetensors")
+    predict = compiled(adapter_files.predict(net(), again.modules, again.head))
     close(predict(net().params, rows(99)), one.logits)
 
 

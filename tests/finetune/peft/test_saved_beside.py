@@ -6,7 +6,7 @@ import pytest
 
 from finetune import models
 from finetune.peft import load, merged
-from finetune.training import adapters as stored
+from finetune.training import adapter_files as stored
 from finetune.training.network import from_module
 from finetune.weights import saving
 from tests.finetune.models.tiny import CONFIGS, LLAMA_CONFIG, batch, random_model, run

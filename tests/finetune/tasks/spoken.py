@@ -7,7 +7,7 @@ import sentencepiece
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from finetune.tasks.tokenizer import Tokenizer, load_tokenizer
+from finetune.tasks.tokens.tokenizer import Tokenizer, load_tokenizer
 from tests.finetune.tasks import made
 
 TEXT = (

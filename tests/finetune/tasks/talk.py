@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.models.ops import PLAIN
+from finetune.models.parts.ops import PLAIN
 from finetune.training.network import Network
 
 WIDTH = 24

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from finetune.models.ops import PLAIN
+from finetune.models.parts.ops import PLAIN
 from finetune.tasks import metrics, prompts
 from finetune.tasks.choices import Choices, Chosen
 from finetune.tasks.language import KINDS, LanguageTask
-from finetune.tasks.ragged import Ragged
 from finetune.tasks.splits import Split
+from finetune.tasks.tokens.ragged import Ragged
 from tests.finetune.tasks.talk import greedy, talker, trained
 
 END = 1
@@ -93,7 +93,9 @@ def test_exact_match_is_what_greedy_decoding_writes(kind, answers):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_exact_match_is_what_generation_writes_in_batches(kind):
-    generation = pytest.importorskip("finetune.generation", reason="there is no generation yet")
+    generation = pytest.importorskip(
+        "finetune.tasks.generation", reason="there is no generation yet"
+    )
     task = made(kind, APART)
     network = trained(talker(kind, 12), task)
     exact = task.predict(read(task, network)).exact

@@ -21,7 +21,7 @@ def table(folder, **given):
 
 
 def tokenizer():
-    from finetune.tasks.tokenizer import from_fast
+    from finetune.tasks.tokens.tokenizer import from_fast
 
     return from_fast(backend())
 

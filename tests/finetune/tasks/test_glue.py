@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from finetune.tasks import glue, load_tokenizer, sources
-from finetune.tasks.tokenizer import from_fast
+from finetune.tasks import glue, load_tokenizer
+from finetune.tasks.files import sources
+from finetune.tasks.tokens.tokenizer import from_fast
 from tests.finetune.tasks import made
 
 TOKENIZER = from_fast(made.backend())

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from finetune.models.ops import PLAIN
+from finetune.models.parts.ops import PLAIN
 from finetune.tasks import gsm8k
 from finetune.tasks.gsm8k import final_number, same
 from finetune.tasks.language import KINDS
@@ -126,7 +126,7 @@ def test_an_evaluation_reads_prompts_alone(data, tokenizers):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_model_writes_is_scored(data, tokenizers, kind):
-    pytest.importorskip("finetune.generation", reason="text generation is not there")
+    pytest.importorskip("finetune.tasks.generation", reason="text generation is not there")
     tokenizer = tokenizers["t5" if kind == "encoder_decoder" else "llama"]
     task = gsm8k.load(tokenizer, kind, data, max_length=256)
     task = dataclasses.replace(task, reading=gsm8k.FinalNumber(tokenizer.speech, 12))
@@ -147,7 +147,7 @@ def test_what_a_model_writes_is_scored(data, tokenizers, kind):
 
 
 def test_samples_differ_and_repeat(data, tokenizers):
-    pytest.importorskip("finetune.generation", reason="text generation is not there")
+    pytest.importorskip("finetune.tasks.generation", reason="text generation is not there")
     tokenizer = tokenizers["llama"]
     task = gsm8k.load(tokenizer, "causal", data, max_length=256)
     drawn = Written(tokenizer.speech, 10, samples=3, temperature=1.0)

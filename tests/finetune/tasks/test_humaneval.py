@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from finetune.models.ops import PLAIN
-from finetune.tasks import humaneval, sandbox
+from finetune.models.parts.ops import PLAIN
+from finetune.tasks import humaneval
+from finetune.tasks.execution import sandbox
 from finetune.tasks.humaneval import Completions, cut, pass_at
 from tests.finetune.tasks import made, spoken
 from tests.finetune.tasks.talk import talker
@@ -137,7 +138,7 @@ def test_several_samples(data, llama):
 
 
 def test_a_model_is_asked(data, llama):
-    pytest.importorskip("finetune.generation", reason="text generation is not there")
+    pytest.importorskip("finetune.tasks.generation", reason="text generation is not there")
     task = humaneval.load(llama, "causal", data, target_length=6)
     network = talker("causal", llama.size)
     answer = jax.jit(lambda batch: task.answer(network, network.params, PLAIN, batch))
@@ -164,7 +165,7 @@ def test_the_published_solutions_pass_and_empty_ones_do_not(llama):
         pytest.skip(sandbox.refusal())
     root = made.shared()
     task = humaneval.load(llama, "causal", root, max_length=2048, run=True)
-    from finetune.tasks import sources
+    from finetune.tasks.files import sources
 
     solutions = sources.read(made.shared("humaneval", "test.parquet")).column("canonical_solution")
     reading = task.reading

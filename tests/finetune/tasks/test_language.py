@@ -7,11 +7,11 @@ import numpy as np
 import optax
 import pytest
 
-from finetune.models.ops import PLAIN
+from finetune.models.parts.ops import PLAIN
 from finetune.tasks.choices import Choices
 from finetune.tasks.language import LanguageTask
-from finetune.tasks.ragged import Ragged
 from finetune.tasks.splits import Split
+from finetune.tasks.tokens.ragged import Ragged
 from tests.finetune.tasks.talk import talker
 
 SOURCES = [[5, 6, 7], [8], [5, 9, 6, 7, 8], [7, 7]]

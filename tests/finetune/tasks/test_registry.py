@@ -7,7 +7,7 @@ import pytest
 
 from finetune import tasks
 from finetune.tasks import TaskConfig
-from finetune.tasks.tokenizer import from_fast
+from finetune.tasks.tokens.tokenizer import from_fast
 from tests.finetune.tasks import made, spoken
 
 TOKENIZER = from_fast(made.backend())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finetune.tasks import tables
-from finetune.tasks.tokenizer import from_fast
+from finetune.tasks.tokens.tokenizer import from_fast
 from tests.finetune.tasks import made
 
 TOKENIZER = from_fast(made.backend())

@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 from finetune.tasks import Split, Task
-from finetune.tasks.ragged import Ragged
+from finetune.tasks.tokens.ragged import Ragged
 
 N, B, K = 11, 4, 3
 

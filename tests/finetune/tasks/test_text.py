@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from finetune.tasks import Task, text
-from finetune.tasks.tokenizer import from_fast
+from finetune.tasks.tokens.tokenizer import from_fast
 from tests.finetune.tasks import made
 
 N, B = 90, 2

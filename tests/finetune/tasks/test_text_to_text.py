@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from finetune.models.ops import PLAIN
+from finetune.models.parts.ops import PLAIN
 from finetune.tasks import glue, text_to_text
 from finetune.tasks.choices import Chosen
 from finetune.tasks.language import KINDS
-from finetune.tasks.tokenizer import from_fast
+from finetune.tasks.tokens.tokenizer import from_fast
 from tests.finetune.tasks import made, spoken
 from tests.finetune.tasks.talk import talker
 from tests.finetune.tasks.test_glue import folder

@@ -9,7 +9,7 @@ import sys
 import warnings
 
 from finetune.methods import MethodConfig
-from finetune.training import adapters, metrics
+from finetune.training import adapter_files, metrics
 from finetune.training.checkpoints import Checkpoints
 from tests.finetune.training import small
 
@@ -22,8 +22,8 @@ def train(folder):
     done = 0 if restored is None else int(restored.state.step)
     lines = metrics.JsonLines(folder / "metrics.jsonl", upto=done)
     outcome = run.fit(checkpoints=saved, report=lines.write, **options)
-    adapter = adapters.exported(run.method, outcome.state, run.kernels, {})
-    adapters.save(folder / "adapter.safetensors", adapter)
+    adapter = adapter_files.exported(run.method, outcome.state, run.kernels, {})
+    adapter_files.save(folder / "adapter.safetensors", adapter)
 
 
 def main():

@@ -5,15 +5,16 @@ import functools
 import jax
 import numpy as np
 
+from finetune import optimiser
 from finetune.methods import MethodConfig, make
 from finetune.models import initialise
 from finetune.models.mlp import MLPConfig
 from finetune.tasks import Split, Task
-from finetune.training import gradient_pass, network, optimisers, step
+from finetune.training import gradient_pass, network, step
 from finetune.training.loop import LoopConfig, fit
 
 FEATURES, CLASSES, ROWS = 6, 3, 40
-OPTIMISER = optimisers.OptimiserConfig(learning_rate=0.02, warmup=2)
+OPTIMISER = optimiser.OptimiserConfig(learning_rate=0.02, warmup=2)
 
 
 def collate(inputs, indices):
@@ -46,7 +47,7 @@ class Run:
             config = MethodConfig(config)
         self.method = method or make(config, options, steps)
         self.paths = () if self.method.beside != "head" else self.net.adapted()
-        head_tx = self.head_tx = optimisers.optimiser(options, steps)
+        head_tx = self.head_tx = optimiser.optimiser(options, steps)
         self.kernels = self.net.kernels(self.paths)
         head = self.net.trained(True, self.method.beside)
         problem = (self.method, self.net, self.task, self.paths, head, head_tx)

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from finetune import optimiser
+from finetune.adapters.sampling import GradientOptions
 from finetune.methods import MethodConfig, make
-from finetune.methods.sampling import GradientOptions
 from finetune.models import PLAIN, initialise
-from finetune.training import gradient_pass, network, optimisers
+from finetune.training import gradient_pass, network
 from tests.finetune.models import tiny
 from tests.finetune.training import small
 
@@ -116,7 +117,7 @@ def test_no_gradient_and_too_many_rows_are_refused():
 @pytest.mark.parametrize("name", ["loraga", "loraone", "onestep", "deeplora"])
 def test_the_template_has_the_shapes_of_the_start_and_no_values(name):
     run = small.Run(MethodConfig(name, rank=2))
-    tx = optimisers.optimiser(small.OPTIMISER, 12)
+    tx = optimiser.optimiser(small.OPTIMISER, 12)
     head = run.net.trained(True)
     found = gradient_pass.template(run.method, run.kernels, head, tx, 0)
     assert jax.tree.structure(found) == jax.tree.structure(run.first)
@@ -144,6 +145,6 @@ def test_other_methods_take_no_gradient(monkeypatch):
         run.task,
         run.paths,
         {},
-        optimisers.optimiser(small.OPTIMISER, 5),
+        optimiser.optimiser(small.OPTIMISER, 5),
     )
     assert gradient_pass.start(*problem, 0).seconds is None

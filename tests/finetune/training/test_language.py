@@ -4,21 +4,22 @@ import jax
 import numpy as np
 import pytest
 
+from finetune import optimiser
 from finetune.methods import MethodConfig, make
 from finetune.tasks.language import KINDS
-from finetune.training import adapters, optimisers, state, step
+from finetune.training import adapter_files, state, step
 from finetune.training.loop import LoopConfig, fit
 from tests.finetune.tasks.talk import talker
 from tests.finetune.tasks.test_choices import APART, made
 from tests.finetune.training.test_step import SGD, close
 
-ADAM = optimisers.OptimiserConfig(learning_rate=0.05, warmup=0)
+ADAM = optimiser.OptimiserConfig(learning_rate=0.05, warmup=0)
 
 
 def started(kind, options, settings, steps=40):
     task, network = made(kind, APART), talker(kind, 12, width=48)
     method = make(MethodConfig("lora", rank=4), options, steps)
-    head_tx = optimisers.optimiser(options, steps)
+    head_tx = optimiser.optimiser(options, steps)
     first = state.start(method, network.kernels(("mix", "out")), {}, head_tx, jax.random.key(0))
     one = jax.jit(step.train_step(network, method, task.loss, head_tx, settings))
     return task, network, method, first, one
@@ -52,8 +53,8 @@ def test_the_loop_trains_and_scores_it(kind):
     assert losses[-1] < losses[0]
     # A saved adapter answers as the method does.
     kernels = network.kernels(("mix", "out"))
-    saved = adapters.exported(method, out.state, kernels, {})
-    forward = jax.jit(adapters.predict(network, saved.modules, saved.head, task.answer))
+    saved = adapter_files.exported(method, out.state, kernels, {})
+    forward = jax.jit(adapter_files.predict(network, saved.modules, saved.head, task.answer))
     found = task.run(lambda batch: forward(network.params, batch), "validation", 10)
     assert task.score(task.predict(found), task.labels("validation")) == out.scores
 

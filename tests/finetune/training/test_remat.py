@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from finetune.models import initialise
-from finetune.models.ops import PLAIN
+from finetune.models.parts.ops import PLAIN
 from finetune.models.vit import ViTConfig
 from finetune.training.network import from_module
 from tests.finetune.models.tiny import (

@@ -9,19 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deflation.placing import fetched
-from finetune.generation import generate
+from finetune import optimiser
 from finetune.methods import MethodConfig, make
 from finetune.models import load
 from finetune.models.llama_config import LlamaConfig
-from finetune.models.ops import PLAIN
-from finetune.training import network, optimisers, sharding, state, step
+from finetune.models.parts.ops import PLAIN
+from finetune.tasks.generation import generate
+from finetune.training import network, sharding, state, step
 from finetune.training.devices import cut, devices, parse, rows
 from finetune.weights import filling
+from rankwise.devices import fetched
 from tests.finetune.models.tiny import DATA, LLAMA, T5_CONFIG, pairs, random_model
 
 SIZES = {**LLAMA, "vocab_size": 96, "hidden_size": 32, "intermediate_size": 64}
-OPTIMISER = optimisers.OptimiserConfig(learning_rate=0.01, name="sgd")
+OPTIMISER = optimiser.OptimiserConfig(learning_rate=0.01, name="sgd")
 # As compilers for accelerators do, and the host's does not: barriers order the program.
 ORDERED = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 MESHES = [{"shard": 4}, {"data": 2, "shard": 2}]
@@ -48,7 +49,7 @@ def prepared(name, places):
     """Network, state and the step that is not compiled."""
     method, cut_net = make(MethodConfig(name), OPTIMISER, 10), sharding.network(places, net())
     paths = () if method.beside != "head" else cut_net.adapted()
-    tx = optimisers.optimiser(OPTIMISER, 10)
+    tx = optimiser.optimiser(OPTIMISER, 10)
     head = cut_net.trained(True, method.beside)
     first = state.start(method, cut_net.kernels(paths), head, tx, jax.random.key(1))
     return cut_net, first, step.train_step(cut_net, method, loss, tx, step.StepConfig())
@@ -120,7 +121,7 @@ def test_a_step_is_the_same(name, sizes):
 
 
 def test_what_is_trained_whole_is_cut_with_its_moments():
-    adam = optimisers.optimiser(optimisers.OptimiserConfig(), 10)
+    adam = optimiser.optimiser(optimiser.OptimiserConfig(), 10)
     places = devices({"shard": 4})
     cut_net, *_ = prepared("full", places)
     fresh = state.start(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from finetune.methods import NAMES
-from finetune.models.ops import PLAIN
+from finetune.models.parts.ops import PLAIN
 from finetune.training import step
 from tests.finetune.training import small
 from tests.finetune.training.test_loop import config

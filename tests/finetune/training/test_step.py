@@ -9,13 +9,14 @@ import numpy as np
 import optax
 import pytest
 
-from finetune.methods.method import Refused
+from finetune import optimiser
+from finetune.adapters.method import Refused
 from finetune.models import PLAIN
-from finetune.training import adapters, network, optimisers, step
+from finetune.training import adapter_files, network, step
 from finetune.training.step import StepConfig, advance, objective, predict
 from tests.finetune.training import small
 
-SGD = optimisers.OptimiserConfig(
+SGD = optimiser.OptimiserConfig(
     name="sgd", learning_rate=0.1, schedule="constant", warmup=0, clip=0
 )
 
@@ -62,7 +63,7 @@ def test_the_regulariser_acts_on_theta_alone():
     settings = StepConfig(0.0)
     for run in (plain, other):
         run.plain = small.step.train_step(
-            run.net, run.method, run.task.loss, optimisers.optimiser(SGD, 12), settings
+            run.net, run.method, run.task.loss, optimiser.optimiser(SGD, 12), settings
         )
     one, two = (run.step(run.first, run.net.params, run.batch(0))[0] for run in (plain, other))
     a = plain.first.theta["fc1"]["a"]
@@ -143,9 +144,9 @@ def test_a_method_may_bring_its_own_step():
 def test_what_is_exported_is_what_predicts(tmp_path):
     run = small.Run("adapad")
     state = run.states()[-1]
-    adapter = adapters.exported(run.method, state, run.kernels, {"base": "x"})
-    adapters.save(tmp_path / "a.safetensors", adapter)
-    loaded = adapters.load(tmp_path / "a.safetensors")
+    adapter = adapter_files.exported(run.method, state, run.kernels, {"base": "x"})
+    adapter_files.save(tmp_path / "a.safetensors", adapter)
+    loaded = adapter_files.load(tmp_path / "a.safetensors")
     assert loaded.about["base"] == "x" and loaded.about["ranks"] == adapter.ranks
     assert loaded.ranks == adapter.ranks and loaded.parameters == adapter.parameters
     params = {**run.net.params, **loaded.head}
@@ -156,8 +157,8 @@ def test_what_is_exported_is_what_predicts(tmp_path):
         state.theta, state.aux, state.head, run.net.params, run.batch(0)
     )
     np.testing.assert_allclose(plain, ours, atol=1e-5)
-    again = adapters.exported(run.method, state, run.kernels, {"base": "x"})
-    adapters.save(tmp_path / "b.safetensors", again)
+    again = adapter_files.exported(run.method, state, run.kernels, {"base": "x"})
+    adapter_files.save(tmp_path / "b.safetensors", again)
     one, two = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "ab")
     assert one == two
 
@@ -166,16 +167,16 @@ def test_a_module_that_cannot_be_exported_is_named():
     run = small.Run("lora")
     method = dataclasses.replace(run.method, export=lambda *_: Refused("it is no sum"))
     with pytest.raises(ValueError, match="module fc1 cannot be exported: it is no sum"):
-        adapters.exported(method, run.first, run.kernels, {})
+        adapter_files.exported(method, run.first, run.kernels, {})
 
 
 def test_what_is_no_adapter_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is no adapter of this program"):
-        adapters.load(path)
+        adapter_files.load(path)
     with pytest.raises(ValueError, match="is no adapter of this program"):
-        adapters.load(tmp_path / "absent")
+        adapter_files.load(tmp_path / "absent")
 
 
 def test_which_modules_are_adapted():
@@ -197,8 +198,8 @@ def test_a_frozen_random_head_is_another_one_and_the_digest_sees_it():
 
 
 def test_rates_rise_and_fall():
-    config = optimisers.OptimiserConfig(learning_rate=2.0, warmup=0.2, schedule="cosine")
-    rates = [float(optimisers.rate(config, step, 10)) for step in range(11)]
+    config = optimiser.OptimiserConfig(learning_rate=2.0, warmup=0.2, schedule="cosine")
+    rates = [float(optimiser.rate(config, step, 10)) for step in range(11)]
     np.testing.assert_allclose(rates[:3], [1.0, 2.0, 2.0])
     np.testing.assert_allclose([rates[6], rates[10]], [1.0, 0.0], atol=1e-6)
     assert np.all(np.diff(rates[2:]) < 0)
@@ -207,7 +208,7 @@ def test_rates_rise_and_fall():
 @pytest.mark.parametrize("name", ["learning_rate", "warmup", "clip"])
 def test_an_optimiser_outside_its_range_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} is -1"):
-        optimisers.OptimiserConfig(**{name: -1})
+        optimiser.OptimiserConfig(**{name: -1})
 
 
 def test_a_method_with_a_step_of_its_own_is_no_part_of_another():

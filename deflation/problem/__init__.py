@@ -1,0 +1,1 @@
+"""The regression problem: its reduction, its targets, its components, its derivative."""

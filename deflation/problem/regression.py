@@ -1,0 +1,288 @@
+"""The one problem of the package: least squares, reduced exactly to matrix approximation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deflation.problem import batches as batching
+from deflation.problem import reduction, sparse
+from deflation.problem.components import Components, distances, norms, product
+from deflation.problem.operators import as_partial, operator_dtype
+from deflation.problem.targets import Operator, Target, distance
+from rankwise import checks
+
+
+class Regression(NamedTuple):
+    """min_W ||Y - W X||_F^2 = ||M - W S^(1/2)||_F^2 + energy, with X (d, n), Y (m, n), S = X X^T.
+
+    With Q = S^(-1/2) X the target is M = Y Q^T (m, d): the best rank-r W X is the best rank-r
+    approximation of M, and n does not appear any more. Where X is rank-deficient (d > n, collinear
+    rows) the inverse root is the pseudo-inverse and the problem lives on the row space of X.
+
+    Attributes:
+      target: M (m, d), an array or an `Operator`.
+      whitener: S^(-1/2) (d, d), takes whitened right factors back to inputs; None for X = I.
+      root: S^(1/2) (d, d); None for X = I.
+      unexplained: ||Y (I - P_X)||_F, the residual that no W goes below. Not its square `energy`,
+        which leaves the range of float32 for data below 1e-19 or above 1e19.
+      freedom: n - rank X, the degrees of freedom that it has per row of Y.
+
+    Use a constructor: `from_data`, `from_matrix`, `from_batches`, `from_operator`.
+
+    Source: fixed-design reduction, e.g. Izenman (1975), reduced-rank regression.
+    """
+
+    target: Target
+    whitener: jax.Array | None
+    root: jax.Array | None
+    unexplained: jax.Array
+    freedom: jax.Array
+
+    @classmethod
+    def from_data(cls, x, y) -> Regression:
+        """The problem of data in memory; may be traced, and differentiated with respect to y.
+
+        Args:
+          x: inputs (d, n).
+          y: targets (m, n), any units.
+
+        Returns:
+          A Regression in the wider dtype of the two; integers become the default float.
+
+        Raises:
+          ValueError: shapes that do not match, empty, NaN or infinite, complex or non-numeric
+            arrays, an all-zero y.
+
+        Example:
+          >>> import jax
+          >>> x = jax.random.normal(jax.random.key(0), (5, 40))
+          >>> Regression.from_data(x, x[:3]).shape
+          (3, 5)
+        """
+        x, y = checks.matrix("x", x), checks.matrix("y", y)
+        checks.columns_match(x, y)
+        checks.not_all_zero("y", y)
+        dtype = jnp.result_type(x, y)
+        x, y = x.astype(dtype), y.astype(dtype)
+        return cls._reduce(jnp, *_nothing(jnp, x.shape[0], y.shape[0], dtype), x, y, dtype)
+
+    @classmethod
+    def from_matrix(cls, matrix) -> Regression:
+        """Plain matrix approximation min_W ||matrix - W||_F of an (m, d) matrix: X = I.
+
+        Args:
+          matrix: an array, or a matrix of scipy.sparse, whose problem is one of `from_operator`: it
+            is not made dense, and what is refused for operators is refused for it.
+
+        Raises:
+          ValueError: as `from_data`.
+
+        Example:
+          >>> Regression.from_matrix([[2, 0], [0, 1]]).shape
+          (2, 2)
+        """
+        if checks.is_sparse(matrix):
+            return cls.from_operator(*sparse.products(matrix))
+        target = checks.matrix("matrix", matrix)
+        checks.not_all_zero("matrix", target)
+        zero = jnp.zeros((), target.dtype)
+        return cls(target, None, None, zero, zero)
+
+    @classmethod
+    def from_batches(cls, batches: Iterable[tuple]) -> Regression:
+        """The problem of data that do not fit in memory: one pass over pairs (x, y) of columns.
+
+        A streaming QR factorisation on the host in float64 whatever the dtype of the batches:
+        memory stays at O((m + d) d) and the largest batch, and nothing is squared, so that the
+        residual is accurate to 1e-6 of ||Y|| for float32 data at condition 1e3 and beyond.
+
+        Args:
+          batches: pairs x (d, n_i), y (m, n_i) with n_i >= 1 of any size.
+
+        Raises:
+          ValueError: no batch, batches of different d or m, all-zero targets, or as `from_data`.
+
+        Example:
+          >>> x = np.random.default_rng(0).normal(size=(5, 40))
+          >>> batches = [(x[:, i : i + 8], x[:3, i : i + 8]) for i in range(0, 40, 8)]
+          >>> Regression.from_batches(batches).shape
+          (3, 5)
+        """
+        summary, dtype, left, count = None, None, 0.0, 0
+        for x, y in batching.columns(batches):
+            if summary is None:
+                dtype = checks.float_dtype(np.result_type(x, y))
+                given = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+                summary = _nothing(np, x.shape[0], y.shape[0], np.float64)[:2]
+            r, z, outside = reduction.fold(np, *summary, x.astype(np.float64), y.astype(np.float64))
+            summary, count = (r, z), count + x.shape[1]
+            left = reduction.together(np, left, outside)
+        if summary is None:
+            raise ValueError("batches is empty; allowed is at least one pair (x, y)")
+        if left == 0 and not summary[1].any():
+            raise ValueError("y is all zeros; allowed is a target with something to learn")
+        return cls._finish(np, *summary, left, count, dtype, np.finfo(given).eps)
+
+    @classmethod
+    def from_operator(
+        cls, matvec: Callable, rmatvec: Callable, shape: tuple[int, int], dtype=None
+    ) -> Regression:
+        """Matrix approximation of an implicit or sparse M (m, d), known by its products.
+
+        Args:
+          matvec: v (d,) -> M v (m,), traceable by JAX. A `jax.tree_util.Partial` makes the arrays
+            it holds arguments of the compiled run; a plain closure makes them constants.
+          rmatvec: u (m,) -> M^T u (d,).
+          shape: (m, d).
+          dtype: of the products; the default float when None.
+
+        Raises:
+          ValueError: a shape that is not two positive integers, functions that are not callable or
+            whose outputs have another shape.
+
+        Example:
+          >>> from jax.tree_util import Partial
+          >>> diagonal = jnp.array([3.0, 2.0, 1.0])
+          >>> scale = Partial(jnp.multiply, diagonal)
+          >>> Regression.from_operator(scale, scale, (3, 3)).shape
+          (3, 3)
+        """
+        if not isinstance(shape, tuple | list) or len(shape) != 2:
+            raise ValueError(f"shape is {checks.shown(shape)}; allowed is a pair (m, d)")
+        m, d = (checks.integer("shape", size, 1) for size in shape)
+        dtype = operator_dtype(dtype)
+        for name, function, size, out in (("matvec", matvec, d, m), ("rmatvec", rmatvec, m, d)):
+            if not callable(function):
+                raise ValueError(f"{name} is {checks.shown(function)}; allowed is a function")
+            got = jax.eval_shape(function, jax.ShapeDtypeStruct((size,), dtype))
+            if getattr(got, "shape", None) != (out,) or got.dtype != dtype:
+                raise ValueError(
+                    f"{name} returns {checks.shown(got)}; allowed is an array ({out},) of {dtype}"
+                )
+        target = Operator(as_partial(matvec), as_partial(rmatvec), (m, d), dtype)
+        zero = jnp.zeros((), dtype)
+        return cls(target, None, None, zero, zero)
+
+    def update(self, x, y) -> Regression:
+        """The problem with the columns x (d, n), y (m, n) added: for warm restarts.
+
+        Exact: equal to rebuilding the problem from all columns, at a cost that does not depend on
+        how many there were.
+
+        Raises:
+          ValueError: as `from_data`, other d or m than before, or an operator problem.
+        """
+        x, y = checks.matrix("x", x), checks.matrix("y", y)
+        checks.columns_match(x, y)
+        m, d = self.shape
+        if isinstance(self.target, Operator):
+            raise ValueError("update needs a problem made from data; this one is an operator")
+        if (y.shape[0], x.shape[0]) != (m, d):
+            raise ValueError(
+                f"x and y have {x.shape[0]} and {y.shape[0]} rows; allowed are {d} and {m}"
+            )
+        r = jnp.eye(d, dtype=self.dtype) if self.root is None else self.root
+        # With X = I there is no sample to count: the d columns of the identity explain M exactly.
+        count = self.freedom + (d if self.root is None else self.design_rank())
+        old = (r, self.target, self.unexplained, count)
+        return self._reduce(jnp, *old, x.astype(self.dtype), y.astype(self.dtype), self.dtype)
+
+    @classmethod
+    def _reduce(cls, xp, r, z, left, count, x, y, dtype) -> Regression:
+        r, z, outside = reduction.fold(xp, r, z, x, y)
+        left = reduction.together(xp, left, outside)
+        return cls._finish(xp, r, z, left, count + x.shape[1], dtype, xp.finfo(dtype).eps)
+
+    @classmethod
+    def _finish(cls, xp, r, z, left, count, dtype, eps) -> Regression:
+        target, whitener, root, lost, rank = reduction.whiten(xp, r, z, eps)
+        leaves = (target, whitener, root, reduction.together(xp, left, lost), count - rank)
+        return cls(*(jnp.asarray(leaf, dtype) for leaf in leaves))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, d)."""
+        return self.target.shape
+
+    @property
+    def dtype(self):
+        """Floating type of the whole problem."""
+        return self.target.dtype
+
+    @property
+    def energy(self) -> jax.Array:
+        """||Y (I - P_X)||_F^2, what no W can explain."""
+        return self.unexplained**2
+
+    @property
+    def gram(self) -> jax.Array | None:
+        """S = X X^T (d, d); None for X = I."""
+        return None if self.root is None else product(self.root, self.root)
+
+    def design_rank(self) -> jax.Array:
+        """Rank of X: the trace of the projector S^(-1/2) S^(1/2) on its row space."""
+        if self.root is None:
+            return jnp.asarray(self.shape[1], self.dtype)
+        return jnp.round(jnp.sum(self.whitener * self.root.T))
+
+    def to_whitened(self, components: Components) -> Components:
+        """Components as approximations of M: a_k becomes S^(1/2) a_k."""
+        if self.root is None:
+            return components
+        return Components(components.b, product(components.a, self.root))
+
+    def to_original(self, components: Components) -> Components:
+        """The inverse of `to_whitened` on the row space of X."""
+        if self.whitener is None:
+            return components
+        return Components(components.b, product(components.a, self.whitener))
+
+    def residual(self, components: Components) -> jax.Array:
+        """||Y - W X||_F of the sum of the components (original coordinates); units of Y.
+
+        Example:
+          >>> import jax.numpy as jnp
+          >>> problem = Regression.from_matrix(jnp.diag(jnp.array([3.0, 4.0])))
+          >>> top = Components(b=jnp.array([[0.0, 4.0]]), a=jnp.array([[0.0, 1.0]]))
+          >>> float(problem.residual(top))
+          3.0
+        """
+        self.check_components(components)
+        inside = distance(self.target, self.to_whitened(components))
+        return reduction.together(jnp, self.unexplained, inside)
+
+    def check_components(self, value, name: str = "components", rank: int | None = None) -> None:
+        """Raises ValueError unless value is Components of this problem (of that rank)."""
+        checks.instance(name, value, Components, "a Components(b, a)")
+        m, d = self.shape
+        shapes = tuple(jnp.shape(rows) for rows in value)
+        r = (shapes[0] or (None,))[0] if rank is None else rank
+        if shapes != ((r, m), (r, d)):
+            r = "r" if rank is None else rank
+            raise ValueError(
+                f"{name} has shapes b {shapes[0]} and a {shapes[1]}; "
+                f"allowed are b ({r}, {m}) and a ({r}, {d})"
+            )
+
+    def component_errors(self, components: Components, exact: Components) -> jax.Array:
+        """G_k = ||(R_k - R*_k) X||_F / ||R*_k X||_F against the exact components, shape (r,).
+
+        Raises:
+          ValueError: components of other shapes than `exact`, or than the problem has.
+        """
+        self.check_components(components)
+        self.check_components(exact, "exact", components.b.shape[0])
+        reference = self.to_whitened(exact)
+        scale = norms(reference)
+        gap = distances(self.to_whitened(components), reference)
+        return gap / jnp.where(scale > 0, scale, 1)
+
+
+def _nothing(xp, d: int, m: int, dtype):
+    """The summary of no columns: r (0, d), z (m, 0), and nothing unexplained, no columns."""
+    return xp.zeros((0, d), dtype), xp.zeros((m, 0), dtype), 0.0, 0

@@ -1,0 +1,73 @@
+"""The device mesh of a sharded run, and a state on its devices."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from deflation.problem.regression import Regression
+from deflation.problem.targets import Operator
+from deflation.rounds.state import State
+from rankwise import checks
+from rankwise.devices import place
+
+
+def worker_mesh(mesh: jax.sharding.Mesh | None, axis_name: str) -> jax.sharding.Mesh:
+    """The mesh of a sharded run: the given one, or all devices along one axis.
+
+    Raises:
+      ValueError: the mesh has no axis of that name.
+    """
+    checks.instance("axis_name", axis_name, str, "a name")
+    if mesh is None:
+        return jax.make_mesh(
+            (jax.device_count(),), (axis_name,), axis_types=(jax.sharding.AxisType.Auto,)
+        )
+    if not isinstance(mesh, jax.sharding.Mesh) or axis_name not in mesh.axis_names:
+        raise ValueError(
+            f"mesh is {checks.shown(mesh)}; allowed is a mesh with an axis {axis_name!r}"
+        )
+    return mesh
+
+
+def row_mesh(problem: Regression, mesh, axis_name: str, row_axis: str) -> jax.sharding.Mesh:
+    """The mesh for rows of M cut along `row_axis`: its axes are the compiler's outside the loop.
+
+    Raises:
+      ValueError: no such axis, an operator, rows that cannot be cut evenly, or an axis that goes
+        over several processes, of which then none could save the run.
+    """
+    names = [name for name in mesh.axis_names if name != axis_name]
+    if row_axis not in names:
+        raise ValueError(f"row_axis is {checks.shown(row_axis)}; allowed are {names} of the mesh")
+    if isinstance(problem.target, Operator):
+        raise ValueError(f"row_axis is {row_axis!r}; allowed with an operator is None")
+    parts, m = mesh.shape[row_axis], problem.shape[0]
+    if m % parts:
+        raise ValueError(
+            f"M has {m} rows; allowed with {parts} devices along {row_axis!r} are "
+            f"multiples of {parts} (rows of zeros change nothing)"
+        )
+    axis = mesh.axis_names.index(row_axis)
+    owner = np.vectorize(lambda device: device.process_index)(mesh.devices)
+    if np.any(np.ptp(owner, axis=axis)):
+        raise ValueError(f"row_axis is {row_axis!r}; allowed is an axis within each process")
+    return jax.sharding.Mesh(mesh.devices, mesh.axis_names)
+
+
+def on_mesh(state: State) -> State:
+    """Every device (of every process) holds the whole state, as each needs all factors anyway; of
+    M its rows where the plan cuts them."""
+
+    def put(leaf, *axes):
+        spec = jax.sharding.PartitionSpec(*axes)
+        return place(leaf, jax.sharding.NamedSharding(state.plan.mesh, spec))
+
+    if state.plan.row_axis is None:
+        return jax.tree.map(put, state)
+    target = put(state.problem.target, state.plan.row_axis)
+    rest = dataclasses.replace(state, problem=state.problem._replace(target=None))
+    rest = jax.tree.map(put, rest)
+    return dataclasses.replace(rest, problem=rest.problem._replace(target=target))

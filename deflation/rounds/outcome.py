@@ -1,0 +1,93 @@
+"""How a run ended: published factors, their bounds, status, and the rank that was kept."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from deflation.problem.components import Components, norms
+from deflation.rounds.bounds import Bounds, certify, unknown
+from deflation.rounds.state import Controls, Plan, Progress, Status
+from deflation.rounds.stopping import remaining, rounding
+
+# Relative gap below which components that still move are taken to turn into each other.
+NEAR = 0.1
+# Distance of the sum from the best one, relative to a component: it adds less than 1e-6 of that
+# component's energy to the residual's.
+SUM_LAG = 1e-3
+# What rounding leaves of a component whose gaps are about as large as itself, in units of `noise`.
+FLOOR = 16
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "certified"))
+def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, certified: bool):
+    """Publishes the factors of a run and says how it ended.
+
+    Returns:
+      published factors (r, .) in whitened coordinates, their Bounds, the status code, the component
+      it speaks of (from 1; 0 for none), and the number of components kept.
+    """
+    number = jnp.arange(plan.rank)
+    published = number < progress.active
+    factors = solver.finish(progress.factors)
+    factors = Components(*(jnp.where(published[:, None], rows, 0) for rows in factors))
+    sizes = norms(factors)
+    rank = jnp.asarray(plan.rank)
+    if controls.rule is not None:
+        rank = jnp.minimum(progress.active, controls.rule.keep(controls.threshold, sizes))
+    bounds = certify(problem.target, factors, rank) if certified else unknown(sizes)
+    left = progress.moved
+    if plan.tolerance_of == "error":
+        left = remaining(progress.moved, progress.earlier, rounding(sizes))
+    left = jnp.where(published, left, jnp.inf)
+    tolerance = controls.tolerance
+    code, component = verdict(factors, bounds, rank, tolerance, left, joint=plan.way == "joint")
+    return factors, bounds, code, component, rank
+
+
+def verdict(factors: Components, bounds: Bounds, kept, tolerance=-1.0, left=0.0, joint=False):
+    """The status code and the component it speaks of.
+
+    Args:
+      factors: published, whitened.
+      bounds: of them.
+      kept: how many of them are meant.
+      tolerance: of a component, relative to its size; negative is sqrt(eps), as none was given.
+      left: how far every component may still move (r,).
+      joint: whether the sum alone is judged.
+    """
+    sizes = norms(factors)
+    number = jnp.arange(sizes.shape[0])
+    among = number < kept
+    wanted = jnp.where(tolerance >= 0, tolerance, jnp.sqrt(jnp.finfo(sizes.dtype).eps))
+    floor = FLOOR * bounds.noise
+    if joint:  # single components mean nothing there
+        whole = jnp.linalg.norm(jnp.where(among, sizes, 0))
+        open_ = among & ~(bounds.of_sum <= wanted * whole + floor)
+        limited = jnp.zeros_like(open_)
+    else:
+        open_ = among & ~(bounds.components <= wanted * sizes + floor)
+        limited = open_ & (bounds.limits + bounds.noise > wanted * sizes + floor)
+    moving = open_ & ~(left <= wanted * sizes + rounding(sizes))
+    gap = jnp.abs(sizes - jnp.append(sizes[1:], 0)) / jnp.where(sizes > 0, sizes, 1)
+    gap = jnp.where(number < kept - 1, gap, jnp.inf)  # to the next one, inf at the last
+    # Neighbours that still turn into each other while their sum is already a best one.
+    turning = limited | (jnp.minimum(gap, jnp.append(jnp.inf, gap[:-1])) <= NEAR)
+    summed = bounds.of_sum <= jnp.maximum(SUM_LAG, wanted) * sizes + floor
+    finite = jnp.all(jnp.isfinite(factors.b), axis=1) & jnp.all(jnp.isfinite(factors.a), axis=1)
+    cases = [
+        (~finite, Status.NOT_FINITE),
+        (moving & turning & summed & (not joint), Status.SMALL_GAP),
+        (moving, Status.BUDGET_SPENT),
+        (open_ & ~limited, Status.NOT_PROVED),
+        (open_ & summed, Status.SMALL_GAP),
+        (open_, Status.RANK_CUTS_GROUP),
+    ]
+    code, component = jnp.asarray(int(Status.CONVERGED)), jnp.asarray(0)
+    for where, status in reversed(cases):
+        hit = jnp.any(where)
+        code = jnp.where(hit, int(status), code)
+        component = jnp.where(hit, jnp.argmax(where) + 1, component)
+    return code, component

@@ -1,0 +1,150 @@
+"""A run in three parts: `start`, `advance` as often as wanted, `finish`. All ways go through here.
+
+    start    validates, draws or takes the first factors       -> State
+    advance  runs rounds inside one compiled while loop        -> State
+    finish   publishes factors, judges the outcome             -> Solution
+
+Gradients do not pass through the loop (it stops early, so it has no reverse mode): inputs of the
+loop are cut off, and `finish` attaches the derivative of the answer itself (implicit.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deflation.problem import implicit
+from deflation.problem.components import Components
+from deflation.problem.units import converted, enter, scaled
+from deflation.rounds.exchange import loop, sharded_rounds
+from deflation.rounds.outcome import judge
+from deflation.rounds.rounds import parallel_round, sequential_round, unless
+from deflation.rounds.state import Progress, Solution, State, Status
+from rankwise import checks
+
+
+def advance(state: State, rounds: int) -> State:
+    """Runs up to `rounds` more rounds; fewer if every component is done before.
+
+    Args:
+      state: from `start`, `advance`, or `load`.
+      rounds: at least 1. A change of it recompiles, so use equal portions.
+
+    Returns:
+      The state after them, its history extended. advance(advance(s, 2), 3) equals advance(s, 5),
+      bitwise on the same devices.
+
+    Raises:
+      ValueError: rounds < 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from deflation import Regression, start
+      >>> state = start(Regression.from_matrix(jnp.diag(jnp.arange(1.0, 5.0))), rank=2)
+      >>> int(advance(advance(state, 2), 3).progress.round)
+      5
+    """
+    checks.instance("state", state, State, "a State, as start returns it")
+    rounds = checks.integer("rounds", rounds, 1)
+    inputs = (state.problem, state.solver, state.controls, state.progress)
+    progress, history = _advance(*jax.tree.map(_constant, inputs), state.plan, rounds)
+    join = jnp.concatenate
+    if not checks.traced((state.history, history)):
+        # On the host: its shape is new every time.
+        join, history = np.concatenate, jax.tree.map(np.asarray, history)
+    if not checks.traced((progress.round, state.progress.round)):
+        ran = int(progress.round) - int(state.progress.round)
+        history = jax.tree.map(lambda rows: rows[:ran], history)
+    joined = jax.tree.map(lambda x, y: join([x, y]), state.history, history)
+    return dataclasses.replace(state, progress=progress, history=joined)
+
+
+def finish(state: State, *, certify: bool = True) -> Solution:
+    """The Solution at the current state; the run can go on afterwards.
+
+    Differentiable with respect to the problem's target (so, through `Regression.from_data`, to y).
+
+    Args:
+      state: from `start`, `advance`, or `load`.
+      certify: bound the errors (see `Solution`), for about 2 r + 40 products with M and r + 20
+        with M^T.
+        Without it the bounds are infinite, and no run is said to have converged.
+    """
+    checks.instance("state", state, State, "a State, as start returns it")
+    certify = checks.flag("certify", certify)
+    plan = state.plan
+    inputs = (state.problem, state.solver, state.controls, state.progress)
+    inputs = jax.tree.map(_constant, inputs)
+    factors, bounds, code, component, rank = _judge(*inputs, plan, certify)
+    attach = implicit.refuse if plan.way == "joint" else implicit.attach
+    unit = state.controls.unit
+    factors = attach(scaled(state.problem, unit).target, factors)
+    factors = factors._replace(b=factors.b * unit)
+    if state.controls.rule is not None:
+        keep = (jnp.arange(plan.rank) < rank)[:, None]
+        factors = Components(*(jnp.where(keep, rows, 0) for rows in factors))
+    return Solution(
+        components=state.problem.to_original(factors),
+        status=code if checks.traced(code) else Status(int(code)),
+        rounds=state.progress.round,
+        history=state.history,
+        rank=rank,
+        component=component,
+        bounds=bounds.components,
+        bound_of_sum=bounds.of_sum,
+        proved=bounds.proved,
+    )
+
+
+def step(state: State) -> State:
+    """One round, without history: the building block of scans that record whole trajectories.
+
+    Unlike `advance` it has a fixed cost and no loop, so it may sit inside `jax.lax.scan`; a run
+    whose components are all done does not change any more.
+    """
+    checks.instance("state", state, State, "a State, as start returns it")
+    old = state.progress
+    problem, solver, controls, own = enter(state.problem, state.solver, state.controls, old)
+    new = _round(problem, solver, state.plan, controls, own)
+    new = converted(solver, new, state.controls.unit)
+    return dataclasses.replace(state, progress=unless(jnp.all(old.done), new, old))
+
+
+def _constant(leaf):
+    """The leaf without a derivative; concrete numbers, random keys and integers have none."""
+    if isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jax.lax.stop_gradient(leaf)
+    return leaf
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "rounds"))
+def _advance(problem, solver, controls, progress, plan, rounds):
+    inputs = enter(problem, solver, controls, progress)
+    if plan.mesh is None:
+        problem, solver, controls, progress = inputs
+        one = functools.partial(_round, problem, solver, plan, controls)
+        progress, history = loop(one, progress, rounds)
+    else:
+        progress, history = sharded_rounds(*inputs, plan, rounds)
+    unit = controls.unit
+    return converted(solver, progress, unit), jax.tree.map(lambda rows: rows * unit, history)
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "certified"))
+def _judge(problem, solver, controls, progress, plan, certified):
+    """`judge` in the run's own units; its bounds in the user's."""
+    own = enter(problem, solver, controls, progress)
+    factors, bounds, *outcome = judge(*own, plan, certified)
+    return factors, bounds.multiplied(controls.unit), *outcome
+
+
+def _round(problem, solver, plan, controls, progress) -> Progress:
+    """One round on one device."""
+    if plan.way == "sequential":
+        return sequential_round(problem, solver, plan, controls, progress)
+    index = jnp.arange(plan.rank)
+    return parallel_round(problem, solver, plan, controls, progress, index, lambda block: block)

@@ -1,0 +1,1 @@
+"""Rank-one solvers, one per file, and what they stand on."""

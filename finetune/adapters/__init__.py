@@ -1,0 +1,1 @@
+"""What adapters compute: the contract of a method and the parts it is built of."""

@@ -1,0 +1,223 @@
+"""The loss of one deflation level, and its gradients: level after level, batched, or on devices.
+
+Level k sees in every module the predecessors as constants and trains its own component:
+
+    W_k = W + s sum_{j < min(k, rank)} sg(a_j b_j) + s a_k b_k      if k < rank + private
+
+so k (from 0) is public below `rank`, and trains in private, seen by nobody else, in the next
+`private` places. Ranks differ between modules; where a module has no component k, level k sees
+what the module publishes.
+
+aux[path] has rank and private (int32), scale, and gain (R,) = scale for j < rank, 0 elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from finetune.adapters.by_component import along
+from finetune.adapters.factors import AXIS
+from finetune.adapters.method import Leaves, Objective, Tree
+from finetune.optimiser import clipped
+
+Index = Leaves  # path -> the number of the module's own component
+
+
+class Levels(NamedTuple):
+    """Losses and gradients of all R levels.
+
+    Attributes:
+      loss: (R,).
+      theta: like theta; component k from level k.
+    """
+
+    loss: jax.Array
+    theta: Tree
+
+
+def published(aux: Leaves) -> jax.Array:
+    """gain (R,) of the deployed network."""
+    size = aux["gain"].shape[0]
+    return jnp.where(jnp.arange(size) < aux["rank"], aux["scale"], 0).astype(aux["gain"].dtype)
+
+
+def trainable(aux: Leaves) -> jax.Array:
+    """(R,) bool: components that some level trains, public or private."""
+    return jnp.arange(aux["gain"].shape[0]) < aux["rank"] + aux["private"]
+
+
+def initial(theta: Tree, scale: float, rank: int, private: int) -> Tree:
+    """aux for `theta` with `rank` components published at first."""
+    aux = {}
+    for path, leaves in theta.items():
+        size, dtype = leaves["b"].shape[0], leaves["a"].dtype
+        entry = {
+            "gain": jnp.zeros(size, dtype),
+            "scale": jnp.asarray(scale, dtype),
+            "rank": jnp.asarray(rank, jnp.int32),
+            "private": jnp.asarray(private, jnp.int32),
+        }
+        aux[path] = {**entry, "gain": published(entry)}
+    return aux
+
+
+def with_rank(aux: Tree, rank: jax.Array) -> Tree:
+    """aux with the same number of published components in every module."""
+    new = {path: {**entry, "rank": rank.astype(jnp.int32)} for path, entry in aux.items()}
+    return {path: {**entry, "gain": published(entry)} for path, entry in new.items()}
+
+
+def everywhere(aux: Tree, k) -> Index:
+    """The index of level k: component k in every module."""
+    return {path: jnp.asarray(k, jnp.int32) for path in aux}
+
+
+def own(theta: Tree, index: Index) -> Tree:
+    """a_k (in,) and b_k (out,) of every module, k = index[path]."""
+    return {
+        path: {
+            name: jax.lax.dynamic_index_in_dim(leaf, index[path], AXIS[name], keepdims=False)
+            for name, leaf in leaves.items()
+        }
+        for path, leaves in theta.items()
+    }
+
+
+def placed(rows: Tree, index: Index, theta: Tree) -> Tree:
+    """`own` backwards: like theta, zero but for component index[path]."""
+    return {
+        path: {
+            name: jnp.where(along(_is(index[path], leaf, name), name), _wide(rows, path, name), 0)
+            for name, leaf in leaves.items()
+        }
+        for path, leaves in theta.items()
+    }
+
+
+def view(theta: Tree, aux: Tree, rows: Tree, index: Index) -> tuple[Tree, Tree]:
+    """theta and aux of the network that a level sees; only `rows` carries a derivative."""
+    seen, gains = {}, {}
+    for path, leaves in theta.items():
+        seen[path] = {
+            name: jnp.where(
+                along(_is(index[path], leaf, name), name),
+                _wide(rows, path, name),
+                jax.lax.stop_gradient(leaf),
+            )
+            for name, leaf in leaves.items()
+        }
+        entry, k = aux[path], index[path]
+        number = jnp.arange(entry["gain"].shape[0])
+        before = number < jnp.minimum(k, entry["rank"])
+        mine = (number == k) & trainable(entry)
+        gain = jnp.where(before | mine, entry["scale"], 0).astype(entry["gain"].dtype)
+        gains[path] = {**entry, "gain": gain}
+    return seen, gains
+
+
+def one(objective: Objective, theta: Tree, aux: Tree, head: Leaves, index: Index, norm: float):
+    """(loss, gradient of the own components, clipped to a global norm of `norm`) of one level."""
+
+    def loss(rows):
+        return objective.loss(*view(theta, aux, rows, index), head)
+
+    value, gradient = jax.value_and_grad(loss)(own(theta, index))
+    return value, clipped(gradient, norm)[0]
+
+
+def with_head(
+    objective: Objective, theta: Tree, aux: Tree, head: Leaves, index: Index, norm: float
+):
+    """`one` and the head's gradient of the same loss, from one pass: (loss, own, of_head)."""
+
+    def loss(rows, head):
+        return objective.loss(*view(theta, aux, rows, index), head)
+
+    value, (of_rows, of_head) = jax.value_and_grad(loss, (0, 1))(own(theta, index), head)
+    return value, clipped(of_rows, norm)[0], of_head
+
+
+def every(
+    objective: Objective,
+    theta: Tree,
+    aux: Tree,
+    head: Leaves,
+    norm: float,
+    way: str = "in_turn",
+    mesh: jax.sharding.Mesh | None = None,
+    axis: str = "level",
+) -> Levels:
+    """All levels from the same snapshot of theta.
+
+    Args:
+      norm: each level's gradient is clipped to it, as that of a worker of its own; 0 for no.
+      way: "in_turn" skips levels that train nothing and needs the memory of one; "batched" is one
+        batched pass. Same values.
+      mesh: deals the levels out along its axis `axis`, level k to device k mod P; the loss and the
+        rank-one gradients of all levels are then exchanged in one all-gather.
+    """
+    size = next(iter(aux.values()))["gain"].shape[0]
+
+    def single(k):
+        return one(objective, theta, aux, head, everywhere(aux, k), norm)
+
+    def guarded(k):
+        wanted = jnp.stack([trainable(entry)[k] for entry in aux.values()])
+        like = jax.eval_shape(single, k)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        return jax.lax.cond(jnp.any(wanted), single, lambda _: nothing, k)
+
+    if mesh is not None:
+        loss, rows = _dealt(single, size, theta, mesh, axis)
+    elif way == "batched":
+        loss, rows = jax.vmap(single)(jnp.arange(size))
+    else:
+        loss, rows = jax.lax.map(guarded, jnp.arange(size))
+    gradients = {
+        path: {
+            name: jnp.where(along(trainable(aux[path]), name), jnp.moveaxis(leaf, 0, AXIS[name]), 0)
+            for name, leaf in leaves.items()
+        }
+        for path, leaves in rows.items()
+    }
+    return Levels(loss, gradients)
+
+
+def _dealt(single, size: int, theta: Tree, mesh, axis: str):
+    """`single` of all levels, a block of levels per device, and one all-gather."""
+    devices = mesh.shape[axis]
+    slots = -(-size // devices)
+    shapes = jax.eval_shape(single, jnp.zeros((), jnp.int32))
+    leaves, structure = jax.tree.flatten(shapes)
+    dtype = jnp.result_type(*leaves)
+
+    def block():
+        mine = jax.lax.axis_index(axis) + devices * jnp.arange(slots)
+        # Places past the last level repeat it; their rows are cut off below.
+        results = jax.lax.map(single, jnp.minimum(mine, size - 1))
+        flat = [leaf.reshape(slots, -1).astype(dtype) for leaf in jax.tree.leaves(results)]
+        rows = jnp.concatenate(flat, axis=1)[:, None]
+        gathered = jax.lax.all_gather(rows, axis, axis=1, tiled=True, to="invarying")
+        return gathered.reshape(slots * devices, -1)[:size]
+
+    nowhere = jax.sharding.PartitionSpec()
+    flat = jax.shard_map(block, mesh=mesh, in_specs=(), out_specs=nowhere, axis_names={axis})()
+    cuts = np.cumsum([int(np.prod(leaf.shape)) for leaf in leaves])[:-1]
+    parts = jnp.split(flat, cuts, axis=1)
+    restored = [
+        part.reshape(size, *leaf.shape).astype(leaf.dtype)
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, restored)
+
+
+def _is(k: jax.Array, leaf: jax.Array, name: str) -> jax.Array:
+    return jnp.arange(leaf.shape[AXIS[name]]) == k
+
+
+def _wide(rows: Tree, path: str, name: str) -> jax.Array:
+    return jnp.expand_dims(rows[path][name], AXIS[name])

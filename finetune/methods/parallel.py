@@ -1,0 +1,158 @@
+"""Parallel deflation: every component is a worker with a loss of its own, all trained at once.
+
+Worker k minimises the task's loss of the network with its predecessors held constant, as they were
+published at the start of the step (`levels`). Errors of a predecessor are corrected as it improves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from finetune.adapters import factors, levels
+from finetune.adapters.by_component import by_component
+from finetune.adapters.method import Gradients, Leaves, Method, Objective, Tree
+from finetune.methods.lora import RANK
+from finetune.optimiser import Rate, by_rate
+from rankwise import checks
+from rankwise.options import option
+
+WAYS = ("in_turn", "batched")
+SCALE, STD = "of every component", "of the first factors"
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    """Settings of `parallel`.
+
+    Attributes:
+      rank: R, components of every module.
+      scale: s, of every component. Constant: a scale that fell with the rank would change what
+        converged predecessors contribute.
+      std: standard deviation of the first a_k; b_k = 0.
+      stagger: steps between joining workers, and from joining to being published; 0 publishes all
+        components from the first step.
+      advance: workers that have not joined yet train in private.
+      way: see `levels.every`; how the levels are computed on one device.
+    """
+
+    rank: int = option(4, RANK)
+    scale: float = option(1.0, SCALE)
+    std: float = option(0.02, STD)
+    stagger: int = option(1, "steps between joining workers")
+    advance: bool = option(True, "train in private before")
+    way: str = option("in_turn", "how levels are computed", WAYS)
+
+    def __post_init__(self):
+        checks.integer("rank", self.rank, 1)
+        checks.positive("scale", self.scale)
+        checks.positive("std", self.std)
+        checks.integer("stagger", self.stagger, 0)
+        checks.choice("way", self.way, WAYS)
+
+    def published(self, step) -> jax.Array:
+        """Components published at the start of step t, min(t // stagger, R)."""
+        if not self.stagger:
+            return jnp.asarray(self.rank, jnp.int32)
+        return jnp.minimum(step // self.stagger, self.rank).astype(jnp.int32)
+
+
+def parallel(
+    config: ParallelConfig,
+    direction: optax.GradientTransformation,
+    rate: Rate,
+    *,
+    clip: float = 0.0,
+    mesh: jax.sharding.Mesh | None = None,
+    axis: str = "level",
+    working: Callable[[jax.Array], jax.Array] | None = None,
+) -> Method:
+    """In step t, all k at once: one optimiser step on (a_k, b_k) of
+
+        L(W + s sum_{j<k, j published} sg(a_j b_j) + s a_k b_k)
+
+    For a squared loss on one linear layer and plain descent this is
+    `deflation.parallel(gradient_descent(step_size, coordinates="original"))`.
+
+    The head's gradient is that of the deployed network, the one with all published components: it
+    is what is evaluated and saved, and one pass more than the levels need. Every level's own
+    gradient of the head would be R different answers.
+
+    Args:
+      config: the settings.
+      direction: the optimiser without its learning rate; each (a_k, b_k) of each module has its
+        own state, whose age is the number of steps that it was trained.
+      rate: learning rate of a step.
+      clip: largest global norm of each worker's gradient, 0 for none.
+      mesh: a mesh with an axis `axis` to deal the levels out on, else one device.
+      working: step -> (R,) bool, workers that train in it; all if None.
+
+    Returns:
+      A Method; theta[path] is {a (in, R), b (R, out)}, aux as in `levels`.
+
+    Source: arXiv 2502.17615, Algorithm 1; arXiv 2605.10741 (AdaPaD).
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> method = parallel(ParallelConfig(rank=2), optax.identity(), lambda step: 0.1)
+      >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
+      >>> theta["fc"]["b"].shape, int(aux["fc"]["rank"])
+      ((2, 5), 0)
+    """
+
+    def prepare(key, kernels, gradients):
+        del gradients
+        theta = start(key, kernels, config.rank, config.std)
+        private = config.rank if config.advance else 1
+        first = 0 if config.stagger else config.rank
+        return theta, levels.initial(theta, config.scale, first, private)
+
+    def grads(objective, theta, aux, head, step, key):
+        del key
+        loss, of_head = deployed(objective, theta, aux, head)
+        found = levels.every(objective, theta, aux, head, clip, config.way, mesh, axis)
+        active = {path: levels.trainable(entry) for path, entry in aux.items()}
+        if working is not None:
+            active = {path: on & working(step) for path, on in active.items()}
+        return Gradients(loss, found.theta, of_head, {"active": active, "levels": found.loss})
+
+    def post(theta, aux, opt, info):
+        return theta, levels.with_rank(aux, config.published(info.step + 1)), opt
+
+    return assembled("parallel", prepare, grads, post, direction, rate)
+
+
+def assembled(name: str, prepare, grads, post, direction, rate: Rate) -> Method:
+    """A Method whose components have their own optimisers."""
+    return Method(
+        name=name,
+        prepare=prepare,
+        apply=factors.apply,
+        lookup=factors.lookup,
+        export=factors.export,
+        tx=optax.chain(by_component(direction), by_rate(rate)),
+        grads=grads,
+        post=post,
+        own_clipping=True,
+    )
+
+
+def start(key: jax.Array, kernels, rank: int, std: float) -> Tree:
+    """a ~ N(0, std^2) and b = 0."""
+
+    def draw(key, shape, dtype):
+        return std * jax.random.normal(key, shape, dtype)
+
+    return factors.start(key, kernels, rank, draw)
+
+
+def deployed(
+    objective: Objective, theta: Tree, aux: Tree, head: Leaves
+) -> tuple[jax.Array, Leaves]:
+    """Loss of the network that is evaluated and saved, and its gradient of the head."""
+    theta = jax.lax.stop_gradient(theta)
+    return jax.value_and_grad(lambda head: objective.loss(theta, aux, head))(head)

@@ -1,0 +1,1 @@
+"""Steps on pairs of factors, beside the optimisers of single parameters."""

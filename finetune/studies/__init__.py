@@ -1,0 +1,1 @@
+"""Experiments with networks and their figures, a folder per study."""

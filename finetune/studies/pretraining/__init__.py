@@ -1,0 +1,1 @@
+"""Low-rank training from scratch: GaLore, ReLoRA, AdaRankGrad."""

@@ -1,0 +1,1 @@
+"""The figures of the survey of low-rank structure that need networks."""

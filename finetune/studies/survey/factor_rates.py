@@ -1,0 +1,102 @@
+"""LoRA with one rate for both factors and with a faster one for b: norms and losses over training.
+
+Source: arXiv 2503.19859, Figure 5 (LoRA+, arXiv 2402.12354).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from finetune.methods.lora import LoraConfig, lora
+from finetune.optimiser import OptimiserConfig, by_rate, direction, rate
+from finetune.studies.survey.adaptation import AdaptationSetting, Trainer, described, problem
+from rankwise import checks
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RatesSetting(AdaptationSetting):
+    """An `AdaptationSetting` for several ratios of the two rates.
+
+    Attributes:
+      ratios: rate of b over that of a; 1 is LoRA. The figure's is 2.
+      alpha: LoRA's scale is alpha / r.
+    """
+
+    ratios: tuple[float, ...] = (1.0, 2.0)
+    alpha: float = 8.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "ratios", tuple(self.ratios))
+        if not self.ratios:
+            raise ValueError("ratios is (); allowed is at least one")
+        for ratio in self.ratios:
+            checks.positive("ratios", ratio)
+
+
+def two_rates(
+    config: OptimiserConfig, total: int, ratio: float
+) -> optax.GradientTransformationExtraArgs:
+    """The plain optimiser with `ratio` times the rate for every b.
+
+    Example:
+      >>> config = OptimiserConfig(name="sgd", learning_rate=1.0, schedule="constant", warmup=0)
+      >>> theta = {"fc": {"a": jnp.ones(1), "b": jnp.ones(1)}}
+      >>> tx = two_rates(config, 1, 4.0)
+      >>> updates, _ = tx.update(theta, tx.init(theta), theta, step=0)
+      >>> float(updates["fc"]["a"][0]), float(updates["fc"]["b"][0])
+      (-1.0, -4.0)
+    """
+
+    def label(theta):
+        return {path: {name: name for name in leaves} for path, leaves in theta.items()}
+
+    faster = optax.multi_transform({"a": optax.identity(), "b": optax.scale(ratio)}, label)
+    return optax.chain(direction(config), by_rate(lambda t: rate(config, t, total)), faster)
+
+
+def factor_rates(setting: RatesSetting) -> dict[str, np.ndarray]:
+    """Trains LoRA once per ratio, from the same start and on the same batches.
+
+    Returns:
+      ratios (R,); steps (T,), from 0; norm_a and norm_b (R, T), the Frobenius norm over all
+      modules together; losses (R, steps); scores (R,); task, note, rows, metric.
+
+    Raises:
+      ValueError: training that diverges.
+
+    Example:
+      >>> small = RatesSetting(steps=2, snapshots=2, base_steps=2, hidden_size=8, rank=2)
+      >>> factor_rates(small)["norm_b"].shape
+      (2, 3)
+    """
+    found = problem(setting)
+
+    def look(state):
+        squares = [
+            sum(jnp.sum(leaves[name] ** 2) for leaves in state.theta.values()) for name in "ab"
+        ]
+        return jax.device_get(jnp.sqrt(jnp.stack(squares)))
+
+    rows = []
+    for ratio in setting.ratios:
+        tx = two_rates(setting.optimiser, setting.steps, ratio)
+        method = lora(LoraConfig(setting.rank, setting.alpha), tx)
+        trainer = Trainer(setting, found.network, method)
+        done = trainer.run(found, setting.seed, look)
+        rows.append((np.stack(done.seen), done.losses, trainer.score(found, done.state)))
+    norms, losses, scores = (np.stack(part) for part in zip(*rows, strict=True))
+    return {
+        "ratios": np.asarray(setting.ratios),
+        "steps": setting.steps // setting.snapshots * np.arange(setting.snapshots + 1),
+        "norm_a": norms[..., 0],
+        "norm_b": norms[..., 1],
+        "losses": losses,
+        "scores": scores,
+        **described(setting, found),
+    }

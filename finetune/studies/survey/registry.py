@@ -1,0 +1,188 @@
+"""The figures of the survey on low-rank structures that need networks, by name.
+
+The quick sizes take seconds on scikit-learn's digits, or on Gaussian inputs; they show the same
+mechanism on less. The paper sizes follow the published protocol, as far as it is published.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from finetune.studies.pretraining import figures as pretraining_figure
+from finetune.studies.pretraining.pretraining import pretraining
+from finetune.studies.survey import adapter_figures as survey_adapters
+from finetune.studies.survey import adapter_sizes, sizes
+from finetune.studies.survey import figures as survey
+from finetune.studies.survey.deep_adaptation import deep_adaptation
+from finetune.studies.survey.deep_factors import deep_factors
+from finetune.studies.survey.dropout_images import dropout_images
+from finetune.studies.survey.dropout_rank import dropout_rank
+from finetune.studies.survey.factor_rates import factor_rates
+from finetune.studies.survey.image_training import ImageSetting
+from finetune.studies.survey.update_spectra import FC2, VALUE, update_spectra
+from finetune.studies.vision.registry import SCALES, Scale
+
+SOURCE = "arXiv 2503.19859"
+
+
+@dataclasses.dataclass(frozen=True)
+class SurveyRecipe:
+    """A figure by name.
+
+    Attributes:
+      name: of its files.
+      source: document and figure number.
+      shows: one sentence.
+      draw: (arrays, setting) -> Figure.
+      experiment: (setting) -> arrays.
+      sizes: (scale, seed, data_dir, model) -> setting.
+
+    Example:
+      >>> registry()["survey_dropout"].scale("paper").setting.steps
+      30000
+    """
+
+    name: str
+    source: str
+    shows: str
+    draw: Callable[..., Figure]
+    experiment: Callable[[Any], dict[str, np.ndarray]]
+    sizes: Callable[..., Any]
+
+    def scale(
+        self,
+        name: str = "quick",
+        seed: int | None = None,
+        data_dir: str | os.PathLike | None = None,
+        model: str | os.PathLike | None = None,
+    ) -> Scale:
+        """The size of that name.
+
+        Args:
+          seed: in place of all seeds.
+          data_dir: a folder with MNIST and CIFAR-10, or with STS-B; a figure whose data set it
+            lacks, and every figure without a folder, takes digits.
+          model: a folder with a BERT whose value matrix is adapted, or which is adapted to STS-B;
+            None for a made matrix, and digits.
+
+        Raises:
+          ValueError: an unknown name.
+        """
+        if name not in SCALES:
+            raise ValueError(f"scale is {name!r}; allowed are {SCALES}")
+        return Scale(self.sizes(name, seed, data_dir, model))
+
+    def arrays(self, scale: str = "quick", seed: int | None = None, data_dir=None, model=None):
+        """Runs the experiment in the size of that name."""
+        return self.experiment(self.scale(scale, seed, data_dir, model).setting)
+
+
+def registry() -> dict[str, SurveyRecipe]:
+    """All figures of the survey that need networks, by name.
+
+    Example:
+      >>> list(registry())[0]
+      'survey_updates'
+    """
+    rows = (
+        (
+            "survey_updates",
+            "Figure 1",
+            "singular values of the penultimate matrix minus its start, over training",
+            survey.updates,
+            _of_networks,
+            sizes.networks,
+        ),
+        (
+            "survey_dropout",
+            "Figures 2 and 9, linear teacher",
+            "rank of the first and last activations by dropout rate, and over training",
+            survey.dropout,
+            dropout_rank,
+            sizes.dropout,
+        ),
+        (
+            "survey_dropout_resnet",
+            "Figures 2 and 9, ResNet",
+            "rank of a ResNet's first and last features by dropout rate, and over training",
+            survey.dropout,
+            dropout_images,
+            sizes.dropout_images,
+        ),
+        (
+            "survey_factors",
+            "Figure 3",
+            "gradient descent moves 2r directions of a factor of a product",
+            survey.factors,
+            deep_factors,
+            sizes.factors,
+        ),
+        (
+            "survey_adaptation",
+            "Figure 4, the matrix alone",
+            "the same with Adam, for the value matrix of a BERT",
+            survey.factors,
+            deep_factors,
+            sizes.adaptation,
+        ),
+        (
+            "survey_factor_rates",
+            "Figure 5",
+            "norms of LoRA's factors and the loss, with one rate and with a faster second factor",
+            survey_adapters.rates,
+            factor_rates,
+            adapter_sizes.rates,
+        ),
+        (
+            "survey_deep_lora",
+            "Figure 6",
+            "spectra and subspaces of Deep LoRA's updates, ranks by layer, and few rows",
+            survey_adapters.deep,
+            deep_adaptation,
+            adapter_sizes.deep,
+        ),
+        (
+            "survey_vit_layers",
+            "Figures 8 and 10",
+            "spectra of the updates of a vision transformer by layer",
+            survey.layers,
+            _of_layers,
+            lambda *size: sizes.network("vit", *size[:3]),
+        ),
+    )
+    found = [SurveyRecipe(n, f"{SOURCE}, {figure}", *rest) for n, figure, *rest in rows]
+    found.append(
+        SurveyRecipe(
+            "pretraining",
+            "arXiv 2403.03507, 2307.05695, 2410.17881",
+            "GaLore, ReLoRA and AdaRankGrad from scratch: loss, memory, rank of the gradients",
+            pretraining_figure.pretraining,
+            pretraining,
+            sizes.pretraining,
+        )
+    )
+    return {recipe.name: recipe for recipe in found}
+
+
+def _of_networks(settings: tuple[ImageSetting, ...]) -> dict[str, np.ndarray]:
+    arrays = {"networks": np.asarray([one.network for one in settings])}
+    for one in settings:
+        found = update_spectra(one)
+        arrays |= {f"{one.network}_{name}": value for name, value in found.items()}
+    return arrays
+
+
+def _of_layers(setting: ImageSetting) -> dict[str, np.ndarray]:
+    found = update_spectra(setting, f"{FC2}|{VALUE}")
+    arrays = {}
+    for name, ending in (("fc2", "output"), ("value", "value")):
+        mine = np.char.endswith(found["paths"], ending)
+        own = {"paths": found["paths"][mine], "values": found["values"][mine]}
+        arrays |= {f"{name}_{key}": value for key, value in (found | own).items()}
+    return arrays

@@ -1,0 +1,1 @@
+"""The image study of sequential deflation."""

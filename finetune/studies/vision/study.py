@@ -1,0 +1,125 @@
+"""The study of one data set over seeds, each stored when it is finished and not run again."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import time
+import zipfile
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from finetune import models
+from finetune.models.mlp import MLPConfig
+from finetune.studies.vision import halves as data
+from finetune.studies.vision.cost import joint_flops, stage_flops
+from finetune.studies.vision.paths import run_seed
+from finetune.studies.vision.programs import Programs, programs
+from finetune.studies.vision.setting import COMPONENTS, VisionSetting
+from finetune.training import network
+
+Tick = Callable[[str, int], None]
+
+
+def study(
+    setting: VisionSetting,
+    folder: str | os.PathLike | None = None,
+    tick: Tick = lambda stage, epochs: None,
+) -> dict[str, np.ndarray]:
+    """Sequential rank-one adapters over all paths of epochs against a joint one, several seeds.
+
+    Args:
+      setting: the data set, sizes and seeds.
+      folder: where finished seeds are stored, and read; None stores nothing.
+      tick: called with the stage's name and the number of epochs that were just finished (all of a
+        seed's at once where it was stored), `setting.total_epochs` per seed in all.
+
+    Returns:
+      The arrays of `run_seed` with a first axis of S seeds, and seeds (S,), epochs (C,), rows and
+      test_rows (training and test images of the second half), stage_flops (3,) and joint_flops
+      (LoRA flops per image, see `cost`), hidden_size, seconds (S,), and the strings task and note.
+
+    Raises:
+      FileNotFoundError, ConnectionError, ValueError: data that are not there; see
+        `finetune.tasks.images.load`.
+
+    Source: arXiv 2505.22602, experiments with LoRA on image classification.
+
+    Example:
+      >>> small = VisionSetting("digits", hidden_size=4, epochs=(1,), base_epochs=1,
+      ...                       joint_epochs=1, rows=64, seeds=(0,))
+      >>> study(small)["component_3"].shape
+      (1, 1, 1, 1)
+    """
+    halves = data.load(setting)
+    sizes = MLPConfig(
+        num_labels=halves.task.num_labels,
+        input_size=halves.first.train.pixels.shape[1],
+        hidden_size=setting.hidden_size,
+    )
+    shared = made(setting, halves, sizes)
+    name = f"{setting.task}-{setting.fingerprint()}-{halves.crc:08x}"
+    runs = []
+    for seed in setting.seeds:
+        path = None if folder is None else pathlib.Path(folder) / f"{name}-{seed}.npz"
+        found = None if path is None else _stored(path)
+        if found is None:
+            started = time.perf_counter()
+            params = _network(sizes, seed).params
+            found = run_seed(setting, shared, halves, params, seed, lambda stage: tick(stage, 1))
+            found["seconds"] = np.float32(time.perf_counter() - started)
+            if path is not None:
+                _store(path, found)
+        else:
+            tick("stored", setting.total_epochs)
+        runs.append(found)
+    shapes = [shape for _, shape in sorted(models.linears(models.abstract(sizes)).items())]
+    return {
+        **{key: np.stack([run[key] for run in runs]) for key in runs[0]},
+        "seeds": np.asarray(setting.seeds),
+        "epochs": np.asarray(setting.epochs),
+        "rows": np.asarray(halves.second.train.labels.shape[0]),
+        "test_rows": np.asarray(halves.second.test.labels.shape[0]),
+        "stage_flops": np.asarray([stage_flops(shapes, k + 1) for k in range(COMPONENTS)]),
+        "joint_flops": np.asarray(joint_flops(shapes, COMPONENTS)),
+        "hidden_size": np.asarray(setting.hidden_size),
+        "task": np.asarray(setting.task),
+        "note": np.asarray(halves.task.note),
+    }
+
+
+def made(setting: VisionSetting, halves: data.Halves, sizes: MLPConfig) -> Programs:
+    """The programs of a setting, shared by its seeds."""
+    return programs(
+        _network(sizes, 0), halves.task.loss, COMPONENTS, setting.learning_rate, setting.std
+    )
+
+
+def _network(sizes: MLPConfig, seed: int) -> network.Network:
+    return network.from_module(models.initialise(sizes, jax.random.key(seed)))
+
+
+def _stored(path: pathlib.Path) -> dict[str, np.ndarray] | None:
+    if not path.exists():
+        return None
+    try:
+        # Opened here: numpy leaves its own file open where it is no archive.
+        with path.open("rb") as file, np.load(file) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        raise ValueError(f"{path} is damaged; remove it to run its seed again") from None
+
+
+def _store(path: pathlib.Path, found: dict[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, **found)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Rows from files and from the Hub: sources, columns, pictures."""

@@ -1,0 +1,1 @@
+"""The suites of `launch.benchmark`, and how they measure."""

@@ -1,0 +1,165 @@
+"""Training steps of adapters: ours beside PEFT's, beside each other, and beside what is possible.
+
+All programs take turns in one process, on the same weights, batch, dtype, threads and device,
+without dropout. The phases of a method whose steps change in kind during a run are timed one by
+one:
+
+    AdaLoRA   before masks begin; with a mask after every step
+    AdaPaD    growing: one component of every module is published, one trains in private;
+              scored: the same in a step that also scores (one in five does, by default);
+              grown: all of the budget is published.
+              Parallel levels, one level at a time (split), and the latter with --head_loss=own
+
+Some rows have no adapter of PEFT's as competitor, but
+
+    frozen network  its forward and backward pass that no adapter can avoid, `lora_step.frozen`
+    products alone  the step's floating-point operations at the rate of the network's largest
+                    product, measured in the same turns
+    memory alone    the arrays that the step holds, read or written once, at the measured rate of a
+                    sweep through memory
+
+Errors are the distance of the loss before training from the same network's in float64. The keys
+bytes_ours and bytes_competitor count the arrays that a step holds at once, weights and optimiser
+included: ours as the compiler plans them, PyTorch's as its allocator reports them to its profiler.
+Neither counts code, nor what an allocator keeps without using it.
+
+Ratios to PEFT need an idle machine: PyTorch's threads wait for each other in every operation, and
+where others take the cores it loses several times more than JAX.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from launch.bench import lora_step, peft_step
+from launch.bench.rows import record
+from launch.bench.timing import alternating
+from launch.shell import app
+from launch.shell.tables import table
+
+SIZES = {"quick": (8, 16), "full": (32, 64)}
+"""Rows and tokens per row of a batch."""
+LORA, FROZEN, PRODUCTS, MEMORY = "LoRA", "frozen network", "products alone", "memory alone"
+PEFT_LORA, PEFT_ADALORA = "PEFT LoRA", "PEFT AdaLoRA"
+GOALS = {(LORA, PEFT_LORA): 1.3, (LORA, FROZEN): 1 / 1.15}
+"""Least ratios that are wanted."""
+SPLIT_GOAL = 1 / 1.1
+ADAPAD = {
+    "split": {"phase": "split"},
+    "split, own head": {"phase": "split", "head_loss": "own"},
+    "parallel": {"phase": "parallel"},
+}
+ADALORA = {"before masks": 0, "masks": 2 * lora_step.MASKS}
+EVERY, SCORED = 7, 4
+"""Steps between AdaPaD's growths, and the number of one that scores and does not grow."""
+
+
+def run(
+    folder: str,
+    batch: tuple[int, int],
+    rank: int,
+    repeats: int,
+    threads: int,
+    dtype: str = "float32",
+):
+    """The rows, and a note with the rates and the memory of every program.
+
+    Args:
+      folder: of a BERT.
+      batch: rows and tokens per row.
+      rank: r of LoRA; the adaptive methods have a budget of r per module and at most 2 r in one.
+      repeats: steps timed of each program.
+      threads: of PyTorch; JAX takes all cores that the process may use.
+      dtype: float32, or bfloat16 for what the networks compute with float32 parameters.
+
+    Raises:
+      ValueError: torch, transformers or peft is not installed, or JAX has an accelerator that torch
+        has not.
+    """
+    peft_step.device()
+    base = lora_step.base(folder, *batch, dtype)
+    theirs = dict(peft(base, rank, threads))
+    programs = dict(app.progress(ours(base, rank), None, "programs")) | theirs
+    (product, flops), (sweep, moved) = lora_step.product(base), lora_step.sweep()
+    for call in (*programs.values(), product, sweep):
+        call()
+    calls = [*programs.values(), product, sweep]
+    medians = alternating(calls, repeats)
+    seconds = dict(zip(programs, medians, strict=False))
+    rates = flops / medians[-2], moved / medians[-1]
+    lora = programs[LORA]
+    seconds |= {PRODUCTS: lora.flops / rates[0], MEMORY: lora.bytes / rates[1]}
+    exact = peft_step.reference(base)
+    errors = {name: abs(program.begun - exact) for name, program in programs.items()}
+    held = {n: p.measured_bytes() if n in theirs else p.bytes for n, p in programs.items()}
+    rows = [
+        record(
+            "finetune",
+            _case(one, other),
+            (one, other),
+            (seconds[one], seconds[other]),
+            (errors[one], errors.get(other, math.nan)),
+            bytes_ours=held[one],
+            bytes_competitor=held.get(other),
+        )
+        for one, other in _pairs(programs)
+    ]
+    return rows, _note(base, rank, programs, seconds, held, rates)
+
+
+def ours(base: lora_step.Base, rank: int) -> Iterator[tuple[str, lora_step.Program]]:
+    """Our programs by name; the phases of a method are one compiled program."""
+    modules = len(base.net.adapted())
+    adaptive = {"rank": 2 * rank, "budget": rank * modules}
+    yield LORA, lora_step.trained(base, "lora", rank=rank, alpha=16.0)
+    yield FROZEN, lora_step.frozen(base)
+    masks = {"t_init": lora_step.MASKS - 1, "t_final": 2, "delta_t": 1}
+    adalora = lora_step.trained(base, "adalora", **adaptive, **masks)
+    for name, number in ADALORA.items():
+        yield f"AdaLoRA, {name}", adalora.at(number)
+    growth = {"every": EVERY, "grow": modules, "score_every": SCORED + 1}
+    for name, phase in ADAPAD.items():
+        program = lora_step.trained(base, "adapad", **phase, **adaptive, **growth)
+        yield f"AdaPaD {name}, growing", program.at(0)
+        yield f"AdaPaD {name}, scored", program.at(SCORED)
+        yield f"AdaPaD {name}, grown", program.at(0, [EVERY - 1] * (rank - 1))
+
+
+def peft(base: lora_step.Base, rank: int, threads: int) -> Iterator[tuple[str, peft_step.Program]]:
+    """PEFT's by name."""
+    yield PEFT_LORA, peft_step.lora(base, rank, threads)
+    for name, number in ADALORA.items():
+        yield f"{PEFT_ADALORA}, {name}", peft_step.adalora(base, rank, number, threads)
+
+
+def _pairs(programs: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield LORA, PEFT_LORA
+    yield from ((f"AdaLoRA, {name}", f"{PEFT_ADALORA}, {name}") for name in ADALORA)
+    for theirs in (FROZEN, PRODUCTS, MEMORY):
+        yield LORA, theirs
+    adapad = [name for name in programs if name.startswith("AdaPaD")]
+    yield from ((name, LORA) for name in adapad)
+    yield from ((name, f"{PEFT_ADALORA}, masks") for name in adapad if name.endswith("grown"))
+
+
+def _case(ours: str, theirs: str) -> str:
+    goal = GOALS.get((ours, theirs))
+    if theirs == LORA and ours.startswith("AdaPaD split"):
+        goal = SPLIT_GOAL
+    return "a step" if goal is None else f"a step, goal {goal:.2f}"
+
+
+def _note(base, rank: int, programs, seconds, held, rates) -> str:
+    tokens = " x ".join(map(str, base.batch["input_ids"].shape))
+    counted = ", ".join(f"{n} {programs[n].flops / 1e9:.1f} GFLOP" for n in (LORA, FROZEN))
+    lines = [(name, seconds[name], held[name] / 2**20) for name in programs]
+    return (
+        f"{tokens} tokens, rank {rank}, {base.dtype} on {jax.default_backend()}; "
+        f"jax {jax.__version__}, {peft_step.versions()}; products "
+        f"{rates[0] / 1e9:.1f} GFLOP/s, memory {rates[1] / 1e9:.1f} GB/s; {counted}\n\n"
+        + table(("program", "seconds", "MiB held"), lines)
+    )

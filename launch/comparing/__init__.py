@@ -1,0 +1,1 @@
+"""The words of `launch.compare`: its grid, cells, table and picture."""

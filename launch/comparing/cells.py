@@ -1,0 +1,134 @@
+"""The runs of a comparison, one after the other; what is finished is read and not repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from finetune.tasks.holding import held_out
+from finetune.training.loop import Diverged
+from finetune.weights.files import read_json
+from launch import train
+from launch.comparing.grid import Cell
+from launch.shell import earlier
+from launch.shell.locks import one_writer
+from launch.shell.waiting import stage
+from launch.training import job as training
+from launch.training import problem
+from launch.training.config import TrainConfig
+from launch.training.problem import ProblemConfig
+from rankwise.files import write_json
+
+SHARE = 0.1
+"""Of the training rows, held out to choose a learning rate."""
+
+
+class Runner:
+    """Trains the cells; data and network are loaded once per task, programs compiled once per rate.
+
+    Args:
+      cells: of `launch.comparing.grid`.
+      apart: rates are chosen on held-out training rows.
+    """
+
+    def __init__(self, cells: Sequence[Cell], apart: bool):
+        self._cells, self._apart = cells, apart
+        self._problem: tuple[Any, problem.Problem | None] = (None, None)
+        self._job: tuple[Any, training.Job | None] = (None, None)
+        self._rows: list[tuple[Any, dict, str]] = []  # problem, fingerprints, folder
+        self._trained: set[str] = set()  # those of this command
+        self.total = sum(len(c.search) + len({seed for seed, _ in c.final}) for c in cells)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """One per run, with the entries task, recipe, seed, rate, and whether it only searched."""
+        for cell in self._cells:
+            tried = {}
+            for rate, config in cell.search.items():
+                tried[rate] = self._record(config, cell, self._apart)
+                yield {**tried[rate], "search": True}
+            best = _best(tried)
+            edge = _edge(best, tried)
+            for (_, rate), config in cell.final.items():
+                if rate == best or not tried:
+                    # Without rows apart, the best run of the search is one of these, and is read.
+                    record = self._record(config, cell, False)
+                    yield {**record, "search": False, "rate_at_edge": edge}
+
+    def _record(self, config: TrainConfig, cell: Cell, apart: bool) -> dict[str, Any]:
+        # Trained once per command: the runs of a search are read again among the final ones.
+        anew = config.overwrite and config.workdir not in self._trained
+        self._trained.add(config.workdir)
+        if not anew:
+            config = dataclasses.replace(config, overwrite=False)
+            earlier.same_run(config.workdir, config, training.FREE)
+        done = pathlib.Path(config.workdir) / "result.json"
+        names = {"recipe": cell.method, "seed": config.seed, "rate": config.learning_rate}
+        if anew or not done.exists():
+            rate = f"rate {config.learning_rate:g}"
+            name = f"{cell.method} on {cell.task}, {rate}, seed {config.seed}"
+            with one_writer(config.workdir):
+                self._train(config, apart, done, name)
+        record = read_json(done)
+        self._require_same_rows(config, apart, record.get("data"))
+        return {**record, **names, "task": cell.task}
+
+    def _require_same_rows(self, config: TrainConfig, apart: bool, data: dict | None) -> None:
+        """Refuses runs of one problem on rows that changed between them; older runs do not say."""
+        if data is None:
+            return
+        key = (_of_problem(config), apart)
+        for known, there, folder in self._rows:
+            if known == key and there != data:
+                raise ValueError(
+                    f"{config.workdir} and {folder} were trained or scored on other rows of "
+                    "the same files; allowed is one state of them: use another --workdir"
+                )
+        self._rows.append((key, data, config.workdir))
+
+    def _train(self, config: TrainConfig, apart: bool, done: pathlib.Path, name: str) -> None:
+        with stage(f"{name}: loading data and model"):
+            job = self._prepared(config, apart)
+        try:
+            train.train(config, job, name)
+        except Diverged as error:
+            # A rate that is too large is a result of a search, and no reason to stop the others.
+            majority = job.task.majority(job.task.evaluation)[job.task.metric]
+            record = {"metric": job.task.metric, "majority": majority, "score": None}
+            write_json(done, {**record, "diverged": str(error)})
+
+    def _prepared(self, config: TrainConfig, apart: bool) -> training.Job:
+        """The job of a run; of the last one's program where only the seed differs."""
+        given = {**_of_problem(config), "mesh": config.mesh, "remat": config.remat}
+        if self._problem[0] != given:
+            self._problem, self._job = (given, training.load(config)), (None, None)
+        same = dataclasses.replace(config, seed=0, workdir=None)
+        if self._job[0] == (same, apart):
+            job = training.restarted(self._job[1], config)
+        else:
+            loaded = self._problem[1]
+            if apart:
+                loaded = loaded._replace(task=held_out(loaded.task, SHARE, config.seed))
+            job = training.prepare(config, loaded)
+        self._job = ((same, apart), job)
+        return job
+
+
+def _of_problem(config: TrainConfig) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(ProblemConfig)}
+
+
+def _edge(best: float | None, tried: dict[float, dict[str, Any]]) -> str | None:
+    """Where the best rate is the last one tried on a side, so that a better one may lie beyond."""
+    if best is None:
+        return None
+    return {min(tried): "smallest", max(tried): "largest"}.get(best)
+
+
+def _best(tried: dict[float, dict[str, Any]]) -> float | None:
+    """The rate of the largest score, of equal ones the smallest; None if there is no choice."""
+    if not tried:
+        return None
+    scored = {r: t["score"] for r, t in tried.items() if t["score"] is not None}
+    return max(sorted(scored or tried), key=lambda rate: scored.get(rate, 0))

@@ -1,0 +1,159 @@
+"""The runs of a comparison: which flags each of them has, and where it lies.
+
+A task is a file of `launch.train`'s flags; a method is such a file or a method's name. Flags given
+on the command line hold for every run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from typing import NamedTuple
+
+from absl import flags
+
+from finetune.methods import NAMES, OPTIONS
+from launch.shell import app, flagfiles
+from launch.training import problem
+from launch.training.config import TrainConfig
+
+BUDGET = "budget"
+
+
+class Cell(NamedTuple):
+    """One task with one method: its runs.
+
+    Attributes:
+      task, method: names, of the file or of the method.
+      search: rate -> the run that tries it; {} if there is nothing to choose.
+      final: (seed, rate) -> the run that is reported; rate None where it is not searched.
+    """
+
+    task: str
+    method: str
+    search: dict[float, TrainConfig]
+    final: dict[tuple[int, float | None], TrainConfig]
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """What is compared.
+
+    Attributes:
+      tasks: files of flags.
+      methods: files of flags, or names of methods.
+      seeds: of the reported runs; the first is that of the search.
+      rates: learning rates to choose from, for every cell by itself; () leaves the recipe's.
+      budget: components of all modules together; every method spends as many, but what is trained
+        whole, and the methods in `unmatched`.
+      held_out: rates are chosen on held-out training rows, else on the rows that are reported.
+      folder: of the runs.
+      unmatched: methods of a published table that keep the ranks of their own files.
+    """
+
+    tasks: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rates: tuple[float, ...]
+    budget: int | None
+    held_out: bool
+    folder: pathlib.Path
+    unmatched: tuple[str, ...] = ()
+
+    def cells(self) -> list[Cell]:
+        """All cells, parsed before anything runs.
+
+        Raises:
+          ValueError: a file that is not there, flags that do not go together, a budget that a
+            method cannot spend; one line that names task and method.
+        """
+        return [self._cell(task, method) for task in self.tasks for method in self.methods]
+
+    def _cell(self, task: str, method: str) -> Cell:
+        names = (pathlib.Path(task).stem, pathlib.Path(method).stem)
+        budget = None if method in self.unmatched else self.budget
+
+        def run(folder: str, seed: int, rate: float | None) -> TrainConfig:
+            place = self.folder / ".".join((*names, folder))
+            return _parsed(task, method, budget, place, seed, rate)
+
+        # What is not trained has no rate to choose.
+        searched = len(self.rates) > 1 and method != "untouched"
+        if not searched:
+            rate = self.rates[0] if self.rates else None
+            return Cell(*names, {}, {(s, rate): run(str(s), s, rate) for s in self.seeds})
+        final = {(s, r): run(f"{s}.{r:g}", s, r) for s in self.seeds for r in self.rates}
+        if self.held_out:
+            search = {r: run(f"search.{r:g}", self.seeds[0], r) for r in self.rates}
+        else:  # the reported runs of the first seed themselves
+            search = {r: final[self.seeds[0], r] for r in self.rates}
+        return Cell(*names, search, final)
+
+
+def _parsed(
+    task: str, method: str, budget: int | None, place: pathlib.Path, seed: int, rate: float | None
+) -> TrainConfig:
+    """The flags of one run; absl reads the files."""
+    chosen = f"--method={method}" if method in NAMES else f"--flagfile={method}"
+    own = [f"--seed={seed}", f"--workdir={place}"]
+    own += [] if rate is None else [f"--learning_rate={rate!r}"]
+    arguments = [chosen, *_given(), *own]
+    try:
+        config = _read(task, arguments)
+        if budget is None:
+            return config
+        return _read(task, [*arguments, *_spent(config, budget)])
+    except (flags.Error, ValueError) as error:
+        raise ValueError(f"{task} with {method}: {error}") from None
+
+
+def _read(task: str, arguments: list[str]) -> TrainConfig:
+    values = flags.FLAGS
+    kept = {name: (values[name].value, values[name].present) for name in values}
+    values.unparse_flags()
+    try:
+        flagfiles.parse("train", [f"--flagfile={task}"])
+        own = values["method"].value if values["method"].present else None
+        flagfiles.parse("train", arguments)
+        if values["method"].value != own:
+            # A task's file may be the recipe of one method; its options are not another's.
+            for name in OPTIONS:
+                values[name].unparse()
+            flagfiles.parse("train", arguments)
+        return app.from_flags(TrainConfig)
+    finally:
+        for name, (value, present) in kept.items():
+            values[name].value, values[name].present = value, present
+        values.mark_as_parsed()
+
+
+def _given() -> list[str]:
+    """Flags of `launch.train` on our command line, as arguments."""
+    fields = dataclasses.fields(TrainConfig)
+    names = [name for field in fields for name in field.metadata.get("flags", (field.name,))]
+    return app.given(names, without=("workdir", BUDGET))
+
+
+def _spent(config: TrainConfig, budget: int) -> list[str]:
+    """Flags with which the method has `budget` components over all modules together."""
+    if config.method in OPTIONS[BUDGET].methods:
+        return [f"--{BUDGET}={budget}"]
+    if config.method not in OPTIONS["rank"].methods:
+        return []
+    if config.method_options.get("rank") == 0:  # a whole gradient has no components to count
+        return []
+    for given in app.given(("rank",), without=()):
+        raise ValueError(f"{given} and --{BUDGET}={budget} both say the rank; give one of them")
+    modules = _modules(config.base(), config.revision, config.modules)
+    if budget % modules:
+        raise ValueError(
+            f"budget is {budget}; allowed are multiples of {modules}, the number of modules, "
+            f"for method {config.method!r}, whose ranks are all the same"
+        )
+    return [f"--rank={budget // modules}"]
+
+
+@functools.cache
+def _modules(base: str, revision: str | None, pattern: str | None) -> int:
+    return len(problem.shape(base, revision).adapted(pattern))

@@ -1,0 +1,54 @@
+"""The picture of `launch.compare`: a panel per task, a line per method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+COLUMNS = 3
+
+
+def scores(records: Sequence[dict[str, Any]], rows: Sequence[tuple]) -> Figure:
+    """Score of every run (dots) and their mean (bar), methods from best to worst in each panel.
+
+    Args:
+      records, rows: of `launch.comparing.table`.
+    """
+    tasks = list(dict.fromkeys(row[0] for row in rows))
+    methods = max(sum(row[0] == task for row in rows) for task in tasks)
+    across = min(len(tasks), COLUMNS)
+    down = -(-len(tasks) // across)
+    size = (4.6 * across, (1.1 + 0.26 * methods) * down + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis, task in zip(axes, tasks, strict=False):
+        _panel(axis, [row for row in rows if row[0] == task], records)
+    for axis in axes[len(tasks) :]:
+        axis.set_visible(False)
+    # Beside the panels: within one it would cover a row.
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside lower right", frameon=False)
+    return figure
+
+
+def _panel(axis, rows: Sequence[tuple], records: Sequence[dict[str, Any]]) -> None:
+    task, metric, majority = rows[0][0], rows[0][2], rows[0][8]
+    ordered = sorted(rows, key=lambda row: -np.inf if row[3] is None else row[3])
+    for height, row in enumerate(ordered):
+        found = [
+            r["score"]
+            for r in records
+            if (r["task"], r["recipe"]) == (task, row[1]) and r["score"] is not None
+        ]
+        axis.plot(found, [height] * len(found), "o", markersize=3, color="tab:blue", alpha=0.6)
+        if found:
+            axis.plot([row[3]], [height], "|", markersize=11, color="black")
+    axis.axvline(majority, linestyle="--", color="gray", linewidth=1, label="majority class")
+    names = [row[1] if row[3] is not None else f"{row[1]} (diverged)" for row in ordered]
+    axis.set_yticks(range(len(ordered)), names, fontsize=8)
+    axis.set_ylim(-0.6, len(ordered) - 0.4)  # half a row around the first and the last
+    axis.set(title=task, xlabel=metric.replace("_", " "))
+    axis.grid(axis="x", alpha=0.3)

@@ -1,0 +1,126 @@
+"""The table of `launch.compare`: what each method reached on each task, and at what cost."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+HEADER = (
+    "task",
+    "method",
+    "metric",
+    "score",
+    "spread",
+    "difference",
+    "interval",
+    "seeds",
+    "majority",
+    "rate",
+    "parameters",
+    "MiB",
+    "minutes",
+    "edge",
+)
+LEGEND = (
+    "score: mean over seeds of the last evaluation; spread: standard deviation over seeds; "
+    "difference: to {reference} at the same seeds, with the half width of its 95% interval (t); "
+    "parameters: of the adapter, heads not counted; MiB: arrays of a training step by the "
+    "compiler's count; minutes: of one run, compilation and evaluations included; "
+    "edge: the best rate is the smallest or largest tried, and a better one may lie beyond it."
+)
+CONFIDENCE = 0.95
+Record = dict[str, Any]
+
+
+def rows(records: Sequence[Record]) -> list[tuple]:
+    """A row per task and recipe, in the order of the records; columns as in `LEGEND`.
+
+    A recipe of which no seed has a score (its runs diverged) has None there.
+    """
+    cells: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        cells.setdefault((record["task"], record["recipe"]), []).append(record)
+    first = dict(reversed(cells))
+    return [_row(*key, found, cells[key[0], first[key[0]]]) for key, found in cells.items()]
+
+
+def paired(found: Sequence[Record], reference: Sequence[Record]) -> tuple[float | None, ...]:
+    """Mean difference of the scores at the same seeds, and the half width of its interval.
+
+    The interval is Student's; None for what too few seeds leave unknown.
+
+    Example:
+      >>> ours = [{"seed": s, "score": 0.5 + 0.25 * s} for s in range(3)]
+      >>> theirs = [{"seed": s, "score": 0.25 * s} for s in range(3)]
+      >>> [round(number, 12) for number in paired(ours, theirs)]
+      [0.5, 0.0]
+    """
+    there = {record["seed"]: record["score"] for record in reference}
+    both = [(r["score"], there.get(r["seed"])) for r in found]
+    gaps = np.array([x - y for x, y in both if x is not None and y is not None])
+    if not len(gaps):
+        return None, None
+    if len(gaps) < 2:
+        return float(gaps.mean()), None
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1)
+    return float(gaps.mean()), float(quantile * gaps.std(ddof=1) / len(gaps) ** 0.5)
+
+
+def markdown(lines: Sequence[Sequence[Any]], header: Sequence[str] = HEADER) -> str:
+    """Rows as a Markdown table.
+
+    Example:
+      >>> print(markdown([("lora", 0.5)], ("method", "score")))
+      | method | score |
+      | --- | --- |
+      | lora | 0.500 |
+      <BLANKLINE>
+    """
+    text = [header, ["---"] * len(header), *([_cell(v) for v in line] for line in lines)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in text)
+
+
+def comma_separated(lines: Sequence[Sequence[Any]]) -> str:
+    """Rows as CSV with all digits; what is not known is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([HEADER, *lines])
+    return file.getvalue()
+
+
+def _row(task: str, recipe: str, found: list[Record], reference: list[Record]) -> tuple:
+    scores = [record["score"] for record in found if record["score"] is not None]
+    same = found is reference
+    return (
+        task,
+        recipe,
+        found[0]["metric"],
+        float(np.mean(scores)) if scores else None,
+        float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        *((None, None) if same else paired(found, reference)),
+        len(scores),
+        found[0]["majority"],
+        found[0].get("rate"),
+        _mean(found, "trainable_parameters", int),
+        _mean(found, "step_bytes", lambda mean: mean / 2**20),
+        _mean(found, "seconds", lambda mean: mean / 60),
+        found[0].get("rate_at_edge"),
+    )
+
+
+def _mean(found: list[Record], name: str, then) -> Any:
+    values = [record[name] for record in found if record.get(name) is not None]
+    return then(float(np.mean(values))) if values else None
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.1e}"
+    return str(value)

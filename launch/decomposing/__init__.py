@@ -1,0 +1,1 @@
+"""The words of `launch.decompose`: inputs, portions of a run, report, pictures."""

@@ -1,0 +1,93 @@
+"""What `launch.decompose` reports: a comparison with the exact answer, printed and on disk."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+import numpy as np
+from safetensors.numpy import save as serialised
+
+from deflation import Solution
+from launch.decomposing import pictures
+from launch.decomposing.inputs import Input
+from launch.decomposing.portions import Run
+from launch.shell.tables import table
+from rankwise.files import replacing
+
+ASSUMED = {
+    True: "nothing is assumed",
+    False: "unless a larger direction was missed, see deflation/bounds.py",
+}
+
+
+def compare(problem, method: str, run: Run, exact: Solution) -> dict:
+    """The record of a run, under the keys of --json; residuals in units of Y, bounds
+    relative to the sizes of the components and of the sum."""
+    components = run.solution.components
+    sizes = component_sizes(problem, run.solution)
+    bounds = np.asarray(run.solution.bounds) / np.where(sizes > 0, sizes, 1)
+    return {
+        "method": method,
+        "rank": components.b.shape[0],
+        "residual": float(problem.residual(components)),
+        "exact_residual": float(problem.residual(exact.components)),
+        "component_errors": np.asarray(problem.component_errors(components, exact.components)),
+        "component_bounds": bounds,
+        "bound_of_sum": float(run.solution.bound_of_sum) / max(np.linalg.norm(sizes), 1e-300),
+        "status": run.solution.status.name,
+        "seconds": run.seconds,
+    }
+
+
+def report(problem, result: dict, solution: Solution, exact_seconds: float) -> None:
+    """Prints one row per component and the residuals."""
+    sizes = component_sizes(problem, solution)
+    columns = sizes, result["component_errors"], result["component_bounds"]
+    rows = [(k + 1, *map(float, row)) for k, row in enumerate(zip(*columns, strict=True))]
+    print(table(("component", "size", "error against exact", "bound"), rows))
+    excess = result["residual"] / max(result["exact_residual"], 1e-300) - 1
+    print(
+        f"residual {result['residual']:.8g}, exact {result['exact_residual']:.8g}, "
+        f"relative excess {excess:.1e}"
+    )
+    print(
+        f"{result['method']} {result['seconds']:.3f} s after {int(solution.rounds)} rounds, "
+        f"exact {exact_seconds:.3f} s (both without compilation)"
+    )
+    largest, whole = np.max(result["component_bounds"]), result["bound_of_sum"]
+    print(
+        f"bounds without the exact answer: components {largest:.1e}, their sum {whole:.1e} "
+        f"(relative; {ASSUMED[bool(solution.proved)]})"
+    )
+    print(f"status {solution.status.name}: {solution.message}")
+
+
+def component_sizes(problem, solution: Solution) -> np.ndarray:
+    """||R_k X||_F of every component (r,)."""
+    whitened = problem.to_whitened(solution.components)
+    return np.linalg.norm(whitened.b, axis=1) * np.linalg.norm(whitened.a, axis=1)
+
+
+def write_files(folder, given: Input, solution: Solution, result: dict) -> None:
+    """Components as safetensors (b, a) and the pictures."""
+    # safetensors writes the buffer as it lies: it must be contiguous to be read back right.
+    tensors = {n: np.ascontiguousarray(v) for n, v in solution.components._asdict().items()}
+    described = {"method": result["method"], "rank": str(result["rank"]), "format": "np"}
+    with replacing(folder / "components.safetensors") as part:
+        part.write_bytes(serialised(tensors, metadata=described))
+    sizes = component_sizes(given.problem, solution)
+    errors = np.asarray(result["component_errors"])
+    drawn = pictures.convergence(solution.history, sizes, errors)
+    pictures.write(drawn, folder / "convergence")
+    if given.upper is not None:
+        drawn = pictures.completions(solution.components, given.upper, given.lower)
+        pictures.write(drawn, folder / "completions")
+
+
+def timed(function):
+    """The result of a second call of `function`, and its seconds: warm."""
+    jax.block_until_ready(function())
+    started = time.perf_counter()
+    result = jax.block_until_ready(function())
+    return result, time.perf_counter() - started

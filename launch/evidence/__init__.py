@@ -1,0 +1,1 @@
+"""The evidence page, and where figures come from."""

@@ -1,0 +1,79 @@
+"""Files of flags, --flagfile=FILE: one flag a line, # and // begin comments, files in files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from absl import flags
+
+from launch.shell.path_flags import expanded
+from launch.shell.recipe_files import resolved
+
+FLAG = "flagfile"
+
+
+class Argument(NamedTuple):
+    """An argument of a command line, and the file that it stands in; None for the command line."""
+
+    text: str
+    file: str | None
+
+
+def read(arguments: Sequence[str], file: str | None = None, above: tuple = ()) -> list[Argument]:
+    """`arguments` with the flags of every --flagfile=FILE in its place.
+
+    Args:
+      arguments: without the program's name.
+      file: where they stand.
+      above: files that are being read, outermost first.
+
+    Raises:
+      flags.Error: a file that cannot be read or that names itself.
+
+    Example:
+      >>> [argument.text for argument in read(["--flagfile=recipes/smoke/digits.flags"])][0]
+      '--task=digits'
+    """
+    found = []
+    rest = iter(arguments)
+    for text in rest:
+        name, equals, value = text.partition("=")
+        if text == "--":
+            return [*found, *(Argument(one, file) for one in (text, *rest))]
+        if not text.startswith("-") or name.lstrip("-") != FLAG:
+            found.append(Argument(text, file))
+            continue
+        place = value if equals else next(rest, "")
+        found += read(_lines(place, file, above), place, (*above, place))
+    return found
+
+
+def parse(program: str, arguments: Sequence[str]) -> list[str]:
+    """Parses into absl's flags; returns what is no flag, the program's name first.
+
+    Raises:
+      flags.Error: a flag that is not known or malformed, with the file that it stands in.
+    """
+    given = read(arguments)
+    try:
+        return flags.FLAGS([program, *(argument.text for argument in given)])
+    except flags.Error as error:
+        for argument in given:
+            name = argument.text.lstrip("-").partition("=")[0]
+            if argument.file and name and (f"'{name}'" in str(error) or f"--{name}=" in str(error)):
+                raise flags.Error(f"{argument.file}: {error}") from None
+        raise
+
+
+def _lines(place: str, file: str | None, above: tuple[str, ...]) -> list[str]:
+    where = f" (in {file})" if file else ""
+    if place in above:
+        raise flags.Error(f"--{FLAG}={place}{where} reads itself")
+    try:
+        text = resolved(expanded(place)).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise flags.Error(f"--{FLAG}={place}{where} cannot be read: {reason}") from None
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith(("#", "//"))]

@@ -1,0 +1,1 @@
+"""The words of `launch.train`: problem, configuration, job, display."""

@@ -1,0 +1,265 @@
+"""From the configuration of `launch.train` to compiled functions, and their run."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from finetune import methods, optimiser, tasks
+from finetune.training import adapter_files, gradient_pass, network, state, step
+from finetune.training.checkpoints import Checkpoints, Restored
+from finetune.training.devices import Devices, devices, parse
+from finetune.training.loop import LoopConfig, Outcome, fit
+from launch.shell import earlier
+from launch.training import classes as run_classes
+from launch.training import problem
+from launch.training.config import TrainConfig
+from rankwise.files import to_json
+
+FREE = ("workdir", "log_every", "distributed", "overwrite")
+"""Flags that a resumed run may change."""
+LENGTH = ("steps", "epochs")
+"""Flags that prolong a run."""
+DRAWN = "Drawn at random, not read: {}"
+"""What is said of a network's parameters before a score."""
+
+
+class Job(NamedTuple):
+    """All parts of a run before its first step.
+
+    Of a method that starts from gradients, `state` has only the shapes; see `started`.
+    """
+
+    task: tasks.Task
+    network: network.Network
+    method: methods.Method
+    paths: tuple[str, ...]
+    loop: LoopConfig
+    step: Any
+    predict: Any
+    head_tx: optax.GradientTransformation
+    state: state.TrainState | None
+    base: str
+    devices: Devices
+
+
+def load(config: TrainConfig) -> problem.Problem:
+    """Data and network, on the devices of the run."""
+    return problem.load(config, devices(parse(config.mesh)), remat=config.remat)
+
+
+def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
+    """Loads data and model, unless they are given, and compiles nothing yet."""
+    places = devices(parse(config.mesh))
+    task, net, base = loaded or load(config)
+    loop = config.loop_config(task.steps("train", config.batch_size))
+    method = methods.make(
+        config.method_config(), config.optimiser_config(), loop.steps, mesh=places.mesh
+    )
+    head_tx = optimiser.optimiser(config.optimiser_config(head=True), loop.steps)
+    paths = net.adapted(config.modules) if method.beside == "head" else ()
+    one = step.train_step(net, method, task.loss, head_tx, config.step_config())
+    job = Job(
+        task=task,
+        network=net,
+        method=method,
+        paths=paths,
+        loop=loop,
+        step=places.jit_step(one),
+        predict=places.jit(step.predict(net, method, task.answer)),
+        head_tx=head_tx,
+        state=None,
+        base=base,
+        devices=places,
+    )
+    return restarted(job, config)
+
+
+def restarted(job: Job, config: TrainConfig) -> Job:
+    """The run of another seed; what is compiled stays."""
+    net, paths = job.network, job.paths
+    head = net.trained(config.head in network.TRAINED_HEADS, job.method.beside)
+    twice = sorted(path for path in paths if f"{path}.weight" in head)
+    if twice:
+        whole = f"--head={config.head} trains whole"
+        raise ValueError(f"--modules has {twice[0]}, which {whole}; use one")
+    shapes = job.method.needs_gradients is not None
+    begin = gradient_pass.template if shapes else _begun
+    first = begin(job.method, net.kernels(paths), head, job.head_tx, config.seed)
+    loop = dataclasses.replace(job.loop, seed=config.seed)
+    return job._replace(state=job.devices.state(first), loop=loop)
+
+
+def _begun(method, kernels, head, head_tx, seed: int) -> state.TrainState:
+    return state.start(method, kernels, head, head_tx, jax.random.key(seed))
+
+
+def started(config: TrainConfig, job: Job) -> Restored | None:
+    """The start of a run whose method takes gradients, with their seconds; None for the others.
+
+    A run that goes on from a checkpoint does not need it.
+    """
+    if job.method.needs_gradients is None:
+        return None
+    head = job.network.trained(config.head in network.TRAINED_HEADS, job.method.beside)
+    problem = (job.method, job.network, job.task, job.paths, head, job.head_tx)
+    found = gradient_pass.start(*problem, config.seed, job.devices)
+    return Restored(job.devices.replicated(found.state), {"gradient_seconds": found.seconds})
+
+
+def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
+    """The checkpoints of the run, if it has a folder."""
+    if config.workdir is None:
+        return None
+    # Where it runs makes it no other run: on other devices it goes on, to rounding.
+    settings = to_json(dataclasses.asdict(dataclasses.replace(config, mesh=[])))
+    settings = {name: value for name, value in settings.items() if name not in FREE}
+    batch = job.task.batch("train", config.seed, 0, config.batch_size)
+    crc = 0
+    for name in sorted(batch):
+        crc = zlib.crc32(np.ascontiguousarray(batch[name]).tobytes(), crc)
+    rows = {f"rows of split {name!r}": value for name, value in fingerprints(job.task).items()}
+    # "data", the first batch, is what earlier versions knew of the rows.
+    identity = {"configuration": settings, "base model": job.base, **rows, "data": crc}
+    return Checkpoints(folder(config.workdir), identity, unless_older=rows, free=LENGTH)
+
+
+def fingerprints(task: tasks.Task) -> dict[str, str]:
+    """Split -> fingerprint of its rows, of the splits that a run trains and scores on."""
+    return {name: task.split(name).fingerprint for name in ("train", task.evaluation)}
+
+
+def prolonged(config: TrainConfig, job: Job, restored: Restored) -> str:
+    """What it means that a run goes on to another number of steps than it was begun for, or "".
+
+    Raises:
+      ValueError: it has more steps already, or its method has dealt them out.
+    """
+    begun = restored.identity["configuration"]
+    length = {name: begun.get(name) for name in LENGTH}
+    before = dataclasses.replace(config, **length).loop_config(
+        job.task.steps("train", config.batch_size)
+    )
+    done, planned, total = int(restored.state.step), before.steps, job.loop.steps
+    if total == planned:
+        return ""
+    holds = f"{config.workdir} holds {done} steps of a run of {planned}"
+    if total < done:
+        raise ValueError(f"{holds}; --steps or --epochs ask for {total}; {earlier.REMEDIES}")
+    if config.method_config().plans:
+        raise ValueError(
+            f"{holds}, which --method={config.method} has dealt out; of {total} steps it would be "
+            f"another run; {earlier.REMEDIES}"
+        )
+    was, now = (float(optimiser.rate(config.optimiser_config(), done, n)) for n in (planned, total))
+    if was == now:
+        return f"goes on from step {done} to {total}, planned were {planned}"
+    return (
+        f"goes on from step {done} to {total}, planned were {planned}: "
+        f"--schedule={config.schedule} is laid out anew, and the learning rate of step {done} is "
+        f"{now:.3g}, not {was:.3g}"
+    )
+
+
+def folder(workdir: str) -> pathlib.Path:
+    """The folder of a run's checkpoints."""
+    return pathlib.Path(workdir) / earlier.CHECKPOINTS
+
+
+def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:
+    """Trains, from the restored checkpoint, or what `started` gave, if there is one."""
+    first, extra = (job.state, {}) if restored is None else restored[:2]
+
+    def ranks(now):
+        return job.method.ranks(now.theta, now.aux)
+
+    return fit(
+        job.step,
+        job.predict,
+        first,
+        job.network.params,
+        job.task,
+        job.loop,
+        checkpoints=saved,
+        extra=extra,
+        report=report,
+        ranks=ranks,
+        place=job.devices.dealt,
+    )
+
+
+def result(
+    config: TrainConfig, job: Job, outcome: Outcome, extra: dict[str, Any] | None = None
+) -> tuple[dict, adapter_files.Adapter]:
+    """The record of result.json, and the adapter.
+
+    Args:
+      extra: what was saved beside the state, with the seconds of the gradient before training.
+    """
+    about = {"base": job.base, "head": config.head, "model": config.base(), "task": config.task}
+    about["data"] = fingerprints(job.task)
+    about["classes"] = list(run_classes.names(job.task))
+    kernels = job.network.kernels(job.paths)
+    adapter = adapter_files.exported(job.method, outcome.state, kernels, about)
+    metric = job.task.metric
+    in_head = sum(map(np.size, adapter.head.values()))
+    in_adapter = adapter_files.trained(adapter, outcome.state.theta)
+    record = {
+        "task": config.task,
+        "model": config.base(),
+        "method": config.method,
+        "metric": metric,
+        "score": outcome.scores[metric],
+        "best_score": outcome.best,
+        "majority": job.task.majority(job.task.evaluation)[metric],
+        "trainable_parameters": in_head if job.method.beside == "all" else in_adapter,
+        "ranks": adapter.ranks,
+        "steps": int(outcome.state.step),
+        "seconds": outcome.seconds,
+        "step_bytes": _step_bytes(config, job, outcome.state),
+        "best_step": outcome.best_step,
+        "scores": outcome.scores,
+        "split": job.task.evaluation,
+        "head": config.head,
+        "head_parameters": _in_head(job, config),
+        "base": job.base,
+        "data": about["data"],
+        "drawn": list(job.network.drawn),
+        "classes": about["classes"],
+        "positive_class": getattr(job.task, "positive_class", None),
+        "note": "; ".join(filter(None, (config.note(job.task), (extra or {}).get("prolonged")))),
+    }
+    if job.method.needs_gradients is not None:
+        record["gradient_seconds"] = (extra or {}).get("gradient_seconds")
+    return record, adapter
+
+
+def _in_head(job: Job, config: TrainConfig) -> int:
+    """Trained parameters of the head."""
+    beside = "head" if job.method.beside == "all" else job.method.beside
+    head = job.network.trained(config.head in network.TRAINED_HEADS, beside)
+    return sum(map(np.size, head.values()))
+
+
+def _step_bytes(config: TrainConfig, job: Job, state: Any) -> int | None:
+    """`held_bytes` of a training step, of the run's first batch."""
+    batch = job.devices.dealt(job.task.batch("train", config.seed, 0, config.batch_size))
+    return held_bytes(job.step.lower(state, job.network.params, batch).compile())
+
+
+def held_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """Arrays that a compiled program holds at once on one device, its arguments included.
+
+    What is overwritten in place is counted once. None where the backend does not say.
+    """
+    said = compiled.memory_analysis()
+    if said is None:
+        return None
+    parts = (said.argument_size_in_bytes, said.output_size_in_bytes, said.temp_size_in_bytes)
+    return sum(parts) - said.alias_size_in_bytes

@@ -1,0 +1,1 @@
+"""arXiv 2502.01235: low-rank adaptation and what one gradient knows."""

@@ -1,0 +1,1 @@
+"""How the factors align with the first gradient."""

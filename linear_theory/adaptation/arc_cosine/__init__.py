@@ -1,0 +1,1 @@
+"""Gradients of a ReLU layer in the mean over Gaussian inputs."""

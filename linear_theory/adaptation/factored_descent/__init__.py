@@ -1,0 +1,1 @@
+"""How fast plain gradient descent on two factors converges."""

@@ -1,0 +1,1 @@
+"""Preconditioned descent, whose rate does not feel the conditioning."""

@@ -1,0 +1,1 @@
+"""Recovery of the change of a ReLU layer."""

@@ -1,0 +1,1 @@
+"""Preconditioned descent with a damped preconditioner."""

@@ -1,0 +1,1 @@
+"""Factors that start from the gradient's singular vectors."""

@@ -1,0 +1,1 @@
+"""Starts that are subtracted from the weight."""

@@ -1,0 +1,1 @@
+"""Examples of one and two dimensions, in closed form."""

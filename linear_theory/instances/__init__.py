@@ -1,0 +1,1 @@
+"""Random instances that several topics share, and how runs are recorded."""

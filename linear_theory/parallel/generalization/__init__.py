@@ -1,0 +1,1 @@
+"""What deflation learns of a map hidden in noise."""

@@ -1,0 +1,1 @@
+"""How parallel workers correct each other, and at what rate."""

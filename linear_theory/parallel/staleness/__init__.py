@@ -1,0 +1,1 @@
+"""Parallel deflation with stale predecessors."""

@@ -1,0 +1,1 @@
+"""Classical perturbation theory, which both deflations use."""

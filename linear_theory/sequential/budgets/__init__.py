@@ -1,0 +1,1 @@
+"""Budgets of every size: when a threshold is passed."""

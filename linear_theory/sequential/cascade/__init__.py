@@ -1,0 +1,1 @@
+"""How errors of early components reach the later ones."""

@@ -1,0 +1,1 @@
+"""The paper's future work, each option once."""

@@ -1,0 +1,1 @@
+"""Sequential deflation under Gaussian and sparse noise."""

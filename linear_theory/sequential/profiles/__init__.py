@@ -1,0 +1,1 @@
+"""Sequential deflation on three spectra."""

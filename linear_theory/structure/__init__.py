@@ -1,0 +1,1 @@
+"""arXiv 2503.19859: where low-rank structure comes from."""

@@ -1,0 +1,1 @@
+"""Dropout in linear networks as a penalty."""

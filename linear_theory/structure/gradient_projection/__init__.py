@@ -1,0 +1,1 @@
+"""Projected gradients, and the rank of gradients."""

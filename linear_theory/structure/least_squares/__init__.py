@@ -1,0 +1,1 @@
+"""Linear models by alternating steps and by gradient descent."""

@@ -1,0 +1,124 @@
+"""Claims: gradient descent on a linear model stays in the row space and ends nearest to its start.
+
+Legend: as in `least_squares`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from linear_theory.claim import Evidence
+from linear_theory.instances.random_matrices import generator, squared_norm, with_values
+from linear_theory.structure.least_squares import theory as ls
+from linear_theory.structure.least_squares.claims_best_rank import (
+    COLUMNS,
+    EPS,
+    SOURCE,
+    least_squares_claim,
+)
+
+STEPS = 50
+
+
+class Descent(NamedTuple):
+    """w_0 (n, 6), X (n, 4, 6), y (n, 4), eta (n,), eigenvalues of X X^T (n, 4)."""
+
+    start: np.ndarray
+    inputs: np.ndarray
+    targets: np.ndarray
+    step: np.ndarray
+    eigenvalues: np.ndarray
+
+
+def draw_descents(key, trials: int) -> Descent:
+    """More weights than samples, steps up to 1/lambda_max, a start outside the row space.
+
+    Example:
+      >>> import jax
+      >>> draw_descents(jax.random.key(0), 2).inputs.shape
+      (2, 4, 6)
+    """
+    rng = generator(key)
+    values = rng.uniform(0.5, 2, (trials, 4))
+    inputs = with_values(rng, values, 4, COLUMNS)
+    step = rng.uniform(0.2, 1, trials) / values.max(axis=1) ** 2
+    start, targets = rng.standard_normal((trials, COLUMNS)), rng.standard_normal((trials, 4))
+    return Descent(start, inputs, targets, step, values**2)
+
+
+def _outside(data: Descent, vectors: np.ndarray) -> np.ndarray:
+    """What is left of vectors without their part in the row space."""
+    inside = np.linalg.pinv(data.inputs) @ (data.inputs @ vectors[..., None])
+    return vectors - inside[..., 0]
+
+
+def _row_space(data: Descent, signs: bool = False) -> Evidence:
+    end = np.asarray(ls.descend_linear(*data[:4], steps=STEPS))
+    if signs:  # the first step of Adam
+        residual = np.einsum("ind,id->in", data.inputs, data.start) - data.targets
+        slope = np.einsum("ind,in->id", data.inputs, residual)
+        end = data.start - data.step[:, None] * np.sign(slope)
+    moved = _outside(data, end - data.start)
+    return Evidence(np.linalg.norm(moved, axis=1), np.full(len(end), STEPS * 100 * EPS))
+
+
+def _limit(data: Descent, printed: bool = False) -> Evidence:
+    limit = ls.descent_limit(data.start, data.inputs, data.targets)
+    distance = np.linalg.norm(data.start - limit, axis=1)
+    if printed:
+        limit = ls.descent_limit(0 * data.start, data.inputs, data.targets)
+    end = np.asarray(ls.descend_linear(*data[:4], steps=STEPS))
+    rate = 1 - data.step * data.eigenvalues.min(axis=1)
+    return Evidence(np.linalg.norm(end - limit, axis=1), rate**STEPS * distance)
+
+
+def _least_norm(data: Descent, always: bool = False) -> Evidence:
+    limit = ls.descent_limit(data.start, data.inputs, data.targets)
+    least = np.linalg.pinv(data.inputs) @ data.targets[..., None]
+    added = 0 if always else np.sum(_outside(data, data.start) ** 2, axis=1)
+    error = np.sum(limit**2, axis=1) - squared_norm(least) - added
+    return Evidence(np.abs(error), 100 * EPS * (1 + np.sum(limit**2, axis=1)))
+
+
+CLAIMS = (
+    least_squares_claim(
+        "row_space",
+        f"{SOURCE}, (8)",
+        "Gradient descent moves in the row space of X only.",
+        "w_t - w_0 in row(X)",
+        "identity",
+        "as printed",
+        draw_descents,
+        _row_space,
+        "a step along the signs of the gradient, as Adam's first",
+        functools.partial(_row_space, signs=True),
+    ),
+    least_squares_claim(
+        "limit",
+        f"{SOURCE}, (10)",
+        "Its limit is the solution nearest to the start, at a linear rate, eta <= 1/lambda_max.",
+        "||w_t - w*|| <= (1 - eta lambda_min)^t ||w_0 - w*||, "
+        "w* = w_0 + X^T (X X^T)^-1 (y - X w_0)",
+        "upper",
+        "corrected",
+        draw_descents,
+        _limit,
+        "as printed, without w_0",
+        functools.partial(_limit, printed=True),
+    ),
+    least_squares_claim(
+        "least_norm",
+        f"{SOURCE}, section 2.1",
+        "The limit has the least norm only for a start in the row space.",
+        "||w*||^2 = ||X^+ y||^2 + ||(I - P) w_0||^2",
+        "identity",
+        "with a condition",
+        draw_descents,
+        _least_norm,
+        "least norm from any start",
+        functools.partial(_least_norm, always=True),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Deep linear classifiers and the maximum margin."""

@@ -1,0 +1,1 @@
+"""Training on masked inputs and the rank of features."""

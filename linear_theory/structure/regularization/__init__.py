@@ -1,0 +1,1 @@
+"""Weight decay on linear layers as a penalty on singular values."""

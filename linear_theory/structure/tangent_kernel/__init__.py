@@ -1,0 +1,1 @@
+"""Adapters linearised at their start."""

@@ -1,0 +1,1 @@
+"""One look for all figures, what a figure is, and its files."""

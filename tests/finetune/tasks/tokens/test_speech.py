@@ -1,0 +1,83 @@
+"""Tokenizers of language models: special tokens, spaces, and text that goes on where one stood."""
+
+import numpy as np
+import pytest
+
+from finetune.tasks.tokens.tokenizer import from_fast, load_tokenizer
+from tests.finetune.tasks import made, spoken
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spoken")
+    return {name: maker(folder / name) for name, maker in spoken.MAKERS.items()}
+
+
+def rows(ragged):
+    return [row.tolist() for row in np.split(ragged.values, ragged.offsets[1:-1])]
+
+
+def test_layouts(tokenizers):
+    t5, llama, byte = (tokenizers[name] for name in ("t5", "llama", "byte_level"))
+    assert (t5.pad_id, t5.speech.before, t5.speech.end_id) == (0, (), 1)
+    assert (llama.pad_id, llama.speech.before, llama.speech.end_id) == (2, (1,), 2)
+    assert (byte.pad_id, byte.speech.before, byte.speech.end_id) == (1, (0,), 1)
+    assert t5.speech.spaced and llama.speech.spaced and not byte.speech.spaced
+    a, b = t5.speech.plain(["the cat", "red"])
+    assert rows(t5.encode(["the cat"], ["red"], 99).ids) == [[*a, 1, *b, 1]]
+    a, b = llama.speech.plain(["the cat", "red"])
+    assert rows(llama.encode(["the cat"], ["red"], 99).ids) == [[1, *a, 1, *b]]
+    assert len(rows(llama.encode(["the cat sat on"], ["red"], 6).ids)[0]) == 6
+
+
+@pytest.mark.parametrize("name", spoken.MAKERS)
+def test_words_follow_after_a_space(tokenizers, name):
+    speech = tokenizers[name].speech
+    one, two = speech.plain(["the cat"]) + speech.words(["sat on"])
+    assert speech.decode([*one, *two]).strip() == "the cat sat on"
+    assert speech.decode(two) == " sat on"
+    assert speech.decode([*two, speech.end_id]) == " sat on"
+
+
+@pytest.mark.parametrize("name", ["llama", "byte_level"])
+def test_indentation_survives(tokenizers, name):
+    speech = tokenizers[name].speech
+    code = "    return first + second\n"
+    found = speech.decode(speech.plain([code])[0])
+    # sentencepiece writes the space that begins a text before it.
+    assert found == (" " if speech.spaced else "") + code
+
+
+def test_ids_past_the_pieces_are_no_text(tokenizers):
+    t5 = tokenizers["t5"]
+    assert t5.speech.decode([*t5.speech.plain(["the"])[0], t5.size - 1, t5.size + 20]) == " the"
+
+
+def test_no_end_no_speech():
+    assert from_fast(made.backend()).speech is None
+
+
+def test_t5_against_transformers(tmp_path):
+    import transformers
+
+    ours = spoken.t5(tmp_path)
+    theirs = transformers.T5Tokenizer.from_pretrained(tmp_path)
+    texts = ["the cat sat on a mat", "positive", "She has 3 apples"]
+    assert rows(ours.encode(texts, None, 64).ids) == theirs(texts).input_ids
+    assert rows(ours.encode(texts, texts[::-1], 64).ids) == theirs(texts, texts[::-1]).input_ids
+    assert ours.size == len(theirs)
+    again = load_tokenizer(theirs)
+    assert again.speech.end_id == 1 and again.speech.before == ()
+    assert again.speech.plain(texts) == ours.speech.plain(texts)
+
+
+def test_llama_against_transformers(tmp_path):
+    import transformers
+
+    ours = spoken.llama(tmp_path)
+    theirs = transformers.LlamaTokenizer.from_pretrained(tmp_path, add_bos_token=True)
+    texts = ["the cat sat on a mat", "def add(first, second):\n    return 7"]
+    assert rows(ours.encode(texts, None, 64).ids) == theirs(texts).input_ids
+    again = load_tokenizer(theirs)
+    assert again.speech.before == (1,) and again.speech.end_id == 2 and again.speech.spaced
+    assert again.speech.plain(texts) == ours.speech.plain(texts)

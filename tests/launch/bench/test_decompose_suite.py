@@ -1,0 +1,176 @@
+"""The decompose suite on a tiny size: rows of the promised form, errors that are true."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from launch import benchmark
+from launch.bench import decompose_inputs, decompose_rates, decompose_suite
+from launch.bench.decompose_methods import COMPETITORS, OURS
+from launch.bench.decompose_picture import costs, size
+from launch.bench.decompose_suite import Point
+from tests.launch.commands import command
+
+
+def draw(m, d):
+    return np.random.default_rng(0).normal(size=(m, d)).astype(np.float32)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(decompose_suite.SIZES, "quick", ([(24, 20, 2)], 5.0))
+    monkeypatch.setattr(decompose_suite, "SPECTRA", ("plateau",))
+    # Two settings, of which the last one is exact: each is compiled.
+    monkeypatch.setattr(decompose_suite, "OURS", OURS._replace(settings=(2, 20)))
+    monkeypatch.setattr(decompose_suite, "real", lambda *_: [("drawn", draw(16, 12))])
+    monkeypatch.setitem(decompose_rates.SHAPES, "quick", [(24, 20, 2)])
+    monkeypatch.setitem(decompose_rates.STREAMS, "quick", (1000, 2000))
+
+
+def test_rows_and_files(tiny, tmp_path, capsys):
+    path, figure = tmp_path / "rows.json", tmp_path / "figure"
+    flags = ["--suite=decompose", f"--json={path}", f"--figure={figure}", "--repeats=5"]
+    assert command("benchmark", *flags) == 0
+    rows = json.loads(path.read_text())
+    # A made and a drawn matrix, which is too small for LOBPCG; a round and a stream.
+    assert len(rows) == len(decompose_suite.QUESTIONS) * (2 * len(COMPETITORS) - 1) + 2
+    for row in rows:
+        assert tuple(row) == benchmark.COLUMNS
+        assert row["seconds_ours"] > 0
+        if row["ratio"] is not None:
+            wanted = row["seconds_competitor"] / row["seconds_ours"]
+            assert row["ratio"] == pytest.approx(wanted)
+    assert figure.with_suffix(".png").exists() and figure.with_suffix(".svg").exists()
+    out = capsys.readouterr().out
+    assert "threads" in out and "scikit-learn" in out
+
+
+def test_chosen_cases_are_all_that_is_measured(tiny, tmp_path, capsys):
+    path = tmp_path / "rows.json"
+    flags = ["--suite=decompose", f"--json={path}", "--repeats=5"]
+    assert command("benchmark", *flags, "--cases=a round of 24 x") == 0
+    assert [row["case"] for row in json.loads(path.read_text())] == ["a round of 24 x 20, r = 2"]
+    capsys.readouterr()
+    for given, allowed in (
+        (["--cases=nothing"], "a name such as 'plateau 24 x 20, r = 2'"),
+        (["--cases=("], "a regular expression"),
+        (["--cases=drawn", "--figure=x"], "matrices of the spectra plateau"),
+    ):
+        assert command("benchmark", *flags, *given) == 2
+        err = capsys.readouterr().err
+        assert allowed in err and err.count("\n") == 1
+
+
+def test_a_stopped_run_keeps_its_cases(tiny, tmp_path, monkeypatch):
+    path, run = tmp_path / "rows.json", decompose_suite.run
+
+    def stopped(*given):
+        yield next(run(*given))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decompose_suite, "run", stopped)
+    flags = [f"--json={path}", "--repeats=5", "--cases=drawn"]
+    assert command("benchmark", "--suite=decompose", *flags) == 130
+    assert len(json.loads(path.read_text())) == len(decompose_suite.QUESTIONS) * (
+        len(COMPETITORS) - 1
+    )
+
+
+def test_a_setting_that_answers_twice_is_timed_once():
+    case = decompose_suite.case("x", decompose_suite.spectral("plateau", 12, 10, 3), 3)
+    calls = {name: [] for name in ("deflation", "other", "rough")}
+
+    def point(name, errors):
+        return Point(lambda: calls[name].append(1), errors, 1.0)
+
+    climbed = {"deflation": [point("deflation", (0, 0))], "other": [point("other", (0, 0))]}
+    climbed["rough"] = [point("rough", (1, 1))]
+    found = decompose_suite.rows(case, climbed, 5)
+    assert {name: len(times) for name, times in calls.items()} == {
+        "deflation": 5,
+        "other": 5,
+        "rough": 0,
+    }
+    assert len({row["seconds_competitor"] for row in found if row["competitor"] == "other"}) == 1
+    assert {row["ratio"] for row in found if row["competitor"] == "rough"} == {None}
+
+
+def test_errors_of_the_exact_answer_and_of_a_wrong_one():
+    case = decompose_suite.case("x", decompose_suite.spectral("plateau", 12, 10, 3), 3)
+    b, a = case.left * case.sizes[:, None], case.right
+    found = decompose_suite.errors(case, b, a)
+    assert abs(found[0]) < 1e-12 and found[1] < 1e-7
+    swapped = decompose_suite.errors(case, b[[1, 0, 2]], a[[1, 0, 2]])
+    assert abs(swapped[0]) < 1e-12 and swapped[1] == pytest.approx(2**0.5, rel=1e-2)
+    assert decompose_suite.errors(case, 0 * b, a) == pytest.approx(
+        (np.linalg.norm(case.matrix) / case.rest - 1, 1.0)
+    )
+
+
+@pytest.mark.parametrize("spectrum", decompose_suite.SPECTRA)
+def test_ours_answers_every_question(spectrum):
+    case = decompose_suite.case("x", decompose_suite.spectral(spectrum, 60, 50, 4), 4)
+    found = [p.errors for p in decompose_suite.climb(OURS, case, 60.0)]
+    assert min(e[0] for e in found) <= 1e-6 and min(e[1] for e in found) <= 1e-3
+
+
+def test_the_setting_is_chosen_by_the_ladder_not_by_its_time():
+    slow, quick = Point("slow", (1e-4, 1.0), 9.0), Point("quick", (1e-5, 1e-4), 1.0)
+    assert decompose_suite._first([slow, quick], 0, 1e-3) is slow
+    assert decompose_suite._first([slow, quick], 1, 1e-3) is quick
+    assert decompose_suite._first([slow], 1, 1e-3) is None
+
+
+def test_the_size_that_a_name_says():
+    assert size("noisy 512 x 64, r = 8, residual 1e-3") == (512 * 64, 8)
+    assert size("power law 4096 x 512, r = 64") == (4096 * 512, 64)
+
+
+def test_costs_are_medians_over_the_spectra_that_were_answered():
+    def row(spectrum, ours, theirs):
+        names = {"case": f"{spectrum} 4 x 3, r = 2, residual 1e-3", "competitor": "ARPACK"}
+        return names | {"seconds_ours": ours, "seconds_competitor": theirs}
+
+    rows = [row("noisy", 1.0, None), row("plateau", 3.0, 5.0), row("digits", 9.0, 9.0)]
+    assert costs(rows) == {"deflation": {(12, 2): 2.0}, "ARPACK": {(12, 2): 5.0}}
+
+
+def test_streams_of_one_batch_have_its_answer():
+    """Ten times the same columns: sqrt(10) times M, and no more memory than for one."""
+    once, often = (decompose_rates.reduction(n * decompose_rates.BATCH) for n in (1, 10))
+    np.testing.assert_allclose(often.target, 10**0.5 * once.target, atol=1e-4)
+    assert decompose_rates.stream_error(often, 10_000) < 1e-6
+    assert decompose_rates.stream_error(once, 10_000) == pytest.approx(1 - 0.1**0.5)
+    assert decompose_rates.peak(40_000) < 1.2 * decompose_rates.peak(10_000)
+
+
+def test_real_matrices(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (900, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "mnist.npz", x_test=images)
+    tensors = {"long": draw(2, 99), "square": draw(8, 7), "bias": draw(50, 1)[:, 0]}
+    save_file(tensors, tmp_path / "model.safetensors")
+    found = dict(decompose_inputs.real(str(tmp_path), str(tmp_path)))
+    assert {name: matrix.shape for name, matrix in found.items()} == {
+        "digits": (64, 1797),
+        "MNIST completion": (392, 392),
+        "weight": (8, 7),
+    }
+    np.testing.assert_array_equal(found["weight"], tensors["square"])
+    assert list(dict(decompose_inputs.real())) == ["digits"]
+    x, y = np.split(images.reshape(900, -1).T / 255, 2)
+    # W = Y X^+ is what no better map is: its size in the metric of the inputs is that of M.
+    wanted = np.linalg.norm(y @ np.linalg.pinv(x) @ x)
+    assert np.linalg.norm(found["MNIST completion"]) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_real_matrices_that_are_not_there(tmp_path):
+    np.savez(tmp_path / "mnist.npz", x=np.zeros(3))
+    with pytest.raises(ValueError, match="allowed is one with x_test"):
+        list(decompose_inputs.real(str(tmp_path)))
+    save_file({"bias": draw(5, 1)[:, 0]}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="holds no matrix"):
+        list(decompose_inputs.real(None, str(tmp_path)))
+    with pytest.raises(FileNotFoundError):
+        list(decompose_inputs.real(str(tmp_path / "absent")))

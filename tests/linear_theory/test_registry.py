@@ -1,0 +1,60 @@
+"""Every claim holds and its control is caught; a claim stands in the folder that it is named by."""
+
+import pathlib
+import re
+
+import jax
+import pytest
+
+import linear_theory
+from linear_theory import check, registry
+from linear_theory.topics import PAPERS, modules
+
+CLAIMS = {
+    claim.name: (module.__name__.split("."), claim)
+    for module in modules("claims")
+    for claim in module.CLAIMS
+}
+# Two draws of the claims on networks and on adaptation, whose instances are the most diverse.
+SEEDS = {"adaptation": (11, 12), "structure": (11, 12)}
+# Of 32 or more instances; the cascade's and perturbation theory's premises are met more often.
+PREMISES = {"perturbation": 25, "sequential": 25}
+
+
+def cases():
+    for name, ((_, paper, *_), claim) in CLAIMS.items():
+        for seed in SEEDS.get(paper, (11,)):
+            yield pytest.param(claim, seed, PREMISES.get(paper, 20), id=f"{name}-{seed}")
+
+
+@pytest.mark.parametrize(("claim", "seed", "premises"), list(cases()))
+def test_claim_holds_and_its_control_is_caught(claim, seed, premises):
+    # An average needs more samples for its 3 standard errors + 1% to mean something, and a rate
+    # only counts where its mode is alone in the end.
+    row = check(claim, jax.random.key(seed), 128 if claim.kind in ("mean", "fit") else 32)
+    assert row.violations == 0
+    assert row.tolerance_explained, f"only {row.tolerance_used:.1e} of the tolerance is used"
+    assert row.premises_met >= premises
+    assert row.control_caught, f"the control fails at {row.control_share:.1%} of its instances"
+    assert row.holds
+
+
+def test_a_claim_is_named_by_the_folder_it_stands_in():
+    for name, (place, _) in CLAIMS.items():
+        assert name.partition(".")[0] == place[-2], f"{name} stands in {'.'.join(place)}"
+
+
+def test_the_walk_finds_every_list_of_claims():
+    root = pathlib.Path(linear_theory.__file__).parent
+    listed = {
+        str(path.relative_to(root.parent).with_suffix("")).replace("/", ".")
+        for path in root.rglob("*.py")
+        if re.search(r"^CLAIMS\b", path.read_text(), re.MULTILINE)
+    }
+    assert listed == {module.__name__ for module in modules("claims")}
+
+
+def test_the_registry_has_all_of_them_in_the_order_of_the_papers():
+    assert list(registry()) == list(CLAIMS)
+    papers = list(dict.fromkeys(place[1] for place, _ in CLAIMS.values()))
+    assert papers == list(PAPERS)

@@ -1,0 +1,383 @@
+"""Bad input is one clear line that names the argument, before anything compiles.
+
+The cases go through every public function and argument. `name` must be in the text, and besides it
+the value that was given or what is allowed.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deflation import (
+    Budget,
+    Components,
+    Regression,
+    advance,
+    alternating,
+    budgets,
+    exact,
+    explained_energy,
+    finish,
+    gradient_descent,
+    joint,
+    krylov,
+    load,
+    noise_floor,
+    parallel,
+    save,
+    sequential,
+    sharded,
+    start,
+    step,
+)
+from deflation.rounds.outcome import judge
+from deflation.rounds.run import _advance
+from deflation.solvers.gradient_descent import GradientDescent
+from tests.deflation.problems import D, M, R, data, from_data, from_matrix, matrix, one_line
+
+PROBLEM = from_matrix()
+DESCENT = gradient_descent(0.1)
+DATA = from_data()
+X, Y = data(n=8)
+NAN, INF = float("nan"), float("inf")
+
+
+def case(name, call, *words, id=None):
+    return pytest.param(name, call, words, id=id)
+
+
+def altered(array, value):
+    array = np.array(array)
+    array[1, 2] = value
+    return array
+
+
+def programs() -> int:
+    return _advance._cache_size() + judge._cache_size()
+
+
+def refused(name, call, words):
+    before = programs()
+    with pytest.raises(ValueError) as error:
+        call()
+    text = one_line(error)
+    assert name in text, text
+    assert "allowed" in text or any(word in text for word in words), text
+    for word in words:
+        assert word in text, text
+    assert programs() == before, "something was compiled before the input was refused"
+
+
+NOT_MATRICES = {
+    "nan": lambda good: altered(good, NAN),
+    "infinity": lambda good: altered(good, -INF),
+    "device nan": lambda good: jnp.asarray(altered(good, NAN)),
+    "complex": lambda good: np.asarray(good) + 0j,
+    "text": lambda good: np.full(np.shape(good), "a"),
+    "objects": lambda good: np.full(np.shape(good), None),
+    "dates": lambda good: np.zeros(np.shape(good), "M8[s]"),
+    "durations": lambda good: np.ones(np.shape(good), "m8[s]"),
+    "keys": lambda good: jax.random.split(jax.random.key(0), np.shape(good)),
+    "a string": lambda good: "data",
+    "nothing": lambda good: None,
+    "a number": lambda good: 3.0,
+    "a vector": lambda good: np.ones(3),
+    "three axes": lambda good: np.ones((2, 3, 4)),
+    "ragged": lambda good: [[1.0, 2.0], [3.0]],
+    "no rows": lambda good: np.zeros((0, np.shape(good)[1])),
+    "no columns": lambda good: np.zeros((np.shape(good)[0], 0)),
+    "half precision": lambda good: np.asarray(good, np.float16),
+    "too large for the type": lambda good: altered(good, 1e300),
+}
+TAKERS = {
+    "from_data x": ("x", lambda v: Regression.from_data(v(X), Y)),
+    "from_data y": ("y", lambda v: Regression.from_data(X, v(Y))),
+    "from_matrix": ("matrix", lambda v: Regression.from_matrix(v(matrix()))),
+    "from_batches x": ("x", lambda v: Regression.from_batches([(X, Y), (v(X), Y)])),
+    "from_batches y": ("y", lambda v: Regression.from_batches([(X, Y), (X, v(Y))])),
+    "update x": ("x", lambda v: DATA.update(v(X), Y)),
+    "update y": ("y", lambda v: DATA.update(X, v(Y))),
+    "init b": (
+        "init",
+        lambda v: parallel(PROBLEM, R, init=Components(v(np.ones((R, M))), np.ones((R, D)))),
+    ),
+    "init a": (
+        "init",
+        lambda v: parallel(PROBLEM, R, init=Components(np.ones((R, M)), v(np.ones((R, D))))),
+    ),
+}
+
+
+# First factors take the dtype of the problem, so that theirs may be any real one.
+MATRICES = [
+    pytest.param(*TAKERS[taker], value, id=f"{taker}-{kind}")
+    for taker in TAKERS
+    for kind, value in NOT_MATRICES.items()
+    if not (taker.startswith("init") and kind == "half precision")
+]
+
+
+@pytest.mark.parametrize(("name", "call", "value"), MATRICES)
+def test_matrices(name, call, value):
+    refused(name, lambda: call(value), ())
+
+
+SHAPES = [
+    case("x", lambda: Regression.from_data(X, Y[:, :-1]), "(5, 8)", "(6, 7)"),
+    case("x", lambda: DATA.update(X, Y[:, :-1]), "(5, 8)", "(6, 7)"),
+    case("x", lambda: DATA.update(X[:-1], Y), "4", "5"),
+    case("y", lambda: DATA.update(X, Y[:-1]), "5", "6"),
+    case("x", lambda: PROBLEM.update(Y, X), "allowed"),
+    case("x", lambda: Regression.from_batches([(X, Y[:, :-1])]), "(5, 8)", "(6, 7)"),
+    case("batch 1", lambda: Regression.from_batches([(X, Y), (X[:-1], Y)]), "4", "5"),
+    case("batch 1", lambda: Regression.from_batches([(X, Y), (X, Y[:-1])]), "5", "6"),
+    case("batch 0", lambda: Regression.from_batches([(X, Y, X)])),
+    case("batch 0", lambda: Regression.from_batches([X])),
+    case("batches", lambda: Regression.from_batches([])),
+    case("batches", lambda: Regression.from_batches(iter(()))),
+    case("batches", lambda: Regression.from_batches(None)),
+    case("batches", lambda: Regression.from_batches(3)),
+    case("y", lambda: Regression.from_data(X, 0 * Y), "zeros"),
+    case("matrix", lambda: Regression.from_matrix(np.zeros((2, 3))), "zeros"),
+    case("matrix", lambda: Regression.from_matrix(np.zeros((2, 3), int)), "zeros"),
+    case("matrix", lambda: Regression.from_matrix(np.full((2, 3), 1e-300)), "zeros"),
+    case("y", lambda: Regression.from_batches([(X, 0 * Y), (X, 0 * Y)]), "zeros"),
+    case("init", lambda: parallel(PROBLEM, R, init=Components(np.ones((2, M)), np.ones((2, D))))),
+    case("init", lambda: parallel(PROBLEM, R, init=Components(np.ones((R, D)), np.ones((R, M))))),
+    case("init", lambda: parallel(PROBLEM, R, init=Components(1.0, 2.0))),
+    case("components", lambda: PROBLEM.residual(Components(np.ones((2, M)), np.ones((2, D - 1))))),
+    case("components", lambda: PROBLEM.residual(Components(np.ones((2, M)), np.ones((R, D))))),
+    case("components", lambda: PROBLEM.residual(Components(np.ones((2, 1)), np.ones((2, 1))))),
+    case("components", lambda: PROBLEM.residual(np.ones((M, D)))),
+    case(
+        "exact",
+        lambda: PROBLEM.component_errors(
+            Components(np.ones((2, M)), np.ones((2, D))), exact(PROBLEM, 1).components
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "call", "words"), SHAPES)
+def test_shapes(name, call, words):
+    refused(name, call, words)
+
+
+WAYS = {
+    "sequential": lambda p=PROBLEM, rank=R, solver=None, **o: sequential(p, rank, solver, **o),
+    "parallel": lambda p=PROBLEM, rank=R, solver=None, **o: parallel(p, rank, solver, **o),
+    "sharded": lambda p=PROBLEM, rank=R, solver=None, **o: sharded(p, rank, solver, **o),
+    "joint": lambda p=PROBLEM, rank=R, solver=DESCENT, **o: joint(p, rank, solver, **o),
+    "start": lambda p=PROBLEM, rank=R, solver=None, **o: start(p, rank, solver, **o),
+    "start sequential": lambda p=PROBLEM, rank=R, solver=None, **o: start(
+        p, rank, solver, method="sequential", **o
+    ),
+}
+NOT_INTEGERS = (0, -1, 1.5, 3.0, NAN, INF, 1j, True, None, "3", [3], np.ones(2), np.ones((3, 3)))
+NOT_POSITIVE = (-1, -1e-9, NAN, INF, -INF, 1j, "1", "one", [0.1, 0.2], np.ones((2, 2)))
+NOT_KEYS = (0, 1.5, "key", np.zeros(2), jax.random.split(jax.random.key(0), 2), (0, 1))
+ARGUMENTS = {
+    "problem": (tuple(WAYS), (None, "data", 3, [[1.0, 2.0]], matrix(), (X, Y), exact), "p"),
+    "rank": (tuple(WAYS), (*NOT_INTEGERS, min(M, D) + 1), "rank"),
+    "solver": (
+        tuple(WAYS),
+        ("alternating", alternating, krylov, 3, np.ones(2), np.ones((3, 3)), {"sweeps": 1}),
+        "solver",
+    ),
+    "rounds": (("parallel", "sharded", "joint"), NOT_INTEGERS, "rounds"),
+    "init": (
+        tuple(WAYS),
+        ("cold", None, 3, np.ones(3), np.ones((R, D)), np.array(["random"]), matrix, (1, 2)),
+        "init",
+    ),
+    "key": (tuple(WAYS), NOT_KEYS, "key"),
+    "tolerance": (tuple(WAYS), NOT_POSITIVE, "tolerance"),
+    "tolerance_of": (tuple(WAYS), ("moves", None, 3, True, ["error"]), "tolerance_of"),
+    "grow": (
+        ("sequential", "parallel", "sharded", "start"),
+        ("energy", 0.9, explained_energy, np.ones((2, 2))),
+        "grow",
+    ),
+    "budget": (
+        ("sequential", "start sequential"),
+        (
+            0, -1, 2, 1.5, NAN, 1j, True, "many", [5, 5], [5, 5, 5, 5], [5, 5, 0], [5, 5, 1.5], [],
+            [5, 5, NAN], np.ones(3), np.ones((3, 3), int), Budget((5, 5)), {5, 6, 7},
+            {"total": 30}, gradient_descent,
+        ),
+        "budget",
+    ),
+    "reoptimise": (("sequential", "start sequential"), (-1, 1.5, True, "1", None), "reoptimise"),
+    "full_rank": (("sequential", "start sequential"), (-1, 1.5, True, "1", None), "full_rank"),
+    "orthogonal": (("sequential", "parallel", "sharded"), ("no", [1]), "orthogonal"),
+    "staggered": (("parallel", "sharded", "start"), ("no", [1]), "staggered"),
+    "staleness": (("parallel", "sharded", "start"), (-1, 1.5, True, "1", None), "staleness"),
+    "advance": (("parallel", "sharded", "start"), ("no", [1]), "advance"),
+    "mesh": (("sharded",), ("worker", 4, np.array(jax.devices())), "mesh"),
+    "axis_name": (("sharded",), (3, None, ("worker",)), "axis_name"),
+    "row_axis": (("sharded",), ("rows", "worker", 3, ["rows"]), "row_axis"),
+    "method": (("start",), ("serial", 3, None, ["parallel"]), "method"),
+}  # fmt: skip
+
+
+def arguments():
+    """All values where they are checked, two of them through every function on top of that."""
+    for name, (ways, values, keyword) in ARGUMENTS.items():
+        for way in ways:
+            checked = way == ways[-1]
+            for number, value in enumerate(values if checked else values[:2]):
+                call = {keyword: value}
+                label = f"{way}-{name}-{number}"
+                yield case(name, lambda w=way, c=call: WAYS[w](**c), id=label)
+
+
+@pytest.mark.parametrize(("name", "call", "words"), list(arguments()))
+def test_arguments(name, call, words):
+    refused(name, call, words)
+
+
+OPERATOR = Regression.from_operator(lambda v: v, lambda u: u, (4, 4))
+
+
+def identity(v):
+    return v
+
+
+def operator(matvec=identity, rmatvec=identity, shape=(4, 4), **options):
+    return lambda: Regression.from_operator(matvec, rmatvec, shape, **options)
+
+
+OTHERS = [
+    *(case("rank", lambda v=v: exact(PROBLEM, v)) for v in (*NOT_INTEGERS, 6)),
+    *(case("rank", lambda v=v: exact(OPERATOR, v)) for v in (0, 4)),
+    *(case("problem", lambda v=v: exact(v, 2)) for v in (None, matrix(), "data")),
+    *(case("sweeps", lambda v=v: alternating(v)) for v in NOT_INTEGERS),
+    *(case("depth", lambda v=v: krylov(v)) for v in NOT_INTEGERS),
+    *(case("steps", lambda v=v: gradient_descent(0.1, steps=v)) for v in NOT_INTEGERS),
+    *(case("step_size", lambda v=v: gradient_descent(v)) for v in (0, 0.0, *NOT_POSITIVE)),
+    *(
+        case("step_size", lambda v=v: gradient_descent(np.array(v)))
+        for v in ([[0.1], [0.1], [-1]], [[0.1], [NAN]], [[0.0]], [[1j]], [["a"]], [[[0.1]]])
+    ),
+    case("step_size", lambda: parallel(PROBLEM, R, GradientDescent(np.full((2, 1), 0.1)))),
+    case("step_size", lambda: parallel(PROBLEM, R, GradientDescent(np.full((1, R), 0.1)))),
+    case("step_size", lambda: sequential(PROBLEM, R, gradient_descent(np.full((2, 1), 0.1)))),
+    *(
+        case("coordinates", lambda v=v: gradient_descent(coordinates=v))
+        for v in ("row", None, 3, ["whitened"])
+    ),
+    *(
+        case("share", lambda v=v: explained_energy(v))
+        for v in (0, 1.5, NAN, INF, -1, 1j, "0.5", None, [0.5, 0.6])
+    ),
+    *(
+        case("std", lambda v=v: noise_floor(v))
+        for v in (0, -1, NAN, INF, 1j, "0.5", [0.5, 0.6], np.ones((2, 2)))
+    ),
+    case("std", lambda: parallel(PROBLEM, R, grow=noise_floor())),
+    *(case("rounds", lambda v=v: advance(start(PROBLEM, R), v)) for v in NOT_INTEGERS),
+    *(case("state", lambda v=v: advance(v, 1)) for v in (None, "state", PROBLEM)),
+    *(case("state", lambda v=v: step(v)) for v in (None, "state", PROBLEM)),
+    *(case("state", lambda v=v: finish(v)) for v in (None, "state", PROBLEM)),
+    case("state", lambda: save("run.npz", PROBLEM)),
+    case("state", lambda: load("run.npz", PROBLEM)),
+    *(case("path", lambda v=v: save(v, start(PROBLEM, R))) for v in (None, 3)),
+    *(case("path", lambda v=v: load(v, start(PROBLEM, R))) for v in (None, 3)),
+    *(
+        case("shape", operator(shape=v))
+        for v in (5, None, "44", (4,), (4, 4, 4), (0, 4), (4, -1), (4, 4.0), (True, 4), "4")
+    ),
+    *(case("matvec", operator(matvec=v)) for v in (None, "f", np.eye(4))),
+    *(case("rmatvec", operator(rmatvec=v)) for v in (None, "f", np.eye(4))),
+    case("matvec", operator(shape=(4, 5)), "(5,)", "(4,)"),
+    case("rmatvec", operator(matvec=lambda v: v[:3], shape=(3, 4)), "(3,)", "(4,)"),
+    case("matvec", operator(matvec=lambda v: (v, v))),
+    case("matvec", operator(matvec=lambda v: None)),
+    case("matvec", operator(matvec=lambda v: v[None])),
+    case("matvec", operator(matvec=lambda v: v + 0j)),
+    *(
+        case("dtype", operator(dtype=v))
+        for v in (complex, np.complex64, int, bool, "abc", np.float16, "S3", 3)
+    ),
+    case("update", lambda: OPERATOR.update(np.ones((4, 2)), np.ones((4, 2))), "operator"),
+]
+
+
+@pytest.mark.parametrize(("name", "call", "words"), OTHERS)
+def test_other_functions(name, call, words):
+    refused(name, call, words)
+
+
+def families():
+    for function, options in (
+        (budgets.equal, {}),
+        (budgets.alpha_family, {"alpha": 0.5}),
+        (budgets.linear_family, {}),
+    ):
+        good = {"rank": 3, "total": 30, "minimum": 1} | options
+        for name in ("rank", "total", "minimum"):
+            for number, value in enumerate(NOT_INTEGERS):
+                bad = good | {name: value}
+                label = f"{function.__name__}-{name}-{number}"
+                yield case(name, lambda f=function, b=bad: f(**b), id=label)
+        yield case("total", lambda f=function, o=options: f(3, 5, minimum=2, **o), "6")
+    for value in (NAN, INF, "x", None, 1j, [1.0, 2.0]):
+        yield case("alpha", lambda v=value: budgets.alpha_family(3, 30, v))
+    for value in ("most", None, 3, ["more"]):
+        yield case("order", lambda v=value: budgets.linear_family(3, 30, v))
+    for value in ((), (0,), (1, -1), (1.5,), (True,), "12", 5, None, (NAN,), ((1, 2),)):
+        yield case("budget", lambda v=value: Budget(v))
+    for value in (5, None, (1, 2), "x"):
+        yield case("budget", lambda v=value: budgets.adaptive(v))
+
+
+@pytest.mark.parametrize(("name", "call", "words"), list(families()))
+def test_budgets(name, call, words):
+    refused(name, call, words)
+
+
+PREFIXES = [
+    *(case("rank", lambda v=v: exact(PROBLEM, R).components.prefix(v)) for v in (-1, R + 1, 1.5)),
+]
+
+
+@pytest.mark.parametrize(("name", "call", "words"), PREFIXES)
+def test_prefixes(name, call, words):
+    refused(name, call, words)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [3, np.int64(3), np.int8(3), np.array(3), jnp.asarray(3)],
+    ids=["int", "int64", "int8", "array", "device array"],
+)
+def test_integers_of_any_kind_are_accepted(value):
+    assert start(PROBLEM, value).plan.rank == 3
+    assert alternating(value).sweeps == 3
+    assert budgets.equal(value, 30).steps == (10, 10, 10)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 1e-3, np.float32(1e-3), jnp.asarray(1e-3)])
+def test_tolerances_of_any_kind_are_accepted(value):
+    state = start(PROBLEM, R, tolerance=value)
+    np.testing.assert_allclose(state.controls.tolerance, value, rtol=1e-6)
+
+
+def test_traced_values_are_not_inspected():
+    """Under jit the entries are unknown; only shapes and dtypes are checked."""
+    run = jax.jit(lambda m, t: start(Regression.from_matrix(m), R, tolerance=t).controls.tolerance)
+    assert float(run(matrix(), 0.5)) == 0.5
+    with pytest.raises(ValueError) as error:
+        jax.jit(lambda x, y: Regression.from_data(x, y).target)(X, Y[:, :-1])
+    assert "same number of columns" in one_line(error)
+
+
+def test_no_warning_for_input_of_any_layout():
+    """Views, Fortran order, read-only memory, lists, other byte order, masked without a mask."""
+    plain = Regression.from_matrix(matrix()).target
+    frozen = matrix()
+    frozen.setflags(write=False)
+    for same in (np.asfortranarray(matrix()), frozen, matrix().tolist(), matrix()[::-1][::-1],
+                 matrix().astype(">f8"), np.ma.asarray(matrix())):  # fmt: skip
+        np.testing.assert_array_equal(Regression.from_matrix(same).target, plain)
