@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter, defaultdict
 
@@ -27,7 +26,8 @@ def draw(rows: list[dict], points: dict) -> Figure:
     """
     figure = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplots(2, 2)
-    name = max((case for case in points if made(case)), key=lambda case: math.prod(size(case)))
+    largest = max(filter(_is_made, rows), key=lambda row: row["entries"] * row["rank"])
+    name = largest["matrix"]
     for axis, which, label in (
         (axes[0, 0], 0, "excess of the residual"),
         (axes[0, 1], 1, "largest component error $G_k$"),
@@ -68,18 +68,19 @@ def draw(rows: list[dict], points: dict) -> Figure:
 
 def costs(rows: list[dict]) -> dict[str, dict[tuple[int, int], float]]:
     """Of every method, seconds by (entries, rank): the median over the spectra that it managed."""
-    found = defaultdict(lambda: defaultdict(dict))
+    times = defaultdict(lambda: defaultdict(dict))
     for row in rows:
-        if row["case"].endswith(QUESTION) and made(row["case"]):
-            for method, seconds in (
-                ("deflation", row["seconds_ours"]),
-                (row["competitor"], row["seconds_competitor"]),
-            ):
-                if seconds is not None:
-                    found[method][size(row["case"])][row["case"]] = seconds
+        if row["question"] != QUESTION or not _is_made(row):
+            continue
+        pairs = {"deflation": row["seconds_ours"], row["competitor"]: row["seconds_competitor"]}
+        for method, seconds in pairs.items():
+            if seconds is not None:
+                times[method][row["entries"], row["rank"]][row["matrix"]] = seconds
     return {
-        method: {key: statistics.median(times.values()) for key, times in sizes.items()}
-        for method, sizes in found.items()
+        method: {
+            size: statistics.median(of_spectrum.values()) for size, of_spectrum in sizes.items()
+        }
+        for method, sizes in times.items()
     }
 
 
@@ -88,11 +89,8 @@ def made(case: str) -> bool:
     return case.startswith(SPECTRA)
 
 
-def size(case: str) -> tuple[int, int]:
-    """(entries, rank) that the name of a case says, such as "noisy 512 x 64, r = 8, ..."."""
-    shape, _, rest = case.partition(", r = ")
-    words = shape.split()
-    return int(words[-3]) * int(words[-1]), int(rest.split(",")[0])
+def _is_made(row: dict) -> bool:
+    return made(row["matrix"])
 
 
 def _commonest(values) -> int | None:

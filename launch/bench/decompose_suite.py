@@ -162,6 +162,7 @@ def rows(case: Case, climbed: dict[str, list[Point]], repeats: int) -> list[dict
         return taken[id(point.call)] if point else None
 
     found = []
+    m, d = case.matrix.shape
     for question, (which, _) in QUESTIONS.items():
         for method in (name for name in climbed if name != "deflation"):
             pair = [(first[question, name], climbed[name]) for name in ("deflation", method)]
@@ -172,6 +173,10 @@ def rows(case: Case, climbed: dict[str, list[Point]], repeats: int) -> list[dict
                     ("parallel, sketch, consistent", method),
                     tuple(seconds_of(point) for point, _ in pair),
                     tuple(_error(point, points, which) for point, points in pair),
+                    matrix=case.name,
+                    question=question,
+                    entries=m * d,
+                    rank=case.rank,
                 )
             )
     return found

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from launch import benchmark
 from launch.bench import decompose_inputs, decompose_rates, decompose_suite
 from launch.bench.decompose_methods import COMPETITORS, OURS
-from launch.bench.decompose_picture import costs, size
+from launch.bench.decompose_picture import costs
 from launch.bench.decompose_suite import Point
 from tests.launch.commands import command
 
@@ -123,15 +123,11 @@ def test_the_setting_is_chosen_by_the_ladder_not_by_its_time():
     assert decompose_suite._first([slow], 1, 1e-3) is None
 
 
-def test_the_size_that_a_name_says():
-    assert size("noisy 512 x 64, r = 8, residual 1e-3") == (512 * 64, 8)
-    assert size("power law 4096 x 512, r = 64") == (4096 * 512, 64)
-
-
 def test_costs_are_medians_over_the_spectra_that_were_answered():
     def row(spectrum, ours, theirs):
-        names = {"case": f"{spectrum} 4 x 3, r = 2, residual 1e-3", "competitor": "ARPACK"}
-        return names | {"seconds_ours": ours, "seconds_competitor": theirs}
+        about = {"matrix": f"{spectrum}, any name", "question": "residual 1e-3", "entries": 12}
+        about |= {"rank": 2, "competitor": "ARPACK"}
+        return about | {"seconds_ours": ours, "seconds_competitor": theirs}
 
     rows = [row("noisy", 1.0, None), row("plateau", 3.0, 5.0), row("digits", 9.0, 9.0)]
     assert costs(rows) == {"deflation": {(12, 2): 2.0}, "ARPACK": {(12, 2): 5.0}}
