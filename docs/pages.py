@@ -14,7 +14,7 @@ import mkdocs_gen_files
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = ("rankwise", "deflation", "linear_theory", "finetune", "launch")
-TEXTS = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
+TEXTS = ("README.md", "CONTRIBUTING.md")  # a README is the front page of its folder
 BESIDE = (
     "notebooks/*.png",
     "notebooks/figures/*.png",
@@ -52,10 +52,10 @@ def api() -> None:
 def main() -> None:
     """All of them."""
     beside = {path for pattern in BESIDE for path in ROOT.glob(pattern)}
-    for name, page in TEXTS.items():
+    for name in TEXTS:
         text = (ROOT / name).read_text(encoding="utf-8")
         beside |= {ROOT / link for link in LINK.findall(text) if link not in TEXTS}
-        copy(ROOT / name, page)
+        copy(ROOT / name, name)
     for source in sorted(beside):
         copy(source, source.relative_to(ROOT).as_posix())
     api()
