@@ -13,21 +13,17 @@ from absl import app as absl_app
 from absl import flags
 
 from launch.shell import app, waiting
+from rankwise.options import option
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    rank: int
-    name: str
+    rank: int = option(3, "a rank", lower=1)
+    name: str = option("good", "a name")
 
     def __post_init__(self):
         if self.name == "bad":
             raise ValueError(f"name is {self.name!r};\n  allowed are others")
-
-
-def define_flags():
-    flags.DEFINE_integer("rank", 3, "a rank", lower_bound=1)
-    flags.DEFINE_string("name", "good", "a name")
 
 
 @pytest.fixture
@@ -36,7 +32,7 @@ def command(capsys):
 
     def call(main, *arguments):
         with pytest.raises(SystemExit) as ended:
-            app.run(main, define_flags, Config, ["/path/prog.py", *arguments])
+            app.run(main, Config, ["/path/prog.py", *arguments])
         out, err = capsys.readouterr()
         return ended.value.code, out, err
 
@@ -126,7 +122,7 @@ def test_ctrl_c_is_one_line(command):
 
 def test_a_defect_keeps_its_traceback(capsys):
     with pytest.raises(RuntimeError, match="a defect"):
-        app.run(fail(RuntimeError("a defect")), define_flags, Config, ["prog"])
+        app.run(fail(RuntimeError("a defect")), Config, ["prog"])
     assert "rank" not in flags.FLAGS
 
 
@@ -196,15 +192,12 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
 PROGRAM = """
 import dataclasses, sys, time
 import jax
-from absl import flags
-from launch.shell import app
+from launch.shell import app, waiting
+from rankwise.options import option
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    lines: int
-
-def define_flags():
-    flags.DEFINE_integer("lines", 0, "how many lines to print, 0 to sleep")
+    lines: int = option(0, "how many lines to print, 0 to sleep")
 
 def main(config):
     jax.devices()
@@ -216,7 +209,7 @@ def main(config):
     for k in range(config.lines):
         print("line", k)
 
-app.run(main, define_flags, Config)
+app.run(main, Config)
 """
 
 
