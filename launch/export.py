@@ -6,135 +6,15 @@ python -m launch.export --workdir=runs/galore --truncate=0.1 --output=adapters/g
 
 from __future__ import annotations
 
-import dataclasses
-import pathlib
-
-import numpy as np
-from absl import flags
-
-from finetune import models, peft, tasks
-from finetune.adapters.method import Factors
-from finetune.models.mlp import MLPConfig
-from finetune.peft import merging
-from finetune.tasks.tokens import tokenizer_files
-from finetune.training import adapter_files
-from finetune.weights.files import read_json
-from finetune.weights.naming import rebuild
+from launch.exporting.config import ExportConfig
+from launch.exporting.formats import written
 from launch.shell import app
-from launch.shell.path_flags import define_path
-from launch.training import classes as run_classes
-from launch.training import problem
-from launch.training.config import TrainConfig
-
-WHOLE = ("full", "welore")
-"""Methods that replace kernels of the base: what they did is no change of low rank."""
-MEAN = (
-    "transformers has no classifier on the mean of the tokens: the backbone is merged, the head is "
-    f"in {merging.HEAD}"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportConfig:
-    """The flags of `python -m launch.export`."""
-
-    workdir: str | None
-    format: str
-    output: str | None
-    truncate: float | None
-
-    def __post_init__(self):
-        if not (self.workdir and self.output):
-            raise ValueError("--workdir and --output are needed")
-        if self.truncate is not None and self.format != "peft":
-            raise ValueError("--truncate is for --format=peft; merged is exact")
-
-
-def define_flags() -> None:
-    """One flag per field of `ExportConfig`."""
-    define_path("workdir", None, "folder of a finished run of launch.train")
-    flags.DEFINE_enum("format", "peft", ("peft", "merged"), "an adapter, or the whole model")
-    define_path("output", None, "new folder for the result")
-    flags.DEFINE_float(
-        "truncate", None, "of PEFT: relative error allowed to dense changes", 0, 0.99
-    )
 
 
 def main(config: ExportConfig) -> None:
-    """Loads base and adapter of the run, checks that they belong together, and writes."""
-    run = pathlib.Path(config.workdir)
-    record, train = read_json(run / "result.json"), train_config(run / "config.json")
-    classes = run_classes.of_run(run)
-    base = problem.load(train, classes=classes)
-    adapter = problem.adapter_of(run, train, base)
-    sizes, revision, entries = base_model(train, base)
-    changes = {**unused(adapter, base.network.params), **adapter.modules}
-    about = {"base": train.base(), "revision": revision, "card": card(record)}
-    about |= {"entries": entries, "classes": run_classes.names(base.task)}
-    if config.format == "merged":
-        # Of full fine-tuning the "head" is the whole network.
-        whole, heads = (adapter.head, {}) if train.method == "full" else ({}, adapter.head)
-        model = rebuild(models.abstract(sizes), {**base.network.params, **whole})
-        text = tasks.needs_tokenizer(train.task)
-        files = tokenizer_files.of_model(train.base(), train.revision) if text else ()
-        if sizes.pooling == "mean":
-            about["card"] = noted(about["card"], MEAN)
-            print(MEAN)
-        peft.export_merged(config.output, model, changes, heads, files=files, **about)
-    elif train.method in WHOLE:
-        raise ValueError(f"--method={train.method} left no adapter for PEFT; use --format=merged")
-    elif train.base() == "mlp":
-        raise ValueError("the base network mlp is random and nowhere else; use --format=merged")
-    else:
-        if config.truncate is not None:
-            found = peft.truncated(changes, config.truncate)
-            changes, said = found.changes, f"truncated {found.summary}"
-            about["card"] = noted(about["card"], said)
-            print(said)
-        # Also a head that was not trained: the base checkpoint may lack it.
-        peft.export(config.output, changes, {**base.network.head(), **adapter.head}, sizes, **about)
-    print(f"{config.format} of {len(changes) or 'all'} modules in {config.output}")
-
-
-def train_config(path: pathlib.Path) -> TrainConfig:
-    """The flags of the run."""
-    raw = read_json(path)
-    fields = dataclasses.fields(TrainConfig)
-    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
-    if not needed <= set(raw) <= {field.name for field in fields}:
-        raise ValueError(f"{path} is no configuration of this version of launch.train")
-    return TrainConfig(**raw)
-
-
-def base_model(train: TrainConfig, base: problem.Problem):
-    """Configuration, revision and config.json of the base model."""
-    labels = base.task.num_labels
-    if train.base() == "mlp":
-        inputs, width = base.network.params["fc1.weight"].shape
-        return MLPConfig(num_labels=labels, input_size=inputs, hidden_size=width), None, {}
-    folder = models.resolve(train.base(), revision=train.revision)
-    sizes = models.read_config(folder, labels=labels, pooling=train.pooling)
-    revision = None if pathlib.Path(train.base()).is_dir() else folder.name  # a commit
-    return sizes, revision, read_json(folder / "config.json")
-
-
-def unused(adapter: adapter_files.Adapter, params) -> dict[str, Factors]:
-    """Factors of rank 0 for the modules that got no component."""
-    shapes = {path: params[f"{path}.weight"].shape for path in adapter.about["ranks"]}
-    return {p: Factors(np.zeros((m, 0)), np.zeros((0, n))) for p, (m, n) in shapes.items()}
-
-
-def card(record: dict) -> peft.Card:
-    """What result.json says about the run."""
-    known = {name: record[name] for name in ("method", "metric", "score", "majority")}
-    notes = (record["note"],) if record["note"] else ()
-    return peft.Card(data=f"{record['task']}, scored on {record['split']}", notes=notes, **known)
-
-
-def noted(card: peft.Card, note: str) -> peft.Card:
-    """The card with one more note."""
-    return dataclasses.replace(card, notes=(*card.notes, note))
+    """Writes the run in the format."""
+    written(config)
 
 
 if __name__ == "__main__":
-    app.run(main, define_flags, ExportConfig)
+    app.run(main, ExportConfig)

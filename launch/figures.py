@@ -16,57 +16,17 @@ setting that they were measured in).
 
 from __future__ import annotations
 
-import dataclasses
-import pathlib
-import time
-
-from absl import flags
-
-from launch.evidence.sources import Recipe, drawn, registry, sized
+from launch.evidence.drawing import FiguresConfig, select, written
+from launch.evidence.sources import sized
 from launch.shell import app, earlier
 from launch.shell.locks import one_writer
-from launch.shell.outputs import Workdir
-from launch.shell.path_flags import define_path
 from launch.shell.tables import table
-from linear_theory.figures import SCALES, save, save_arrays
-from rankwise.files import write_json
 
-ALL = "all"
 LISTED = ("name", "source", "shows")
 
 
-@dataclasses.dataclass(frozen=True)
-class FiguresConfig:
-    """The flags of `python -m launch.figures`."""
-
-    name: str
-    list: bool
-    scale: str
-    seed: int | None
-    data_dir: str | None
-    model: str | None
-    workdir: str
-
-
-def define_flags() -> None:
-    """One flag per field of `FiguresConfig`."""
-    flags.DEFINE_string("name", ALL, "a figure, or all")
-    flags.DEFINE_bool("list", False, "print the figures and draw nothing")
-    flags.DEFINE_enum("scale", "quick", SCALES, "a size that takes seconds, or the published one")
-    flags.DEFINE_integer(
-        "seed", None, "of all randomness; each figure's own if left out", 0, 2**32 - 1
-    )
-    define_path(
-        "data_dir",
-        None,
-        "folder with MNIST, CIFAR-10, CIFAR-100 or STS-B, else digits; for pretraining: text",
-    )
-    define_path("model", None, "folder of a BERT, for the figures of survey_* that take it")
-    define_path("workdir", "runs/figures", "folder for the files, made if missing")
-
-
 def main(config: FiguresConfig) -> None:
-    """Draws what was asked for, or lists it."""
+    """Draws the figures, or lists them."""
     chosen = select(config.name)
     if config.list:
         print(table(LISTED, [[getattr(recipe, name) for name in LISTED] for recipe in chosen]))
@@ -78,37 +38,5 @@ def main(config: FiguresConfig) -> None:
         written(chosen, config)
 
 
-def written(chosen: list[Recipe], config: FiguresConfig) -> None:
-    """Measures and draws figures, one after the other."""
-    workdir = Workdir(config.workdir, config)
-    rows = []
-    for recipe in app.progress(chosen, len(chosen), "figures"):
-        started = time.perf_counter()
-        files = produce(recipe, config)
-        rows.append((recipe.name, round(time.perf_counter() - started, 1), files[0]))
-        workdir.metric({"figure": recipe.name, "seconds": rows[-1][1]})
-    workdir.result({"figures": [row[0] for row in rows], "seconds": sum(row[1] for row in rows)})
-    print(table(("figure", "seconds", "file"), rows))
-
-
-def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
-    """Runs one experiment, draws it and writes its files."""
-    scale = sized(recipe, config.scale, config.seed, config.data_dir, config.model)
-    figure, arrays = drawn(recipe, scale, config.workdir)
-    path = pathlib.Path(config.workdir) / recipe.name
-    described = {"name": recipe.name, "source": recipe.source, "shows": recipe.shows}
-    parameters = {"scale": config.scale, "setting": scale.setting, "options": scale.options}
-    write_json(f"{path}.json", described | parameters)
-    return [*save(figure, path), save_arrays(arrays, path)]
-
-
-def select(name: str) -> list[Recipe]:
-    """The figure of that name, or all of them."""
-    found = registry()
-    if name != ALL and name not in found:
-        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(found)}")
-    return list(found.values()) if name == ALL else [found[name]]
-
-
 if __name__ == "__main__":
-    app.run(main, define_flags, FiguresConfig)
+    app.run(main, FiguresConfig)

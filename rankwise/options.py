@@ -1,4 +1,4 @@
-"""The options of a method: the fields of its frozen dataclass of settings, each with its help.
+"""Options: the fields of a frozen dataclass of settings, each with its help and its limits.
 
 A launcher makes a flag of every field. Methods may share an option; it then means the same and has
 one type, though its default may differ.
@@ -13,22 +13,33 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
-def option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
+def option(
+    default: Any,
+    text: str,
+    choices: tuple[str, ...] = (),
+    *,
+    lower: float | None = None,
+    upper: float | None = None,
+    path: bool = False,
+) -> Any:
     """A field of settings.
 
     Args:
-      default: None leaves the choice to the method.
+      default: None leaves the choice to the method, or to the command.
       text: what it is, in one line of help.
       choices: the values of a text that are allowed.
+      lower, upper: the least and the largest number that a command line may give.
+      path: a text that names a file or folder; of a tuple, each of its entries.
 
     Example:
       >>> @dataclasses.dataclass(frozen=True)
       ... class Settings:
-      ...     rank: int = option(4, "components per module")
+      ...     rank: int = option(4, "components per module", lower=1)
       >>> Settings().rank
       4
     """
-    return dataclasses.field(default=default, metadata={"text": text, "choices": choices})
+    limits = {"lower": lower, "upper": upper, "path": path}
+    return dataclasses.field(default=default, metadata={"text": text, "choices": choices, **limits})
 
 
 class Option(NamedTuple):
@@ -63,23 +74,28 @@ def collected(settings: Mapping[str, type]) -> dict[str, Option]:
     Raises:
       TypeError: two methods that have an option of one name with different types or choices.
     """
-    found: dict[str, Option] = {}
+    options: dict[str, Option] = {}
     for method, cls in settings.items():
         hints = typing.get_type_hints(cls)
         for field in dataclasses.fields(cls):
             if "text" not in field.metadata:
                 continue  # not an option: set by the code that builds the method
-            kind, choices = _kind(hints[field.name]), field.metadata["choices"]
+            kind, choices = kind_of(hints[field.name]), field.metadata["choices"]
             new = Option(field.name, kind, choices, {})
-            there = found.setdefault(field.name, new)
+            there = options.setdefault(field.name, new)
             if there[:3] != new[:3]:
                 raise TypeError(f"option {field.name} of {method} is another one elsewhere")
             there.texts.setdefault(field.metadata["text"], {})[method] = field.default
-    return found
+    return options
 
 
-def _kind(hint: Any) -> type:
-    """int of `int` and of `int | None`, tuple of `tuple[float, ...]`."""
+def kind_of(hint: Any) -> type:
+    """The type of an annotation, None and the types of entries left out.
+
+    Example:
+      >>> kind_of(int | None), kind_of(tuple[float, ...])
+      (<class 'int'>, <class 'tuple'>)
+    """
     if isinstance(hint, types.UnionType):
         (hint,) = [part for part in typing.get_args(hint) if part is not types.NoneType]
     return typing.get_origin(hint) or hint

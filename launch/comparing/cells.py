@@ -10,15 +10,14 @@ from typing import Any
 from finetune.tasks.holding import held_out
 from finetune.training.loop import Diverged
 from finetune.weights.files import read_json
-from launch import train
 from launch.comparing.grid import Cell
 from launch.shell import earlier
 from launch.shell.locks import one_writer
 from launch.shell.waiting import stage
 from launch.training import job as training
-from launch.training import problem
+from launch.training import problem, run
 from launch.training.config import TrainConfig
-from launch.training.problem import ProblemConfig
+from launch.training.problem_config import ProblemConfig
 from rankwise.files import write_json
 
 SHARE = 0.1
@@ -91,7 +90,7 @@ class Runner:
         with stage(f"{name}: loading data and model"):
             job = self._prepared(config, apart)
         try:
-            train.train(config, job, name)
+            run.train(config, job, name)
         except Diverged as error:
             # A rate that is too large is a result of a search, and no reason to stop the others.
             majority = job.task.majority(job.task.evaluation)[job.task.metric]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from absl import flags
 
 from finetune.methods import NAMES, OPTIONS
-from launch.shell import app, flagfiles
+from launch.shell import app, config_flags, flagfiles
 from launch.training import problem
 from launch.training.config import TrainConfig
 
@@ -121,7 +121,7 @@ def _read(task: str, arguments: list[str]) -> TrainConfig:
             for name in OPTIONS:
                 values[name].unparse()
             flagfiles.parse("train", arguments)
-        return app.from_flags(TrainConfig)
+        return config_flags.parsed(TrainConfig)
     finally:
         for name, (value, present) in kept.items():
             values[name].value, values[name].present = value, present
@@ -130,9 +130,7 @@ def _read(task: str, arguments: list[str]) -> TrainConfig:
 
 def _given() -> list[str]:
     """Flags of `launch.train` on our command line, as arguments."""
-    fields = dataclasses.fields(TrainConfig)
-    names = [name for field in fields for name in field.metadata.get("flags", (field.name,))]
-    return app.given(names, without=("workdir", BUDGET))
+    return app.given(config_flags.names(TrainConfig), without=("workdir", BUDGET))
 
 
 def _spent(config: TrainConfig, budget: int) -> list[str]:

@@ -1,6 +1,6 @@
 """What every launcher shares: it turns an absl program into a well-behaved command.
 
-A launcher is a frozen dataclass, a function that defines one flag per field, and `main(config)`;
+A launcher is a frozen dataclass, whose fields are its flags (config_flags.py), and `main(config)`;
 `run` puts them together. Flags are defined when the command starts and removed when it ends, so
 that several launchers can be imported, and called, in one process.
 
@@ -12,7 +12,6 @@ a defect in the program. `--verbosity=1` brings the traceback back for both.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import os
 import pathlib
@@ -27,7 +26,7 @@ import jax
 from absl import app, flags, logging
 
 import rankwise
-from launch.shell import distributed, flagfiles, help_page, path_flags
+from launch.shell import config_flags, distributed, flagfiles, help_page, path_flags
 
 USAGE = 2
 ASKED = ("help", "h", "helpshort", "?", "version")
@@ -40,18 +39,18 @@ MISTAKES = (flags.Error, app.UsageError, ValueError, KeyError, OSError)
 
 def run(
     main: Callable[[Any], int | None],
-    define_flags: Callable[[], None],
     config_type: type,
     argv: list[str] | None = None,
+    beside: type | None = None,
 ) -> NoReturn:
     """Parses the command line into `config_type`, runs `main` on it and exits.
 
     Args:
       main: takes the configuration, returns the exit status (None is 0).
-      define_flags: defines an absl flag for every field of `config_type`.
-      config_type: a frozen dataclass; what its `__post_init__` refuses with a ValueError is
-        reported like a bad flag.
+      config_type: a frozen dataclass of options, a flag for each; what its `__post_init__` refuses
+        with a ValueError is reported like a bad flag.
       argv: program name and arguments; `sys.argv` when None.
+      beside: another one, whose flags the command takes as well and reads by itself.
 
     Raises:
       SystemExit: always. Status 2, after one line on stderr, for an unknown or malformed flag, a
@@ -59,13 +58,14 @@ def run(
         143 for SIGTERM.
 
     Example:
-      >>> run(main, define_flags, CheckConfig, ["check", "--trials=8"])  # doctest: +SKIP
+      >>> run(main, CheckConfig, ["check", "--trials=8"])  # doctest: +SKIP
     """
     argv = list(sys.argv if argv is None else argv)
     program = pathlib.Path(argv[0]).stem
     _define_jax_flags()
     known = set(flags.FLAGS)
-    define_flags()
+    for one in filter(None, (beside, config_type)):
+        config_flags.define(one)
     _define_cache_flag()
 
     def configured(arguments: list[str]) -> int:
@@ -136,32 +136,7 @@ def _configure(config_type: type, arguments: list[str]):
         # absl raises it to INFO, where JAX reports every accelerator that is not there.
         logging.set_verbosity(logging.WARNING)
     _use_cache(flags.FLAGS["jax_cache_dir"].value)
-    return from_flags(config_type)
-
-
-def group(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Metadata of a field that holds several flags: name -> value of those that are given.
-
-    For flags that are None unless they are given.
-    """
-    return {"flags": tuple(names)}
-
-
-def from_flags(config_type: type) -> Any:
-    """The configuration from the flags as they are parsed: one per field, or per name of a group.
-
-    Raises:
-      ValueError: what `config_type` refuses.
-    """
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(config_type):
-        names = field.metadata.get("flags")
-        if names is None:
-            values[field.name] = flags.FLAGS[field.name].value
-        else:
-            given = {name: flags.FLAGS[name].value for name in names}
-            values[field.name] = {n: value for n, value in given.items() if value is not None}
-    return config_type(**values)
+    return config_flags.parsed(config_type)
 
 
 def given(names: Iterable[str] | None = None, *, without: tuple[str, ...]) -> list[str]:

@@ -18,11 +18,12 @@ VALUES = {"int": "N", "float": "X", "path": "PATH", "paths": "PATH,PATH", "strin
 
 @contextlib.contextmanager
 def group(title: str) -> Iterator[None]:
-    """Flags that are defined in the block are shown together under `title`."""
+    """Flags that are defined in the block, and are in no group yet, are shown under `title`."""
     before = set(flags.FLAGS)
     yield
     for name in set(flags.FLAGS) - before:
-        flags.FLAGS[name].group = title
+        if not hasattr(flags.FLAGS[name], "group"):
+            flags.FLAGS[name].group = title
 
 
 def text(documentation: str, names: Iterable[str], method: str | None = None) -> str:

@@ -14,7 +14,7 @@ import optax
 from finetune import methods, optimiser, tasks
 from finetune.training import adapter_files, gradient_pass, network, state, step
 from finetune.training.checkpoints import Checkpoints, Restored
-from finetune.training.devices import Devices, devices, parse
+from finetune.training.devices import Devices, devices
 from finetune.training.loop import LoopConfig, Outcome, fit
 from launch.shell import earlier
 from launch.training import classes as run_classes
@@ -51,12 +51,12 @@ class Job(NamedTuple):
 
 def load(config: TrainConfig) -> problem.Problem:
     """Data and network, on the devices of the run."""
-    return problem.load(config, devices(parse(config.mesh)), remat=config.remat)
+    return problem.load(config, devices(config.axes), remat=config.remat)
 
 
 def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     """Loads data and model, unless they are given, and compiles nothing yet."""
-    places = devices(parse(config.mesh))
+    places = devices(config.axes)
     task, net, base = loaded or load(config)
     loop = config.loop_config(task.steps("train", config.batch_size))
     method = methods.make(
@@ -118,7 +118,7 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
     if config.workdir is None:
         return None
     # Where it runs makes it no other run: on other devices it goes on, to rounding.
-    settings = to_json(dataclasses.asdict(dataclasses.replace(config, mesh=[])))
+    settings = to_json(dataclasses.asdict(dataclasses.replace(config, mesh=())))
     settings = {name: value for name, value in settings.items() if name not in FREE}
     batch = job.task.batch("train", config.seed, 0, config.batch_size)
     crc = 0

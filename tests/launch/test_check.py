@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from launch import check as command
+from launch.evidence import checking
 from launch.evidence import page as evidence
 from launch.evidence.sources import registry
 from launch.shell import app
@@ -54,9 +55,9 @@ def launch(monkeypatch, capsys):
     """Runs the command on the given claims: (status, stdout, stderr)."""
 
     def call(claims, *arguments):
-        monkeypatch.setattr(command, "registry", lambda: {c.name: c for c in claims})
+        monkeypatch.setattr(checking, "registry", lambda: {c.name: c for c in claims})
         with pytest.raises(SystemExit) as ended:
-            app.run(command.main, command.define_flags, command.CheckConfig, ["check", *arguments])
+            app.run(command.main, checking.CheckConfig, ["check", *arguments])
         out, err = capsys.readouterr()
         return ended.value.code, out, err
 
@@ -171,8 +172,8 @@ def test_a_defect_of_a_claim_is_not_the_users_mistake(launch, monkeypatch):
     broken = claim("one.broken")
     object.__setattr__(broken, "instances", lambda key, trials: 1 / 0)
     with pytest.raises(RuntimeError, match=r"claim one\.broken could not be checked"):
-        monkeypatch.setattr(command, "registry", lambda: {"one.broken": broken})
-        app.run(command.main, command.define_flags, command.CheckConfig, ["check"])
+        monkeypatch.setattr(checking, "registry", lambda: {"one.broken": broken})
+        app.run(command.main, checking.CheckConfig, ["check"])
 
 
 def test_workdir(launch, tmp_path):
@@ -253,12 +254,12 @@ def test_what_all_rows_say():
     claims = [claim("a.one"), dataclasses.replace(claim("a.two"), status="as printed")]
     row = Row("a.one", "", 8, 8, 0, 1.0, 1.0, True, 0.1, 1.0)
     few = row._replace(claim="a.two", premises_met=3)
-    text = command.evidence.summary(claims, [row, few], "check")
+    text = evidence.summary(claims, [row, few], "check")
     assert "2 claims: 1 of documents (1 as printed), 1 new, proved or observed here." in text
     assert "At least 8 of 8 instances meet the premises, but of 1 claims fewer are" in text
     assert "drawn or do: `a.two` 3." in text
     assert "At least 8 of 8 instances meet the premises.\n" in (
-        command.evidence.summary(claims[:1], [row], "check")
+        evidence.summary(claims[:1], [row], "check")
     )
 
 
@@ -270,4 +271,4 @@ def test_figures_of_the_page(tmp_path):
 
 def test_the_readme_counts_the_claims():
     text = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-    assert " ".join(evidence.origins(command.select("")).split()) in text
+    assert " ".join(evidence.origins(checking.select("")).split()) in text

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from launch import decompose
 from launch.decomposing import inputs
+from launch.decomposing.config import METHODS, ROUNDS, DecomposeConfig
 from launch.shell import app
 
 SHARDED = ["--method=sharded"]
@@ -26,9 +27,7 @@ KEYS = [
 def run(*flags):
     """The exit status of the command."""
     with pytest.raises(SystemExit) as stop:
-        app.run(
-            decompose.main, decompose.define_flags, decompose.DecomposeConfig, ["decompose", *flags]
-        )
+        app.run(decompose.main, DecomposeConfig, ["decompose", *flags])
     return stop.value.code or 0
 
 
@@ -74,7 +73,7 @@ def test_parallel_reaches_the_exact_residual_on_digits_in_float32(tmp_path, caps
     assert "relative excess" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("method", decompose.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_finds_the_matrix(method, matrix, tmp_path):
     flags = [f"--matrix={matrix}", "--rank=2", f"--method={method}", "--dtype=float64"]
     assert run(*flags, f"--json={tmp_path}/r.json") == 0
@@ -177,7 +176,7 @@ def test_the_defaults_stop_when_the_components_are_accurate(tmp_path):
     assert run("--data=digits", f"--json={tmp_path}/r.json", f"--workdir={tmp_path}/w") == 0
     assert max(result(tmp_path / "r.json")["component_errors"]) < 1e-3
     lines = (tmp_path / "w" / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1])["round"] < decompose.ROUNDS / 2
+    assert json.loads(lines[-1])["round"] < ROUNDS / 2
 
 
 def halves(value, dtype):

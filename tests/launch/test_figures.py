@@ -10,6 +10,7 @@ import pytest
 
 from finetune.studies.vision import registry as recipes
 from launch import figures as command
+from launch.evidence import drawing
 from launch.shell import app
 
 ONE = "--name=sequential_spectra"  # the cheapest
@@ -22,9 +23,7 @@ def launch(capsys, tmp_path, monkeypatch):
 
     def call(*arguments):
         with pytest.raises(SystemExit) as ended:
-            app.run(
-                command.main, command.define_flags, command.FiguresConfig, ["figures", *arguments]
-            )
+            app.run(command.main, drawing.FiguresConfig, ["figures", *arguments])
         out, err = capsys.readouterr()
         return ended.value.code or 0, out, err
 
@@ -62,16 +61,16 @@ def test_existing_files_are_replaced_and_the_seed_counts(launch, tmp_path):
 
 def test_list_runs_nothing(launch, tmp_path):
     status, out, _ = launch("--list", "--workdir=w")
-    assert status == 0 and len(out.splitlines()) == 2 + len(command.select("all"))
+    assert status == 0 and len(out.splitlines()) == 2 + len(drawing.select("all"))
     assert out.splitlines()[0].split() == ["name", "source", "shows"]
     assert os.listdir(tmp_path) == []
 
 
 def test_all_is_the_default_and_names_are_kept(launch, monkeypatch, tmp_path):
     drawn = []
-    monkeypatch.setattr(command, "produce", lambda recipe, _: drawn.append(recipe.name) or ["f"])
+    monkeypatch.setattr(drawing, "produce", lambda recipe, _: drawn.append(recipe.name) or ["f"])
     assert launch()[0] == 0
-    assert drawn == list(command.registry())
+    assert drawn == list(drawing.registry())
     assert (tmp_path / "runs" / "figures" / "result.json").exists()
 
 
@@ -108,7 +107,7 @@ def test_figures_with_networks_share_one_study(launch, monkeypatch, tmp_path):
         "digits", hidden_size=8, epochs=(1, 2), base_epochs=1, joint_epochs=2, rows=64, seeds=(0,)
     )
     monkeypatch.setattr(recipes, "_digits", lambda scale: [small])
-    chosen = [name for name in command.registry() if name.startswith("vision_")]
+    chosen = [name for name in drawing.registry() if name.startswith("vision_")]
     assert len(chosen) == 6
     for number, name in enumerate(chosen):
         status, out, err = launch(f"--name={name}", "--workdir=w")

@@ -7,9 +7,9 @@ from absl import flags
 
 from finetune.methods.adapad import AdapadConfig
 from finetune.tasks.glue import GLUE
-from launch.shell import app
-from launch.training import config as train_flags
+from launch.shell import config_flags
 from launch.training.config import TrainConfig
+from tests.launch.commands import defined
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
 TASKS = sorted(RECIPES.glob("*/*.flags"))
@@ -18,17 +18,13 @@ MODULES = 72  # linear maps of DeBERTaV3-base's 12 layers
 
 @pytest.fixture
 def parsed():
-    known = set(flags.FLAGS)
-    train_flags.define_flags()
-
     def parse(path):
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["train", f"--flagfile={path}"])
-        return app.from_flags(TrainConfig)
+        return config_flags.parsed(TrainConfig)
 
-    yield parse
-    for name in set(flags.FLAGS) - known:
-        delattr(flags.FLAGS, name)
+    with defined("train"):
+        yield parse
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: f"{path.parent.name}.{path.stem}")

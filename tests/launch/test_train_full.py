@@ -12,11 +12,9 @@ from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
 from finetune.training import adapter_files, checkpoints
 from finetune.weights import saving
-from launch import export, train
-from launch.export import ExportConfig
 from launch.shell import app
 from launch.training import job as training
-from launch.training.config import TrainConfig
+from tests.launch.commands import command
 
 FULL = ["--method=full", "--classes=first", "--hidden_size=16", "--steps=40"]
 FULL += ["--learning_rate=0.02"]
@@ -24,19 +22,12 @@ ADAPT = ["--classes=second", "--method=sequential", "--path=1,3,5", "--head=free
 PARAMETERS = 64 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10
 
 
-def command(module, config, *flags):
-    """The exit status of a command."""
-    with pytest.raises(SystemExit) as stop:
-        app.run(module.main, module.define_flags, config, [module.__name__, *flags])
-    return stop.value.code or 0
-
-
 def run(*flags):
-    return command(train, TrainConfig, *flags)
+    return command("train", *flags)
 
 
 def write(*flags):
-    return command(export, ExportConfig, *flags)
+    return command("export", *flags)
 
 
 def record(folder):

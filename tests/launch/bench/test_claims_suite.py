@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch import benchmark
-from launch.bench import claims_suite
+from launch.bench import claims_suite, suites
+from launch.bench import rows as benchmark_rows
 from linear_theory import registry
 from tests.launch.commands import command
 
@@ -16,7 +16,7 @@ from tests.launch.commands import command
 @pytest.fixture
 def few(monkeypatch):
     chosen = dict(list(registry().items())[:2])
-    monkeypatch.setattr(benchmark, "registry", lambda: chosen)
+    monkeypatch.setattr(suites, "registry", lambda: chosen)
     return chosen
 
 
@@ -26,7 +26,7 @@ def test_rows(few, tmp_path, capsys):
     rows = json.loads(path.read_text())
     assert [row["case"] for row in rows] == [*few, "all 2 claims"]
     for row in rows:
-        assert tuple(row)[:9] == benchmark.COLUMNS
+        assert tuple(row)[:9] == benchmark_rows.COLUMNS
         assert row["error_ours"] == row["error_competitor"] == 0
         assert row["ratio"] == pytest.approx(row["seconds_competitor"] / row["seconds_ours"])
     *each, total = rows

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from launch import benchmark
 from launch.bench import decompose_inputs, decompose_rates, decompose_suite
+from launch.bench import rows as benchmark_rows
 from launch.bench.decompose_methods import COMPETITORS, OURS
 from launch.bench.decompose_picture import costs
 from launch.bench.decompose_suite import Point
@@ -37,7 +37,7 @@ def test_rows_and_files(tiny, tmp_path, capsys):
     # A made and a drawn matrix, which is too small for LOBPCG; a round and a stream.
     assert len(rows) == len(decompose_suite.QUESTIONS) * (2 * len(COMPETITORS) - 1) + 2
     for row in rows:
-        assert tuple(row) == benchmark.COLUMNS
+        assert tuple(row) == benchmark_rows.COLUMNS
         assert row["seconds_ours"] > 0
         if row["ratio"] is not None:
             wanted = row["seconds_competitor"] / row["seconds_ours"]

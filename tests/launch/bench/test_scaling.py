@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deflation import exact, parallel
-from launch import benchmark
+from launch.bench import rows as benchmark_rows
 from launch.bench import scaling_model, scaling_suite, scaling_worker
 from launch.bench.scaling_model import Link, Work
 from tests.launch.commands import command
@@ -62,7 +62,7 @@ def test_rows(tmp_path, monkeypatch, capsys):
     assert command("benchmark", "--suite=scaling", "--size=quick", f"--json={path}") == 0
     rows = json.loads(path.read_text())
     assert len(rows) == 2 * (6 + 18) + 4  # of two links, and of the measured pair
-    assert all(tuple(row) == benchmark.COLUMNS and row["suite"] == "scaling" for row in rows)
+    assert all(tuple(row) == benchmark_rows.COLUMNS and row["suite"] == "scaling" for row in rows)
     for row in rows:
         assert row["ratio"] == pytest.approx(row["seconds_competitor"] / row["seconds_ours"])
     ends = [row for row in rows if row["case"].startswith("end to end")]

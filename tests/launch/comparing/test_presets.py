@@ -5,9 +5,10 @@ import pathlib
 import pytest
 from absl import flags
 
-from launch import compare
 from launch.comparing import grid, presets
-from launch.shell import app
+from launch.comparing.config import CompareConfig
+from launch.shell import config_flags
+from tests.launch.commands import defined
 
 PRESETS = pathlib.Path(__file__).parents[3] / "recipes" / "presets"
 MODULES = {
@@ -21,19 +22,16 @@ MODULES = {
 @pytest.fixture
 def settings(monkeypatch, tmp_path):
     """(name of a preset, *flags) -> {(task, method): TrainConfig}."""
-    known = set(flags.FLAGS)
-    compare.define_flags()
     monkeypatch.setattr(grid, "_modules", lambda base, revision, pattern: MODULES[base])
 
     def parsed(name, *given):
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["compare", f"--preset={PRESETS / name}.json", f"--workdir={tmp_path}", *given])
-        cells = app.from_flags(compare.CompareConfig).grid().cells()
+        cells = config_flags.parsed(CompareConfig).grid().cells()
         return {(cell.task, cell.method): cell.final[0, None] for cell in cells}
 
-    yield parsed
-    for name in set(flags.FLAGS) - known:
-        delattr(flags.FLAGS, name)
+    with defined("compare"):
+        yield parsed
 
 
 def options(config):

@@ -12,22 +12,18 @@ import pytest
 from absl import app as absl_app
 from absl import flags
 
-from launch.shell import app
+from launch.shell import app, waiting
+from rankwise.options import option
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    rank: int
-    name: str
+    rank: int = option(3, "a rank", lower=1)
+    name: str = option("good", "a name")
 
     def __post_init__(self):
         if self.name == "bad":
             raise ValueError(f"name is {self.name!r};\n  allowed are others")
-
-
-def define_flags():
-    flags.DEFINE_integer("rank", 3, "a rank", lower_bound=1)
-    flags.DEFINE_string("name", "good", "a name")
 
 
 @pytest.fixture
@@ -36,7 +32,7 @@ def command(capsys):
 
     def call(main, *arguments):
         with pytest.raises(SystemExit) as ended:
-            app.run(main, define_flags, Config, ["/path/prog.py", *arguments])
+            app.run(main, Config, ["/path/prog.py", *arguments])
         out, err = capsys.readouterr()
         return ended.value.code, out, err
 
@@ -126,7 +122,7 @@ def test_ctrl_c_is_one_line(command):
 
 def test_a_defect_keeps_its_traceback(capsys):
     with pytest.raises(RuntimeError, match="a defect"):
-        app.run(fail(RuntimeError("a defect")), define_flags, Config, ["prog"])
+        app.run(fail(RuntimeError("a defect")), Config, ["prog"])
     assert "rank" not in flags.FLAGS
 
 
@@ -167,28 +163,28 @@ def test_the_cache_is_private_and_optional(command, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("total", "lines"), [(1, 1), (5, 5), (42, 11), (1000, 11)])
 def test_progress_is_a_few_lines_in_a_file(capsys, total, lines):
-    assert list(app.progress(range(total), total, "claims")) == list(range(total))
+    assert list(waiting.progress(range(total), total, "claims")) == list(range(total))
     out, err = capsys.readouterr()
     assert out == "" and len(err.splitlines()) <= lines
     assert err.splitlines()[-1].startswith(f"claims: {total}/{total} in 0 s")
 
 
 def test_progress_without_a_total_thins_out(capsys):
-    list(app.progress(iter(range(100)), None, "steps"))
+    list(waiting.progress(iter(range(100)), None, "steps"))
     done = [int(line.split()[1]) for line in capsys.readouterr().err.splitlines()]
     assert done == [1, 2, 4, 8, 16, 32, 64]
 
 
 def test_progress_of_nothing_is_silent(capsys, monkeypatch):
-    assert list(app.progress([], 0, "claims")) == []
+    assert list(waiting.progress([], 0, "claims")) == []
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys, "stderr", None)
-    assert list(app.progress([1, 2], 2, "claims")) == [1, 2]
+    assert list(waiting.progress([1, 2], 2, "claims")) == [1, 2]
 
 
 def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert list(app.progress(range(3), 3, "claims")) == [0, 1, 2]
+    assert list(waiting.progress(range(3), 3, "claims")) == [0, 1, 2]
     err = capsys.readouterr().err
     assert "\r" in err and "claims:" in err
 
@@ -196,27 +192,24 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
 PROGRAM = """
 import dataclasses, sys, time
 import jax
-from absl import flags
-from launch.shell import app
+from launch.shell import app, waiting
+from rankwise.options import option
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    lines: int
-
-def define_flags():
-    flags.DEFINE_integer("lines", 0, "how many lines to print, 0 to sleep")
+    lines: int = option(0, "how many lines to print, 0 to sleep")
 
 def main(config):
     jax.devices()
     print("started", flush=True)
     if config.lines == 0:
         # Short ones: a signal just before a sleep begins does not end it.
-        for _ in app.progress(range(600), 600, "naps"):
+        for _ in waiting.progress(range(600), 600, "naps"):
             time.sleep(0.1)
     for k in range(config.lines):
         print("line", k)
 
-app.run(main, define_flags, Config)
+app.run(main, Config)
 """
 
 

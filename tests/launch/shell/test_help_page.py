@@ -1,13 +1,11 @@
 """--help of every command: all of its own flags, in groups, and nobody else's."""
 
-import importlib
 import re
 
 import pytest
-from absl import flags
 
 from finetune.methods import OPTIONS
-from tests.launch.commands import COMMANDS, command
+from tests.launch.commands import COMMANDS, command, defined
 
 FEWEST = {"train": 120, "compare": 120, "evaluate": 25, "decompose": 20, "benchmark": 13}
 
@@ -16,22 +14,14 @@ def shown(page):
     return re.findall(r"^  --(?:\[no\])?(\w+)", page, re.MULTILINE)
 
 
-def own_flags(name):
-    before = set(flags.FLAGS)
-    importlib.import_module(f"launch.{name}").define_flags()
-    own = set(flags.FLAGS) - before
-    for flag in own:
-        delattr(flags.FLAGS, flag)
-    return own
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_page_has_the_command_s_own_flags_and_no_others(name, capsys):
     assert command(name, "--help") == 0
     out, err = capsys.readouterr()
     names = shown(out)
     assert err == "" and len(names) == len(set(names)) >= FEWEST.get(name, 5)
-    assert set(names) == own_flags(name) | {"jax_cache_dir"}
+    with defined(name) as own:
+        assert set(names) == own | {"jax_cache_dir"}
     assert "python -m launch" in out  # how it is called
     assert max(map(len, out.splitlines())) <= 100
 
@@ -57,8 +47,8 @@ def test_a_method_s_page_has_its_own_options_and_defaults(capsys):
 def test_defaults_and_limits_are_said(capsys):
     assert command("train", "--help") == 0
     out = capsys.readouterr().out
-    assert "--max_length=N\n      tokens per text [128; integer >= 8]" in out
-    assert "--schedule=linear|cosine|constant\n      of the learning rate [linear]" in out
+    assert "--max_length=N\n      text: tokens that a text is cut to [128; integer >= 8]" in out
+    assert "      course of the learning rate after the warm-up [linear]" in out
 
 
 def test_the_version_is_one_line(capsys):

@@ -1,12 +1,10 @@
 """A leading ~ is the home folder, in every flag of every command that names a place."""
 
-import importlib
-
 import pytest
 from absl import flags
 
 from launch.shell import path_flags
-from tests.launch.commands import COMMANDS
+from tests.launch.commands import COMMANDS, defined
 
 PLACES = {"adapter", "data", "data_dir", "figure", "json", "matrix", "methods", "model"}
 PLACES |= {"output", "predictions", "preset", "report", "submission", "tasks", "workdir"}
@@ -23,16 +21,10 @@ def test_a_home_folder(monkeypatch):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_place_of_every_command(name, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    before = set(flags.FLAGS)
-    importlib.import_module(f"launch.{name}").define_flags()
-    try:
-        own = set(flags.FLAGS) - before
+    with defined(name) as own:
         places = own & PLACES
         assert places
         for place in places:
             flag = flags.FLAGS[place]
             flag.parse("~/x")
             assert flag.value in ("/home/me/x", ["/home/me/x"]), place
-    finally:
-        for flag in set(flags.FLAGS) - before:
-            delattr(flags.FLAGS, flag)

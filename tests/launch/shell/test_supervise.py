@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from launch import decompose
+from launch.decomposing.config import DecomposeConfig
 from launch.shell import app, distributed, supervise
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -43,9 +44,7 @@ def started(*flags, **environment):
 def run(*flags):
     """The exit status of the command in this process."""
     with pytest.raises(SystemExit) as stop:
-        app.run(
-            decompose.main, decompose.define_flags, decompose.DecomposeConfig, ["decompose", *flags]
-        )
+        app.run(decompose.main, DecomposeConfig, ["decompose", *flags])
     return stop.value.code or 0
 
 

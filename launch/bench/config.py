@@ -1,0 +1,49 @@
+"""The flags of `python -m launch.benchmark`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from launch.bench import decompose_suite
+from rankwise.files import require_writable
+from rankwise.options import option
+
+SUITES = ("decompose", "finetune", "claims", "scaling", "status")
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is timed, on which sizes, and where the rows go."""
+
+    suite: str = option("finetune", "what is timed", SUITES)
+    model: str | None = option(
+        None, "folder of a pretrained BERT (finetune), or of any weights (decompose)", path=True
+    )
+    data_dir: str | None = option(None, "decompose: folder with mnist.npz", path=True)
+    cases: str = option("", "decompose: regular expression, only cases whose name contains it")
+    batch_size: int | None = option(
+        None, "finetune: rows per step; by default that of --size", lower=1
+    )
+    length: int | None = option(
+        None, "finetune: tokens per row; by default that of --size", lower=1
+    )
+    rank: int = option(2, "finetune: components per module", lower=2)
+    dtype: str = option("float32", "finetune: type of the computation", ("float32", "bfloat16"))
+    repeats: int = option(9, "timed repetitions of each program", lower=5)
+    size: str = option("quick", "size of the problems", tuple(decompose_suite.SIZES))
+    json: str | None = option(None, "write the rows to this file, a list of objects", path=True)
+    figure: str | None = option(
+        None, "decompose: draw the rows into PATH.png and PATH.svg", path=True
+    )
+
+    def __post_init__(self):
+        if self.suite == "finetune" and self.model is None:
+            raise ValueError("--model is needed: a folder with a BERT")
+        require_writable(self.json)
+        try:
+            re.compile(self.cases)
+        except re.error as error:
+            raise ValueError(
+                f"cases is {self.cases!r}; allowed is a regular expression ({error})"
+            ) from None

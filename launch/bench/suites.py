@@ -1,0 +1,90 @@
+"""Each suite of `launch.benchmark` as (configuration, threads) -> (rows, note)."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import threadpoolctl
+
+from launch.bench import (
+    claims_suite,
+    decompose_picture,
+    decompose_rates,
+    decompose_suite,
+    finetune_suite,
+    scaling_suite,
+    status_suite,
+)
+from launch.bench.config import BenchmarkConfig
+from launch.decomposing import pictures
+from linear_theory import registry
+from rankwise.files import write_json
+
+
+def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Time to an error, beside other ways to the leading components of a matrix."""
+    size, rows, points = config.size, [], {}
+    every = decompose_suite.cases(size, config.data_dir, config.model)
+    chosen, rates = (
+        {name: case for name, case in cases.items() if re.search(config.cases, name)}
+        for cases in (every, decompose_rates.cases(size))
+    )
+    if not chosen and not rates:
+        raise ValueError(
+            f"cases is {config.cases!r}; allowed is what is found in a name such as "
+            f"{next(iter(every))!r}"
+        )
+    if config.figure is not None and not any(map(decompose_picture.made, chosen)):
+        raise ValueError(
+            f"figure is {config.figure!r}; allowed with these cases is none, as it shows matrices "
+            f"of the spectra {', '.join(decompose_suite.SPECTRA)}"
+        )
+    limit = decompose_suite.SIZES[size][1]
+    # XLA takes a thread per CPU whatever the environment says to BLAS: the others get as many.
+    with threadpoolctl.threadpool_limits(threads):
+        for name, timings, climbed in decompose_suite.run(chosen, limit, config.repeats):
+            points[name] = climbed
+            rows += timings
+            write_json(config.json, rows)  # a run of hours that is stopped keeps what it has
+        rows += [measure(config.repeats) for measure in rates.values()]
+    if config.figure is not None:
+        pictures.write(decompose_picture.draw(rows, points), pathlib.Path(config.figure))
+    return rows, f"the same for XLA and BLAS; {decompose_suite.versions()}"
+
+
+def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Rounds over devices: what one computes, and a model of several."""
+    del threads
+    return scaling_suite.rows(scaling_suite.SIZES[config.size]), "see launch/bench/scaling_suite.py"
+
+
+def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """A step of adapters here and in PEFT, its phases, and what is possible."""
+    standard = finetune_suite.SIZES[config.size]
+    batch = (config.batch_size or standard[0], config.length or standard[1])
+    return finetune_suite.run(
+        config.model, batch, config.rank, config.repeats, threads, config.dtype
+    )
+
+
+def claims(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Warm seconds of every claim's check, beside its first call."""
+    del threads
+    trials = claims_suite.TRIALS[config.size]
+    return claims_suite.run(list(registry().values()), trials, config.repeats)
+
+
+def status(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """What the status of a run claims, beside the truth."""
+    del threads
+    return status_suite.run(status_suite.PROBLEMS[config.size])
+
+
+SUITES = {
+    "decompose": decompose,
+    "finetune": finetune,
+    "claims": claims,
+    "scaling": scaling,
+    "status": status,
+}

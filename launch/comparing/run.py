@@ -1,0 +1,38 @@
+"""A comparison: its runs, then the table, the picture and the files."""
+
+from __future__ import annotations
+
+import pathlib
+
+from launch.comparing import picture as comparison_picture
+from launch.comparing import presets
+from launch.comparing import table as comparison
+from launch.comparing.cells import Runner
+from launch.comparing.config import CompareConfig
+from launch.comparing.grid import Grid
+from launch.decomposing import pictures
+from launch.shell import waiting
+from launch.shell.tables import table
+from launch.training import job as training
+from rankwise.files import write_json, write_text
+
+
+def compared(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
+    """Runs the grid in its folder."""
+    # All of them first: a mistake in the last file is known before the first run.
+    runner = Runner(grid.cells(), grid.held_out)
+    records = list(waiting.progress(runner.records(), runner.total, "runs"))
+    records = [record for record in records if not record["search"]]
+    rows = comparison.rows(records)
+    legend = comparison.LEGEND.format(reference=rows[0][1])
+    folder = pathlib.Path(config.workdir)
+    write_json(folder / "compare.json", records)
+    write_text(folder / "compare.csv", comparison.comma_separated(rows))
+    text = comparison.markdown(rows) + f"\n{legend}\n" + preset.markdown(rows)
+    write_text(folder / "compare.md", text)
+    pictures.write(comparison_picture.scores(records, rows), folder / "compare")
+    print(table(comparison.HEADER, rows))
+    print(legend + "\n" + preset.text(rows))
+    drawn = sorted({name for record in records for name in record.get("drawn", ())})
+    if drawn:
+        print(training.DRAWN.format(", ".join(drawn)))

@@ -1,0 +1,67 @@
+"""A decomposition from its configuration to its files."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+
+import deflation
+from launch.decomposing import inputs, portions
+from launch.decomposing.config import AXES, ROUNDS, SOLVERS, TOLERANCE, DecomposeConfig
+from launch.decomposing.report import compare, report, timed, write_files
+from launch.shell import distributed, earlier, waiting
+from launch.shell.outputs import Workdir
+from rankwise import devices
+from rankwise.files import write_json
+
+
+def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path | None) -> None:
+    """Runs it in `folder`, from the state in `saved`."""
+    # The whole of an M that is cut is on the host alone, where the exact answer is found.
+    host = jax.local_devices(backend="cpu")[0] if config.cut() else None
+    with jax.default_device(host):
+        given = inputs.load(config.data, config.matrix, config.dtype)
+    problem = jax.device_put(given.problem, host)
+    with waiting.stage("finding the exact answer"):
+        exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
+    if config.method != "exact":
+        state, rounds = first_state(config, problem)
+        state = portions.resumed(state, rounds, saved)
+    # Only now, when nothing was refused, is anything written or deleted.
+    if config.overwrite and folder is not None:
+        earlier.clear(folder)
+    workdir = Workdir(folder, config, resume=saved is not None)
+    if config.method == "exact":
+        run = portions.Run(exact, exact_seconds)
+    else:
+        run = portions.run(state, rounds, workdir)
+    if not distributed.first():
+        return
+    result = compare(problem, config.method, run, exact)
+    report(problem, result, run.solution, exact_seconds)
+    write_json(config.json, result)
+    if workdir.folder is not None:
+        write_files(workdir.folder, given, run.solution, result)
+    workdir.result(result)
+
+
+def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]:
+    """The state before the first round, and how many rounds to run in all."""
+    given = {name: getattr(config, flag) for flag, name in SOLVERS[config.solver].items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    solver = getattr(deflation, config.solver)(**given)
+    options = {name: getattr(config, name) for name in ("init", "tolerance", "tolerance_of")}
+    if config.tolerance is None and config.init == "sketch":
+        options["tolerance"] = TOLERANCE
+    rounds = ROUNDS if config.rounds is None else config.rounds
+    if config.method == "sequential":
+        total = 50 * config.rank if config.budget is None else config.budget
+        options["budget"] = deflation.budgets.as_budget(total, config.rank)
+        rounds = options["budget"].total
+    if config.mesh:
+        sizes = dict.fromkeys(AXES, 1) | config.axes
+        options |= {"mesh": devices.make(sizes), "row_axis": "rows" if config.cut() else None}
+    options["key"] = jax.random.key(config.seed)
+    state = deflation.start(problem, config.rank, solver, method=config.method, **options)
+    return state, rounds

@@ -1,0 +1,76 @@
+"""Figures of the papers by name: which ones, their measurements, and the files of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import time
+
+from launch.evidence.sources import Recipe, drawn, registry, sized
+from launch.shell import waiting
+from launch.shell.config_flags import LARGEST_SEED
+from launch.shell.outputs import Workdir
+from launch.shell.tables import table
+from linear_theory.figures import SCALES, save, save_arrays
+from rankwise.files import write_json
+from rankwise.options import option
+
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class FiguresConfig:
+    """The flags of `python -m launch.figures`."""
+
+    name: str = option(ALL, "name of one figure, or all")
+    list: bool = option(False, "print the figures and draw nothing")
+    scale: str = option(
+        "quick",
+        "size of the experiments: seconds each (quick), or as published (paper)",
+        tuple(SCALES),
+    )
+    seed: int | None = option(
+        None, "seed of all randomness; by default each figure's own", lower=0, upper=LARGEST_SEED
+    )
+    data_dir: str | None = option(
+        None,
+        "folder with MNIST, CIFAR-10, CIFAR-100 or STS-B, by default scikit-learn's digits; "
+        "of pretraining: folder or file of text, by default Python's help texts",
+        path=True,
+    )
+    model: str | None = option(
+        None, "folder of a pretrained BERT, for the figures of survey_* that take one", path=True
+    )
+    workdir: str = option("runs/figures", "folder for the files, made if missing", path=True)
+
+
+def written(chosen: list[Recipe], config: FiguresConfig) -> None:
+    """Measures and draws figures, one after the other."""
+    workdir = Workdir(config.workdir, config)
+    rows = []
+    for recipe in waiting.progress(chosen, len(chosen), "figures"):
+        started = time.perf_counter()
+        files = produce(recipe, config)
+        rows.append((recipe.name, round(time.perf_counter() - started, 1), files[0]))
+        workdir.metric({"figure": recipe.name, "seconds": rows[-1][1]})
+    workdir.result({"figures": [row[0] for row in rows], "seconds": sum(row[1] for row in rows)})
+    print(table(("figure", "seconds", "file"), rows))
+
+
+def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
+    """Runs one experiment, draws it and writes its files."""
+    scale = sized(recipe, config.scale, config.seed, config.data_dir, config.model)
+    figure, arrays = drawn(recipe, scale, config.workdir)
+    path = pathlib.Path(config.workdir) / recipe.name
+    described = {"name": recipe.name, "source": recipe.source, "shows": recipe.shows}
+    parameters = {"scale": config.scale, "setting": scale.setting, "options": scale.options}
+    write_json(f"{path}.json", described | parameters)
+    return [*save(figure, path), save_arrays(arrays, path)]
+
+
+def select(name: str) -> list[Recipe]:
+    """The figure of that name, or all of them."""
+    found = registry()
+    if name != ALL and name not in found:
+        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(found)}")
+    return list(found.values()) if name == ALL else [found[name]]

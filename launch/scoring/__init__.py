@@ -1,0 +1,1 @@
+"""The words of `launch.evaluate`: configuration, what was trained, and its scores."""

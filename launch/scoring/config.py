@@ -1,0 +1,79 @@
+"""The flags of `python -m launch.evaluate`, and the problem of a run that they replace parts of."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from finetune.weights.files import read_json
+from launch.shell import config_flags
+from launch.training.problem_config import ProblemConfig
+from rankwise.files import require_writable
+from rankwise.options import option
+
+# What of a run's problem an evaluation may replace; the rest belongs to what was learnt.
+REPLACED = (
+    *("data_dir", "texts", "label", "heldout", "train_rows", "max_length"),
+    *("model", "revision", "dtype"),
+    *("target_length", "samples", "temperature", "run_generated_code"),
+)
+# Without effect on data that are given whole.
+WHOLE = {"heldout": 0.0, "train_rows": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig(ProblemConfig):
+    """What is scored, and where it goes; with --workdir the problem is that of the run."""
+
+    GROUP = "what is scored, and where it goes"
+
+    workdir: str | None = option(None, "folder of a finished run of launch.train", path=True)
+    adapter: str | None = option(
+        None, "folder of an adapter in the format of PEFT, in place of --workdir", path=True
+    )
+    split: str | None = option(
+        None, "split of the data to score; by default the one that training scores"
+    )
+    eval_batch_size: int = option(128, "rows per forward pass", lower=1)
+    allow_drawn: bool = option(False, "score an --adapter on parameters drawn at random too")
+    predictions: str | None = option(
+        None, "write the predictions to this file, .csv or .jsonl", path=True
+    )
+    probabilities: bool = option(
+        False, "write the probability of every class into the file of --predictions too"
+    )
+    submission: str | None = option(
+        None, "write the file that GLUE's server takes into this folder", path=True
+    )
+    json: str | None = option(None, "write the scores to this file, an object", path=True)
+
+    def __post_init__(self):
+        if (self.workdir is None) == (self.adapter is None):
+            raise ValueError("one of --workdir and --adapter is needed")
+        if self.probabilities and self.predictions is None:
+            raise ValueError("--probabilities is for the file of --predictions, which is not given")
+        require_writable(self.json)
+        require_writable(self.predictions)
+
+
+def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:
+    """The problem of a run, with what the command line replaces.
+
+    Raises:
+      ValueError: a file of another version, or a flag that would change what the run has learnt.
+    """
+    record, names = read_json(path), config_flags.names(ProblemConfig)
+    if not set(names) <= set(record):
+        raise ValueError(f"{path} is no configuration of this version of launch.train")
+    earlier = {name: record[name] for name in names}
+    given = {name: getattr(config, name) for name in names if flags.FLAGS[name].present}
+    for name, value in given.items():
+        if name not in REPLACED and value != earlier[name]:
+            raise ValueError(
+                f"--{name} is {value!r}; allowed is {earlier[name]!r}, as in {path}: only "
+                f"{', '.join(f'--{other}' for other in REPLACED)} can be replaced"
+            )
+    whole = WHOLE if "data_dir" in given else {}
+    return config_flags.from_json(ProblemConfig, earlier | whole | given)

@@ -1,0 +1,146 @@
+"""What is learnt and with which network: the flags that training and scoring share.
+
+A flag that is None leaves the choice to the code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from finetune import models, tasks
+from finetune.tasks.glue import GLUE
+from finetune.tasks.registry import FORMS, TABLE
+from finetune.training.network import HEADS
+from finetune.weights.files import read_json
+from rankwise.options import option
+
+TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+RANDOM = "the base network is random, not pretrained"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskFlags:
+    """The task and its data."""
+
+    GROUP = "task and data"
+
+    task: str = option("digits", "what is learnt", tasks.names())
+    data_dir: str | None = option(
+        None,
+        "folder with the data, of the task table also a file; by default they are downloaded from "
+        "the Hugging Face Hub",
+        path=True,
+    )
+    classes: str = option(
+        "all", "images: learn all classes, or only one half of them", ("all", "first", "second")
+    )
+    max_length: int = option(128, "text: tokens that a text is cut to", lower=8)
+    window: int = option(
+        16, "text: number of batches whose texts are sorted by length together", lower=1
+    )
+    texts: tuple[str, ...] = option((), "table: names of the one or two columns of text")
+    label: str = option("label", "table: name of the column of labels")
+    regression: bool = option(False, "table: the labels are numbers, not classes")
+    heldout: float = option(
+        0.0, "table: share of the rows to score on, between 0 and 1, where there is no such split"
+    )
+    form: str = option(
+        "classes", "GLUE: predict a class, or write it in words with a language model", FORMS
+    )
+    target_length: int | None = option(
+        None, "gsm8k, humaneval: tokens of an answer; by default the task's own", lower=8
+    )
+    samples: int = option(1, "humaneval: completions written per problem", lower=1)
+    temperature: float = option(
+        0.0, "humaneval: temperature that completions are sampled at; 0 is greedy", lower=0
+    )
+    run_generated_code: bool = option(
+        False, "humaneval: run the code that the model writes, in a sandbox"
+    )
+    train_rows: int | None = option(
+        None, "train on this many rows, drawn by --model_seed; by default on all", lower=1
+    )
+
+    @functools.cached_property
+    def text(self) -> bool:
+        """Whether the task is text, so that it needs a tokenizer."""
+        return tasks.needs_tokenizer(self.task)
+
+    def task_config(
+        self, kind: str | None, test: bool = False, classes: tuple[str, ...] | None = None
+    ) -> tasks.TaskConfig:
+        """What is learnt; options for text only where the task is text.
+
+        Args:
+          kind: of the language model, where it is one that learns.
+          test: also the unlabelled test split of a GLUE task.
+          classes: of a table, where the network has them already.
+        """
+        names = ["data_dir", "classes", "label", "regression", "heldout", "form"]
+        names += ["target_length", "samples", "temperature", "run_generated_code"]
+        options = {name: getattr(self, name) for name in names}
+        if self.text:
+            options |= {"max_length": self.max_length, "window": self.window}
+        if self.task in GLUE:
+            options["test"] = test
+        if kind is not None:
+            options["kind"] = kind
+        if self.task == TABLE:
+            options["label_names"] = classes
+        return tasks.TaskConfig(self.task, texts=tuple(self.texts), **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFlags:
+    """The base network."""
+
+    GROUP = "model"
+
+    model: str | None = option(
+        None,
+        "base model: a model folder, a name on the Hub, or mlp for a random network; by default "
+        f"{TEXT_MODEL} for text and mlp for images",
+        path=True,
+    )
+    revision: str | None = option(
+        None, "branch, tag or commit of a model on the Hub; by default its main branch"
+    )
+    pooling: str | None = option(
+        None,
+        "what the head reads: the first token's vector or the mean over tokens; by default as the "
+        "model's config.json says, else cls",
+        ("cls", "mean"),
+    )
+    dtype: str = option("float32", "type of the activations", ("float32", "bfloat16"))
+    hidden_size: int = option(512, "width of the random network, of --model=mlp", lower=1)
+    model_seed: int = option(
+        0, "seed of weights that are drawn: of the mlp, of a new head", lower=0
+    )
+    head: str = option(
+        "train",
+        "the head: trained from the checkpoint's (train) or from a new one (new), or left as it is "
+        "in the checkpoint (freeze) or drawn (frozen_random)",
+        HEADS,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ProblemConfig(ModelFlags, TaskFlags):
+    """A task and a network for it."""
+
+    def base(self) -> str:
+        """The model's name, with the default for the kind of task."""
+        return self.model or (TEXT_MODEL if self.text else "mlp")
+
+    @functools.cached_property
+    def base_config(self) -> dict[str, Any]:
+        """The base model's config.json; {} of the random network."""
+        if self.base() == "mlp":
+            return {}
+        return read_json(models.resolve(self.base(), revision=self.revision) / "config.json")
+
+    def note(self, task: tasks.Task) -> str:
+        """What has to be said beside a score."""
+        return "; ".join(filter(None, (task.note, RANDOM if self.base() == "mlp" else "")))

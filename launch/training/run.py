@@ -1,0 +1,108 @@
+"""A training run from its job to its files, and what is printed of it."""
+
+from __future__ import annotations
+
+import pathlib
+
+from finetune.training import adapter_files, metrics
+from launch.decomposing import pictures
+from launch.shell import app, distributed, earlier
+from launch.shell.outputs import Workdir
+from launch.shell.tables import table
+from launch.training import job as training
+from launch.training import pictures as train_pictures
+from launch.training.config import TrainConfig
+from launch.training.display import Display
+
+MEAN = (
+    "Note: transformers has no classifier on the mean of the tokens: launch.export will write "
+    "the backbone of this run with its head beside it (--format=merged), and no adapter for PEFT"
+)
+
+
+def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
+    """Trains, writes the files, and returns the record of result.json.
+
+    Args:
+      name: of the run where there are several, for its progress.
+    """
+    saved = training.checkpoints(config, job)
+    anew = saved is None or config.overwrite
+    restored = None if anew else saved.restore(job.state)
+    if restored is None:
+        restored = training.started(config, job)
+    elif more := training.prolonged(config, job, restored):
+        app.say("train", more)
+        notes = filter(None, (restored.extra.get("prolonged"), more))
+        restored = restored._replace(extra={**restored.extra, "prolonged": "; then ".join(notes)})
+    done = 0 if restored is None else int(restored.state.step)
+    # Only now, when nothing was refused, is anything written; by one of several processes.
+    folder = config.workdir if distributed.first() else None
+    if config.overwrite and folder is not None:
+        earlier.clear(folder)
+    workdir = Workdir(folder, config, resume=True)
+    lines = None
+    if workdir.folder is not None:
+        lines = metrics.JsonLines(workdir.folder / "metrics.jsonl", upto=done)
+    display = Display(job.loop.steps, done, job.task.metric, distributed.first(), name)
+    passes = job.task.steps(job.task.evaluation, job.loop.eval_batch_size)
+    watched = job._replace(predict=display.watched(job.predict, passes))
+
+    def report(record):
+        if lines is not None:
+            lines.write(record)
+        display(record)
+
+    try:
+        outcome = training.run(watched, saved, restored, report)
+    finally:
+        display.close()
+    extra = {} if restored is None else restored.extra
+    record, adapter = training.result(config, job, outcome, extra)
+    if workdir.folder is not None:
+        adapter_files.save(workdir.folder / "adapter.safetensors", adapter)
+        draw(workdir.folder, record)
+    workdir.result(record)
+    return record
+
+
+def print_start(job: training.Job, mean: bool) -> None:
+    """What has to be known of the network before it is trained."""
+    if job.network.drawn:
+        print(training.DRAWN.format(", ".join(job.network.drawn)))
+    if mean:
+        print(MEAN)
+
+
+def print_result(record: dict) -> None:
+    """The scores, the majority class beside them, and what was trained."""
+    names = ("score", "best_score", "majority")
+    print(table(("", record["metric"]), [(name, record[name]) for name in names]))
+    ranks = list(record["ranks"].values())
+    where = "whole"
+    if ranks:
+        several = f"{min(ranks)} to {max(ranks)}" if min(ranks) < max(ranks) else ranks[0]
+        where = f"in {len(ranks)} modules of rank {several}"
+    print(
+        f"{record['method']} on {record['split']} of {record['task']}: "
+        f"{record['trainable_parameters']} parameters {where}, "
+        f"head {record['head']} ({record['head_parameters']}); "
+        f"{record['steps']} steps in {record['seconds']:.1f} s"
+    )
+    if record.get("gradient_seconds") is not None:
+        print(f"The start from the gradient took {record['gradient_seconds']:.1f} s more.")
+    print("best_score is the largest of several evaluations on that split; score is the last.")
+    if record["positive_class"] is not None:
+        print(f"F1 is of the class {record['positive_class']!r}.")
+    if record["note"]:
+        print(record["note"])
+
+
+def draw(folder: pathlib.Path, record: dict) -> None:
+    """curves and ranks, PNG and SVG."""
+    records = metrics.read(folder / "metrics.jsonl")
+    curves = train_pictures.curves(records, record["metric"], record["majority"])
+    pictures.write(curves, folder / "curves")
+    ranks = train_pictures.rank_map(records, record["steps"])
+    if ranks is not None:
+        pictures.write(ranks, folder / "ranks")
