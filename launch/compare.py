@@ -27,7 +27,6 @@ from launch.comparing import presets
 from launch.comparing import table as comparison
 from launch.comparing.cells import Runner
 from launch.comparing.grid import Grid
-from launch.decomposing import pictures
 from launch.shell import app, help_page
 from launch.shell.locks import one_writer
 from launch.shell.path_flags import define_path, define_paths
@@ -37,6 +36,7 @@ from launch.training import job as training
 from launch.training.config import define_flags as define_train_flags
 from rankwise import checks
 from rankwise.files import write_json, write_text
+from rankwise.plots.files import save as save_figure
 
 SEARCH = ("heldout", "evaluation")
 
@@ -129,7 +129,7 @@ def compared(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     write_text(folder / "compare.csv", comparison.comma_separated(rows))
     text = comparison.markdown(rows) + f"\n{legend}\n" + preset.markdown(rows)
     write_text(folder / "compare.md", text)
-    pictures.write(comparison_picture.scores(records, rows), folder / "compare")
+    save_figure(comparison_picture.scores(records, rows), folder / "compare")
     print(table(comparison.HEADER, rows))
     print(legend + "\n" + preset.text(rows))
     drawn = sorted({name for record in records for name in record.get("drawn", ())})

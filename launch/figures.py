@@ -22,14 +22,15 @@ import time
 
 from absl import flags
 
-from launch.evidence.sources import Recipe, drawn, registry, sized
-from launch.shell import app, earlier
+from launch.evidence.sources import drawn, registry
+from launch.shell import app, earlier, waiting
 from launch.shell.locks import one_writer
 from launch.shell.outputs import Workdir
 from launch.shell.path_flags import define_path
 from launch.shell.tables import table
-from linear_theory.figures import SCALES, save, save_arrays
 from rankwise.files import write_json
+from rankwise.plots.files import save, save_arrays
+from rankwise.plots.recipe import SCALES, Recipe, Scale
 
 ALL = "all"
 LISTED = ("name", "source", "shows")
@@ -72,7 +73,7 @@ def main(config: FiguresConfig) -> None:
         print(table(LISTED, [[getattr(recipe, name) for name in LISTED] for recipe in chosen]))
         return
     for recipe in chosen:  # what is refused is refused before anything runs
-        sized(recipe, config.scale, config.seed, config.data_dir, config.model)
+        _scale(recipe, config)
     with one_writer(config.workdir):
         earlier.require_own(config.workdir, config)
         written(chosen, config)
@@ -82,7 +83,7 @@ def written(chosen: list[Recipe], config: FiguresConfig) -> None:
     """Measures and draws figures, one after the other."""
     workdir = Workdir(config.workdir, config)
     rows = []
-    for recipe in app.progress(chosen, len(chosen), "figures"):
+    for recipe in waiting.progress(chosen, len(chosen), "figures"):
         started = time.perf_counter()
         files = produce(recipe, config)
         rows.append((recipe.name, round(time.perf_counter() - started, 1), files[0]))
@@ -93,7 +94,7 @@ def written(chosen: list[Recipe], config: FiguresConfig) -> None:
 
 def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
     """Runs one experiment, draws it and writes its files."""
-    scale = sized(recipe, config.scale, config.seed, config.data_dir, config.model)
+    scale = _scale(recipe, config)
     figure, arrays = drawn(recipe, scale, config.workdir)
     path = pathlib.Path(config.workdir) / recipe.name
     described = {"name": recipe.name, "source": recipe.source, "shows": recipe.shows}
@@ -102,12 +103,16 @@ def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
     return [*save(figure, path), save_arrays(arrays, path)]
 
 
+def _scale(recipe: Recipe, config: FiguresConfig) -> Scale:
+    return recipe.scale(config.scale, config.seed, config.data_dir, config.model)
+
+
 def select(name: str) -> list[Recipe]:
     """The figure of that name, or all of them."""
-    found = registry()
-    if name != ALL and name not in found:
-        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(found)}")
-    return list(found.values()) if name == ALL else [found[name]]
+    recipes = registry()
+    if name != ALL and name not in recipes:
+        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(recipes)}")
+    return list(recipes.values()) if name == ALL else [recipes[name]]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -251,14 +252,14 @@ def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
 
 def test_what_all_rows_say():
     claims = [claim("a.one"), dataclasses.replace(claim("a.two"), status="as printed")]
-    row = Row("a.one", "", 8, 8, 0, 1.0, 1.0, True, 0.1, 1.0)
+    row = Row("a.one", "", 8, 8, 0, 1.0, 1.0, True, 0.1, 1.0, math.nan)
     few = row._replace(claim="a.two", premises_met=3)
-    text = command.evidence.summary(claims, [row, few], "check")
+    text = evidence.summary(claims, [row, few], "check")
     assert "2 claims: 1 of documents (1 as printed), 1 new, proved or observed here." in text
     assert "At least 8 of 8 instances meet the premises, but of 1 claims fewer are" in text
     assert "drawn or do: `a.two` 3." in text
     assert "At least 8 of 8 instances meet the premises.\n" in (
-        command.evidence.summary(claims[:1], [row], "check")
+        evidence.summary(claims[:1], [row], "check")
     )
 
 
