@@ -16,8 +16,7 @@ setting that they were measured in).
 
 from __future__ import annotations
 
-from launch.evidence.drawing import FiguresConfig, select, written
-from launch.evidence.sources import sized
+from launch.evidence.drawing import FiguresConfig, scale_of, select, written
 from launch.shell import app, earlier
 from launch.shell.locks import one_writer
 from launch.shell.tables import table
@@ -32,7 +31,7 @@ def main(config: FiguresConfig) -> None:
         print(table(LISTED, [[getattr(recipe, name) for name in LISTED] for recipe in chosen]))
         return
     for recipe in chosen:  # what is refused is refused before anything runs
-        sized(recipe, config.scale, config.seed, config.data_dir, config.model)
+        scale_of(recipe, config)
     with one_writer(config.workdir):
         earlier.require_own(config.workdir, config)
         written(chosen, config)

@@ -151,7 +151,7 @@ def _judge(kind: str, evidence: Evidence, undefined_violates: bool = True) -> _V
 
 def _judge_mean(measured, bound, premise) -> _Verdict:
     counts = premise.sum(axis=0)
-    kept = counts > 0
+    counted = counts > 0
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         average = np.where(premise, measured, 0.0).sum(axis=0) / counts
         squares = np.where(premise, (measured - average) ** 2, 0.0).sum(axis=0)
@@ -159,8 +159,8 @@ def _judge_mean(measured, bound, premise) -> _Verdict:
         prediction = np.where(premise, bound, 0.0).sum(axis=0) / counts
         allowed = 3 * spread / np.sqrt(counts) + 0.01 * np.abs(prediction)
         right = np.isfinite(prediction) & (np.abs(average - prediction) <= allowed)
-    tightness = _tightness("mean", average[None], prediction[None], kept[None])
-    return _Verdict(premise, (~right & kept)[None], tightness)
+    tightness = _tightness("mean", average[None], prediction[None], counted[None])
+    return _Verdict(premise, (~right & counted)[None], tightness)
 
 
 def _points(kind: str, evidence: Evidence) -> tuple[np.ndarray, ...]:

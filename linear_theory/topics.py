@@ -29,8 +29,8 @@ def modules(kind: str) -> list[types.ModuleType]:
       >>> modules("claims")[0].__name__
       'linear_theory.perturbation.claims_classical'
     """
-    found = pkgutil.walk_packages([os.path.dirname(__file__)], "linear_theory.")
-    names = [module.name for module in found if re.search(rf"\.{kind}(_\w+)?$", module.name)]
+    packages = pkgutil.walk_packages([os.path.dirname(__file__)], "linear_theory.")
+    names = [module.name for module in packages if re.search(rf"\.{kind}(_\w+)?$", module.name)]
     return [importlib.import_module(name) for name in sorted(names, key=_place)]
 
 

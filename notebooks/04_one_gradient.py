@@ -40,12 +40,13 @@ from linear_theory.adaptation.alignment import theory as alignment
 from linear_theory.adaptation.arc_cosine import theory as arc_cosine
 from linear_theory.adaptation.displacement.theory import lora_ga_factors, lora_one_factors
 from linear_theory.adaptation.factored_descent import theory as descent
-from linear_theory.adaptation.linear_teacher import draw_teachers, follow, gradient_step, norms
+from linear_theory.adaptation.linear_teacher import draw_teachers, follow, gradient_step
 from linear_theory.adaptation.preconditioning import theory as preconditioning
 from linear_theory.adaptation.preconditioning.claims_steps import linear_slope, products, stepping
 from linear_theory.adaptation.spectral_initialisation import theory as spectral
 from linear_theory.adaptation.subtracted_start.theory import best_product, saddle_risk
 from linear_theory.adaptation.toys import theory as toys
+from linear_theory.instances.random_matrices import norm
 
 QUICK = "RANKWISE_QUICK" in os.environ  # smaller numbers for continuous integration
 jax.config.update("jax_enable_x64", True)  # statements about rounding-size errors need float64
@@ -114,7 +115,7 @@ for samples in (40, 160, 640):
     teacher = draw_teachers(key, trials, d=10, k=8, samples=samples)
     left = np.linalg.svd(teacher.gram @ teacher.delta)[0][:, :, :3]
     inside = teacher.left.mT @ left
-    tangents = norms((left - teacher.left @ inside) @ np.linalg.inv(inside)) ** 2
+    tangents = norm((left - teacher.left @ inside) @ np.linalg.inv(inside)) ** 2
     sine = alignment.angle(left, teacher.left).mean()
     print(
         f"N = {samples:4d}: measured {tangents.mean():.4f}, formula "
@@ -136,14 +137,14 @@ counts, d = np.array([10, 20, 40, 80, 160, 320, 640]), 12
 risks = []
 for samples in counts:
     teacher = draw_teachers(key, trials, d=d, k=8, samples=int(samples))
-    gradient, size = teacher.gram @ teacher.delta, norms(teacher.delta) ** 2
+    gradient, size = teacher.gram @ teacher.delta, norm(teacher.delta) ** 2
     a, b = spectral.spectral_factors(gradient, 3)
     candidates = (
         a @ b,
         spectral.best_fixed_step(d, samples) * gradient,
         spectral.best_step(gradient, teacher.delta)[:, None, None] * gradient,
     )
-    risks.append([np.mean(norms(each - teacher.delta) ** 2 / size) for each in candidates])
+    risks.append([np.mean(norm(each - teacher.delta) ** 2 / size) for each in candidates])
 share = np.array([spectral.mean_error(d, int(samples)) for samples in counts])
 fig, axis = plt.subplots(figsize=(6.5, 4), layout="constrained")
 names = ("spectral start", "one step, $\\eta = 1/(1+c)$", "one step, best $\\eta$")
@@ -178,7 +179,7 @@ for row, kappa in enumerate(kappas):
     a, b = follow(gradient_step(teacher, eta, eta), *begin, length)
     whiten = (teacher.right / teacher.values[:, None])[:, None]
     plain, scaled = (
-        norms((path - teacher.delta[:, None]) @ whiten)[0]
+        norm((path - teacher.delta[:, None]) @ whiten)[0]
         for path in (a @ b, products(teacher, eta, 60))
     )
     axes[0].semilogy(plain, color=f"C{row}", label=f"$\\kappa$ = {kappa:g}")
@@ -229,7 +230,7 @@ for gamma in (0.05, 0.3, 1.2):
         a, b = lora_one_factors(sign * teacher.delta, 3, gamma**0.5)
         moved = teacher._replace(delta=teacher.delta + a @ b)
         a, b = follow(gradient_step(moved, 0.2, 0.2), a, b, 80)
-        risk.append(norms(a[0, -1] @ b[0, -1] - moved.delta[0]) ** 2 / 2)
+        risk.append(norm(a[0, -1] @ b[0, -1] - moved.delta[0]) ** 2 / 2)
     floor = saddle_risk(jnp.asarray(teacher.values[0]), jnp.asarray(gamma))
     print(f"{gamma:5g}{risk[0]:32.5f}{float(floor):11.5f}{risk[1]:13.1e}")
 
@@ -265,9 +266,9 @@ for length in lengths:
     teacher_w, half = w + length * across, length * across / 2
     targets = (x @ teacher_w).clip(0)
     directions = [f(x, w, targets) for f in (arc_cosine.relu_direction, arc_cosine.glm_direction)]
-    measured.append([norms(each - half) / norms(half) for each in directions])
+    measured.append([norm(each - half) / norm(half) for each in directions])
     mean = np.asarray(arc_cosine.mean_relu_direction(w[:, 0], teacher_w[:, 0]))
-    stated.append(np.linalg.norm(mean - half[:, 0]) / norms(half))
+    stated.append(np.linalg.norm(mean - half[:, 0]) / norm(half))
     bound.append(float(arc_cosine.relative_bias_bound(w[:, 0], teacher_w[:, 0])))
 fig, axis = plt.subplots(figsize=(6.5, 4), layout="constrained")
 axis.loglog(lengths, np.array(measured)[:, 0], "o", label=f"gradient J, N = {samples}")
@@ -335,7 +336,7 @@ for ratio in (0.1, 10.0):
     scaled, mean = alignment.equal_step_start(0.1 * teacher.start, *map(jnp.asarray, rates))
     a, b = follow(gradient_step(teacher, *rates), 0.1 * teacher.start, zero, 400)
     c, e = follow(gradient_step(teacher, float(mean), float(mean)), np.asarray(scaled), zero, 400)
-    difference = norms(a @ b - c @ e).max()
+    difference = norm(a @ b - c @ e).max()
     print(f"(b) ratio {ratio:6g}: 400 products differ from equal steps by {difference:.0e} at most")
 
 # %% [markdown]
@@ -351,7 +352,7 @@ accuracy, mean_step = 0.1, 0.05
 teacher = draw_teachers(key, 1, samples=20)
 gradient = (teacher.gram @ teacher.delta)[0]
 slope, top = np.linalg.norm(gradient, 2), np.linalg.norm(teacher.gram[0], 2)
-start = 0.01 * teacher.start / norms(teacher.start)
+start = 0.01 * teacher.start / norm(teacher.start)
 growth = np.log1p(mean_step * slope)
 printed = np.log(slope / 0.01**2) / (2 * growth)
 print(f"||S||_2 = {top:.2f}; error ||Z_t - Z_t^lin||/(rho^t ||Z_0||), delta = {accuracy}")
@@ -367,7 +368,7 @@ for ratio in (1 / 256, 1 / 16, 1.0, 16.0, 256.0):
         at = int(moment)
         first, second = linearised.linearised_factors(gradient, start[0], *rates, at)
         error = np.hypot(
-            norms(a[0, at] - first) / rates[0] ** 0.5, norms(b[0, at] - second) / rates[1] ** 0.5
+            norm(a[0, at] - first) / rates[0] ** 0.5, norm(b[0, at] - second) / rates[1] ** 0.5
         )
         error = error / ((1 + mean_step * slope) ** at * 0.01 / rates[0] ** 0.5)
         line += f"{moment:9.1f}{error:14.4f}"
@@ -385,7 +386,7 @@ sizes = np.linspace(0.1, 0.95, 18)
 teacher = draw_teachers(key, 1, d=6, k=5, samples=4000)
 factors = []
 for eta in sizes:
-    errors = norms(products(teacher, eta, 100) - teacher.delta[:, None])[0]
+    errors = norm(products(teacher, eta, 100) - teacher.delta[:, None])[0]
     last = np.flatnonzero(errors > 1e-11)[-1]
     factors.append(errors[last] / errors[last - 1])
 trials = 64 if QUICK else 256
@@ -435,9 +436,9 @@ for samples in (40, 160, 640, 2560, None):
     moved = teacher._replace(delta=teacher.delta + a @ b)
     fourth = np.linalg.svd(moved.delta, compute_uv=False)[:, 3].mean()
     best = best_product(moved.gram, moved.delta, 3)
-    plateau = np.mean(norms(best - moved.delta) ** 2 / 2)
+    plateau = np.mean(norm(best - moved.delta) ** 2 / 2)
     a, b = follow(stepping(linear_slope(moved), 0.3, 1e-3), a, b, 240)
-    risk = np.mean(norms(a[:, -1] @ b[:, -1] - moved.delta) ** 2 / 2)
+    risk = np.mean(norm(a[:, -1] @ b[:, -1] - moved.delta) ** 2 / 2)
     product = f"{plateau * samples:14.3f}" if samples else f"{'':>14s}"
     print(f"{samples or 'S=I':>4}{fourth:13.1e}{plateau:13.1e}{risk:23.1e}{product}")
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-Arrays = Mapping[str, np.ndarray]
+from rankwise.plots.recipe import Arrays
+
 NAMES = {"digits": "scikit-learn's digits", "mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 
@@ -44,16 +41,3 @@ def name_of(data: Arrays) -> str:
     task, note = str(data["task"]), str(data["note"])
     name = NAMES.get(task, task)
     return f"{name}, {note}" if note else name
-
-
-def log_axis(axis: Axes) -> None:
-    """Ticks at 1, 2, 5: the data span little more than a decade."""
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
-
-
-def finding(figure: Figure, text: str) -> None:
-    """What the data of this very figure say, below the panels."""
-    figure.supxlabel(text, fontsize=8, color="#333333")

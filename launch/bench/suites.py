@@ -17,9 +17,9 @@ from launch.bench import (
     status_suite,
 )
 from launch.bench.config import BenchmarkConfig
-from launch.decomposing import pictures
 from linear_theory import registry
 from rankwise.files import write_json
+from rankwise.plots.files import save as save_figure
 
 
 def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
@@ -49,7 +49,7 @@ def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
             write_json(config.json, rows)  # a run of hours that is stopped keeps what it has
         rows += [measure(config.repeats) for measure in rates.values()]
     if config.figure is not None:
-        pictures.write(decompose_picture.draw(rows, points), pathlib.Path(config.figure))
+        save_figure(decompose_picture.draw(rows, points), pathlib.Path(config.figure))
     return rows, f"the same for XLA and BLAS; {decompose_suite.versions()}"
 
 

@@ -10,11 +10,11 @@ from launch.comparing import table as comparison
 from launch.comparing.cells import Runner
 from launch.comparing.config import CompareConfig
 from launch.comparing.grid import Grid
-from launch.decomposing import pictures
 from launch.shell import waiting
 from launch.shell.tables import table
 from launch.training import job as training
 from rankwise.files import write_json, write_text
+from rankwise.plots.files import save as save_figure
 
 
 def compared(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
@@ -30,7 +30,7 @@ def compared(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     write_text(folder / "compare.csv", comparison.comma_separated(rows))
     text = comparison.markdown(rows) + f"\n{legend}\n" + preset.markdown(rows)
     write_text(folder / "compare.md", text)
-    pictures.write(comparison_picture.scores(records, rows), folder / "compare")
+    save_figure(comparison_picture.scores(records, rows), folder / "compare")
     print(table(comparison.HEADER, rows))
     print(legend + "\n" + preset.text(rows))
     drawn = sorted({name for record in records for name in record.get("drawn", ())})

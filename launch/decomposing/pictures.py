@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deflation import Components, History
-from rankwise.files import replacing
 
 SHOWN = 10  # images in the picture of completions
 
@@ -73,13 +70,6 @@ def completions(components: Components, upper: np.ndarray, lower: np.ndarray) ->
         line[0].set_ylabel(name)
     figure.suptitle("lower half predicted from the upper half (below the line)", fontsize=10)
     return figure
-
-
-def write(figure: Figure, path: pathlib.Path) -> None:
-    """Saves PNG and SVG beside each other, each moved into place when it is whole."""
-    for suffix in (".png", ".svg"):
-        with replacing(path.with_name(path.name + suffix)) as part:
-            figure.savefig(part, dpi=150)
 
 
 def _palette(count: int):

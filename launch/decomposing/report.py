@@ -14,6 +14,7 @@ from launch.decomposing.inputs import Input
 from launch.decomposing.portions import Run
 from launch.shell.tables import table
 from rankwise.files import replacing
+from rankwise.plots.files import save as save_figure
 
 ASSUMED = {
     True: "nothing is assumed",
@@ -79,10 +80,10 @@ def write_files(folder, given: Input, solution: Solution, result: dict) -> None:
     sizes = component_sizes(given.problem, solution)
     errors = np.asarray(result["component_errors"])
     drawn = pictures.convergence(solution.history, sizes, errors)
-    pictures.write(drawn, folder / "convergence")
+    save_figure(drawn, folder / "convergence")
     if given.upper is not None:
         drawn = pictures.completions(solution.components, given.upper, given.lower)
-        pictures.write(drawn, folder / "completions")
+        save_figure(drawn, folder / "completions")
 
 
 def timed(function):

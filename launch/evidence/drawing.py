@@ -6,14 +6,15 @@ import dataclasses
 import pathlib
 import time
 
-from launch.evidence.sources import Recipe, drawn, registry, sized
+from launch.evidence.sources import drawn, registry
 from launch.shell import waiting
 from launch.shell.config_flags import LARGEST_SEED
 from launch.shell.outputs import Workdir
 from launch.shell.tables import table
-from linear_theory.figures import SCALES, save, save_arrays
 from rankwise.files import write_json
 from rankwise.options import option
+from rankwise.plots.files import save, save_arrays
+from rankwise.plots.recipe import SCALES, Recipe, Scale
 
 ALL = "all"
 
@@ -59,7 +60,7 @@ def written(chosen: list[Recipe], config: FiguresConfig) -> None:
 
 def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
     """Runs one experiment, draws it and writes its files."""
-    scale = sized(recipe, config.scale, config.seed, config.data_dir, config.model)
+    scale = scale_of(recipe, config)
     figure, arrays = drawn(recipe, scale, config.workdir)
     path = pathlib.Path(config.workdir) / recipe.name
     described = {"name": recipe.name, "source": recipe.source, "shows": recipe.shows}
@@ -68,9 +69,18 @@ def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
     return [*save(figure, path), save_arrays(arrays, path)]
 
 
+def scale_of(recipe: Recipe, config: FiguresConfig) -> Scale:
+    """What the recipe is measured in.
+
+    Raises:
+      FileNotFoundError: a folder without images, for a figure that needs some.
+    """
+    return recipe.scale(config.scale, config.seed, config.data_dir, config.model)
+
+
 def select(name: str) -> list[Recipe]:
     """The figure of that name, or all of them."""
-    found = registry()
-    if name != ALL and name not in found:
-        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(found)}")
-    return list(found.values()) if name == ALL else [found[name]]
+    recipes = registry()
+    if name != ALL and name not in recipes:
+        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(recipes)}")
+    return list(recipes.values()) if name == ALL else [recipes[name]]

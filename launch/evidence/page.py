@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from launch.evidence import sources as figure_sources
 from launch.shell import waiting
-from linear_theory import Claim, Row, figures
+from linear_theory import Claim, Row
 from rankwise.files import write_text
+from rankwise.plots import files
 
 PAGE = "evidence.md"
 HEAD = """# Evidence
@@ -82,15 +83,15 @@ def write(
     for claim, row in zip(claims, rows, strict=True):
         subjects.setdefault(claim.name.partition(".")[0], []).append((claim, row))
     shown = {
-        name: _figures(name, [claim for claim, _ in found]) for name, found in subjects.items()
+        name: _figures(name, [claim for claim, _ in checked]) for name, checked in subjects.items()
     }
     findings = draw(folder, [figure for names in shown.values() for figure in names])
     parts = [HEAD, summary(claims, rows, command)]
-    for subject, found in subjects.items():
+    for subject, checked in subjects.items():
         parts.append(f"\n## {subject.replace('_', ' ').capitalize()}\n\n")
         parts += [f"![{name}](figures/{name}.png)\n\n" for name in shown[subject]]
         parts += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
-        parts += [_line(_cells(claim, row)) for claim, row in found]
+        parts += [_line(_cells(claim, row)) for claim, row in checked]
     parts += [FIGURES, _line(FIGURE_COLUMNS), _line(["---"] * len(FIGURE_COLUMNS))]
     parts += [_line(cells) for cells in outcomes(folder, findings)]
     path = folder / PAGE
@@ -169,9 +170,8 @@ def draw(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
     recipes = figure_sources.registry()
     names, findings = list(dict.fromkeys(names)), {}
     for name in waiting.progress(names, len(names), "figures"):
-        scale = figure_sources.sized(recipes[name], "quick", None, None)
-        figure, _ = figure_sources.drawn(recipes[name], scale, folder)
-        figures.save(figure, folder / "figures" / name, endings=("png",))
+        figure, _ = figure_sources.drawn(recipes[name], recipes[name].scale("quick"), folder)
+        files.save(figure, folder / "figures" / name, endings=("png",))
         findings[name] = figure.get_supxlabel()
     return findings
 

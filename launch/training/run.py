@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 
 from finetune.training import adapter_files, metrics
-from launch.decomposing import pictures
 from launch.shell import app, distributed, earlier
 from launch.shell.outputs import Workdir
 from launch.shell.tables import table
@@ -13,6 +12,7 @@ from launch.training import job as training
 from launch.training import pictures as train_pictures
 from launch.training.config import TrainConfig
 from launch.training.display import Display
+from rankwise.plots.files import save as save_figure
 
 MEAN = (
     "Note: transformers has no classifier on the mean of the tokens: launch.export will write "
@@ -102,7 +102,7 @@ def draw(folder: pathlib.Path, record: dict) -> None:
     """curves and ranks, PNG and SVG."""
     records = metrics.read(folder / "metrics.jsonl")
     curves = train_pictures.curves(records, record["metric"], record["majority"])
-    pictures.write(curves, folder / "curves")
+    save_figure(curves, folder / "curves")
     ranks = train_pictures.rank_map(records, record["steps"])
     if ranks is not None:
-        pictures.write(ranks, folder / "ranks")
+        save_figure(ranks, folder / "ranks")

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from linear_theory.instances.random_matrices import generator
+
 Array = jax.Array | np.ndarray
 
 
@@ -60,16 +62,6 @@ def factor_gradients(gram: Array, delta: Array, a: Array, b: Array) -> tuple[Arr
     """
     slope = gram @ (a @ b - delta)
     return slope @ b.mT, a.mT @ slope
-
-
-def generator(key: jax.Array) -> np.random.Generator:
-    """A numpy generator that is a function of the JAX key.
-
-    Example:
-      >>> generator(jax.random.key(3)).integers(100) == generator(jax.random.key(3)).integers(100)
-      np.True_
-    """
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 
 def draw_teachers(
@@ -148,11 +140,6 @@ def gradient_step(teacher: Teacher, rate_a=1.0, rate_b=1.0) -> Callable:
         return a - rate_a * slope_a, b - rate_b * slope_b
 
     return step
-
-
-def norms(matrices: np.ndarray, order=None) -> np.ndarray:
-    """Frobenius norms over the last two axes; spectral ones for order 2."""
-    return np.linalg.norm(matrices, order, axis=(-2, -1))
 
 
 def per_trial(numbers: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def _numbers(key: jax.Array, instances: jax.Array) -> tuple[jax.Array, jax.Array
 def mixed_spectrum(uniform: jax.Array, count: int) -> jax.Array:
     """Singular values (count,) from 1 downwards, gaps open, from count + 2 uniform numbers.
 
-    Partial sums of random gaps, geometric with a random ratio, or harmonic.
+    Partial sums of random gaps, geometric with a ratio in (0.3, 0.95), or harmonic.
     """
     sums = jnp.cumsum(0.2 + uniform[2 : count + 2])[::-1]
     choices = [

@@ -5,12 +5,16 @@ Shapes start with any batch axes. Everything is float64.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from linear_theory.claim import Evidence
+from linear_theory.claim import Array, Evidence
+
+Group = TypeVar("Group")
 
 
 def generator(key: jax.Array) -> np.random.Generator:
@@ -20,7 +24,7 @@ def generator(key: jax.Array) -> np.random.Generator:
       >>> int(generator(jax.random.key(0)).integers(10)) in range(10)
       True
     """
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
 def orthogonal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -58,14 +62,22 @@ def transpose(matrix: np.ndarray) -> np.ndarray:
     return np.swapaxes(matrix, -1, -2)
 
 
-def squared_norm(matrix: np.ndarray) -> np.ndarray:
-    """Squared Frobenius norm over the last two axes."""
-    return np.sum(matrix**2, axis=(-1, -2))
+def squared_norm(matrix: Array) -> Array:
+    """Squared Frobenius norm over the last two axes, of numpy or JAX arrays."""
+    return (matrix**2).sum((-2, -1))
 
 
-def norm(matrix: np.ndarray) -> np.ndarray:
-    """Frobenius norm over the last two axes."""
-    return np.sqrt(squared_norm(matrix))
+def norm(matrix: Array, order: int | None = None) -> Array:
+    """Norm over the last two axes: Frobenius; the largest singular value for 2, the least for -2.
+
+    Example:
+      >>> float(norm(np.diag([3.0, 4.0]))), float(norm(np.diag([3.0, 4.0]), -2))
+      (5.0, 3.0)
+    """
+    if order is None:
+        return squared_norm(matrix) ** 0.5
+    xp = jnp if isinstance(matrix, jax.Array) else np
+    return xp.linalg.norm(matrix, order, axis=(-2, -1))
 
 
 def shares(trials: int, count: int) -> list[int]:
@@ -95,3 +107,13 @@ def merge(parts: Sequence[Evidence]) -> Evidence:
         np.concatenate(side) for side in zip(*columns, strict=True)
     )
     return Evidence(measured, bound, premise, tolerance)
+
+
+def per_group(measure: Callable[[Group], Evidence]) -> Callable[[Sequence[Group]], Evidence]:
+    """Applies a measure with one entry per instance to each group of instances, and merges.
+
+    Example:
+      >>> per_group(lambda group: Evidence(group, 1.0))([np.zeros(2), np.ones(1)]).measured.tolist()
+      [0.0, 0.0, 1.0]
+    """
+    return lambda groups: merge([measure(group) for group in groups])

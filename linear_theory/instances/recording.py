@@ -17,11 +17,11 @@ def trajectory(state: State, rounds: int, measure: Callable[[State, State], Any]
     The measurements are stacked along a first axis of length `rounds`.
     """
 
-    def one(before, _):
+    def body(before, _):
         after = step(before)
         return after, measure(before, after)
 
-    return jax.lax.scan(one, state, None, length=rounds)
+    return jax.lax.scan(body, state, None, length=rounds)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -49,8 +49,8 @@ class Run:
     @functools.cached_property
     def reach(self) -> Reach:
         """What the rounds reached, computed when it is asked for: most of the time of a run."""
-        found = reach(self.problem, self.trajectory, self.staleness)
-        return jax.tree.map(np.asarray, found)
+        measured = reach(self.problem, self.trajectory, self.staleness)
+        return jax.tree.map(np.asarray, measured)
 
     @property
     def contraction(self) -> np.ndarray:
@@ -71,8 +71,8 @@ def run(problem: Problem, solver=None, **how) -> Run:
     trajectory = jax.tree.map(np.asarray, record(problem, solver, **how))
     staleness = how.get("staleness", 0)
     rounds = np.arange(trajectory.shown.shape[1] - 1)
-    seen = np.maximum(rounds - staleness, 0)  # before the start it is as at the start
-    mismatch = np.asarray(self_correction.mismatch_bound(trajectory.shown[:, seen]))
+    visible = np.maximum(rounds - staleness, 0)  # before the start it is as at the start
+    mismatch = np.asarray(self_correction.mismatch_bound(trajectory.shown[:, visible]))
     relative = trajectory.error / np.asarray(problem.values)[:, None, :RANK]
     return Run(problem, staleness, trajectory, relative, mismatch)
 
@@ -81,8 +81,8 @@ def follows(run: Run) -> np.ndarray:
     """Where a statement on a worker and its predecessors can be tested (trials, L, r): k >= 2, the
     worker has published, and its error is above the float floor."""
     later = np.arange(RANK) > 0
-    seen = run.trajectory.published[:, 1:] & (run.trajectory.error[:, 1:] > FLOOR)
-    return seen & later
+    visible = run.trajectory.published[:, 1:] & (run.trajectory.error[:, 1:] > FLOOR)
+    return visible & later
 
 
 def aligned(run: Run) -> np.ndarray:
@@ -144,8 +144,8 @@ def contraction_from(run: Run, condition: np.ndarray) -> Contraction:
     before, after = run.reach.before, run.reach.after
     rate = np.where(after_burn_in & (before > FLOOR), run.contraction, 0).max(axis=1)
     # Below the floor the largest factor need not be one of those counted.
-    kept = after <= rate[:, None] * before + ROUNDING
-    holds = after_burn_in & np.logical_and.accumulate(kept | ~after_burn_in, axis=1)
+    contracted = after <= rate[:, None] * before + ROUNDING
+    holds = after_burn_in & np.logical_and.accumulate(contracted | ~after_burn_in, axis=1)
     return Contraction(first_for_good(condition), rate, holds)
 
 

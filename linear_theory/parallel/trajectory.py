@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import deflation
 from deflation import Components, State
 from deflation.rounds.stopping import sight
+from linear_theory.instances.random_matrices import norm
 from linear_theory.parallel.problems import Problem
 
 ROUNDS = 64
@@ -98,22 +99,22 @@ def record(
       (3, 6, 4)
     """
 
-    def one(problem, solver):
+    def follow(problem, solver):
         state = begin(problem, solver, rounds, method, staggered, advance, staleness)
 
         def body(state, _):
             after = deflation.step(state)
             others = sight(state.progress)
-            seen = jnp.arange(problem.first.b.shape[0]) < others.active
-            target, ideal = _targets(problem, others.factors, seen)
-            return after, (_holds(problem, after), _norm(target - ideal))
+            visible = jnp.arange(problem.first.b.shape[0]) < others.active
+            target, ideal = _targets(problem, others.factors, visible)
+            return after, (_holds(problem, after), norm(target - ideal))
 
         start = _holds(problem, state)
         _, (later, mismatch) = jax.lax.scan(body, state, length=rounds)
-        held = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), start, later)
-        return Trajectory(**held, mismatch=mismatch)
+        path = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), start, later)
+        return Trajectory(**path, mismatch=mismatch)
 
-    return jax.vmap(one)(problem, solver)
+    return jax.vmap(follow)(problem, solver)
 
 
 @jax.jit
@@ -131,18 +132,18 @@ def reach(problem: Problem, trajectory: Trajectory, staleness: int = 0) -> Reach
       (3, 5, 4)
     """
 
-    def one(problem, factors, published):
+    def follow(problem, factors, published):
         def of_round(number):
             def at(index):
                 return Components(*(rows[index] for rows in factors))
 
-            seen = jnp.maximum(number - staleness, 0)  # before the start it is as at the start
-            target, _ = _targets(problem, at(seen), published[seen])
+            visible = jnp.maximum(number - staleness, 0)  # before the start it is as at the start
+            target, _ = _targets(problem, at(visible), published[visible])
             return _reached(at(number), at(number + 1), target)
 
         return jax.lax.map(of_round, jnp.arange(published.shape[0] - 1))
 
-    return jax.vmap(one)(problem, trajectory.factors, trajectory.published)
+    return jax.vmap(follow)(problem, trajectory.factors, trajectory.published)
 
 
 def begin(
@@ -179,7 +180,7 @@ def _holds(problem: Problem, state: State) -> dict:
     """What depends on the factors after a round alone."""
     factors, rank = state.progress.factors, problem.first.b.shape[0]
     exact = _products(problem.left.T[:rank], problem.right.T[:rank], problem.values[:rank])
-    error = _norm(_products(*factors) - exact)
+    error = norm(_products(*factors) - exact)
     published = jnp.arange(rank) < state.progress.active
     length = jnp.linalg.norm(factors.a, axis=1, keepdims=True)
     modes = factors.a @ problem.right / jnp.where(length > 0, length, 1)
@@ -193,18 +194,18 @@ def _holds(problem: Problem, state: State) -> dict:
     }
 
 
-def _targets(problem: Problem, others: Components, seen: jax.Array):
-    """M_{k,l} and M*_k (r, m, d), where the `seen` of the other workers' components are shown."""
+def _targets(problem: Problem, others: Components, visible: jax.Array):
+    """M_{k,l} and M*_k (r, m, d); of the other workers' components those `visible` are shown."""
     rank = problem.first.b.shape[0]
     exact = _products(problem.left.T[:rank], problem.right.T[:rank], problem.values[:rank])
-    shown = jnp.where(seen[:, None, None], _products(*others), 0)
+    shown = jnp.where(visible[:, None, None], _products(*others), 0)
     target = problem.regression.target
     return target - _before_each(shown), target - _before_each(exact)
 
 
 def _reached(old: Components, new: Components, target: jax.Array) -> Reach:
     """What one round did."""
-    held = _products(*old)
+    path = _products(*old)
     # A symmetric eigenproblem is half the price of a singular value decomposition. Its accuracy is
     # that of rounding over the gap for the top pair, which is all that is used.
     # It is the only batched factorisation of a round: two independent ones may block each other,
@@ -215,8 +216,8 @@ def _reached(old: Components, new: Components, target: jax.Array) -> Reach:
     length = jnp.linalg.norm(old.a, axis=1)
     overlap = jnp.abs(jnp.sum(old.a * top, axis=1))
     return Reach(
-        before=_norm(held - best),
-        after=_norm(_products(*new) - best),
+        before=norm(path - best),
+        after=norm(_products(*new) - best),
         ratio=jnp.sqrt(jnp.maximum(squares[:, -2], 0) / squares[:, -1]),
         cosine=overlap / jnp.where(length > 0, length, 1),
     )
@@ -229,7 +230,3 @@ def _products(b: jax.Array, a: jax.Array, sizes: jax.Array | float = 1.0) -> jax
 def _before_each(terms: jax.Array) -> jax.Array:
     """Sums over all predecessors."""
     return jnp.cumsum(terms, axis=0) - terms
-
-
-def _norm(matrices: jax.Array) -> jax.Array:
-    return jnp.linalg.norm(matrices, axis=(-2, -1))

@@ -74,8 +74,8 @@ def _follow(problem, reference, solver, keys, rounds, options) -> Workers:
             progress.spent.sum(),
         )
 
-    def one(key):
+    def run(key):
         state = start(problem, rank, solver, key=key, **dict(options))
         return trajectory(state, rounds, measure)[1]
 
-    return Workers(*jax.vmap(one)(keys))
+    return Workers(*jax.vmap(run)(keys))

@@ -11,7 +11,6 @@ import functools
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
 from linear_theory.perturbation.instances import Comparison, draw_comparisons
 from linear_theory.perturbation.theory import sin_theta_bound
 from linear_theory.perturbation.truncation import tail_norm
@@ -19,13 +18,10 @@ from linear_theory.perturbation.truncation import tail_norm
 # Perturbations that turn singular vectors, where a wrong gap shows.
 draw_mixing = functools.partial(draw_comparisons, shape="mixing")
 
-_sin_theta_bound = compiled(sin_theta_bound)
-_tail_norm = compiled(tail_norm)
-
 
 def _eckart_young_frobenius(pair: Comparison, rank_shift: int = 0) -> Evidence:
     # The truncated M + E is a competitor of rank r as close to the optimum as E is small.
-    tail = _tail_norm(pair.values)
+    tail = np.asarray(tail_norm(pair.values))
     return Evidence(pair.error, tail[:, 1 - rank_shift : tail.shape[1] - rank_shift])
 
 
@@ -60,7 +56,9 @@ def _wedin_subspace(pair: Comparison, after: int = 1) -> Evidence:
 def _wedin(pair: Comparison, after: int = 1) -> Evidence:
     gap = pair.moved_values[:, :1] - pair.values[:, after : after + 1]
     honest = pair.moved_values[:, :1] > pair.values[:, 1:2]
-    return Evidence(pair.sines[:, :1], _sin_theta_bound(pair.moved_residual, gap), honest)
+    return Evidence(
+        pair.sines[:, :1], np.asarray(sin_theta_bound(pair.moved_residual, gap)), honest
+    )
 
 
 def _sin_theta(sines, residual, values, moved_values, after: int) -> Evidence:
@@ -68,7 +66,7 @@ def _sin_theta(sines, residual, values, moved_values, after: int) -> Evidence:
     inner = slice(0, values.shape[1] - 1)
     beyond = np.pad(moved_values, ((0, 0), (0, after)))[:, after:][:, inner]
     next_one = moved_values[:, 1:]
-    bound = _sin_theta_bound(residual[:, inner], values[:, inner] - beyond)
+    bound = np.asarray(sin_theta_bound(residual[:, inner], values[:, inner] - beyond))
     return Evidence(sines[:, inner], bound, values[:, inner] > next_one)
 
 

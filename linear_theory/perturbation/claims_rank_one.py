@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled, per_instance
+from linear_theory.instances.batching import per_instance
 from linear_theory.instances.draws import draw_numbers, mixed_spectrum, unit
 from linear_theory.perturbation import theory as perturbation
 from linear_theory.perturbation.instances import Comparison, draw_comparisons
@@ -26,12 +26,6 @@ from linear_theory.perturbation.truncation import truncate
 STEP = 1e-5
 TOLERANCE = 100 * STEP**2
 draw_mixing = functools.partial(draw_comparisons, shape="mixing")
-
-_gap_ratio = compiled(perturbation.gap_ratio)
-_improved_constant = compiled(perturbation.rank_one_improved_constant)
-_integrated_constant = compiled(perturbation.rank_one_integrated_constant)
-_source_constant = compiled(perturbation.rank_one_source_constant)
-_spectral_gaps = compiled(perturbation.spectral_gaps)
 
 
 class Slopes(NamedTuple):
@@ -72,41 +66,43 @@ def _slopes(normal: jax.Array, uniform: jax.Array) -> Slopes:
 
 
 def _local_fit(slopes: Slopes, factor: float = 1.0) -> Evidence:
-    prediction = factor * _gap_ratio(slopes.values)[:, :1]
+    prediction = factor * np.asarray(perturbation.gap_ratio(slopes.values))[:, :1]
     return Evidence(slopes.extremal, prediction, tolerance=TOLERANCE * prediction)
 
 
 def _local_upper(slopes: Slopes, factor: float = 1.0) -> Evidence:
-    return Evidence(slopes.slopes, factor * _gap_ratio(slopes.values)[:, :1])
+    return Evidence(
+        slopes.slopes, factor * np.asarray(perturbation.gap_ratio(slopes.values))[:, :1]
+    )
 
 
 def _integrated(pair: Comparison) -> Evidence:
-    constant = _integrated_constant(pair.values, pair.norm)[:, :1]
+    constant = np.asarray(perturbation.rank_one_integrated_constant(pair.values, pair.norm))[:, :1]
     return Evidence(pair.shift[:, :1], constant * pair.norm, np.isfinite(constant))
 
 
 def _integrated_local(pair: Comparison) -> Evidence:
-    local = _gap_ratio(pair.values)[:, :1] * pair.norm
+    local = np.asarray(perturbation.gap_ratio(pair.values))[:, :1] * pair.norm
     return _integrated(pair)._replace(bound=local)
 
 
 def _source(pair: Comparison) -> Evidence:
-    constant = _source_constant(pair.values)[:, :1]
+    constant = np.asarray(perturbation.rank_one_source_constant(pair.values))[:, :1]
     return Evidence(pair.shift[:, :1], constant * pair.norm_spectral)
 
 
 def _source_local(pair: Comparison) -> Evidence:
-    constant = 0.9 * _gap_ratio(pair.values)[:, :1]
+    constant = 0.9 * np.asarray(perturbation.gap_ratio(pair.values))[:, :1]
     return Evidence(pair.shift[:, :1], constant * pair.norm_spectral)
 
 
 def within_half_gap(pair: Comparison) -> np.ndarray:
     """Whether ||E||_2 <= T_r/2, (trials, K), r = 1..K."""
-    return pair.norm_spectral <= _spectral_gaps(pair.values) / 2
+    return pair.norm_spectral <= np.asarray(perturbation.spectral_gaps(pair.values)) / 2
 
 
 def _improved(pair: Comparison) -> Evidence:
-    constant = _improved_constant(pair.values)[:, :1]
+    constant = np.asarray(perturbation.rank_one_improved_constant(pair.values))[:, :1]
     within = within_half_gap(pair)[:, :1]
     return Evidence(pair.shift[:, :1], constant * pair.norm_spectral, within)
 

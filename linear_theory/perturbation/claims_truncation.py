@@ -12,15 +12,9 @@ import functools
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
 from linear_theory.perturbation import truncation
 from linear_theory.perturbation.claims_rank_one import draw_mixing, within_half_gap
 from linear_theory.perturbation.instances import Comparison, draw_comparisons
-
-_above_rank_bound = compiled(truncation.truncation_bound_above_rank)
-_below_rank_bound = compiled(truncation.truncation_bound_below_rank)
-_gap_free_bound = compiled(truncation.truncation_bound_gap_free)
-_tail_norm = compiled(truncation.tail_norm)
 
 
 def _ranks(pair: Comparison) -> np.ndarray:
@@ -28,7 +22,7 @@ def _ranks(pair: Comparison) -> np.ndarray:
 
 
 def _below_rank(pair: Comparison) -> Evidence:
-    bound = _below_rank_bound(pair.values, pair.norm_spectral)
+    bound = np.asarray(truncation.truncation_bound_below_rank(pair.values, pair.norm_spectral))
     premise = (_ranks(pair) <= pair.rank) & within_half_gap(pair)
     return Evidence(pair.shift, bound, premise)
 
@@ -39,7 +33,9 @@ def _below_rank_without_gap(pair: Comparison) -> Evidence:
 
 
 def _above_rank(pair: Comparison) -> Evidence:
-    bound = _above_rank_bound(_ranks(pair), pair.rank, pair.norm_spectral)
+    bound = np.asarray(
+        truncation.truncation_bound_above_rank(_ranks(pair), pair.rank, pair.norm_spectral)
+    )
     return Evidence(pair.error, bound, _ranks(pair) > pair.rank)
 
 
@@ -49,12 +45,14 @@ def _above_rank_halved(pair: Comparison) -> Evidence:
 
 
 def _gap_free(pair: Comparison) -> Evidence:
-    bound = _gap_free_bound(pair.values, pair.rank, pair.norm_spectral)
+    bound = np.asarray(
+        truncation.truncation_bound_gap_free(pair.values, pair.rank, pair.norm_spectral)
+    )
     return Evidence(pair.error, bound[:, 1:])
 
 
 def _tail_alone(pair: Comparison) -> Evidence:
-    return Evidence(pair.error, _tail_norm(pair.values)[:, 1:])
+    return Evidence(pair.error, np.asarray(truncation.tail_norm(pair.values))[:, 1:])
 
 
 CLAIMS = (

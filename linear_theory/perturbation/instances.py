@@ -196,8 +196,8 @@ def _sines(basis, moved_basis, count: int) -> jax.Array:
     """
 
     def one(r):
-        kept = jnp.arange(basis.shape[1]) < r
-        old, new = basis * kept, moved_basis * kept
+        leading = jnp.arange(basis.shape[1]) < r
+        old, new = basis * leading, moved_basis * leading
         return jnp.linalg.norm(new - old @ (old.T @ new))
 
     return jax.vmap(one)(jnp.arange(1, count + 1))

@@ -67,8 +67,8 @@ def descend(problem: Regression, truth, solver, steps, first: Components, **opti
 
 def errors(problem: Regression, truth: jax.Array, factors: Components) -> tuple:
     """(||Y - W X||_F, ||W - W_r||_F) of whitened factors, from the differences themselves."""
-    found = problem.to_original(factors)
-    return problem.residual(found), jnp.linalg.norm(truth - found.matrix())
+    recovered = problem.to_original(factors)
+    return problem.residual(recovered), jnp.linalg.norm(truth - recovered.matrix())
 
 
 @functools.partial(jax.jit, static_argnums=(6, 7, 8, 9))

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 import deflation
 from finetune.tasks import predictions
 from finetune.training import adapter_files, checkpoints, metrics
-from launch.decomposing import pictures
-from linear_theory import figures
 from rankwise import files
+from rankwise.plots import files as figures
 from tests.launch.commands import command
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -30,7 +29,6 @@ WRITERS = {
     "result": lambda path: files.write_json(path, {"score": 1}),
     "text": lambda path: files.write_text(path, "a table"),
     "metrics": lambda path: metrics.JsonLines(path, upto=0),
-    "picture": lambda path: pictures.write(Figure(), path),
     "figure": lambda path: figures.save(Figure(), path),
     "arrays": lambda path: figures.save_arrays({"x": np.ones(3)}, path),
     "state": lambda path: deflation.save(path.with_suffix(".npz"), state()),

@@ -5,23 +5,14 @@ Source: arXiv 2403.03507 (loss and memory), 2410.17881 (rank of the gradients).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from finetune.studies.panels import finding
+from rankwise.plots.recipe import Arrays
+from rankwise.plots.style import BLACK, BLUE, GREEN, GREY, RED, SKY, finding
 
-Arrays = Mapping[str, np.ndarray]
-# Okabe and Ito (2008): colour-blind readers can tell them apart.
-COLORS = {
-    "full": "#000000",
-    "galore": "#0072B2",
-    "adarankgrad": "#56B4E9",
-    "relora": "#D55E00",
-    "lora": "#009E73",
-}
+COLORS = {"full": BLACK, "galore": BLUE, "adarankgrad": SKY, "relora": RED, "lora": GREEN}
 NAMES = {
     "full": "full (Adam)",
     "galore": "GaLore",
@@ -76,7 +67,7 @@ def pretraining(arrays: Arrays, setting=None) -> Figure:
         lambda value, _: f"{value:g}" if value in (2, 5, 20, 30, 50) else ""
     )
     gradients.legend(handles=gradients.lines[-2:], fontsize=8)
-    ranks.axhline(arrays["largest_rank"], color="#7F7F7F", linestyle="--", linewidth=0.8)
+    ranks.axhline(arrays["largest_rank"], color=GREY, linestyle="--", linewidth=0.8)
     ranks.set(xlabel="step", ylabel="rank in use, mean over kernels", title="Rank of the methods")
     ranks.set_ylim(0, 1.12 * float(arrays["largest_rank"]))
     ranks.annotate(

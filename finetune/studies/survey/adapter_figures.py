@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from finetune.studies.panels import NAMES, finding
-from finetune.studies.survey.figures import Arrays, shades
+from finetune.studies.panels import NAMES
+from finetune.studies.survey.figures import shades
+from rankwise.plots.recipe import Arrays
+from rankwise.plots.style import BLUE, GREY, PALETTE, finding
 
-BLUE, GRAY = "#0072B2", "#777777"
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 TITLE = {"lora": "LoRA", "deeplora": "Deep LoRA"}
 WINDOW = 10
 ROOM = 60  # letters below an axis; longer names are left out for numbers
@@ -37,7 +37,7 @@ def rates(arrays: Arrays, setting=None) -> Figure:
     window = max(1, min(WINDOW, losses.shape[1] // 5))
     parts, ends = [], []
     for number, ratio in enumerate(arrays["ratios"]):
-        color = COLORS[number % len(COLORS)]
+        color = PALETTE[number % len(PALETTE)]
         label = "LoRA" if ratio == 1 else f"LoRA+, ratio {ratio:g}"
         norm_a, norm_b = arrays["norm_a"][number], arrays["norm_b"][number]
         left.plot(steps, norm_a / norm_a[0], color=color, label=label)
@@ -104,7 +104,7 @@ def _subspaces(axis, arrays: Arrays, setting) -> None:
     steps = arrays["steps"][1:]
     for number, curve in enumerate(arrays["alignment"][:, 1:]):
         label = "each module" if number == 0 else None
-        axis.plot(steps, curve, color=GRAY, linewidth=0.7, alpha=0.6, label=label)
+        axis.plot(steps, curve, color=GREY, linewidth=0.7, alpha=0.6, label=label)
     mean = arrays["alignment"][:, 1:].mean(axis=0)
     axis.plot(steps, mean, color=BLUE, linewidth=2.2, label="mean")
     size = 8 if setting is None else setting.subspace
@@ -120,7 +120,7 @@ def _ranks(axis, arrays: Arrays, setting) -> None:
     for number, name in enumerate(map(str, names)):
         heights = arrays["ranks"][number]
         where = place + (number - 0.5) * 0.4
-        axis.bar(where, heights, 0.4, color=COLORS[number], label=TITLE[name])
+        axis.bar(where, heights, 0.4, color=PALETTE[number], label=TITLE[name])
     axis.set(xlabel="module", ylabel="rank of the update")
     axis.set_ylim(0, max(arrays["ranks"].max(), 1) * 1.35)
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -138,10 +138,10 @@ def _ranks(axis, arrays: Arrays, setting) -> None:
 def _few(axis, arrays: Arrays, setting) -> None:
     for number, name in enumerate(map(str, arrays["methods"])):
         scores = arrays["scores"][number]
-        color = COLORS[number]
+        color = PALETTE[number]
         axis.plot(arrays["few"], scores.mean(axis=1), "o-", color=color, label=TITLE[name])
         axis.plot(arrays["few"], scores, "x", color=color, alpha=0.6)
-    axis.plot([], [], "x", color=GRAY, label="each seed")
+    axis.plot([], [], "x", color=GREY, label="each seed")
     axis.set_xscale("log")
     axis.set_xticks(arrays["few"], [str(n) for n in arrays["few"]])
     axis.minorticks_off()

@@ -5,17 +5,15 @@ Source: arXiv 2503.19859.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from finetune.studies.panels import finding, name_of
+from finetune.studies.panels import name_of
+from rankwise.plots.recipe import Arrays
+from rankwise.plots.style import BLUE, GREEN, RED, finding
 
-Arrays = Mapping[str, np.ndarray]
-BLUE, RED, GREEN = "#0072B2", "#D55E00", "#009E73"
 TITLES = {
     "dln": "deep linear network",
     "relu": "ReLU MLP",

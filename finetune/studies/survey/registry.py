@@ -6,13 +6,10 @@ mechanism on less. The paper sizes follow the published protocol, as far as it i
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from finetune.studies.pretraining import figures as pretraining_figure
 from finetune.studies.pretraining.pretraining import pretraining
@@ -26,69 +23,22 @@ from finetune.studies.survey.dropout_rank import dropout_rank
 from finetune.studies.survey.factor_rates import factor_rates
 from finetune.studies.survey.image_training import ImageSetting
 from finetune.studies.survey.update_spectra import FC2, VALUE, update_spectra
-from finetune.studies.vision.registry import SCALES, Scale
+from rankwise.plots.recipe import Recipe, Scale, Sizes
 
 SOURCE = "arXiv 2503.19859"
 
 
-@dataclasses.dataclass(frozen=True)
-class SurveyRecipe:
-    """A figure by name.
+def registry() -> dict[str, Recipe]:
+    """All figures of the survey that need networks, by name.
 
-    Attributes:
-      name: of its files.
-      source: document and figure number.
-      shows: one sentence.
-      draw: (arrays, setting) -> Figure.
-      experiment: (setting) -> arrays.
-      sizes: (scale, seed, data_dir, model) -> setting.
+    Their data_dir is a folder with MNIST and CIFAR-10, or with STS-B; a figure whose data set it
+    lacks, and every figure without a folder, takes digits. Their model is a folder with a BERT
+    whose value matrix is adapted, or which is adapted to STS-B; without one a made matrix, and
+    digits.
 
     Example:
       >>> registry()["survey_dropout"].scale("paper").setting.steps
       30000
-    """
-
-    name: str
-    source: str
-    shows: str
-    draw: Callable[..., Figure]
-    experiment: Callable[[Any], dict[str, np.ndarray]]
-    sizes: Callable[..., Any]
-
-    def scale(
-        self,
-        name: str = "quick",
-        seed: int | None = None,
-        data_dir: str | os.PathLike | None = None,
-        model: str | os.PathLike | None = None,
-    ) -> Scale:
-        """The size of that name.
-
-        Args:
-          seed: in place of all seeds.
-          data_dir: a folder with MNIST and CIFAR-10, or with STS-B; a figure whose data set it
-            lacks, and every figure without a folder, takes digits.
-          model: a folder with a BERT whose value matrix is adapted, or which is adapted to STS-B;
-            None for a made matrix, and digits.
-
-        Raises:
-          ValueError: an unknown name.
-        """
-        if name not in SCALES:
-            raise ValueError(f"scale is {name!r}; allowed are {SCALES}")
-        return Scale(self.sizes(name, seed, data_dir, model))
-
-    def arrays(self, scale: str = "quick", seed: int | None = None, data_dir=None, model=None):
-        """Runs the experiment in the size of that name."""
-        return self.experiment(self.scale(scale, seed, data_dir, model).setting)
-
-
-def registry() -> dict[str, SurveyRecipe]:
-    """All figures of the survey that need networks, by name.
-
-    Example:
-      >>> list(registry())[0]
-      'survey_updates'
     """
     rows = (
         (
@@ -156,33 +106,41 @@ def registry() -> dict[str, SurveyRecipe]:
             lambda *size: sizes.network("vit", *size[:3]),
         ),
     )
-    found = [SurveyRecipe(n, f"{SOURCE}, {figure}", *rest) for n, figure, *rest in rows]
-    found.append(
-        SurveyRecipe(
+    recipes = [
+        Recipe(name, f"{SOURCE}, {where}", shows, experiment, draw, _scaled(setting_of))
+        for name, where, shows, draw, experiment, setting_of in rows
+    ]
+    recipes.append(
+        Recipe(
             "pretraining",
             "arXiv 2403.03507, 2307.05695, 2410.17881",
             "GaLore, ReLoRA and AdaRankGrad from scratch: loss, memory, rank of the gradients",
-            pretraining_figure.pretraining,
             pretraining,
-            sizes.pretraining,
+            pretraining_figure.pretraining,
+            _scaled(sizes.pretraining),
         )
     )
-    return {recipe.name: recipe for recipe in found}
+    return {recipe.name: recipe for recipe in recipes}
+
+
+def _scaled(setting_of: Callable[..., Any]) -> Sizes:
+    """(scale, seed, data_dir, model) -> setting, as the sizes of a recipe."""
+    return lambda *request: Scale(setting_of(*request))
 
 
 def _of_networks(settings: tuple[ImageSetting, ...]) -> dict[str, np.ndarray]:
-    arrays = {"networks": np.asarray([one.network for one in settings])}
-    for one in settings:
-        found = update_spectra(one)
-        arrays |= {f"{one.network}_{name}": value for name, value in found.items()}
+    arrays = {"networks": np.asarray([setting.network for setting in settings])}
+    for setting in settings:
+        spectra = update_spectra(setting)
+        arrays |= {f"{setting.network}_{name}": value for name, value in spectra.items()}
     return arrays
 
 
 def _of_layers(setting: ImageSetting) -> dict[str, np.ndarray]:
-    found = update_spectra(setting, f"{FC2}|{VALUE}")
+    spectra = update_spectra(setting, f"{FC2}|{VALUE}")
     arrays = {}
     for name, ending in (("fc2", "output"), ("value", "value")):
-        mine = np.char.endswith(found["paths"], ending)
-        own = {"paths": found["paths"][mine], "values": found["values"][mine]}
-        arrays |= {f"{name}_{key}": value for key, value in (found | own).items()}
+        chosen = np.char.endswith(spectra["paths"], ending)
+        own = {"paths": spectra["paths"][chosen], "values": spectra["values"][chosen]}
+        arrays |= {f"{name}_{key}": value for key, value in (spectra | own).items()}
     return arrays

@@ -14,13 +14,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from finetune.studies.panels import Arrays, finding, log_axis, name_of, panels_of, split
+from finetune.studies.panels import name_of, panels_of, split
 from finetune.studies.vision import comparisons, cost
+from rankwise.plots.recipe import Arrays
+from rankwise.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, finding, log_axis
 
-# Okabe and Ito (2008): colour-blind readers can tell them apart.
-BLUE, RED, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
-PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE)
-GREY = "#7F7F7F"
+COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE)
 ACCURACY = "accuracy on the new classes"
 LARGEST_BUBBLE = 160.0  # square points
 UNIT = 1e9  # flops
@@ -100,7 +99,7 @@ def spread(arrays: Arrays, setting=None) -> Figure:
     for axis, data in panels:
         values = [data[f"component_{k}"].mean(axis=0).ravel() for k in (1, 2, 3)]
         boxes = axis.boxplot(values, whis=(0, 100), patch_artist=True, widths=0.5)
-        for box, median, color in zip(boxes["boxes"], boxes["medians"], PALETTE, strict=False):
+        for box, median, color in zip(boxes["boxes"], boxes["medians"], COLORS, strict=False):
             box.set(facecolor=color, alpha=0.45)
             median.set(color="k")
         _joint_lines(axis, data)
@@ -128,13 +127,13 @@ def flops(arrays: Arrays, setting=None) -> Figure:
         axis.scatter(x, final, 14, color=RED, alpha=0.6, label="rank 1 in turn, all paths")
         joint, curve = data["joint"].mean(axis=0), cost.joint_curve_flops(data) / UNIT
         axis.plot(curve, joint, ".-", color="k", linewidth=1, markersize=4, label="joint rank 3")
-        found = comparisons.within(data)
+        cheapest = comparisons.within(data)
         label = f"5 % below joint, {len(joint)} epochs"
-        axis.axhline(found.target, color=GREY, linestyle="--", linewidth=1, label=label)
+        axis.axhline(cheapest.target, color=GREY, linestyle="--", linewidth=1, label=label)
         axis.set(xlabel="LoRA flops of the whole training, in $10^9$", ylabel=ACCURACY)
-        log_axis(axis)
+        log_axis(axis, "x")
         axis.legend(loc="lower right", fontsize=7)
-        lines += [f"{name_of(data)}: {_alike(data)}", _cheapest(found)]
+        lines += [f"{name_of(data)}: {_alike(data)}", _cheapest(cheapest)]
     finding(figure, "\n".join(lines))
     return figure
 
@@ -147,19 +146,19 @@ def order(arrays: Arrays, setting=None) -> Figure:
     figure, panels = panels_of(arrays, "The same epochs in falling and in rising order", height=4.2)
     lines = []
     for axis, data in panels:
-        found = comparisons.orders(data)
-        place = np.argsort(found.difference.mean(axis=0))
+        orders = comparisons.orders(data)
+        place = np.argsort(orders.difference.mean(axis=0))
         rows = np.arange(len(place))
-        difference = 100 * found.difference[:, place]
+        difference = 100 * orders.difference[:, place]
         axis.barh(rows, difference.mean(axis=0), color=BLUE, alpha=0.5, label="mean")
         for seed in difference:
             axis.plot(seed, rows, "o", color="k", markersize=2.5)
         axis.plot([], [], "o", color="k", markersize=2.5, label="each seed")
         axis.axvline(0, color="k", linewidth=0.8)
-        axis.set_yticks(rows, ["-".join(map(str, found.paths[i])) for i in place], fontsize=7)
+        axis.set_yticks(rows, ["-".join(map(str, orders.paths[i])) for i in place], fontsize=7)
         axis.set(xlabel="accuracy, falling minus rising (points)", ylabel="epochs, falling")
         axis.legend(loc="upper left", fontsize=7)
-        mean, each = found.difference.mean(axis=0), 100 * found.difference.mean(axis=1)
+        mean, each = orders.difference.mean(axis=0), 100 * orders.difference.mean(axis=1)
         error = f" ± {each.std(ddof=1) / len(each) ** 0.5:.2f}" if len(each) > 1 else ""
         lines.append(
             f"{name_of(data)}: falling order better in {np.sum(mean > 0)} of {len(mean)}, "
@@ -190,7 +189,7 @@ def _joint_lines(axis, data: Arrays) -> None:
 
 
 def _color(number: int) -> str:
-    return PALETTE[number % len(PALETTE)]
+    return COLORS[number % len(COLORS)]
 
 
 def _epochs(count) -> str:
@@ -212,12 +211,12 @@ def _alike(data: Arrays) -> str:
     )
 
 
-def _cheapest(found: comparisons.Within) -> str:
-    path = "-".join(map(str, found.path)) if found.path.any() else "no path"
+def _cheapest(best: comparisons.Within) -> str:
+    path = "-".join(map(str, best.path)) if best.path.any() else "no path"
     text = f"cheapest within 5 % of the accuracy: {path}"
-    if np.isfinite(found.path_flops):
-        text += f", {found.path_flops / UNIT:.3g}"
-    return text + f"; joint after {found.epochs} epochs, {found.joint_flops / UNIT:.3g}"
+    if np.isfinite(best.path_flops):
+        text += f", {best.path_flops / UNIT:.3g}"
+    return text + f"; joint after {best.epochs} epochs, {best.joint_flops / UNIT:.3g}"
 
 
 def _dot(color: str) -> Line2D:

@@ -7,20 +7,18 @@ in their titles: the digits show the program at work, not the paper's numbers.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from finetune.studies.vision.figures import components, efficiency, flops, order, paths, spread
 from finetune.studies.vision.setting import VisionSetting
 from finetune.studies.vision.study import study
 from finetune.tasks import images
+from rankwise.plots.recipe import Progress, Recipe, Scale, silent
 
-SCALES = ("quick", "paper")
 SOURCE = "arXiv 2505.22602"
 # Few images need small batches for as many steps; the seeds are the paper's first.
 DIGITS = {"task": "digits", "batch_size": 16, "learning_rate": 3e-3}
@@ -39,82 +37,50 @@ class Suite:
     @property
     def epochs(self) -> int:
         """Epochs of all training, the unit of progress."""
-        return sum(one.total_epochs * len(one.seeds) for one in self.settings)
+        return sum(setting.total_epochs * len(setting.seeds) for setting in self.settings)
 
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """One size of an experiment, like that of the figures of linear_theory."""
+@functools.lru_cache(maxsize=1)
+def experiment(
+    suite: Suite, folder: str | os.PathLike | None = None, progress: Progress = silent
+) -> dict[str, np.ndarray]:
+    """The arrays that all figures of the study are drawn from: tasks (D,), and task_name.
 
-    setting: Any
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    One run serves them all: the arrays of the last suite stay in memory.
+
+    Args:
+      suite: from a recipe's `scale`.
+      folder: where finished seeds are stored, see `finetune.studies.vision.study`.
+      progress: shows the epochs of all training.
+    """
+    ticks = progress(range(suite.epochs), suite.epochs, "epochs")
+
+    def tick(stage: str, epochs: int) -> None:
+        for _ in range(epochs):
+            next(ticks)
+
+    arrays = {"tasks": np.asarray([setting.task for setting in suite.settings])}
+    for setting in suite.settings:
+        measured = study(setting, folder, tick)
+        arrays |= {f"{setting.task}_{name}": value for name, value in measured.items()}
+    next(ticks, None)  # the line, or the end of the bar, after the last epoch
+    return arrays
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """A figure by name.
+def sizes(scale: str, seed: int | None, data_dir: str | os.PathLike | None, model) -> Scale:
+    """The data sets of a size: all that `data_dir` has of the published ones, else digits.
 
-    Attributes:
-      name: of its files.
-      source: document and figure number.
-      shows: one sentence.
-      draw: (arrays, setting) -> Figure.
+    Raises:
+      FileNotFoundError: a folder with none of them.
 
     Example:
-      >>> registry()["vision_order"].scale("quick").setting.settings[0].task
-      'digits'
+      >>> sizes("quick", 7, None, None).setting.settings[0].seeds
+      (7,)
     """
-
-    name: str
-    source: str
-    shows: str
-    draw: Callable[..., Figure]
-
-    def scale(
-        self,
-        name: str = "quick",
-        seed: int | None = None,
-        data_dir: str | os.PathLike | None = None,
-    ) -> Scale:
-        """The size of that name.
-
-        Args:
-          seed: in place of all seeds.
-          data_dir: a folder with some of MNIST, CIFAR-10 and CIFAR-100, see
-            `finetune.tasks.images.load`.
-
-        Raises:
-          ValueError: an unknown name.
-          FileNotFoundError: a folder with none of them.
-        """
-        if name not in SCALES:
-            raise ValueError(f"scale is {name!r}; allowed are {SCALES}")
-        settings = _digits(name) if data_dir is None else _images(name, data_dir)
-        if seed is not None:
-            settings = [dataclasses.replace(one, seeds=(seed,)) for one in settings]
-        return Scale(Suite(tuple(settings)))
-
-    @staticmethod
-    def experiment(
-        setting: Suite,
-        folder: str | os.PathLike | None = None,
-        tick: Callable[[str, int], None] = lambda stage, epochs: None,
-    ) -> dict[str, np.ndarray]:
-        """The arrays that all figures of the study are drawn from: tasks (D,), and task_name.
-
-        Args:
-          setting: from `scale`.
-          folder, tick: see `finetune.studies.vision.study`.
-        """
-        arrays = {"tasks": np.asarray([one.task for one in setting.settings])}
-        for one in setting.settings:
-            found = study(one, folder, tick)
-            arrays |= {f"{one.task}_{name}": value for name, value in found.items()}
-        return arrays
-
-    def arrays(self, scale: str = "quick", seed: int | None = None, data_dir=None):
-        """Runs the study in the size of that name; see `scale`, `experiment`."""
-        return self.experiment(self.scale(scale, seed, data_dir).setting)
+    settings = _digits(scale) if data_dir is None else _images(scale, data_dir)
+    if seed is not None:
+        settings = [dataclasses.replace(setting, seeds=(seed,)) for setting in settings]
+    return Scale(Suite(tuple(settings)))
 
 
 def registry() -> dict[str, Recipe]:
@@ -133,8 +99,11 @@ def registry() -> dict[str, Recipe]:
         ("flops", "accuracy at like flops", "accuracy against LoRA flops", flops),
         ("order", "front-loading", "the same epochs, falling and rising", order),
     )
-    found = [Recipe(f"vision_{n}", f"{SOURCE}, {s}", shows, draw) for n, s, shows, draw in rows]
-    return {recipe.name: recipe for recipe in found}
+    recipes = [
+        Recipe(f"vision_{name}", f"{SOURCE}, {where}", shows, experiment, draw, sizes, True)
+        for name, where, shows, draw in rows
+    ]
+    return {recipe.name: recipe for recipe in recipes}
 
 
 def _digits(scale: str) -> list[VisionSetting]:

@@ -18,15 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from linear_theory.adaptation.alignment import theory as alignment
-from linear_theory.adaptation.linear_teacher import (
-    Teacher,
-    draw_teachers,
-    follow,
-    gradient_step,
-    norms,
-)
+from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, follow, gradient_step
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
+from linear_theory.instances.random_matrices import norm
 
 FITS = 32  # at most; each is three runs
 RANK = 2
@@ -39,9 +33,6 @@ LOWEST_KAPPA, LARGEST_SHARE = 1.3, 0.1
 ROUNDED = 0.002
 # Both times are off by up to one step, q s_{r*} < 0.1 in ln c, over the range of the fit.
 TIME_ROUNDED = 0.1
-
-_ratio = compiled(alignment.growth_ratio)
-_exponent = compiled(alignment.best_angle_exponent)
 
 
 def draw_fits(key, trials: int) -> Teacher:
@@ -71,7 +62,7 @@ def best(teacher: Teacher, sizes=SIZES, ratios=EQUAL) -> Best:
     gradient = teacher.gram @ teacher.delta
     left, values, _ = np.linalg.svd(gradient, full_matrices=False)
     left, values = left[:, :, :RANK], values[:, :RANK]
-    found, times, shares = [], [], []
+    least, times, shares = [], [], []
     for size, root in zip(sizes, np.sqrt(ratios), strict=True):
         start = size * teacher.start, np.zeros((len(left), teacher.start.shape[2], 8))
         a, b = follow(gradient_step(teacher, STEP / root, STEP * root), *start, STEPS)
@@ -79,16 +70,20 @@ def best(teacher: Teacher, sizes=SIZES, ratios=EQUAL) -> Best:
         angles = alignment.angle(left[:, None], basis)
         time = angles.argmin(axis=1)
         at = np.arange(len(time)), time
-        found.append(angles[at])
+        least.append(angles[at])
         times.append(time)
-        shares.append(norms(a[at] @ b[at], 2) / values[:, 0])
+        shares.append(norm(a[at] @ b[at], 2) / values[:, 0])
     times, share = np.stack(times, axis=1), np.max(shares, axis=0)
-    kappa = _ratio(values, np.full(len(values), STEP))
+    kappa = np.asarray(alignment.growth_ratio(values, np.full(len(values), STEP)))
     inside = (times > 0).all(axis=1) & (times < STEPS).all(axis=1)
     power = 2 * (kappa - 1) / (2 * kappa + 1)
-    tolerance = ROUNDED + 2 * power * max(sizes) ** power + 2 * _exponent(kappa) * share
+    tolerance = (
+        ROUNDED
+        + 2 * power * max(sizes) ** power
+        + 2 * np.asarray(alignment.best_angle_exponent(kappa)) * share
+    )
     return Best(
-        np.stack(found, axis=1),
+        np.stack(least, axis=1),
         times,
         kappa,
         np.log1p(STEP * values[:, -1]),
@@ -106,7 +101,9 @@ def _slope(values: np.ndarray, against: np.ndarray) -> np.ndarray:
 def _angle(teacher: Teacher, printed: bool = False) -> Evidence:
     runs = best(teacher)
     measured = _slope(np.log(runs.angle), np.log(SIZES))
-    predicted = np.ones(len(measured)) if printed else _exponent(runs.kappa)
+    predicted = (
+        np.ones(len(measured)) if printed else np.asarray(alignment.best_angle_exponent(runs.kappa))
+    )
     return Evidence(measured, predicted, runs.premise, runs.tolerance)
 
 
@@ -121,7 +118,11 @@ def _ratio_of_steps(teacher: Teacher, printed: bool = False) -> Evidence:
 
 def _against(runs: Best, sizes: np.ndarray, printed: bool) -> Evidence:
     measured = -_slope(runs.time * runs.growth[:, None], sizes)
-    predicted = np.zeros(len(measured)) if printed else _exponent(runs.kappa)
+    predicted = (
+        np.zeros(len(measured))
+        if printed
+        else np.asarray(alignment.best_angle_exponent(runs.kappa))
+    )
     tolerance = runs.tolerance + TIME_ROUNDED / np.ptp(sizes)
     return Evidence(measured, predicted, runs.premise, tolerance)
 

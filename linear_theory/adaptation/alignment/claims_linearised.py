@@ -16,20 +16,17 @@ from linear_theory.adaptation.linear_teacher import (
     draw_teachers,
     follow,
     gradient_step,
-    norms,
     per_trial,
 )
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled, per_instance
+from linear_theory.instances.batching import per_instance
+from linear_theory.instances.random_matrices import norm
 
 STEPS = 40
 LONG = 120  # steps, to see the end of the linear phase
 EPS = np.finfo(float).eps
 
 _closed_form = per_instance(functools.partial(linearised.linearised_factors, steps=STEPS))
-_bound = compiled(functools.partial(linearised.linearisation_bound, steps=STEPS))
-_validity_time = compiled(linearised.validity_time)
-_equal_step_start = compiled(alignment.equal_step_start)
 
 
 def _rates(teacher: Teacher) -> tuple[np.ndarray, np.ndarray]:
@@ -49,16 +46,14 @@ def _linear_path(teacher: Teacher, a, b, rates, steps=STEPS) -> tuple[np.ndarray
 
 def _start(teacher: Teacher, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A_0 of Frobenius norm `size`, B_0 = 0."""
-    a = teacher.start * per_trial(size / norms(teacher.start))
+    a = teacher.start * per_trial(size / norm(teacher.start))
     return a, np.zeros((len(a), a.shape[2], teacher.delta.shape[2]))
 
 
 def _stacked(rates, a, b) -> np.ndarray:
     """||Z||_F of factors, over any axes between the trials and the matrices."""
     shape = (-1,) + (1,) * (a.ndim - 3)
-    return np.sqrt(
-        norms(a) ** 2 / rates[0].reshape(shape) + norms(b) ** 2 / rates[1].reshape(shape)
-    )
+    return np.sqrt(norm(a) ** 2 / rates[0].reshape(shape) + norm(b) ** 2 / rates[1].reshape(shape))
 
 
 def _lin(teacher: Teacher, balanced: bool = False) -> Evidence:
@@ -78,8 +73,8 @@ def _linear_phase(teacher: Teacher, start, rates, steps: int = STEPS):
     exact = follow(gradient_step(teacher, *map(per_trial, rates)), *start, steps)
     linear = _linear_path(teacher, *start, rates, steps)
     error = _stacked(rates, *(one - other for one, other in zip(exact, linear, strict=True)))
-    slope = norms(teacher.gram @ teacher.delta, 2)
-    scalars = (_stacked(rates, *start), slope, norms(teacher.gram, 2), np.sqrt(rates[0] * rates[1]))
+    slope = norm(teacher.gram @ teacher.delta, 2)
+    scalars = (_stacked(rates, *start), slope, norm(teacher.gram, 2), np.sqrt(rates[0] * rates[1]))
     return error, scalars
 
 
@@ -98,7 +93,9 @@ def _error(teacher: Teacher, curvature: float = 1.0, extremal: bool = False) -> 
         size = per_trial(_size(teacher))
         start = size * left, size * imbalance * right.mT
     error, (whole, slope, top, mean_step) = _linear_phase(teacher, start, rates)
-    bound = _bound(whole, slope, curvature * top, mean_step)
+    bound = np.asarray(
+        linearised.linearisation_bound(whole, slope, curvature * top, mean_step, STEPS)
+    )
     # Both paths round by a few eps of the state at each step.
     rounding = 16 * EPS * np.arange(STEPS + 1) * whole[:, None] * (1 + mean_step * slope)[:, None]
     rounding = rounding ** np.arange(STEPS + 1).clip(max=1)
@@ -111,7 +108,7 @@ def _validity(teacher: Teacher, longer: float = 1.0) -> Evidence:
     accuracy = 0.02 * 25 ** teacher.uniform[:, 3]
     start = _start(teacher, size)
     error, (whole, slope, top, mean_step) = _linear_phase(teacher, start, rates, LONG)
-    time = _validity_time(size, slope, top, *rates, accuracy)
+    time = np.asarray(linearised.validity_time(size, slope, top, *rates, accuracy))
     steps = np.arange(LONG + 1)
     bound = (accuracy * whole)[:, None] * (1 + mean_step * slope)[:, None] ** steps
     premise = (steps > 0) & (steps <= longer * time[:, None])
@@ -123,16 +120,16 @@ def _two_steps(teacher: Teacher, rescaled: bool = True) -> Evidence:
     rates = _rates(teacher)
     start = _start(teacher, 0.1 + teacher.uniform[:, 2])
     a, b = follow(gradient_step(teacher, *map(per_trial, rates)), *start, STEPS)
-    scaled, mean_step = _equal_step_start(start[0], *rates)
+    scaled, mean_step = np.asarray(alignment.equal_step_start(start[0], *rates))
     first = scaled if rescaled else start[0]
     step = gradient_step(teacher, *[per_trial(mean_step)] * 2)
     c, d = follow(step, first, start[1], STEPS)
-    size = norms(a) * norms(b) + norms(c) * norms(d)
+    size = norm(a) * norm(b) + norm(c) * norm(d)
     # A step rounds by a few eps and passes on what there is, at most growing by 1 + q s.
-    growth = (1 + mean_step * norms(teacher.gram @ teacher.delta, 2))[:, None]
+    growth = (1 + mean_step * norm(teacher.gram @ teacher.delta, 2))[:, None]
     steps = np.arange(STEPS + 1)
-    largest = np.maximum.accumulate(size, axis=1) + norms(teacher.delta)[:, None]
-    return Evidence(norms(a @ b - c @ d), 16 * EPS * largest * steps * growth**steps)
+    largest = np.maximum.accumulate(size, axis=1) + norm(teacher.delta)[:, None]
+    return Evidence(norm(a @ b - c @ d), 16 * EPS * largest * steps * growth**steps)
 
 
 CLAIMS = (

@@ -17,10 +17,10 @@ from linear_theory.adaptation.linear_teacher import (
     factor_gradients,
     follow,
     gradient_step,
-    norms,
     per_trial,
 )
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import norm
 
 RANK, STEPS = 3, 24
 START = 0.3  # size of A_0
@@ -138,7 +138,7 @@ def _transient(teacher: Teacher, stays: bool = False) -> Evidence:
     a, b = a[:, ::40], b[:, ::40]
     basis = np.linalg.svd(a, full_matrices=False)[0]
     final = 0.0 if stays else angle(left, teacher.left)[:, None]
-    rest = norms(a @ b - teacher.delta[:, None], 2) / teacher.values[:, -1:]
+    rest = norm(a @ b - teacher.delta[:, None], 2) / teacher.values[:, -1:]
     return Evidence(np.abs(angle(left[:, None], basis) - final), rest)
 
 
@@ -147,7 +147,7 @@ def _floor(teacher: Teacher, samples: int | None = None) -> Evidence:
     basis = np.linalg.svd(_gradient(teacher), full_matrices=False)[0][:, :, :FLOOR_RANK]
     inside = teacher.left.mT @ basis
     outside = basis - teacher.left @ inside
-    measured = norms(outside @ np.linalg.inv(inside)) ** 2
+    measured = norm(outside @ np.linalg.inv(inside)) ** 2
     count = FLOOR_SAMPLES if samples is None else samples
     return Evidence(measured, mean_squared_tangent(FLOOR_RANK, FLOOR_D, count))
 

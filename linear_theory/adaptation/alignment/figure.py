@@ -10,7 +10,7 @@ from linear_theory.adaptation.alignment import experiment
 from linear_theory.instances.setting import Setting
 from linear_theory.instances.sizes import ADAPTED_PUBLISHED, THREE
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 ANGLE = r"angle  $\|U_\perp(G)^\top U_{r^*}(A_t)\|_2$"
 RISK = r"risk  $\|A_t B_t - \Delta\|_F^2\,/\,2$"
@@ -110,7 +110,6 @@ RECIPES = (
         "risk and alignment of low-rank adaptation by the size of the start and the step ratio",
         experiment.alignment_over_time,
         alignment_over_time,
-        Scale(ADAPTED, {"inner": 4, "step": 1 / 24, "steps": 600}),
-        Scale(ADAPTED_PUBLISHED),
+        sizes(Scale(ADAPTED, {"inner": 4, "step": 1 / 24, "steps": 600}), Scale(ADAPTED_PUBLISHED)),
     ),
 )

@@ -13,16 +13,12 @@ import jax
 import numpy as np
 
 from linear_theory.adaptation.arc_cosine import theory as arc_cosine
-from linear_theory.adaptation.linear_teacher import generator
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
+from linear_theory.instances.random_matrices import generator
 
 D, SAMPLES = 4, 60
 # Steps of the central difference and what they leave: the function has a kink at 0 alone.
 LARGE, SMALL = 1.5, 1e-3
-
-_mean_direction = compiled(arc_cosine.mean_relu_direction)
-_bias_bound = compiled(arc_cosine.relative_bias_bound)
 
 
 class Columns(NamedTuple):
@@ -79,7 +75,7 @@ def _fluctuation(columns: Columns, d: float = D) -> Evidence:
 def _mean(columns: Columns, half: bool = False) -> Evidence:
     """Two projections: on delta and, beside it, on w."""
     measured = _direction(columns, exact=True)
-    stated = _mean_direction(columns.weights, columns.teacher)
+    stated = np.asarray(arc_cosine.mean_relu_direction(columns.weights, columns.teacher))
     if half:
         stated = (columns.teacher - columns.weights) / 2
     return Evidence(
@@ -90,10 +86,14 @@ def _mean(columns: Columns, half: bool = False) -> Evidence:
 
 def _bias(columns: Columns, constant: float = 1.0) -> Evidence:
     half = (columns.teacher - columns.weights) / 2
-    error = _mean_direction(columns.weights, columns.teacher) - half
+    error = np.asarray(arc_cosine.mean_relu_direction(columns.weights, columns.teacher)) - half
     measured = np.linalg.norm(error, axis=1) / np.linalg.norm(half, axis=1)
     acute = (columns.weights * columns.teacher).sum(axis=1) >= 0
-    return Evidence(measured, constant * _bias_bound(columns.weights, columns.teacher), acute)
+    return Evidence(
+        measured,
+        constant * np.asarray(arc_cosine.relative_bias_bound(columns.weights, columns.teacher)),
+        acute,
+    )
 
 
 _draw_small = functools.partial(draw_columns, size=SMALL)

@@ -10,8 +10,9 @@ import functools
 import numpy as np
 
 from linear_theory.adaptation.displacement import theory as displacement
-from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, norms
+from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import norm
 
 RANK, SCALE, SIZE = 2, 1.7, 0.8
 EPS = np.finfo(float).eps
@@ -44,8 +45,8 @@ def _cut(gradient: np.ndarray, rank: int) -> np.ndarray:
 def _against(teacher: Teacher, factors, stated) -> Evidence:
     gradient = _gradient(teacher)
     a, b = factors(teacher, gradient)
-    error = norms(_moved(gradient, a, b) - stated(gradient, a))
-    size = SCALE * (1 + SCALE * norms(gradient)) ** 2 * (1 + norms(a)) ** 2 * (1 + norms(b)) ** 2
+    error = norm(_moved(gradient, a, b) - stated(gradient, a))
+    size = SCALE * (1 + SCALE * norm(gradient)) ** 2 * (1 + norm(a)) ** 2 * (1 + norm(b)) ** 2
     return Evidence(error, 16 * EPS * size)
 
 

@@ -10,15 +10,10 @@ import functools
 import numpy as np
 
 from linear_theory.adaptation.factored_descent import theory as factored_descent
-from linear_theory.adaptation.linear_teacher import (
-    Teacher,
-    draw_teachers,
-    follow,
-    gradient_step,
-    norms,
-)
+from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, follow, gradient_step
 from linear_theory.adaptation.spectral_initialisation.theory import spectral_factors
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import norm
 
 RANK, FITS = 2, 96
 STEP = 0.25
@@ -37,7 +32,7 @@ def _path(teacher: Teacher, delta: np.ndarray, steps: int):
     """Factors and ||A_t B_t - Delta||_F over steps from the spectral start."""
     start = spectral_factors(teacher.gram @ delta, RANK)
     a, b = follow(gradient_step(teacher._replace(delta=delta), STEP, STEP), *start, steps)
-    return a, b, norms(a @ b - delta[:, None])
+    return a, b, norm(a @ b - delta[:, None])
 
 
 def _rate(teacher: Teacher, population: bool = False) -> Evidence:

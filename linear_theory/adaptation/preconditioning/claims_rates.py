@@ -10,21 +10,18 @@ import functools
 
 import numpy as np
 
-from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, follow, norms, per_trial
+from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, follow, per_trial
 from linear_theory.adaptation.preconditioning import theory as preconditioning
 from linear_theory.adaptation.preconditioning.claims_steps import linear_slope, products, stepping
 from linear_theory.adaptation.spectral_initialisation.theory import spectral_factors
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
+from linear_theory.instances.random_matrices import norm
 
 RANK, FITS = 3, 64
 FLOOR = 1e-11
 # As for plain descent: faster modes have lost four digits against the slowest, and change the last
 # factor by no more than what is left of them.
 SEPARATION, TOLERANCE = 1e-4, 1e-4
-
-_population_rate = compiled(preconditioning.population_rate)
-_proved_rate = compiled(preconditioning.proved_rate)
 
 
 def _population(teacher: Teacher, printed: bool = False) -> Evidence:
@@ -36,8 +33,8 @@ def _population(teacher: Teacher, printed: bool = False) -> Evidence:
     start = spectral_factors(near, RANK)
     a, b = follow(stepping(linear_slope(teacher), per_trial(step_size)), *start, 120)
     return _last_factor(
-        norms(a @ b - teacher.delta[:, None]),
-        1 - step_size / 2 if printed else _population_rate(step_size),
+        norm(a @ b - teacher.delta[:, None]),
+        1 - step_size / 2 if printed else np.asarray(preconditioning.population_rate(step_size)),
         apart,
     )
 
@@ -52,7 +49,7 @@ def _last_factor(errors: np.ndarray, predicted: np.ndarray, premise) -> Evidence
 
 def _sample_rate(teacher: Teacher, lowest: bool = False) -> Evidence:
     step_size = 0.1 + 0.3 * teacher.uniform[:, 0]
-    errors = norms(products(teacher, per_trial(step_size), 250) - teacher.delta[:, None])
+    errors = norm(products(teacher, per_trial(step_size), 250) - teacher.delta[:, None])
     modes = preconditioning.mode_factors(teacher.gram, teacher.left)
     factors = np.sort(np.abs(1 - step_size[:, None] * modes), axis=1)
     last = (errors > FLOOR).sum(axis=1)
@@ -64,7 +61,7 @@ def _sample_rate(teacher: Teacher, lowest: bool = False) -> Evidence:
 
 
 def _deviation(teacher: Teacher) -> np.ndarray:
-    return norms(teacher.gram - np.eye(teacher.gram.shape[1]), 2)
+    return norm(teacher.gram - np.eye(teacher.gram.shape[1]), 2)
 
 
 def _envelope(teacher: Teacher, low=0.1, high=0.5, proved=True) -> Evidence:
@@ -72,11 +69,11 @@ def _envelope(teacher: Teacher, low=0.1, high=0.5, proved=True) -> Evidence:
     step_size = low + (high - low) * teacher.uniform[:, 0]
     path = products(teacher, per_trial(step_size), 30)
     whiten = (teacher.right / teacher.values[:, None])[:, None]
-    errors = norms((path - teacher.delta[:, None]) @ whiten)
+    errors = norm((path - teacher.delta[:, None]) @ whiten)
     bound = (1 - step_size / 2)[:, None] ** np.arange(31) * errors[:, :1]
     deviation = _deviation(teacher)
     if proved:
-        premise = _proved_rate(step_size, deviation) <= 1 - step_size / 2
+        premise = np.asarray(preconditioning.proved_rate(step_size, deviation)) <= 1 - step_size / 2
     else:
         eigenvalues = np.linalg.eigvalsh(teacher.gram)
         premise = (eigenvalues[:, 0] > 0.5) & (step_size * eigenvalues[:, -1] < 1)
@@ -86,13 +83,15 @@ def _envelope(teacher: Teacher, low=0.1, high=0.5, proved=True) -> Evidence:
 def _proved(teacher: Teacher, deviation: float = 1.0) -> Evidence:
     step_size = 0.05 + 0.75 * teacher.uniform[:, 0]
     path = products(teacher, per_trial(step_size), 30)
-    errors = norms(
+    errors = norm(
         (path - teacher.delta[:, None]) @ (teacher.right / teacher.values[:, None])[:, None]
     )
     known = _deviation(teacher)
-    rate = _proved_rate(step_size, deviation * known)
+    rate = np.asarray(preconditioning.proved_rate(step_size, deviation * known))
     bound = rate[:, None] ** np.arange(31) * errors[:, :1]
-    return Evidence(errors, bound, (_proved_rate(step_size, known) <= 1)[:, None])
+    return Evidence(
+        errors, bound, (np.asarray(preconditioning.proved_rate(step_size, known)) <= 1)[:, None]
+    )
 
 
 def draw_fits(key, trials: int) -> Teacher:

@@ -16,12 +16,12 @@ from linear_theory.adaptation.linear_teacher import (
     draw_teachers,
     follow,
     gradient_step,
-    norms,
     per_trial,
 )
 from linear_theory.adaptation.preconditioning import theory as preconditioning
 from linear_theory.adaptation.spectral_initialisation.theory import spectral_factors
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import norm
 
 RANK = 3
 EPS = np.finfo(float).eps
@@ -82,9 +82,9 @@ def _product(teacher: Teacher, second_order: bool = True) -> Evidence:
         cut = (left[..., :RANK] / values[:, None, :RANK]) @ right[:, :RANK]
         stated = stated - step_size**2 * slope @ cut.mT @ slope
     # Z, eta M and eta^2 M Z^+ M, which is at most ||M||^2 over the least singular values.
-    least = norms(a, -2) * norms(b, -2)
-    size = norms(a) * norms(b) + norms(slope) + norms(slope) ** 2 / least
-    return Evidence(norms(first @ second - stated), 4 * EPS * _condition(a, b) * size)
+    least = norm(a, -2) * norm(b, -2)
+    size = norm(a) * norm(b) + norm(slope) + norm(slope) ** 2 / least
+    return Evidence(norm(first @ second - stated), 4 * EPS * _condition(a, b) * size)
 
 
 def _invariance(teacher: Teacher, plain: bool = False) -> Evidence:
@@ -97,10 +97,10 @@ def _invariance(teacher: Teacher, plain: bool = False) -> Evidence:
         step = gradient_step(teacher, 0.05, 0.05)
     one = follow(step, a, b, 8)
     other = follow(step, a @ change, np.linalg.inv(change) @ b, 8)
-    error = norms(one[0] @ one[1] - other[0] @ other[1])
+    error = norm(one[0] @ one[1] - other[0] @ other[1])
     # Every step inverts both Gram matrices of either pair and passes on what errors there are.
     conditions = sum(np.maximum.accumulate(_condition(*pair), axis=1) for pair in (one, other))
-    products = norms(one[0] @ one[1]).max(axis=1, keepdims=True)
+    products = norm(one[0] @ one[1]).max(axis=1, keepdims=True)
     return Evidence(error, 4 * EPS * conditions * (1 + products))
 
 
@@ -120,7 +120,7 @@ def _without_kappa(teacher: Teacher, plain: bool = False) -> Evidence:
     # Inverting B B^T amplifies rounding by kappa, and so does undoing the singular values; the
     # method contracts errors, so that those of single steps add up at most.
     kappa = (teacher.values[:, 0] / teacher.values[:, -1])[:, None]
-    return Evidence(norms(paths[0] - paths[1]), 256 * EPS * kappa**2 * (1 + np.arange(21)))
+    return Evidence(norm(paths[0] - paths[1]), 256 * EPS * kappa**2 * (1 + np.arange(21)))
 
 
 def _over_rank(teacher: Teacher, extra: float = 0.0) -> Evidence:
@@ -135,7 +135,7 @@ def _over_rank(teacher: Teacher, extra: float = 0.0) -> Evidence:
     step = stepping(linear_slope(teacher), 0.3, DAMPING)
     exact, over = (np.matmul(*follow(step, *factors, 40)) for factors in (start, padded))
     # The same sums with zeros between their terms, which may change their order.
-    return Evidence(norms(over - exact), np.full((len(over), 41), 16 * EPS))
+    return Evidence(norm(over - exact), np.full((len(over), 41), 16 * EPS))
 
 
 _SOURCE = "arXiv 2502.01235, theorem 3.6"

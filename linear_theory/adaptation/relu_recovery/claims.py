@@ -11,11 +11,12 @@ import functools
 import numpy as np
 
 from linear_theory.adaptation.arc_cosine import theory as arc_cosine
-from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, follow, norms, per_trial
+from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, follow, per_trial
 from linear_theory.adaptation.preconditioning import theory as preconditioning
 from linear_theory.adaptation.preconditioning.claims_steps import stepping
 from linear_theory.adaptation.spectral_initialisation.theory import spectral_factors
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import norm
 
 FITS = 256
 D, K, RANK = 3, 2, 1  # for the rate
@@ -42,8 +43,8 @@ def _local_factors(teacher: Teacher, weights: np.ndarray, step_size: np.ndarray)
     D_j marks the samples that see column j of W~. (trials, r (d + k - r)), moduli, ascending.
     """
     x, left, right = teacher.x, teacher.left, teacher.right
-    seen = x @ (weights + teacher.delta) > 0
-    grams = np.einsum("tna,tnj,tnb->tjab", x, seen, x, optimize=True) / x.shape[1]
+    active = x @ (weights + teacher.delta) > 0
+    grams = np.einsum("tna,tnj,tnb->tjab", x, active, x, optimize=True) / x.shape[1]
     trials, d, k = teacher.delta.shape
     units = np.eye(d * k).reshape(d * k, d, k)
     images = np.einsum("tjab,ebj->teaj", grams, units)
@@ -66,7 +67,7 @@ def _weights(teacher: Teacher) -> np.ndarray:
 def _rate(teacher: Teacher, population: bool = False) -> Evidence:
     step_size = 0.3 + 0.4 * teacher.uniform[:, 0]
     weights = _weights(teacher)
-    errors = norms(_errors(teacher, weights, step_size, 250))
+    errors = norm(_errors(teacher, weights, step_size, 250))
     factors = _local_factors(teacher, weights, step_size)
     last = np.maximum((errors > FLOOR).sum(axis=1) - 1, 1)
     at = np.arange(len(errors))
@@ -80,9 +81,9 @@ def _rate(teacher: Teacher, population: bool = False) -> Evidence:
 def _envelope(teacher: Teacher, near_only: bool = True) -> Evidence:
     step_size = 0.2 + 0.6 * teacher.uniform[:, 0]
     rest = _errors(teacher, _weights(teacher), step_size, 40)
-    errors = norms(rest)
+    errors = norm(rest)
     bound = (1 - step_size / 4)[:, None] ** np.arange(41) * errors[:, :1]
-    near = norms(rest[:, 0], 2) <= teacher.values[:, -1] / 2
+    near = norm(rest[:, 0], 2) <= teacher.values[:, -1] / 2
     return Evidence(errors, bound, near[:, None] if near_only else True)
 
 

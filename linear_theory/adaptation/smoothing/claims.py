@@ -9,19 +9,16 @@ import functools
 
 import numpy as np
 
-from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, follow, norms, per_trial
+from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, follow, per_trial
 from linear_theory.adaptation.preconditioning.claims_steps import stepping
 from linear_theory.adaptation.smoothing import theory as smoothing
 from linear_theory.adaptation.spectral_initialisation.theory import spectral_factors
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
+from linear_theory.instances.random_matrices import norm
 
 RANK, SHARE = 2, 0.5
 FLOOR, SEPARATION, TOLERANCE = 1e-11, 1e-4, 1e-4  # as in preconditioning_rate_claims
 SURPLUS, TAIL_STEPS = 2, 300
-
-_rate_of = compiled(smoothing.smoothed_rate)
-_surplus_value = compiled(smoothing.surplus_value)
 
 
 def _run(teacher: Teacher, start, step_size, damping, steps: int) -> np.ndarray:
@@ -31,7 +28,7 @@ def _run(teacher: Teacher, start, step_size, damping, steps: int) -> np.ndarray:
         return SHARE * (product - teacher.delta)
 
     a, b = follow(stepping(slope, per_trial(step_size), per_trial(damping)), *start, steps)
-    return norms(a @ b - teacher.delta[:, None])
+    return norm(a @ b - teacher.delta[:, None])
 
 
 def _rate(teacher: Teacher, damped: bool = True) -> Evidence:
@@ -39,7 +36,9 @@ def _rate(teacher: Teacher, damped: bool = True) -> Evidence:
     damping = 0.01 * 100 ** teacher.uniform[:, 1]
     near = teacher.delta + 1e-3 * teacher.values[:, None, -1:] * teacher.noise
     errors = _run(teacher, spectral_factors(near, RANK), step_size, damping, 300)
-    predicted = _rate_of(teacher.values, damping if damped else 0 * damping, step_size)
+    predicted = np.asarray(
+        smoothing.smoothed_rate(teacher.values, damping if damped else 0 * damping, step_size)
+    )
     last = np.maximum((errors > FLOOR).sum(axis=1) - 1, 1)
     at = np.arange(len(errors))
     measured = errors[at, last] / errors[at, last - 1]
@@ -59,7 +58,9 @@ def _tail(teacher: Teacher, printed: bool = False) -> Evidence:
     more = (left * sizes[:, None]) @ right.mT
     start = spectral_factors(teacher.delta + more, RANK + SURPLUS)
     measured = _run(teacher, start, step_size, damping, TAIL_STEPS)[:, -1]
-    values = _surplus_value(sizes, damping[:, None], step_size[:, None], TAIL_STEPS)
+    values = np.asarray(
+        smoothing.surplus_value(sizes, damping[:, None], step_size[:, None], TAIL_STEPS)
+    )
     if printed:
         values = np.broadcast_to((damping / step_size / TAIL_STEPS)[:, None], sizes.shape)
     predicted = np.sqrt((values**2).sum(axis=1))

@@ -9,9 +9,10 @@ import functools
 
 import numpy as np
 
-from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, norms
+from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers
 from linear_theory.adaptation.spectral_initialisation import theory as spectral
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import norm
 
 RANK = 3
 D, SAMPLES = 8, 50
@@ -32,33 +33,33 @@ def _start(teacher: Teacher, root: bool = True) -> Evidence:
         a, b = spectral.spectral_factors(gradient, rank)
         if not root:
             a, b = a / np.linalg.norm(a, axis=1)[:, None], b / np.linalg.norm(b, axis=2)[..., None]
-        errors.append(norms(a @ b - teacher.delta - predicted))
+        errors.append(norm(a @ b - teacher.delta - predicted))
     # A singular value decomposition is exact for a matrix within a few K eps ||G||, K = 8.
-    return Evidence(np.stack(errors, 1), 64 * EPS * norms(gradient)[:, None])
+    return Evidence(np.stack(errors, 1), 64 * EPS * norm(gradient)[:, None])
 
 
 def _mean_error(teacher: Teacher, d: int = D) -> Evidence:
     a, b = spectral.spectral_factors(_gradient(teacher), RANK)
-    risk = norms(a @ b - teacher.delta) ** 2 / norms(teacher.delta) ** 2
+    risk = norm(a @ b - teacher.delta) ** 2 / norm(teacher.delta) ** 2
     return Evidence(risk, spectral.mean_error(d, SAMPLES))
 
 
 def _step(teacher: Teacher, fixed: bool = False) -> Evidence:
     """The minimum of the parabola through the risks of three steps, against the formula."""
     gradient, delta = _gradient(teacher), teacher.delta
-    low, middle, high = (norms(eta * gradient - delta) ** 2 for eta in (0.0, 1.0, 2.0))
+    low, middle, high = (norm(eta * gradient - delta) ** 2 for eta in (0.0, 1.0, 2.0))
     vertex = 1 - (high - low) / 2 / (high - 2 * middle + low)
     step = spectral.best_step(gradient, delta)
     if fixed:
         step = np.full_like(step, spectral.best_fixed_step(*delta.shape[1:2], len(teacher.x[0])))
     # The second difference is 2 ||G||^2, of risks that round by a few eps of their largest.
     largest = np.maximum(np.maximum(low, middle), high)
-    return Evidence(np.abs(vertex - step), 32 * EPS * largest / norms(gradient) ** 2)
+    return Evidence(np.abs(vertex - step), 32 * EPS * largest / norm(gradient) ** 2)
 
 
 def _risk_of_fixed(teacher: Teacher, full: bool = False) -> Evidence:
     eta = 1.0 if full else spectral.best_fixed_step(D, FEW)
-    risk = norms(eta * _gradient(teacher) - teacher.delta) ** 2 / norms(teacher.delta) ** 2
+    risk = norm(eta * _gradient(teacher) - teacher.delta) ** 2 / norm(teacher.delta) ** 2
     ratio = spectral.mean_error(D, FEW)
     return Evidence(risk, ratio / (1 + ratio))
 
@@ -68,12 +69,12 @@ def _risk_of_best(teacher: Teacher, eta: float | None = None) -> Evidence:
     gradient, delta = _gradient(teacher), teacher.delta
     best = spectral.best_step(gradient, delta)
     steps = np.stack([0 * best, 0.5 * best, best, 1.5 * best, np.ones_like(best)], axis=1)
-    risk = norms(steps[:, :, None, None] * gradient[:, None] - delta[:, None]) ** 2
-    target = norms(delta) ** 2
-    cosine = (gradient * delta).sum(axis=(1, 2)) / norms(gradient) / np.sqrt(target)
+    risk = norm(steps[:, :, None, None] * gradient[:, None] - delta[:, None]) ** 2
+    target = norm(delta) ** 2
+    cosine = (gradient * delta).sum(axis=(1, 2)) / norm(gradient) / np.sqrt(target)
     bound = target * (1 - cosine**2)
     if eta is not None:
-        bound = norms(eta * gradient - delta) ** 2
+        bound = norm(eta * gradient - delta) ** 2
     return Evidence(risk, bound[:, None])
 
 

@@ -15,13 +15,12 @@ from linear_theory.adaptation.linear_teacher import (
     draw_teachers,
     follow,
     gradient_step,
-    norms,
     per_trial,
 )
 from linear_theory.adaptation.preconditioning.claims_steps import linear_slope, stepping
 from linear_theory.adaptation.subtracted_start import theory as subtracted_start
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
+from linear_theory.instances.random_matrices import norm
 
 RANK = 3
 SIZE = 1.58  # c, the published 100^{1/4}/2
@@ -33,8 +32,6 @@ EPS = np.finfo(float).eps
 # far less. It must be stable as well, eta l_max((I + P) S) < 2, which eta = 0.5 is not for all
 # instances.
 PLATEAU_TOLERANCE = 1e-6
-
-_saddle_risk = compiled(subtracted_start.saddle_risk)
 
 
 def _step_size(teacher: Teacher) -> np.ndarray:
@@ -64,12 +61,12 @@ def _plateau(teacher: Teacher, whitened: bool = False) -> Evidence:
     moved, products = _lora_ga(teacher)
     gram = np.broadcast_to(np.eye(moved.gram.shape[1]), moved.gram.shape)
     best = subtracted_start.best_product(gram if whitened else moved.gram, moved.delta, RANK)
-    stated = norms(best - moved.delta) ** 2 / 2
-    measured = norms(products[:, -1] - moved.delta) ** 2 / 2
+    stated = norm(best - moved.delta) ** 2 / 2
+    measured = norm(products[:, -1] - moved.delta) ** 2 / 2
     values = np.linalg.svd(moved.delta, compute_uv=False)
     slope = np.linalg.eigvalsh(moved.gram)[:, 0] * (1 - values[:, RANK] / values[:, RANK - 1])
     left = (1 - _step_size(teacher) * slope) ** STEPS
-    rounded = (left + 16 * EPS) * norms(moved.delta) ** 2
+    rounded = (left + 16 * EPS) * norm(moved.delta) ** 2
     return Evidence(measured, stated, True, np.minimum(rounded, PLATEAU_TOLERANCE * stated))
 
 
@@ -78,7 +75,7 @@ def _population(teacher: Teacher) -> Evidence:
     a, b = lora_ga_factors(teacher.gram @ teacher.delta, RANK, SIZE)
     target = teacher.delta + a @ b
     floor = subtracted_start.training_floor(teacher.gram, target, RANK)
-    return Evidence(np.sqrt(2 * floor), 64 * EPS * norms(target))
+    return Evidence(np.sqrt(2 * floor), 64 * EPS * norm(target))
 
 
 def _saddle(teacher: Teacher, sign: float = 1.0) -> Evidence:
@@ -89,8 +86,8 @@ def _saddle(teacher: Teacher, sign: float = 1.0) -> Evidence:
     moved = teacher._replace(delta=teacher.delta + a @ b)
     step = gradient_step(moved, SADDLE_STEP, SADDLE_STEP)
     products = np.matmul(*follow(step, a, b, SADDLE_STEPS))
-    risk = norms(products - moved.delta[:, None]) ** 2 / 2
-    return Evidence(risk, _saddle_risk(teacher.values, gamma)[:, None])
+    risk = norm(products - moved.delta[:, None]) ** 2 / 2
+    return Evidence(risk, np.asarray(subtracted_start.saddle_risk(teacher.values, gamma))[:, None])
 
 
 CLAIMS = (

@@ -10,10 +10,10 @@ import numpy as np
 
 from linear_theory.adaptation.alignment.experiment import teachers_of
 from linear_theory.adaptation.displacement import theory as displacement
-from linear_theory.adaptation.linear_teacher import norms
 from linear_theory.adaptation.preconditioning import theory as preconditioning
 from linear_theory.adaptation.spectral_initialisation.theory import spectral_factors
 from linear_theory.adaptation.subtracted_start import theory as subtracted_start
+from linear_theory.instances.random_matrices import norm
 from linear_theory.instances.setting import Setting, float64
 
 STARTS = ("spectral", "LoRA-One", "LoRA-One, +gradient", "LoRA-GA", "LoRA")
@@ -61,14 +61,14 @@ def starts_over_time(
         risks.append([])
         for _ in range(steps + 1):
             rest = a @ b - target
-            risks[-1].append(norms(rest) ** 2 / 2)
+            risks[-1].append(norm(rest) ** 2 / 2)
             a, b = preconditioning.preconditioned_step(teacher.gram @ rest, a, b, step, damping)
 
     def plateau(teacher):
         a, b = displacement.lora_ga_factors(teacher.gram @ teacher.delta, inner, size)
         target = teacher.delta + a @ b
         best = subtracted_start.best_product(teacher.gram, target, inner)
-        return norms(best - target) ** 2 / 2
+        return norm(best - target) ** 2 / 2
 
     return {
         "starts": np.array(list(starts)),

@@ -10,7 +10,7 @@ from linear_theory.adaptation.subtracted_start import experiment
 from linear_theory.instances.setting import Setting
 from linear_theory.instances.sizes import ADAPTED_PUBLISHED, THREE
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 
 @style.styled
@@ -57,7 +57,8 @@ RECIPES = (
         "risk of five starts, and the plateau of LoRA-GA against the number of samples",
         experiment.starts_over_time,
         starts_over_time,
-        Scale(STARTED, {"inner": 6, "samples": (100, 200, 400, 800)}),
-        Scale(ADAPTED_PUBLISHED),
+        sizes(
+            Scale(STARTED, {"inner": 6, "samples": (100, 200, 400, 800)}), Scale(ADAPTED_PUBLISHED)
+        ),
     ),
 )

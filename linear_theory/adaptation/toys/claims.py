@@ -15,18 +15,14 @@ from linear_theory.adaptation.linear_teacher import (
     Teacher,
     draw_teachers,
     factor_gradients,
-    generator,
-    norms,
     per_trial,
 )
 from linear_theory.adaptation.toys import theory as toys
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
+from linear_theory.instances.random_matrices import generator, norm
 
 SAMPLES, TOY_STEPS, STEP = 4, 5000, 0.04
 EPS = np.finfo(float).eps
-
-_end_point = compiled(toys.end_point)
 
 
 def draw_toys(key: jax.Array, trials: int) -> dict[str, np.ndarray]:
@@ -59,7 +55,7 @@ def _end(toy: dict, a: np.ndarray, b: np.ndarray, balanced: bool = False) -> Evi
         slope_a, slope_b = b[:, None] * slope, (a * slope).sum(axis=1)
         drift = drift + step**2 * np.abs((slope_a**2).sum(axis=1) - slope_b**2)
         a, b = a - step[:, None] * slope_a, b - step * slope_b
-    stated = _end_point(0 * first if balanced else first, size)
+    stated = np.asarray(toys.end_point(0 * first if balanced else first, size))
     # |d b^2/d D| < 1, so that the drifts of the balance bound the change of b^2; what is left of
     # the error does the same by |b a - w*|, and |b - b'| <= |b^2 - b'^2|/b'.
     rest = np.linalg.norm(b[:, None] * a - truth, axis=1)
@@ -85,8 +81,8 @@ def _balance(teacher: Teacher, change: float = 1.0) -> Evidence:
     step = per_trial(0.05 + 0.2 * teacher.uniform[:, 0])
     after = toys.balance(a - step * slope_a, b - step * slope_b)
     stated = toys.balance(a, b) + change * toys.balance_change(slope_a, slope_b, step)
-    size = (norms(a) + norms(slope_a)) ** 2 + (norms(b) + norms(slope_b)) ** 2
-    return Evidence(norms(after - stated), 16 * EPS * size)
+    size = (norm(a) + norm(slope_a)) ** 2 + (norm(b) + norm(slope_b)) ** 2
+    return Evidence(norm(after - stated), 16 * EPS * size)
 
 
 def draw_plane(key: jax.Array, trials: int) -> np.ndarray:

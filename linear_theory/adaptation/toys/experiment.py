@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from linear_theory.adaptation.linear_teacher import generator
 from linear_theory.adaptation.toys import theory as toys
+from linear_theory.instances.random_matrices import generator
 from linear_theory.instances.setting import Setting, float64
 
 TRUTH = (2.0, 1.0)

@@ -12,7 +12,7 @@ from linear_theory.adaptation.toys import experiment
 from linear_theory.instances.setting import Setting
 from linear_theory.instances.sizes import THREE
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 LOWEST = 1e-30  # of a loss that is drawn
 THERE = 1e-6  # of a loss, to be called converged
@@ -100,7 +100,6 @@ RECIPES = (
         "paths of two factors from the spectral and from LoRA's start",
         experiment.toy_paths,
         toy_paths,
-        Scale(TOY),
-        Scale(dataclasses.replace(TOY, trials=20)),
+        sizes(Scale(TOY), Scale(dataclasses.replace(TOY, trials=20))),
     ),
 )

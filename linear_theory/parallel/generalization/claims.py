@@ -11,10 +11,11 @@ import jax
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import generator
 from linear_theory.parallel.generalization import theory as generalization
 from linear_theory.parallel.generalization.instances import VALUES, Sample, draw_sample, fits
 from linear_theory.parallel.measured_run import run
-from linear_theory.parallel.problems import RANK, draw, mixed_spectrum
+from linear_theory.parallel.problems import RANK, draw, separated_spectrum
 from linear_theory.perturbation.truncation import tail_norm
 
 # Reference setting of the noise floor: one noise level for each point.
@@ -108,9 +109,9 @@ def _map_floor(sample: Sample, isotropic: bool = False) -> Evidence:
 def _draw_noisy(key, trials):
     """Noise from 0.01 to 0.3, uniform in its logarithm, in all of Y."""
     key_noise, key = jax.random.split(key)
-    numbers = np.random.default_rng(np.asarray(jax.random.key_data(key_noise)))
+    numbers = generator(key_noise)
     noise = 0.01 * 30 ** numbers.random(trials)
-    return draw(key, trials, mixed_spectrum, outside=0.0, noise=noise)
+    return draw(key, trials, separated_spectrum, outside=0.0, noise=noise)
 
 
 def _decomposition(problem, statistical: float = 1.0) -> Evidence:

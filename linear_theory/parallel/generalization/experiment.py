@@ -76,12 +76,12 @@ def best_rank(
         problems = reduced(drawn.x, drawn.y + level * noise)
 
         def one(problem):
-            found = exact(problem, len(ranks)).components
-            terms = found.b[:, :, None] * found.a[:, None, :]
+            exact_components = exact(problem, len(ranks)).components
+            terms = exact_components.b[:, :, None] * exact_components.a[:, None, :]
             rest = drawn.truth - jnp.cumsum(terms, axis=0)
-            sizes = norms(problem.to_whitened(found))
-            kept = rule.keep(rule.threshold(problem), sizes)
-            return jnp.linalg.norm(rest, axis=(1, 2)), kept
+            sizes = norms(problem.to_whitened(exact_components))
+            retained = rule.keep(rule.threshold(problem), sizes)
+            return jnp.linalg.norm(rest, axis=(1, 2)), retained
 
         return jax.lax.map(one, problems)
 

@@ -10,7 +10,7 @@ from linear_theory.instances.setting import Setting
 from linear_theory.instances.sizes import ONE, PAPER, QUICK, TWO
 from linear_theory.parallel.generalization import experiment
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 
 @style.styled
@@ -97,8 +97,9 @@ RECIPES = (
         "the error that noise leaves after exact fitting, against the two-term formula",
         experiment.floor,
         noise_floor,
-        Scale(FLOOR),
-        Scale(Setting(m=24, d=30, n=90, rank=3, trials=600, design="orthonormal")),
+        sizes(
+            Scale(FLOOR), Scale(Setting(m=24, d=30, n=90, rank=3, trials=600, design="orthonormal"))
+        ),
     ),
     Recipe(
         "best_rank",
@@ -106,7 +107,6 @@ RECIPES = (
         "the best number of components against noise",
         experiment.best_rank,
         best_rank,
-        Scale(QUICK),
-        Scale(PAPER),
+        sizes(Scale(QUICK), Scale(PAPER)),
     ),
 )

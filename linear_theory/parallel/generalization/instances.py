@@ -14,6 +14,7 @@ import numpy as np
 
 import deflation
 from deflation import Regression
+from linear_theory.instances.random_matrices import generator
 
 VALUES = np.array([3.0, 2.0, 1.2])  # of the reference setting of the noise floor
 
@@ -49,7 +50,7 @@ def draw_sample(key: jax.Array, trials: int, sizes, levels, *, of_map: bool = Fa
       (2, 4, 5)
     """
     rows, columns, samples = sizes
-    numbers = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    numbers = generator(key)
     left = _orthonormal(numbers, trials, rows)
     right = _orthonormal(numbers, trials, columns)
     x = numbers.normal(size=(trials, columns, samples))
@@ -78,7 +79,7 @@ def fits(sample: Sample, rank: int) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnames="rank")
 def _fit(x, clean, noise, levels, rank: int):
-    def one(x, clean, noise):
+    def problem(x, clean, noise):
         # One reduction for all levels: it is linear in Y.
         both = Regression.from_data(x, jnp.concatenate([clean, noise]))
         target, change = both.target[: len(clean)], both.target[len(clean) :]
@@ -88,7 +89,7 @@ def _fit(x, clean, noise, levels, rank: int):
 
         return jax.vmap(at)(levels)
 
-    return jax.vmap(one)(x, clean, noise)
+    return jax.vmap(problem)(x, clean, noise)
 
 
 def _orthonormal(numbers, trials: int, rows: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.batching import compiled
 from linear_theory.parallel.krylov import theory as krylov
 from linear_theory.parallel.measured_run import run
-from linear_theory.parallel.problems import COLUMNS, RANK, ROWS, VALUES, draw, mixed_spectrum
+from linear_theory.parallel.problems import COLUMNS, RANK, ROWS, VALUES, draw, separated_spectrum
 from linear_theory.parallel.self_correction.claims_late_phase import SECOND_ORDER
 from linear_theory.parallel.staleness.claims_rates import points, rate_spectrum
 
@@ -61,7 +61,7 @@ def _draw_two_modes(key, trials) -> Starts:
 
 def _values(key, trials) -> tuple[np.random.Generator, np.ndarray]:
     g = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    values = mixed_spectrum(g.random((trials, 2 + VALUES)))
+    values = separated_spectrum(g.random((trials, 2 + VALUES)))
     number = np.arange(trials) % RANK  # of predecessors
     index = np.arange(VALUES) + number[:, None]
     left = np.take_along_axis(values, np.minimum(index, VALUES - 1), 1)
@@ -84,7 +84,7 @@ def _round(starts: Starts, solver) -> np.ndarray:
     """The unit direction of every instance after one round of the solver."""
 
     @compiled
-    def one(target, direction):
+    def polish(target, direction):
         def local(target, a):
             own = Components(jnp.zeros((1, ROWS)), a[None])
             view = View(target, own, jnp.zeros((1, 1)))
@@ -92,7 +92,7 @@ def _round(starts: Starts, solver) -> np.ndarray:
 
         return jax.vmap(local)(target, direction)
 
-    return one(starts.target, starts.direction)
+    return polish(starts.target, starts.direction)
 
 
 def _solver(depth: int, power: bool):
@@ -147,9 +147,9 @@ def _late(problem, power: bool = False, current: bool = True) -> Evidence:
     for depth in LATE_DEPTHS:
         recorded = run(problem, _solver(depth, power), rounds=LATE_ROUNDS)
         modes, values = recorded.trajectory.modes, recorded.values
-        seen = modes[:, :-1] * current
-        before = krylov.late_energy(modes[:, :-1], seen, values[:, None])
-        after = krylov.late_energy(modes[:, 1:], seen, values[:, None])
+        visible = modes[:, :-1] * current
+        before = krylov.late_energy(modes[:, :-1], visible, values[:, None])
+        after = krylov.late_energy(modes[:, 1:], visible, values[:, None])
         own = np.stack([_own_values(values, k) for k in range(RANK)], axis=1)
         bound = np.asarray(before) * np.asarray(krylov.chebyshev_factor(own, depth))[:, None]
         errors = np.cumsum(recorded.trajectory.error, axis=2)[:, :-1]

@@ -74,7 +74,7 @@ def _geometric(uniform: np.ndarray) -> np.ndarray:
 def _hessians(problem: Problem) -> jax.Array:
     """Hessians at the balanced exact components, original coordinates, (trials, r, m+d, m+d)."""
 
-    def one(problem, k):
+    def hessian(problem, k):
         u, s, v = problem.left, problem.values, problem.right
         root, whitener = problem.regression.root, problem.regression.whitener
         left = s * (jax.numpy.arange(len(s)) >= k)
@@ -84,7 +84,7 @@ def _hessians(problem: Problem) -> jax.Array:
             scale * u[:, k], scale * whitener @ v[:, k], cross, root @ root
         )
 
-    workers = jax.vmap(one, in_axes=(None, 0))
+    workers = jax.vmap(hessian, in_axes=(None, 0))
     return jax.vmap(workers, in_axes=(0, None))(problem, jax.numpy.arange(RANK))
 
 

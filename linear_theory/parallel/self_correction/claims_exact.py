@@ -32,8 +32,8 @@ EXACT = 10 * ROUNDING
 
 @jax.jit
 def _square_error(problem: Problem, components: Components) -> jax.Array:
-    one = jax.vmap(lambda regression, given: regression.residual(given) ** 2)
-    return one(problem.regression, components)
+    solve = jax.vmap(lambda regression, given: regression.residual(given) ** 2)
+    return solve(problem.regression, components)
 
 
 def _reduction(problem, whitened: bool = True) -> Evidence:
@@ -68,12 +68,12 @@ def _fitted_spectrum(problem, of_output: bool = True) -> Evidence:
 def _first_and_last(regression, solver, rounds: int):
     """First factors and the solution of `deflation.parallel`, both in original coordinates."""
 
-    def one(regression, solver):
+    def solve(regression, solver):
         first = deflation.start(regression, RANK, solver).progress.factors
         solution = deflation.parallel(regression, RANK, solver, rounds=rounds)
         return regression.to_original(first), solution.components
 
-    return jax.vmap(one)(regression, solver)
+    return jax.vmap(solve)(regression, solver)
 
 
 def _reduced_form(problem, jacobi: bool = True) -> Evidence:

@@ -11,7 +11,13 @@ import numpy as np
 from deflation.solvers.gradient_descent import GradientDescent
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.parallel.measured_run import FLOOR, Run, last_factor, own_pair, run
-from linear_theory.parallel.problems import RANK, VALUES, draw, mixed_spectrum, slow_first_spectrum
+from linear_theory.parallel.problems import (
+    RANK,
+    VALUES,
+    draw,
+    separated_spectrum,
+    slow_first_spectrum,
+)
 from linear_theory.parallel.self_correction import contraction, late_phase, warm_up
 from linear_theory.parallel.self_correction.claims_contraction import DESCENT_ROUNDS, DESCENT_STEPS
 
@@ -47,7 +53,7 @@ def _draw_descent(key, trials):
 
 def _rate_spectrum(uniform: np.ndarray) -> np.ndarray:
     even = (np.arange(len(uniform)) % 2 == 0)[:, None]
-    return np.where(even, slow_first_spectrum(uniform), mixed_spectrum(uniform))
+    return np.where(even, slow_first_spectrum(uniform), separated_spectrum(uniform))
 
 
 def _law(problem, slaved: float = 1.0) -> Evidence:

@@ -96,13 +96,13 @@ def _draw_small_gap(key, trials):
 def _second_gate(problem, gap_matters: bool = True) -> Evidence:
     current = run(problem)
     radius = np.asarray(self_correction.gate_radius(current.values, TAU))[:, 1:2]
-    seen = current.mismatch[:, :, 1] <= radius + ROUNDING
+    visible = current.mismatch[:, :, 1] <= radius + ROUNDING
     cosine = current.trajectory.modes[:, 0, 0, 0]
     gate = TAU / math.sqrt(2)
     if not gap_matters:
         gate = gate / (current.values[:, 1] - current.values[:, 2])
     bound = self_correction.second_gate_round(current.values, cosine, gate=gate)
-    return Evidence(first_for_good(seen) + 1, np.ceil(bound))
+    return Evidence(first_for_good(visible) + 1, np.ceil(bound))
 
 
 def _draw_slow_first(key, trials):

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import generator
 from linear_theory.parallel.measured_run import (
     FLOOR,
     Contraction,
@@ -25,7 +26,7 @@ from linear_theory.parallel.measured_run import (
 from linear_theory.parallel.problems import (
     RANK,
     draw,
-    mixed_spectrum,
+    separated_spectrum,
     slow_first_spectrum,
     slow_last_spectrum,
 )
@@ -133,7 +134,7 @@ def _gates(problem, staggering_alone: bool = False) -> Evidence:
 
 def _draw_levels(key, trials):
     """m in (0.05, 0.98) and ln y in (-20, 1)."""
-    numbers = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    numbers = generator(key)
     uniform = numbers.random((2, trials, 1))
     return 0.05 + 0.93 * uniform[0], np.exp(-20 + 21 * uniform[1])
 
@@ -152,7 +153,7 @@ def _settling_spectrum(uniform: np.ndarray) -> np.ndarray:
     """Half of the instances with a slow worker behind fast ones: later workers are then still above
     the float floor when their warm-up is over."""
     late = (np.arange(len(uniform)) % 2 == 0)[:, None]
-    return np.where(late, slow_last_spectrum(uniform), mixed_spectrum(uniform))
+    return np.where(late, slow_last_spectrum(uniform), separated_spectrum(uniform))
 
 
 def _draw(key, trials):

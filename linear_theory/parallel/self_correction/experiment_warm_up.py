@@ -133,7 +133,7 @@ def _theorem(values: jax.Array, workers: int, burn_in: jax.Array) -> jax.Array:
     proved = warm_up.proved_rates(rates)
     first = jnp.maximum(jnp.ceil(burn_in)[:, None], jnp.arange(1.0, workers + 1))
 
-    def one(first):
+    def rounds_from(first):
         return warm_up.warm_up_rounds(values, proved, first, couplings, TAU / 2**0.5)
 
-    return jax.vmap(one)(first)
+    return jax.vmap(rounds_from)(first)

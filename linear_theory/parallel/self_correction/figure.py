@@ -16,7 +16,7 @@ from linear_theory.parallel.self_correction import (
     experiment_warm_up,
 )
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 ROUND = "round (all workers at once)"
 FLOOR = 1e-16
@@ -260,8 +260,7 @@ RECIPES = (
         "the error of every worker against rounds, its bounds and its late rate",
         experiment_errors.parallel_errors,
         parallel_errors,
-        Scale(MEASURED),
-        Scale(MEASURED, {"rounds": 100}),
+        sizes(Scale(MEASURED), Scale(MEASURED, {"rounds": 100})),
     ),
     Recipe(
         "parallel_warm_up",
@@ -269,8 +268,7 @@ RECIPES = (
         "how long a worker waits for its predecessors, against the gap",
         experiment_warm_up.warm_up_against_gap,
         warm_up,
-        Scale(WORKERS),
-        Scale(MANY_WORKERS),
+        sizes(Scale(WORKERS), Scale(MANY_WORKERS)),
     ),
     Recipe(
         "parallel_advance_learning",
@@ -278,8 +276,7 @@ RECIPES = (
         "what private refinement before the first broadcast is worth",
         experiment_versus.advance_learning,
         advance_learning,
-        Scale(WORKERS, {"rounds": 64}),
-        Scale(MANY_WORKERS),
+        sizes(Scale(WORKERS, {"rounds": 64}), Scale(MANY_WORKERS)),
     ),
     Recipe(
         "parallel_versus_sequential",
@@ -287,7 +284,6 @@ RECIPES = (
         "parallel against sequential at equal rounds and at equal work",
         experiment_versus.versus_sequential,
         versus_sequential,
-        Scale(WORKERS),
-        Scale(MANY_WORKERS),
+        sizes(Scale(WORKERS), Scale(MANY_WORKERS)),
     ),
 )

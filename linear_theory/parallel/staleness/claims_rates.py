@@ -19,7 +19,13 @@ from linear_theory.parallel.measured_run import (
     own_pair,
     run,
 )
-from linear_theory.parallel.problems import RANK, VALUES, draw, mixed_spectrum, slow_first_spectrum
+from linear_theory.parallel.problems import (
+    RANK,
+    VALUES,
+    draw,
+    separated_spectrum,
+    slow_first_spectrum,
+)
 from linear_theory.parallel.self_correction import contraction, late_phase
 from linear_theory.parallel.self_correction import theory as self_correction
 from linear_theory.parallel.self_correction.claims_late_phase import (
@@ -39,7 +45,7 @@ GATE = 0.5  # as TAU of recursion_claims: how far the gates are open
 def rate_spectrum(uniform: np.ndarray) -> np.ndarray:
     """Half of the instances with a first worker that is slower than all others."""
     even = (np.arange(len(uniform)) % 2 == 0)[:, None]
-    return np.where(even, slow_first_spectrum(uniform), mixed_spectrum(uniform))
+    return np.where(even, slow_first_spectrum(uniform), separated_spectrum(uniform))
 
 
 def draw_near(key, trials):
@@ -80,19 +86,19 @@ def first_order(current: Run, tau: int, share: float) -> np.ndarray:
     """Where what the first-order law leaves out of an error, (sum of the errors seen)^2 / gap, is
     estimated below a share of it; rounds 1, ..., L (trials, L, r)."""
     errors = current.trajectory.error
-    seen = np.maximum(np.arange(errors.shape[1] - 1) - tau, 0)
+    visible = np.maximum(np.arange(errors.shape[1] - 1) - tau, 0)
     gaps = current.values[:, :RANK] - current.values[:, 1 : RANK + 1]
-    return np.cumsum(errors, axis=2)[:, seen] ** 2 / gaps[:, None] < share * errors[:, 1:]
+    return np.cumsum(errors, axis=2)[:, visible] ** 2 / gaps[:, None] < share * errors[:, 1:]
 
 
 def _law(problem, delay: int | None = None) -> Evidence:
-    """`delay`: what the law is told in place of the staleness."""
+    """`delay`: what the law assumes in place of the staleness."""
     parts = []
     for tau in TAUS if delay is None else TAUS[1:]:
         current = run(problem, staleness=tau)
-        told = tau if delay is None else delay
+        assumed = tau if delay is None else delay
         modes = current.trajectory.modes
-        predicted = staleness.stale_first_order_errors(modes, current.values, told)
+        predicted = staleness.stale_first_order_errors(modes, current.values, assumed)
         after = current.trajectory.error[:, 1:]
         # The first round whose slaved modes come from a round is tau + 2.
         late = np.arange(1, after.shape[1] + 1)[:, None] >= tau + 2
@@ -139,8 +145,8 @@ def _envelope(problem, delayed: bool = True) -> Evidence:
         current = run(problem, staleness=tau)
         couplings, rate, holds = _recursion(current)
         start, rounds = current.relative[:, 0], current.contraction.shape[1]
-        told = tau if delayed else 0
-        path = staleness.delayed_envelope(couplings, rate, start, rounds, told)
+        assumed = tau if delayed else 0
+        path = staleness.delayed_envelope(couplings, rate, start, rounds, assumed)
         bound = np.moveaxis(np.asarray(path), 0, 1)[:, 1:]
         parts.append(Evidence(current.relative[:, 1:], bound, holds))
     return points(parts)
@@ -154,8 +160,10 @@ def _geometric(problem, per_stage: bool = True) -> Evidence:
         couplings, rate, holds = _recursion(current)
         largest, later = rate.max(axis=1), rate[:, 1:].max(axis=1)
         m = np.where(later < 0.5 * largest, largest, (1 + 3 * largest) / 4)
-        told = tau if per_stage else 0
-        constants = staleness.geometric_constants(couplings, rate, current.relative[:, 0], m, told)
+        assumed = tau if per_stage else 0
+        constants = staleness.geometric_constants(
+            couplings, rate, current.relative[:, 0], m, assumed
+        )
         power = m[:, None] ** np.arange(1, current.relative.shape[1])
         bound = np.asarray(constants)[:, None] * power[..., None]
         parts.append(Evidence(current.relative[:, 1:], bound, holds))

@@ -58,9 +58,9 @@ def stale_first_order_errors(modes: jax.Array, singular_values: jax.Array, stale
       >>> stale_first_order_errors(modes, jnp.array([1.0, 0.0]), 0).tolist()
       [[0.25, 0.5]]
     """
-    seen = jnp.maximum(jnp.arange(modes.shape[-3] - 1) - staleness, 0)
+    visible = jnp.maximum(jnp.arange(modes.shape[-3] - 1) - staleness, 0)
     values = jnp.asarray(singular_values)[..., None, :]
-    return first_order_errors(modes[..., 1:, :, :], modes[..., seen, :, :], values)
+    return first_order_errors(modes[..., 1:, :, :], modes[..., visible, :, :], values)
 
 
 @functools.partial(jax.jit, static_argnames=("rounds", "staleness"))

@@ -11,7 +11,7 @@ from linear_theory.instances.sizes import ONE, PAPER, QUICK
 from linear_theory.labels import RECONSTRUCTION, TRAINING, conditions
 from linear_theory.sequential.allocation import experiment
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 STEP_ERROR = r"step errors  $\Sigma_k\,\|\Psi_k\|_F$  (units of $W$)"
 METRICS = {"reconstruction": RECONSTRUCTION, "training": TRAINING, "step_error": STEP_ERROR}
@@ -134,8 +134,7 @@ RECIPES = (
         "three ways to divide a small budget among the components",
         experiment.allocation,
         allocation,
-        Scale(QUICK, {"total": 200}),
-        Scale(PAPER),
+        sizes(Scale(QUICK, {"total": 200}), Scale(PAPER)),
     ),
     Recipe(
         "sequential_alpha_sweep",
@@ -143,8 +142,7 @@ RECIPES = (
         "the errors at the end of the budget against alpha",
         experiment.alpha_sweep,
         alpha_sweep,
-        Scale(QUICK, {"total": 200, "alphas": tuple(np.linspace(-2, 2, 21))}),
-        Scale(PAPER),
+        sizes(Scale(QUICK, {"total": 200, "alphas": tuple(np.linspace(-2, 2, 21))}), Scale(PAPER)),
     ),
     Recipe(
         "sequential_allocation_limits",
@@ -152,14 +150,16 @@ RECIPES = (
         "the best division changes with the budget, the design of X and the step size",
         experiment.allocation_limits,
         allocation_limits,
-        Scale(
-            QUICK,
-            {
-                "total": 200,
-                "totals": (100, 200, 400, 800),
-                "alphas": tuple(np.linspace(-2, 2, 9)),
-            },
+        sizes(
+            Scale(
+                QUICK,
+                {
+                    "total": 200,
+                    "totals": (100, 200, 400, 800),
+                    "alphas": tuple(np.linspace(-2, 2, 9)),
+                },
+            ),
+            Scale(PAPER),
         ),
-        Scale(PAPER),
     ),
 )

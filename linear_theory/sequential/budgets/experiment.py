@@ -48,13 +48,13 @@ def thresholds(
         steps_taken = staircase(errors, component, float(jnp.linalg.norm(drawn.truth)))
         return first_below(steps_taken, levels), first_below(errors, levels)
 
-    found = [[firsts(o, t) for o, t in zip(budgets.ORDERS, row, strict=True)] for row in given]
+    measured = [[firsts(o, t) for o, t in zip(budgets.ORDERS, row, strict=True)] for row in given]
     return {
         "levels": levels,
         "orders": budgets.ORDERS,
         "budgets": given,
-        "staircase": np.asarray([[both[0] for both in row] for row in found]),
-        "smooth": np.asarray([[both[1] for both in row] for row in found]),
+        "staircase": np.asarray([[both[0] for both in row] for row in measured]),
+        "smooth": np.asarray([[both[1] for both in row] for row in measured]),
     }
 
 
@@ -103,8 +103,8 @@ def staircase(errors: np.ndarray, component: np.ndarray, start: float) -> np.nda
     index = np.arange(errors.shape[-1])
     finishes = np.diff(component, axis=-1, append=component[..., -1:] + 1) > 0
     last = np.maximum.accumulate(np.where(finishes, index, -1), axis=-1)
-    held = np.take_along_axis(errors, np.maximum(last, 0), axis=-1)
-    return np.where(last >= 0, held, start)
+    last_error = np.take_along_axis(errors, np.maximum(last, 0), axis=-1)
+    return np.where(last >= 0, last_error, start)
 
 
 def first_below(errors: np.ndarray, levels) -> np.ndarray:

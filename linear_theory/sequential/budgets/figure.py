@@ -12,7 +12,7 @@ from linear_theory.instances.sizes import ONE, PAPER, QUICK
 from linear_theory.labels import RECONSTRUCTION
 from linear_theory.sequential.budgets import experiment
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 
 @style.styled
@@ -109,8 +109,7 @@ RECIPES = (
         "the error when the budget is spent, against the budget",
         experiment.horizon,
         horizon,
-        Scale(QUICK, {"totals": (100, 200, 400, 800, 1600, 3200)}),
-        Scale(PAPER),
+        sizes(Scale(QUICK, {"totals": (100, 200, 400, 800, 1600, 3200)}), Scale(PAPER)),
     ),
     Recipe(
         "sequential_thresholds",
@@ -118,14 +117,16 @@ RECIPES = (
         "the first iteration at which the error is below a threshold",
         experiment.thresholds,
         thresholds,
-        Scale(
-            QUICK,
-            {
-                "levels": (2.5, 2.0, 1.5, 1.0, 0.7, 0.5),
-                "unequal": (3200, 1600, 4000),
-                "same": 3200,
-            },
+        sizes(
+            Scale(
+                QUICK,
+                {
+                    "levels": (2.5, 2.0, 1.5, 1.0, 0.7, 0.5),
+                    "unequal": (3200, 1600, 4000),
+                    "same": 3200,
+                },
+            ),
+            Scale(PAPER),
         ),
-        Scale(PAPER),
     ),
 )

@@ -13,7 +13,6 @@ import functools
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
 from linear_theory.perturbation.truncation import tail_norm
 from linear_theory.sequential.cascade import recovery
 from linear_theory.sequential.cascade.claims_steps import all_gaps_open
@@ -42,17 +41,8 @@ draw_noisy_quiet = functools.partial(
 )
 
 
-_component_bound = compiled(recovery.component_bound)
-_map_bound = compiled(recovery.map_bound)
-_map_bound_single = compiled(recovery.map_bound_single)
-_map_bound_gap_free = compiled(recovery.map_bound_gap_free)
-_noisy_map_bound = compiled(recovery.noisy_map_bound)
-_noisy_map_bound_gap_free = compiled(recovery.noisy_map_bound_gap_free)
-_tail_norm = compiled(tail_norm)
-
-
 def _component(run: Run) -> Evidence:
-    bound = _component_bound(run.values, run.errors, run.smallest)
+    bound = np.asarray(recovery.component_bound(run.values, run.errors, run.smallest))
     return Evidence(run.component_error, bound, all_gaps_open(run))
 
 
@@ -62,17 +52,21 @@ def _component_largest(run: Run) -> Evidence:
 
 # Entry 0 of a bound is r = 0, where nothing was done yet.
 def _map(run: Run) -> Evidence:
-    bound = _map_bound(run.map_values, run.values, run.errors, run.smallest, run.largest)
+    bound = np.asarray(
+        recovery.map_bound(run.map_values, run.values, run.errors, run.smallest, run.largest)
+    )
     return Evidence(run.map_error[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
 def _map_without_condition(run: Run) -> Evidence:
-    excess = (run.largest / run.smallest - 1) * _tail_norm(run.map_values)[:, 1 : RANK + 1]
+    excess = (run.largest / run.smallest - 1) * np.asarray(tail_norm(run.map_values))[
+        :, 1 : RANK + 1
+    ]
     return _map(run)._replace(bound=_map(run).bound - excess)
 
 
 def _map_single(run: Run) -> Evidence:
-    bound = _map_bound_single(run.values, run.errors, run.smallest)
+    bound = np.asarray(recovery.map_bound_single(run.values, run.errors, run.smallest))
     return Evidence(run.map_error[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
@@ -81,13 +75,15 @@ def _map_single_largest(run: Run) -> Evidence:
 
 
 def _map_gap_free(run: Run) -> Evidence:
-    bound = _map_bound_gap_free(run.values, run.errors, run.smallest)
+    bound = np.asarray(recovery.map_bound_gap_free(run.values, run.errors, run.smallest))
     return Evidence(run.map_error[:, 1:], bound[:, 1:])
 
 
 def _map_gap_free_own_tail(run: Run) -> Evidence:
     added = np.cumsum(run.errors, axis=1) / run.smallest
-    return _map_gap_free(run)._replace(bound=_tail_norm(run.map_values)[:, 1 : RANK + 1] + added)
+    return _map_gap_free(run)._replace(
+        bound=np.asarray(tail_norm(run.map_values))[:, 1 : RANK + 1] + added
+    )
 
 
 def _radius(run: Run) -> np.ndarray:
@@ -96,19 +92,28 @@ def _radius(run: Run) -> np.ndarray:
 
 def _theorem_3(run: Run, counted: float = 1.0) -> Evidence:
     radius = _radius(run)
-    bound = _noisy_map_bound(
-        run.map_values, run.clean_values, run.errors, run.smallest, run.largest, counted * radius
+    bound = np.asarray(
+        recovery.noisy_map_bound(
+            run.map_values,
+            run.clean_values,
+            run.errors,
+            run.smallest,
+            run.largest,
+            counted * radius,
+        )
     )
     gaps = run.clean_values[:, :RANK] - run.clean_values[:, 1 : RANK + 1]
-    kept = radius <= gaps.min(axis=1, keepdims=True) / 4
-    return Evidence(run.map_error[:, 1:], bound[:, 1:], kept & (run.noise_norm <= radius))
+    separated = radius <= gaps.min(axis=1, keepdims=True) / 4
+    return Evidence(run.map_error[:, 1:], bound[:, 1:], separated & (run.noise_norm <= radius))
 
 
 def _theorem_3_gap_free(run: Run, counted: float = 1.0) -> Evidence:
     radius = _radius(run)
     true_rank = np.sum(run.map_values > 1e-9, axis=1, keepdims=True)
-    bound = _noisy_map_bound_gap_free(
-        run.clean_values, run.errors, run.smallest, true_rank, counted * radius
+    bound = np.asarray(
+        recovery.noisy_map_bound_gap_free(
+            run.clean_values, run.errors, run.smallest, true_rank, counted * radius
+        )
     )
     return Evidence(run.map_error[:, 1:], bound[:, 1:], run.noise_norm <= radius)
 

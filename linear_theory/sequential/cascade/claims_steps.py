@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
 from linear_theory.instances.draws import draw_numbers, log_uniform
 from linear_theory.perturbation.theory import gap_ratio, gaps_open, rank_one_source_constant
 from linear_theory.sequential.cascade import theory as cascade
@@ -28,14 +27,6 @@ draw_exact = functools.partial(draw_runs, sizes=(1e-300, 1e-299), std=(1e-2, 1.0
 draw_extremal = functools.partial(
     draw_runs, sizes=(1e-6, 1e-5), shapes=("extremal",), profiles=("first",)
 )
-
-
-_accumulated_error = compiled(cascade.accumulated_error)
-_amplification = compiled(cascade.amplification)
-_gap_ratio = compiled(gap_ratio)
-_gaps_open = compiled(gaps_open)
-_recurrence_bound = compiled(cascade.recurrence_bound)
-_source_constant = compiled(rank_one_source_constant)
 
 
 class Recurrence(NamedTuple):
@@ -60,7 +51,7 @@ def draw_recurrences(key: jax.Array, trials: int) -> Recurrence:
 
 def all_gaps_open(run: Run) -> np.ndarray:
     """Whether T_k > 0 for all k <= r, (trials, R), r = 1..R: what the printed bounds need."""
-    return np.cumprod(_gaps_open(run.values)[:, :RANK], axis=1).astype(bool)
+    return np.cumprod(np.asarray(gaps_open(run.values))[:, :RANK], axis=1).astype(bool)
 
 
 def _steps(values: np.ndarray) -> np.ndarray:
@@ -69,7 +60,7 @@ def _steps(values: np.ndarray) -> np.ndarray:
 
 def _lemma_1(run: Run) -> Evidence:
     # Rounding enters every residual and passes the map Y_k -> R(Y_k), whose constant is s/T.
-    ratio = _steps(_gap_ratio(run.values)).max(axis=1, keepdims=True)
+    ratio = _steps(np.asarray(gap_ratio(run.values))).max(axis=1, keepdims=True)
     tolerance = 100 * np.finfo(run.values.dtype).eps * run.values[:, :1] * ratio
     return Evidence(run.shift, tolerance, 1 / ratio > RESOLVED)
 
@@ -97,17 +88,17 @@ def _lemma_2_spectral_without_shift(run: Run) -> Evidence:
 
 
 def _lemma_3(run: Run) -> Evidence:
-    constant = _steps(_source_constant(run.values))
+    constant = _steps(np.asarray(rank_one_source_constant(run.values)))
     return Evidence(run.shift, constant * run.mismatch_spectral[:, :-1], np.isfinite(constant))
 
 
 def _lemma_3_local(run: Run) -> Evidence:
-    constant = 0.9 * _steps(_gap_ratio(run.values))
+    constant = 0.9 * _steps(np.asarray(gap_ratio(run.values)))
     return _lemma_3(run)._replace(bound=constant * run.mismatch_spectral[:, :-1])
 
 
 def _lemma_5(recurrence: Recurrence) -> Evidence:
-    bound = _recurrence_bound(recurrence.factors, recurrence.sources)
+    bound = np.asarray(cascade.recurrence_bound(recurrence.factors, recurrence.sources))
     return Evidence(recurrence.values, bound)
 
 
@@ -119,7 +110,7 @@ def _lemma_5_earlier(recurrence: Recurrence) -> Evidence:
 
 
 def _mismatch(run: Run) -> Evidence:
-    bound = _accumulated_error(run.values, run.errors)
+    bound = np.asarray(cascade.accumulated_error(run.values, run.errors))
     return Evidence(run.mismatch[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
@@ -129,7 +120,7 @@ def _mismatch_without_factors(run: Run) -> Evidence:
 
 def _growth(run: Run, shift: int = 0) -> Evidence:
     """The weight of psi_k, k < r = R, in theorem 1 against 8 to the number of later steps."""
-    factors = _steps(_amplification(run.values))[:, 1:]
+    factors = _steps(np.asarray(cascade.amplification(run.values)))[:, 1:]
     weights = np.exp(np.cumsum(np.log(factors)[:, ::-1], axis=1))
     floor = 8.0 ** (np.arange(1, RANK) + shift)
     return Evidence(weights, floor[None], all_gaps_open(run)[:, -1:])

@@ -13,7 +13,6 @@ import functools
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.batching import compiled
 from linear_theory.perturbation.theory import spectral_gaps
 from linear_theory.perturbation.truncation import tail_norm
 from linear_theory.sequential.cascade import theory as cascade
@@ -29,48 +28,40 @@ draw_noisy = functools.partial(draw_runs, std=(1e-2, 1.0))
 draw_noisy_quiet = functools.partial(draw_runs, sizes=(1e-12, 1e-10), std=(1e-2, 1.0))
 
 
-_single = compiled(cascade.training_bound_single)
-_double = compiled(cascade.training_bound_double)
-_gap_free = compiled(cascade.training_bound_gap_free)
-_gap_free_spectral = compiled(cascade.training_bound_gap_free_spectral)
-_improved = compiled(cascade.improved_amplification)
-_recurrence_bound = compiled(cascade.recurrence_bound)
-_spectral_gaps = compiled(spectral_gaps)
-_tail_norm = compiled(tail_norm)
-
-
 def _without_last(run: Run) -> Run:
     """The run as a bound sees it that leaves out the error of the last step, r = R."""
-    kept = np.arange(RANK) < RANK - 1
-    return run._replace(errors=kept * run.errors, errors_spectral=kept * run.errors_spectral)
+    mask = np.arange(RANK) < RANK - 1
+    return run._replace(errors=mask * run.errors, errors_spectral=mask * run.errors_spectral)
 
 
 # Entry 0 of a bound is r = 0, where nothing was done yet.
 def _theorem_1(run: Run) -> Evidence:
-    bound = _single(run.values, run.errors)
+    bound = np.asarray(cascade.training_bound_single(run.values, run.errors))
     return Evidence(run.residual[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
 def _theorem_4(run: Run) -> Evidence:
-    bound = _double(run.values, run.errors)
+    bound = np.asarray(cascade.training_bound_double(run.values, run.errors))
     return Evidence(run.residual[:, 1:], bound[:, 1:], all_gaps_open(run))
 
 
 def _theorem_1_improved(run: Run) -> Evidence:
-    factors = _improved(run.values)[:, :RANK]
-    bound = _tail_norm(run.values)[:, : RANK + 1] + _recurrence_bound(factors, run.errors)
-    within = run.mismatch_spectral[:, :-1] <= _spectral_gaps(run.values)[:, :RANK] / 2
+    factors = np.asarray(cascade.improved_amplification(run.values))[:, :RANK]
+    bound = np.asarray(tail_norm(run.values))[:, : RANK + 1] + np.asarray(
+        cascade.recurrence_bound(factors, run.errors)
+    )
+    within = run.mismatch_spectral[:, :-1] <= np.asarray(spectral_gaps(run.values))[:, :RANK] / 2
     within = np.cumprod(within, axis=1) > 0
     return Evidence(run.residual[:, 1:], bound[:, 1:], all_gaps_open(run) & within)
 
 
 def _theorem_n(run: Run) -> Evidence:
-    bound = _gap_free(run.values, run.errors)
+    bound = np.asarray(cascade.training_bound_gap_free(run.values, run.errors))
     return Evidence(run.residual[:, 1:], bound[:, 1:])
 
 
 def _theorem_n_spectral(run: Run) -> Evidence:
-    bound = _gap_free_spectral(run.values, run.errors_spectral)
+    bound = np.asarray(cascade.training_bound_gap_free_spectral(run.values, run.errors_spectral))
     return Evidence(run.residual_spectral[:, 1:], bound[:, 1:])
 
 
@@ -85,23 +76,23 @@ def _split_without_outside(run: Run) -> Evidence:
 
 
 def _theorem_1_noisy(run: Run) -> Evidence:
-    inside = _single(run.values, run.errors)[:, 1:]
+    inside = np.asarray(cascade.training_bound_single(run.values, run.errors))[:, 1:]
     bound = np.hypot(run.outside, inside)
     return Evidence(run.training[:, 1:], bound, all_gaps_open(run))
 
 
 def _theorem_1_raw(run: Run) -> Evidence:
-    bound = _single(run.raw_values, run.errors)[:, 1:]
+    bound = np.asarray(cascade.training_bound_single(run.raw_values, run.errors))[:, 1:]
     return _theorem_1_noisy(run)._replace(bound=bound)
 
 
 def _theorem_n_noisy(run: Run) -> Evidence:
-    inside = _gap_free(run.values, run.errors)[:, 1:]
+    inside = np.asarray(cascade.training_bound_gap_free(run.values, run.errors))[:, 1:]
     return Evidence(run.training[:, 1:], np.hypot(run.outside, inside))
 
 
 def _theorem_n_raw(run: Run) -> Evidence:
-    bound = _gap_free(run.raw_values, run.errors)[:, 1:]
+    bound = np.asarray(cascade.training_bound_gap_free(run.raw_values, run.errors))[:, 1:]
     return Evidence(run.training[:, 1:], bound)
 
 

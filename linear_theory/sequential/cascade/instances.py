@@ -20,6 +20,7 @@ import numpy as np
 
 from linear_theory.instances.batching import per_instance
 from linear_theory.instances.draws import draw_numbers, log_uniform, mixed_spectrum, unit
+from linear_theory.instances.random_matrices import norm
 from linear_theory.instances.simulate import simulate
 from linear_theory.perturbation.theory import spectral_gaps
 
@@ -188,18 +189,18 @@ def _run(key: jax.Array, setting: Setting) -> Run:
         std=std[None],
         noise_norm=jnp.linalg.norm(noise @ projector, 2)[None],
         outside=jnp.linalg.norm(y - y @ projector)[None],
-        errors=_norms(errors),
-        errors_spectral=_spectral(errors),
-        mismatch=_norms(ideal - residuals),
-        mismatch_spectral=_spectral(ideal - residuals),
-        shift=_norms(exact - fits),
-        shift_spectral=_spectral(exact - fits),
-        raw_shift=_norms(raw - fits),
-        residual=_norms(residuals @ projector),
-        residual_spectral=_spectral(residuals @ projector),
-        training=_norms(residuals),
-        map_error=_norms(truth - recovered),
-        component_error=_norms(exact @ inverse - maps),
+        errors=norm(errors),
+        errors_spectral=norm(errors, 2),
+        mismatch=norm(ideal - residuals),
+        mismatch_spectral=norm(ideal - residuals, 2),
+        shift=norm(exact - fits),
+        shift_spectral=norm(exact - fits, 2),
+        raw_shift=norm(raw - fits),
+        residual=norm(residuals @ projector),
+        residual_spectral=norm(residuals @ projector, 2),
+        training=norm(residuals),
+        map_error=norm(truth - recovered),
+        component_error=norm(exact @ inverse - maps),
     )
 
 
@@ -240,11 +241,3 @@ def _errors(target, triple, size, numbers, worst, projector) -> jax.Array:
             half_step - fit,
         ]
     )
-
-
-def _norms(matrices: jax.Array) -> jax.Array:
-    return jnp.linalg.norm(matrices, axis=(1, 2))
-
-
-def _spectral(matrices: jax.Array) -> jax.Array:
-    return jnp.linalg.norm(matrices, 2, axis=(1, 2))

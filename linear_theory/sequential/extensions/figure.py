@@ -11,7 +11,7 @@ from linear_theory.instances.sizes import ONE, PAPER, QUICK
 from linear_theory.labels import ERROR, TRAINING
 from linear_theory.sequential.extensions import experiment
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 SOLVERS = {"gradient": "gradient descent", "power": "power iteration"}
 
@@ -62,7 +62,6 @@ RECIPES = (
         "re-optimisation, orthogonality and full-rank steps against plain deflation",
         experiment.extensions,
         extensions,
-        Scale(QUICK, {"total": 200}),
-        Scale(PAPER),
+        sizes(Scale(QUICK, {"total": 200}), Scale(PAPER)),
     ),
 )

@@ -11,7 +11,7 @@ from linear_theory.instances.sizes import ONE, PAPER, QUICK
 from linear_theory.labels import RECONSTRUCTION, TRAINING
 from linear_theory.sequential.noise import experiment
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 
 @style.styled
@@ -80,8 +80,7 @@ RECIPES = (
         "the errors under Gaussian and sparse noise",
         experiment.noise_curves,
         noise_curves,
-        Scale(QUICK, {"total": 400}),
-        Scale(PAPER),
+        sizes(Scale(QUICK, {"total": 400}), Scale(PAPER)),
     ),
     Recipe(
         "sequential_noise_allocation",
@@ -89,7 +88,6 @@ RECIPES = (
         "three divisions of the budget under noise",
         experiment.noise_allocation,
         noise_allocation,
-        Scale(QUICK, {"totals": (200, 800)}),
-        Scale(PAPER),
+        sizes(Scale(QUICK, {"totals": (200, 800)}), Scale(PAPER)),
     ),
 )

@@ -11,7 +11,7 @@ from linear_theory.instances.sizes import ONE, PAPER, QUICK
 from linear_theory.labels import RECONSTRUCTION, TRAINING
 from linear_theory.sequential.profiles import experiment
 from rankwise.plots import style
-from rankwise.plots.recipe import Arrays, Recipe, Scale
+from rankwise.plots.recipe import Arrays, Recipe, Scale, sizes
 
 NAMES = {"uniform": "uniform", "exponential": "exponential", "power": "power law"}
 
@@ -123,8 +123,7 @@ RECIPES = (
         "three spectra of W and of Y",
         experiment.spectra,
         spectra,
-        Scale(QUICK),
-        Scale(PAPER),
+        sizes(Scale(QUICK), Scale(PAPER)),
     ),
     Recipe(
         "sequential_profiles",
@@ -132,8 +131,7 @@ RECIPES = (
         "the errors by spectrum, with a fixed and with an adaptive step",
         experiment.profile_curves,
         profile_curves,
-        Scale(QUICK, {"total": 800}),
-        Scale(PAPER),
+        sizes(Scale(QUICK, {"total": 800}), Scale(PAPER)),
     ),
     Recipe(
         "sequential_noise_profiles",
@@ -141,7 +139,6 @@ RECIPES = (
         "the errors by spectrum under noise, absolute and relative",
         experiment.profile_noise,
         profile_noise,
-        Scale(QUICK, {"total": 400}),
-        Scale(PAPER),
+        sizes(Scale(QUICK, {"total": 400}), Scale(PAPER)),
     ),
 )

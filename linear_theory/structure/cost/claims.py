@@ -145,8 +145,8 @@ def compiled_count(name: str, layer: Layer) -> tuple[float, int]:
     """Operations of a step of Adam, and bytes it takes in beside the data, by the compiler."""
     method = METHODS[name]
     trained = _shapes(method.trained(layer))
-    kept = _shapes([(layer.rank, layer.inputs)]) if method.project else trained
-    arguments = _shapes(method.frozen(layer)), trained, (kept, kept), *_shapes(_data(layer))
+    moment = _shapes([(layer.rank, layer.inputs)]) if method.project else trained
+    arguments = _shapes(method.frozen(layer)), trained, (moment, moment), *_shapes(_data(layer))
     step = jax.jit(functools.partial(_adam, method))
     program = step.lower(*arguments).compile(compiler_options=FAST)
     data = BYTES * _entries(_data(layer))

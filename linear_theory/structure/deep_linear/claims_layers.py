@@ -9,8 +9,8 @@ import functools
 
 import numpy as np
 
-from linear_theory.claim import Evidence
-from linear_theory.instances.random_matrices import norm, transpose
+from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import norm, per_group, transpose
 from linear_theory.structure.deep_linear import silent_scales as scales
 from linear_theory.structure.deep_linear import theory as deep
 from linear_theory.structure.deep_linear.instances import (
@@ -20,7 +20,6 @@ from linear_theory.structure.deep_linear.instances import (
     WIDE_ROWS,
     Network,
     draw_networks,
-    network_claim,
     rounding,
     silent,
     silent_stretch,
@@ -110,72 +109,88 @@ draw_wide = functools.partial(draw_networks, wide=True)
 draw_small = functools.partial(draw_networks, low=0.1, high=0.4)
 
 CLAIMS = (
-    network_claim(
-        "invariant_subspaces",
-        f"{SOURCE}, theorem 2",
-        "Each layer acts on its silent subspace as a multiple of a fixed isometry at every step, "
-        "for any scales and weight decay; square layers, 2r < d, scaled orthogonal start.",
-        "W_l(t) V_{l,2} = rho_l(t) U_{l,2}, W_l(t)^T U_{l,2} = rho_l(t) V_{l,2}",
-        "identity",
-        "with a condition",
-        draw_networks,
-        _subspaces,
-        ("a Gaussian start", _subspaces, draw_gaussian),
+    Claim(
+        name="deep_linear.invariant_subspaces",
+        source=f"{SOURCE}, theorem 2",
+        statement="Each layer acts on its silent subspace as a multiple of a fixed isometry at "
+        "every step, for any scales and weight decay; square layers, 2r < d, scaled orthogonal "
+        "start.",
+        formula="W_l(t) V_{l,2} = rho_l(t) U_{l,2}, W_l(t)^T U_{l,2} = rho_l(t) V_{l,2}",
+        kind="identity",
+        status="with a condition",
+        instances=draw_networks,
+        measure=per_group(_subspaces),
+        control=Control("a Gaussian start", per_group(_subspaces), draw_gaussian),
     ),
-    network_claim(
-        "update_rank",
-        f"{SOURCE}, section 2.2 and figure 1",
-        "The update of a layer has at most 2r singular values of its own and d - 2r equal ones.",
-        "d - 2r singular values of W_l(t) - W_l(0) are |rho_l(t) - eps_l|",
-        "identity",
-        "corrected",
-        draw_networks,
-        _update_tail,
-        ("rank at most 2r", lambda network: _update_tail(network, flat=False)),
+    Claim(
+        name="deep_linear.update_rank",
+        source=f"{SOURCE}, section 2.2 and figure 1",
+        statement="The update of a layer has at most 2r singular values of its own and d - 2r "
+        "equal ones.",
+        formula="d - 2r singular values of W_l(t) - W_l(0) are |rho_l(t) - eps_l|",
+        kind="identity",
+        status="corrected",
+        instances=draw_networks,
+        measure=per_group(_update_tail),
+        control=Control(
+            "rank at most 2r", per_group(lambda network: _update_tail(network, flat=False))
+        ),
     ),
-    network_claim(
-        "wide_target",
-        f"{SOURCE}, appendix C",
-        "With fewer outputs than half the width, the silent scales of all layers but the last "
-        "shrink by weight decay alone.",
-        "rho_l(t) = eps_l (1 - eta lam)^t, l < L, and W_L(t) V_{L,2} = 0",
-        "identity",
-        "as printed",
-        draw_wide,
-        _wide,
-        ("the recursion of the square case", lambda network: _wide(network, square=True)),
+    Claim(
+        name="deep_linear.wide_target",
+        source=f"{SOURCE}, appendix C",
+        statement="With fewer outputs than half the width, the silent scales of all layers but "
+        "the last shrink by weight decay alone.",
+        formula="rho_l(t) = eps_l (1 - eta lam)^t, l < L, and W_L(t) V_{L,2} = 0",
+        kind="identity",
+        status="as printed",
+        instances=draw_wide,
+        measure=per_group(_wide),
+        control=Control(
+            "the recursion of the square case",
+            per_group(lambda network: _wide(network, square=True)),
+        ),
     ),
-    network_claim(
-        "wide_update_rank",
-        f"{SOURCE}, appendix C",
-        "There, without weight decay, the updates have rank 2k, and rank k in the last layer.",
-        "rank(W_l(t) - W_l(0)) <= 2k for l < L, <= k for l = L",
-        "identity",
-        "as printed",
-        functools.partial(draw_networks, wide=True, decay=False),
-        _wide_rank,
-        ("rank k in every layer", lambda network: _wide_rank(network, rows=1)),
+    Claim(
+        name="deep_linear.wide_update_rank",
+        source=f"{SOURCE}, appendix C",
+        statement="There, without weight decay, the updates have rank 2k, and rank k in the last "
+        "layer.",
+        formula="rank(W_l(t) - W_l(0)) <= 2k for l < L, <= k for l = L",
+        kind="identity",
+        status="as printed",
+        instances=functools.partial(draw_networks, wide=True, decay=False),
+        measure=per_group(_wide_rank),
+        control=Control(
+            "rank k in every layer", per_group(lambda network: _wide_rank(network, rows=1))
+        ),
     ),
-    network_claim(
-        "compression",
-        f"{SOURCE}, section 2.3 (Deep LoRA)",
-        "Training of factors of size 2r x 2r gives the product of the full network exactly.",
-        "W_{L:1}(t) = U_{L,1} C_{L:1}(t) V_{1,1}^T + prod_l rho_l(t) U_{L,2} V_{1,2}^T",
-        "identity",
-        "as printed",
-        draw_networks,
-        _compression,
-        ("without the silent part", lambda network: _compression(network, whole=False)),
+    Claim(
+        name="deep_linear.compression",
+        source=f"{SOURCE}, section 2.3 (Deep LoRA)",
+        statement="Training of factors of size 2r x 2r gives the product of the full network "
+        "exactly.",
+        formula="W_{L:1}(t) = U_{L,1} C_{L:1}(t) V_{1,1}^T + prod_l rho_l(t) U_{L,2} V_{1,2}^T",
+        kind="identity",
+        status="as printed",
+        instances=draw_networks,
+        measure=per_group(_compression),
+        control=Control(
+            "without the silent part", per_group(lambda network: _compression(network, whole=False))
+        ),
     ),
-    network_claim(
-        "compression_directions",
-        f"{SOURCE}, section 2.3 (Deep LoRA)",
-        "The 2r directions are read off the first gradient while they stand above the silent ones.",
-        "span V_{1,1} = top 2r right singular vectors of [G; G^T W_1(0)]",
-        "identity",
-        "with a condition",
-        draw_small,
-        _directions,
-        ("those of G alone", lambda network: _directions(network, stacked=False)),
+    Claim(
+        name="deep_linear.compression_directions",
+        source=f"{SOURCE}, section 2.3 (Deep LoRA)",
+        statement="The 2r directions are read off the first gradient while they stand above the "
+        "silent ones.",
+        formula="span V_{1,1} = top 2r right singular vectors of [G; G^T W_1(0)]",
+        kind="identity",
+        status="with a condition",
+        instances=draw_small,
+        measure=per_group(_directions),
+        control=Control(
+            "those of G alone", per_group(lambda network: _directions(network, stacked=False))
+        ),
     ),
 )

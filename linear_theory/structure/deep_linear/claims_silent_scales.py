@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from linear_theory.claim import Evidence
+from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import per_group
 from linear_theory.structure.deep_linear import silent_scales as scales
 from linear_theory.structure.deep_linear.instances import (
     SOURCE,
     STEPS,
     Network,
     draw_networks,
-    network_claim,
     rounding,
     silent_stretch,
 )
@@ -75,59 +75,61 @@ draw_equal = functools.partial(draw_networks, equal=True, decay=False)
 draw_equal_small = functools.partial(draw_networks, equal=True, low=0.5, high=0.9)
 
 CLAIMS = (
-    network_claim(
-        "silent_recursion",
-        f"{SOURCE}, proof of theorem 2",
-        "The scales on the silent subspaces follow a recursion of their own.",
-        "rho_l <- rho_l (1 - eta lam - eta prod_{k != l} rho_k^2)",
-        "identity",
-        "corrected",
-        draw_networks,
-        _recursion,
-        ("as printed, without eta before the product", _recursion_printed),
+    Claim(
+        name="deep_linear.silent_recursion",
+        source=f"{SOURCE}, proof of theorem 2",
+        statement="The scales on the silent subspaces follow a recursion of their own.",
+        formula="rho_l <- rho_l (1 - eta lam - eta prod_{k != l} rho_k^2)",
+        kind="identity",
+        status="corrected",
+        instances=draw_networks,
+        measure=per_group(_recursion),
+        control=Control(
+            "as printed, without eta before the product", per_group(_recursion_printed)
+        ),
     ),
-    network_claim(
-        "decay_law",
-        "proved in silent_scales.decay_law",
-        "Without weight decay the silent scales are not frozen: they fall at least like the "
-        "gradient flow's power of t.",
-        "rho(t) <= (eps^-p + p eta t)^(-1/p), p = 2(L - 1)",
-        "upper",
-        "new",
-        draw_equal,
-        functools.partial(_bracket, _law),
-        (
+    Claim(
+        name="deep_linear.decay_law",
+        source="proved in silent_scales.decay_law",
+        statement="Without weight decay the silent scales are not frozen: they fall at least like "
+        "the gradient flow's power of t.",
+        formula="rho(t) <= (eps^-p + p eta t)^(-1/p), p = 2(L - 1)",
+        kind="upper",
+        status="new",
+        instances=draw_equal,
+        measure=per_group(functools.partial(_bracket, _law)),
+        control=Control(
             "the product of the other scales not squared, p = L - 1",
-            functools.partial(_bracket, lambda n: _law(n, squared=False)),
+            per_group(functools.partial(_bracket, lambda n: _law(n, squared=False))),
         ),
     ),
-    network_claim(
-        "decay_law_below",
-        "proved in silent_scales.decay_law_below",
-        "And hardly faster: the same law with the step's own factor.",
-        "rho(t) >= (eps^-p + p eta t (1 - eta eps^p)^-(p+1))^(-1/p)",
-        "lower",
-        "new",
-        draw_equal,
-        functools.partial(_bracket, _law_below),
-        (
+    Claim(
+        name="deep_linear.decay_law_below",
+        source="proved in silent_scales.decay_law_below",
+        statement="And hardly faster: the same law with the step's own factor.",
+        formula="rho(t) >= (eps^-p + p eta t (1 - eta eps^p)^-(p+1))^(-1/p)",
+        kind="lower",
+        status="new",
+        instances=draw_equal,
+        measure=per_group(functools.partial(_bracket, _law_below)),
+        control=Control(
             "the gradient flow's law as a lower bound",
-            functools.partial(_bracket, lambda n: _law_below(n, corrected=False)),
+            per_group(functools.partial(_bracket, lambda n: _law_below(n, corrected=False))),
         ),
     ),
-    network_claim(
-        "shrinkage",
-        f"{SOURCE}, theorem 2",
-        "Silent scales shrink by weight decay alone up to eps^p, which vanishes with depth for "
-        "eps < 1.",
-        "rho(t) >= eps (1 - eta lam - eta eps^p)^t",
-        "lower",
-        "corrected",
-        draw_equal_small,
-        functools.partial(_bracket, _shrinkage),
-        (
+    Claim(
+        name="deep_linear.shrinkage",
+        source=f"{SOURCE}, theorem 2",
+        statement="Silent scales shrink by weight decay alone up to eps^p, which vanishes with "
+        "depth for eps < 1.",
+        formula="rho(t) >= eps (1 - eta lam - eta eps^p)^t",
+        kind="lower",
+        status="corrected",
+        instances=draw_equal_small,
+        measure=per_group(functools.partial(_bracket, _shrinkage)),
+        control=Control(
             "as printed, rho(t) = eps (1 - eta lam)^t",
-            functools.partial(_bracket, lambda n: _shrinkage(n, printed=True)),
+            per_group(functools.partial(_bracket, lambda n: _shrinkage(n, printed=True))),
         ),
     ),
 )

@@ -5,15 +5,12 @@ Legend: as in `deep_linear`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.random_matrices import (
     generator,
-    merge,
     norm,
     orthogonal,
     shares,
@@ -97,11 +94,6 @@ def _start(rng, gaussian: bool, count: int, rows: int, dim: int) -> np.ndarray:
     return orthogonal(rng, count, rows, dim)
 
 
-def per_group(measure: Callable[[Network], Evidence]) -> Callable[[list[Network]], Evidence]:
-    """Applies a measure of one entry per instance to each group, and merges."""
-    return lambda networks: merge([measure(network) for network in networks])
-
-
 def trained(network: Network) -> list[np.ndarray]:
     """The layers at steps 0..STEPS, (STEPS + 1, n, d, d) each."""
     path = deep.descend(*network[:2], network.step, network.decay, steps=STEPS)
@@ -133,21 +125,3 @@ def silent_stretch(network: Network) -> np.ndarray:
         for layer, basis, image in zip(trained(network), bases, bases[1:], strict=False)
     ]
     return np.stack(stretches, axis=-1)
-
-
-def network_claim(
-    name, where, statement, formula, kind, status, instances, measure, control
-) -> Claim:
-    """A claim from measures of one group; control is (words, measure) or these and instances."""
-    words, changed, *draw = control
-    return Claim(
-        name=f"deep_linear.{name}",
-        source=where,
-        statement=statement,
-        formula=formula,
-        kind=kind,
-        status=status,
-        instances=instances,
-        measure=per_group(measure),
-        control=Control(words, per_group(changed), *draw),
-    )

@@ -35,12 +35,12 @@ def silent_scales(
     eta, lam = jnp.asarray(step_size)[..., None], jnp.asarray(decay)[..., None]
     others = 1 - jnp.eye(scales.shape[-1], dtype=scales.dtype)
 
-    def one(rho, _):
+    def step(rho, _):
         squares = jnp.where(others > 0, rho[..., None, :] ** 2, 1).prod(axis=-1)
         moved = rho * (1 - eta * lam - eta * squares)
         return moved, moved
 
-    _, path = jax.lax.scan(one, scales, length=steps)
+    _, path = jax.lax.scan(step, scales, length=steps)
     return jnp.concatenate([scales[None], path])
 
 

@@ -68,7 +68,7 @@ def descend(
     """
     gradient = jax.grad(lambda state: jnp.sum(objective(state, target, decay)))
 
-    def one(state, _):
+    def step(state, _):
         moved = jax.tree.map(
             lambda layer, slope: layer - jnp.asarray(step_size)[..., None, None] * slope,
             state,
@@ -76,7 +76,7 @@ def descend(
         )
         return moved, moved
 
-    _, path = jax.lax.scan(one, layers, length=steps)
+    _, path = jax.lax.scan(step, layers, length=steps)
     return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), layers, path)
 
 

@@ -11,7 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import generator, squared_norm, transpose, with_values
+from linear_theory.instances.random_matrices import (
+    generator,
+    per_group,
+    squared_norm,
+    transpose,
+    with_values,
+)
 from linear_theory.structure.dropout import theory as dropout
 from linear_theory.structure.dropout.instances import (
     OUTPUTS,
@@ -21,15 +27,14 @@ from linear_theory.structure.dropout.instances import (
     Masked,
     draw_masked,
     masks,
-    per_group,
     random_layers,
 )
 
 
 def _enumeration(group: Masked, rescaled: bool = True) -> Evidence:
     first, second = random_layers(group, group.width, OUTPUTS)
-    kept, chance = masks(group.width, group.keep)
-    scaled = kept[:, None, None, :] / group.keep[:, None, None]
+    drawn, chance = masks(group.width, group.keep)
+    scaled = drawn[:, None, None, :] / group.keep[:, None, None]
     losses = squared_norm(group.targets - (second * scaled) @ (first @ group.inputs))
     exact = np.sum(chance * losses, axis=0)
     formula = np.asarray(dropout.expected_loss(first, second, *group[1:4]))
@@ -69,14 +74,14 @@ class Optimum(NamedTuple):
 def _optimum(group: Masked, weight: np.ndarray, rank: int, projected: bool = True) -> Optimum:
     """min ||Y - Z||^2 + nu ||Z||_*^2, over Z with rows in row(X) if `projected`."""
     right = np.linalg.svd(group.inputs, full_matrices=False)[2]
-    seen = group.targets @ transpose(right) @ right if projected else group.targets
-    left, values, rows = np.linalg.svd(seen, full_matrices=False)
+    visible = group.targets @ transpose(right) @ right if projected else group.targets
+    left, values, rows = np.linalg.svd(visible, full_matrices=False)
     shrunk = np.asarray(dropout.squared_nuclear_values(values, weight, rank))
     value = np.asarray(dropout.squared_nuclear_objective(shrunk, values, weight))
-    value = value + squared_norm(group.targets - seen)
+    value = value + squared_norm(group.targets - visible)
     # Factors of the best minimiser that the width can hold; the penalty sees the units alone.
-    held = np.where(np.arange(shrunk.shape[1]) < group.width, shrunk, 0)
-    second, hidden = _equal(left * held[:, None, :] @ rows, group.width)
+    constrained = np.where(np.arange(shrunk.shape[1]) < group.width, shrunk, 0)
+    second, hidden = _equal(left * constrained[:, None, :] @ rows, group.width)
     return Optimum(value, hidden @ np.linalg.pinv(group.inputs), second)
 
 
@@ -84,8 +89,8 @@ def _weight(group: Masked, printed: bool = False) -> np.ndarray:
     return np.asarray(dropout.nuclear_weight(group.keep, 1 if printed else group.width))
 
 
-def _attained(group: Masked, projected: bool = True, held: bool = True) -> Evidence:
-    rank = group.width if held else OUTPUTS
+def _attained(group: Masked, projected: bool = True, constrained: bool = True) -> Evidence:
+    rank = group.width if constrained else OUTPUTS
     best = _optimum(group, _weight(group), rank, projected)
     loss = np.asarray(dropout.expected_loss(best.first, best.second, *group[1:4]))
     return Evidence(np.abs(loss - best.value), ROUNDING * squared_norm(group.targets))
@@ -143,83 +148,87 @@ def _minimiser(matrices, counted_all: bool = False) -> Evidence:
 draw_wide = functools.partial(draw_masked, widths=(4, 5, 6, 8))
 
 
-def _claim(name, where, statement, formula, kind, status, measure, control, draw=draw_masked):
-    words, changed = control
-    return Claim(
-        name=f"dropout.{name}",
-        source=where,
-        statement=statement,
-        formula=formula,
-        kind=kind,
-        status=status,
-        instances=draw,
-        measure=per_group(measure),
-        control=Control(words, per_group(changed)),
-    )
-
-
 CLAIMS = (
-    _claim(
-        "expectation",
-        f"{SOURCE}, (32)",
-        "The expected loss under dropout, by enumeration of all masks.",
-        "E ||Y - W_2 diag(z/mu) W_1 X||^2 = ||Y - W_2 W_1 X||^2 "
+    Claim(
+        name="dropout.expectation",
+        source=f"{SOURCE}, (32)",
+        statement="The expected loss under dropout, by enumeration of all masks.",
+        formula="E ||Y - W_2 diag(z/mu) W_1 X||^2 = ||Y - W_2 W_1 X||^2 "
         "+ (1-mu)/mu sum_i ||W_2 e_i||^2 ||e_i^T W_1 X||^2",
-        "identity",
-        "as printed",
-        _enumeration,
-        ("factor 1 - mu", functools.partial(_enumeration, rescaled=False)),
+        kind="identity",
+        status="as printed",
+        instances=draw_masked,
+        measure=per_group(_enumeration),
+        control=Control(
+            "factor 1 - mu", per_group(functools.partial(_enumeration, rescaled=False))
+        ),
     ),
-    _claim(
-        "penalty_bound",
-        f"{SOURCE}, (33)",
-        "The penalty is at least the squared nuclear norm over the width.",
-        "sum_i ||left_i||^2 ||right_i||^2 >= ||left right||_*^2 / d",
-        "lower",
-        "corrected",
-        _penalty,
-        ("as printed, ||Z||_*^2", functools.partial(_penalty, printed=True)),
+    Claim(
+        name="dropout.penalty_bound",
+        source=f"{SOURCE}, (33)",
+        statement="The penalty is at least the squared nuclear norm over the width.",
+        formula="sum_i ||left_i||^2 ||right_i||^2 >= ||left right||_*^2 / d",
+        kind="lower",
+        status="corrected",
+        instances=draw_masked,
+        measure=per_group(_penalty),
+        control=Control(
+            "as printed, ||Z||_*^2", per_group(functools.partial(_penalty, printed=True))
+        ),
     ),
-    _claim(
-        "minimum",
-        f"{SOURCE}, (33)",
-        "The least expected loss at a fixed keep rate vanishes to least squares with the width.",
-        "E loss >= min_Z ||Y - Z||^2 + (1-mu)/(mu d) ||Z||_*^2, rank(Z) <= d, row(Z) in row(X)",
-        "lower",
-        "corrected",
-        _minimum,
-        ("as printed, (1-mu)/mu", functools.partial(_minimum, printed=True)),
+    Claim(
+        name="dropout.minimum",
+        source=f"{SOURCE}, (33)",
+        statement="The least expected loss at a fixed keep rate vanishes to least squares with "
+        "the width.",
+        formula="E loss >= min_Z ||Y - Z||^2 + (1-mu)/(mu d) ||Z||_*^2, rank(Z) <= d, row(Z) in "
+        "row(X)",
+        kind="lower",
+        status="corrected",
+        instances=draw_masked,
+        measure=per_group(_minimum),
+        control=Control(
+            "as printed, (1-mu)/mu", per_group(functools.partial(_minimum, printed=True))
+        ),
     ),
-    _claim(
-        "attained",
-        f"{SOURCE}, (33)",
-        "Layers with equal units attain it; Z is confined to the row space of X.",
-        "min E loss = min_Z ||Y P_X - Z||^2 + (1-mu)/(mu d) ||Z||_*^2 + ||Y (I - P_X)||^2",
-        "identity",
-        "with a condition",
-        _attained,
-        ("Y in place of Y P_X", functools.partial(_attained, projected=False)),
-        draw_wide,
+    Claim(
+        name="dropout.attained",
+        source=f"{SOURCE}, (33)",
+        statement="Layers with equal units attain it; Z is confined to the row space of X.",
+        formula="min E loss = min_Z ||Y P_X - Z||^2 + (1-mu)/(mu d) ||Z||_*^2 + ||Y (I - P_X)||^2",
+        kind="identity",
+        status="with a condition",
+        instances=draw_wide,
+        measure=per_group(_attained),
+        control=Control(
+            "Y in place of Y P_X", per_group(functools.partial(_attained, projected=False))
+        ),
     ),
-    _claim(
-        "width",
-        f"{SOURCE}, (33)",
-        "Below the rank of the minimiser the width is a constraint on the rank.",
-        "min E loss at width d = min over rank(Z) <= d",
-        "identity",
-        "with a condition",
-        _attained,
-        ("no constraint on the rank", functools.partial(_attained, held=False)),
+    Claim(
+        name="dropout.width",
+        source=f"{SOURCE}, (33)",
+        statement="Below the rank of the minimiser the width is a constraint on the rank.",
+        formula="min E loss at width d = min over rank(Z) <= d",
+        kind="identity",
+        status="with a condition",
+        instances=draw_masked,
+        measure=per_group(_attained),
+        control=Control(
+            "no constraint on the rank", per_group(functools.partial(_attained, constrained=False))
+        ),
     ),
-    _claim(
-        "keep_rate",
-        f"{SOURCE}, (33)",
-        "The printed weight holds at every width if the keep rate falls with it.",
-        "min E loss = min_Z ||Y - Z||^2 + (1-p)/p ||Z||_*^2 at mu(d) = p/(d - (d-1) p)",
-        "identity",
-        "with a condition",
-        _attained_by_rate,
-        ("mu = p at every width", functools.partial(_attained_by_rate, adapted=False)),
+    Claim(
+        name="dropout.keep_rate",
+        source=f"{SOURCE}, (33)",
+        statement="The printed weight holds at every width if the keep rate falls with it.",
+        formula="min E loss = min_Z ||Y - Z||^2 + (1-p)/p ||Z||_*^2 at mu(d) = p/(d - (d-1) p)",
+        kind="identity",
+        status="with a condition",
+        instances=draw_masked,
+        measure=per_group(_attained_by_rate),
+        control=Control(
+            "mu = p at every width", per_group(functools.partial(_attained_by_rate, adapted=False))
+        ),
     ),
     Claim(
         name="dropout.minimiser",

@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import orthogonal, squared_norm
+from linear_theory.instances.random_matrices import orthogonal, per_group, squared_norm
 from linear_theory.structure.dropout import theory as dropout
 from linear_theory.structure.dropout.instances import (
     INPUTS,
@@ -20,7 +20,6 @@ from linear_theory.structure.dropout.instances import (
     Masked,
     draw_masked,
     masks,
-    per_group,
     random_layers,
 )
 
@@ -28,8 +27,8 @@ from linear_theory.structure.dropout.instances import (
 def _enumeration(group: Masked, double: bool = True) -> Evidence:
     width, keep = group.width, group.keep
     layers = random_layers(group, width, width, OUTPUTS)
-    kept, chance = masks(width, keep)
-    scaled = kept[:, None, None, :] / keep[:, None, None]
+    drawn, chance = masks(width, keep)
+    scaled = drawn[:, None, None, :] / keep[:, None, None]
     hidden = layers[0] @ group.inputs
     inner = (layers[1] * scaled) @ hidden  # one entry per first mask
     outer = layers[2] * scaled  # and per second mask
@@ -63,8 +62,8 @@ def _equal_rank_one(group: Masked, spread: bool = True) -> tuple[np.ndarray, ...
     """Layers whose product is the best shrunk first component, with all units alike, or one."""
     width = group.width
     right = np.linalg.svd(group.inputs, full_matrices=False)[2]
-    seen = group.targets @ np.swapaxes(right, 1, 2) @ right
-    left, values, rows = np.linalg.svd(seen, full_matrices=False)
+    visible = group.targets @ np.swapaxes(right, 1, 2) @ right
+    left, values, rows = np.linalg.svd(visible, full_matrices=False)
     weight = np.asarray(dropout.nuclear_weight(group.keep, width, 2))
     root = (values[:, 0] / (1 + weight)) ** (1 / 3)
     unit = np.ones(width) / np.sqrt(width) if spread else np.eye(width)[0]

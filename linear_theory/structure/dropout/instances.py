@@ -6,13 +6,11 @@ Legend: as in `dropout`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from linear_theory.claim import Evidence
-from linear_theory.instances.random_matrices import generator, merge, shares, with_values
+from linear_theory.instances.random_matrices import generator, shares, with_values
 
 SOURCE = "arXiv 2503.19859"
 OUTPUTS, INPUTS, SAMPLES = 4, 5, 6
@@ -63,16 +61,11 @@ def draw_masked(key, trials: int, widths=WIDTHS) -> list[Masked]:
     return groups
 
 
-def per_group(measure: Callable[[Masked], Evidence]) -> Callable[[list[Masked]], Evidence]:
-    """Applies a measure of one entry per instance to each group, and merges."""
-    return lambda groups: merge([measure(group) for group in groups])
-
-
 def masks(width: int, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All 2^d masks (2^d, d) and their probabilities (2^d, n)."""
-    kept = np.array(list(itertools.product([0.0, 1.0], repeat=width)))
-    count = kept.sum(axis=1)[:, None]
-    return kept, keep**count * (1 - keep) ** (width - count)
+    drawn = np.array(list(itertools.product([0.0, 1.0], repeat=width)))
+    count = drawn.sum(axis=1)[:, None]
+    return drawn, keep**count * (1 - keep) ** (width - count)
 
 
 def random_layers(group: Masked, *rows: int) -> list[np.ndarray]:

@@ -126,56 +126,58 @@ def _scaled(network: Tanh, corrected: bool = True) -> Evidence:
 SOURCE = "arXiv 2503.19859, theorem 4"
 
 
-def _claim(name, statement, formula, status, measure, words, changed) -> Claim:
-    return Claim(
-        name=f"gradient_projection.{name}",
-        source=SOURCE,
-        statement=statement,
-        formula=formula,
-        kind="identity",
-        status=status,
-        instances=draw_tanh,
-        measure=measure,
-        control=Control(words, changed),
-    )
-
-
 CLAIMS = (
-    _claim(
-        "galore_is_relora",
-        "Gradient descent: projected gradients and adapters with a frozen outer factor take the "
-        "same path, for the same subspaces and batches.",
-        "W - eta B B^T G  =  W + B A,  A <- A - eta grad_A,  B = U_r(G)",
-        "as printed",
-        _same_path,
-        "both factors trained, as in LoRA",
-        functools.partial(_same_path, train_bases=True),
+    Claim(
+        name="gradient_projection.galore_is_relora",
+        source=SOURCE,
+        statement="Gradient descent: projected gradients and adapters with a frozen outer factor "
+        "take the same path, for the same subspaces and batches.",
+        formula="W - eta B B^T G  =  W + B A,  A <- A - eta grad_A,  B = U_r(G)",
+        kind="identity",
+        status="as printed",
+        instances=draw_tanh,
+        measure=_same_path,
+        control=Control(
+            "both factors trained, as in LoRA", functools.partial(_same_path, train_bases=True)
+        ),
     ),
-    _claim(
-        "adam",
-        "Adam: only if both carry the moments of the r x n gradients over a change of subspace.",
-        "W - eta B rho(B^T G)  =  W + B A,  A <- A - eta rho(grad_A)",
-        "with a condition",
-        functools.partial(_same_path, rule=gp.adam_rule),
-        "moments reset with the adapters",
-        functools.partial(_same_path, rule=gp.adam_rule, reset=True),
+    Claim(
+        name="gradient_projection.adam",
+        source=SOURCE,
+        statement="Adam: only if both carry the moments of the r x n gradients over a change of "
+        "subspace.",
+        formula="W - eta B rho(B^T G)  =  W + B A,  A <- A - eta rho(grad_A)",
+        kind="identity",
+        status="with a condition",
+        instances=draw_tanh,
+        measure=functools.partial(_same_path, rule=gp.adam_rule),
+        control=Control(
+            "moments reset with the adapters",
+            functools.partial(_same_path, rule=gp.adam_rule, reset=True),
+        ),
     ),
-    _claim(
-        "basis",
-        "Gradient descent sees the subspace alone, not its basis.",
-        "B -> B Q leaves the path as it is, Q orthogonal",
-        "with a condition",
-        _turned,
-        "Adam, which works entry by entry",
-        functools.partial(_turned, rule=gp.adam_rule),
+    Claim(
+        name="gradient_projection.basis",
+        source=SOURCE,
+        statement="Gradient descent sees the subspace alone, not its basis.",
+        formula="B -> B Q leaves the path as it is, Q orthogonal",
+        kind="identity",
+        status="with a condition",
+        instances=draw_tanh,
+        measure=_turned,
+        control=Control(
+            "Adam, which works entry by entry", functools.partial(_turned, rule=gp.adam_rule)
+        ),
     ),
-    _claim(
-        "scale",
-        "Adapters with a scale s need a step size eta/s^2 for the same path.",
-        "W + s B A,  A <- A - eta/s^2 grad_A",
-        "with a condition",
-        _scaled,
-        "the same step size",
-        functools.partial(_scaled, corrected=False),
+    Claim(
+        name="gradient_projection.scale",
+        source=SOURCE,
+        statement="Adapters with a scale s need a step size eta/s^2 for the same path.",
+        formula="W + s B A,  A <- A - eta/s^2 grad_A",
+        kind="identity",
+        status="with a condition",
+        instances=draw_tanh,
+        measure=_scaled,
+        control=Control("the same step size", functools.partial(_scaled, corrected=False)),
     ),
 )

@@ -51,11 +51,11 @@ def linear_gradients(
     """
     eta = jnp.asarray(step_size)[..., None, None]
 
-    def one(state, _):
+    def step(state, _):
         moved = state - eta * jnp.sum(left @ state[..., None, :, :] @ right, axis=-3)
         return moved, moved
 
-    _, path = jax.lax.scan(one, gradient, length=steps)
+    _, path = jax.lax.scan(step, gradient, length=steps)
     return jnp.concatenate([gradient[None], path])
 
 

@@ -68,12 +68,12 @@ def adam_rule(
       >>> round(adam_rule(state, (3 * jnp.ones((1, 1)),))[1][0].item(), 4)
       1.0
     """
-    one, two = decays
+    descend, two = decays
     step = moments.step + 1
-    first = jax.tree.map(lambda m, g: one * m + (1 - one) * g, moments.first, gradients)
+    first = jax.tree.map(lambda m, g: descend * m + (1 - descend) * g, moments.first, gradients)
     second = jax.tree.map(lambda v, g: two * v + (1 - two) * g**2, moments.second, gradients)
     direction = jax.tree.map(
-        lambda m, v: m / (1 - one**step) / (jnp.sqrt(v / (1 - two**step)) + epsilon),
+        lambda m, v: m / (1 - descend**step) / (jnp.sqrt(v / (1 - two**step)) + epsilon),
         first,
         second,
     )
@@ -132,17 +132,17 @@ def galore_phase(
       [0.25, 1.0]
     """
 
-    def one(state, batch):
+    def descend(state, batch):
         weights, moments = state
         slopes = jax.grad(loss)(weights, batch)
-        seen = jax.tree.map(lambda basis, slope: basis.T @ slope, bases, slopes)
-        moments, direction = rule(moments, seen)
+        projected = jax.tree.map(lambda basis, slope: basis.T @ slope, bases, slopes)
+        moments, direction = rule(moments, projected)
         weights = jax.tree.map(
             lambda w, basis, move: w - step_size * basis @ move, weights, bases, direction
         )
         return (weights, moments), None
 
-    return jax.lax.scan(one, (weights, moments), batches)[0]
+    return jax.lax.scan(descend, (weights, moments), batches)[0]
 
 
 def relora_phase(
@@ -178,7 +178,7 @@ def relora_phase(
     def merged(adapters, bases):
         return jax.tree.map(lambda w, b, a: w + scale * b @ a, weights, bases, adapters)
 
-    def one(state, batch):
+    def descend(state, batch):
         adapters, bases, moments = state
         slopes = jax.grad(lambda a, b: loss(merged(a, b), batch), argnums=(0, 1))(adapters, bases)
         moments, direction = rule(moments, slopes[0])
@@ -188,5 +188,5 @@ def relora_phase(
         return (adapters, bases, moments), None
 
     start = (no_moments(weights, bases).first, bases, moments)
-    (adapters, bases, moments), _ = jax.lax.scan(one, start, batches)
+    (adapters, bases, moments), _ = jax.lax.scan(descend, start, batches)
     return merged(adapters, bases), moments

@@ -124,72 +124,55 @@ draw_leading = functools.partial(draw_tables, rank=1, gap=(0.2, 0.5))
 SOURCE = "arXiv 2503.19859"
 
 
-def least_squares_claim(
-    name, where, statement, formula, kind, status, draw, measure, words, changed, *other
-):
-    """A claim of this subject; what follows the words are the parts of its control."""
-    return Claim(
-        name=f"least_squares.{name}",
-        source=where,
-        statement=statement,
-        formula=formula,
-        kind=kind,
-        status=status,
-        instances=draw,
-        measure=measure,
-        control=Control(words, changed, *other),
-    )
-
-
 CLAIMS = (
-    least_squares_claim(
-        "eckart_young",
-        f"{SOURCE}, theorem 1",
-        "No matrix of rank r is nearer than the energy of the tail.",
-        "||Phi - B A||^2 >= sum_{i>r} s_i^2",
-        "lower",
-        "as printed",
-        draw_tables,
-        _eckart_young,
-        "the tail from i = r",
-        functools.partial(_eckart_young, shift=1),
+    Claim(
+        name="least_squares.eckart_young",
+        source=f"{SOURCE}, theorem 1",
+        statement="No matrix of rank r is nearer than the energy of the tail.",
+        formula="||Phi - B A||^2 >= sum_{i>r} s_i^2",
+        kind="lower",
+        status="as printed",
+        instances=draw_tables,
+        measure=_eckart_young,
+        control=Control("the tail from i = r", functools.partial(_eckart_young, shift=1)),
     ),
-    least_squares_claim(
-        "alternating",
-        "proved in least_squares.alternating_excess",
-        "Alternating least squares comes to the tail at a rate set by the gap after r.",
-        "||Phi - B A||^2 - sum_{i>r} s_i^2 <= sum_{i<=r} s_i^2 x/(1+x), "
+    Claim(
+        name="least_squares.alternating",
+        source="proved in least_squares.alternating_excess",
+        statement="Alternating least squares comes to the tail at a rate set by the gap after r.",
+        formula="||Phi - B A||^2 - sum_{i>r} s_i^2 <= sum_{i<=r} s_i^2 x/(1+x), "
         "x = (s_{r+1}/s_r)^{4T} tan^2",
-        "upper",
-        "with a condition",
-        draw_tables,
-        _alternating,
-        "one sweep more",
-        functools.partial(_alternating, extra=1),
-        draw_leading,
+        kind="upper",
+        status="with a condition",
+        instances=draw_tables,
+        measure=_alternating,
+        control=Control("one sweep more", functools.partial(_alternating, extra=1), draw_leading),
     ),
-    least_squares_claim(
-        "whitening",
-        f"{SOURCE}, (5) and (6)",
-        "The loss is a distance of weights after whitening, up to a constant.",
-        "||W X - Y||^2 = ||(W - Phi) (X X^T)^{1/2}||^2 + const",
-        "identity",
-        "with a condition",
-        draw_regressions,
-        _whitening,
-        "as printed, ||W - Phi||^2 up to a factor, X X^T != c I",
-        functools.partial(_whitening, whitened=False),
+    Claim(
+        name="least_squares.whitening",
+        source=f"{SOURCE}, (5) and (6)",
+        statement="The loss is a distance of weights after whitening, up to a constant.",
+        formula="||W X - Y||^2 = ||(W - Phi) (X X^T)^{1/2}||^2 + const",
+        kind="identity",
+        status="with a condition",
+        instances=draw_regressions,
+        measure=_whitening,
+        control=Control(
+            "as printed, ||W - Phi||^2 up to a factor, X X^T != c I",
+            functools.partial(_whitening, whitened=False),
+        ),
     ),
-    least_squares_claim(
-        "best_of_rank",
-        f"{SOURCE}, (5) and (6)",
-        "Under a constraint on the rank the minimiser is that of the whitened matrix.",
-        "min over rank(W) <= r of ||W X - Y||^2 at [Phi S^{1/2}]_r S^{-1/2}, S = X X^T",
-        "identity",
-        "with a condition",
-        draw_regressions,
-        _best_of_rank,
-        "[Phi]_r, the minimiser of (6)",
-        functools.partial(_best_of_rank, whiten=False),
+    Claim(
+        name="least_squares.best_of_rank",
+        source=f"{SOURCE}, (5) and (6)",
+        statement="Under a constraint on the rank the minimiser is that of the whitened matrix.",
+        formula="min over rank(W) <= r of ||W X - Y||^2 at [Phi S^{1/2}]_r S^{-1/2}, S = X X^T",
+        kind="identity",
+        status="with a condition",
+        instances=draw_regressions,
+        measure=_best_of_rank,
+        control=Control(
+            "[Phi]_r, the minimiser of (6)", functools.partial(_best_of_rank, whiten=False)
+        ),
     ),
 )

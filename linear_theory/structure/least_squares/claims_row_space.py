@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linear_theory.claim import Evidence
+from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.random_matrices import generator, squared_norm, with_values
 from linear_theory.structure.least_squares import theory as ls
 from linear_theory.structure.least_squares.claims_best_rank import (
     COLUMNS,
     EPS,
     SOURCE,
-    least_squares_claim,
 )
 
 STEPS = 50
@@ -84,41 +83,42 @@ def _least_norm(data: Descent, always: bool = False) -> Evidence:
 
 
 CLAIMS = (
-    least_squares_claim(
-        "row_space",
-        f"{SOURCE}, (8)",
-        "Gradient descent moves in the row space of X only.",
-        "w_t - w_0 in row(X)",
-        "identity",
-        "as printed",
-        draw_descents,
-        _row_space,
-        "a step along the signs of the gradient, as Adam's first",
-        functools.partial(_row_space, signs=True),
+    Claim(
+        name="least_squares.row_space",
+        source=f"{SOURCE}, (8)",
+        statement="Gradient descent moves in the row space of X only.",
+        formula="w_t - w_0 in row(X)",
+        kind="identity",
+        status="as printed",
+        instances=draw_descents,
+        measure=_row_space,
+        control=Control(
+            "a step along the signs of the gradient, as Adam's first",
+            functools.partial(_row_space, signs=True),
+        ),
     ),
-    least_squares_claim(
-        "limit",
-        f"{SOURCE}, (10)",
-        "Its limit is the solution nearest to the start, at a linear rate, eta <= 1/lambda_max.",
-        "||w_t - w*|| <= (1 - eta lambda_min)^t ||w_0 - w*||, "
+    Claim(
+        name="least_squares.limit",
+        source=f"{SOURCE}, (10)",
+        statement="Its limit is the solution nearest to the start, at a linear rate, eta <= "
+        "1/lambda_max.",
+        formula="||w_t - w*|| <= (1 - eta lambda_min)^t ||w_0 - w*||, "
         "w* = w_0 + X^T (X X^T)^-1 (y - X w_0)",
-        "upper",
-        "corrected",
-        draw_descents,
-        _limit,
-        "as printed, without w_0",
-        functools.partial(_limit, printed=True),
+        kind="upper",
+        status="corrected",
+        instances=draw_descents,
+        measure=_limit,
+        control=Control("as printed, without w_0", functools.partial(_limit, printed=True)),
     ),
-    least_squares_claim(
-        "least_norm",
-        f"{SOURCE}, section 2.1",
-        "The limit has the least norm only for a start in the row space.",
-        "||w*||^2 = ||X^+ y||^2 + ||(I - P) w_0||^2",
-        "identity",
-        "with a condition",
-        draw_descents,
-        _least_norm,
-        "least norm from any start",
-        functools.partial(_least_norm, always=True),
+    Claim(
+        name="least_squares.least_norm",
+        source=f"{SOURCE}, section 2.1",
+        statement="The limit has the least norm only for a start in the row space.",
+        formula="||w*||^2 = ||X^+ y||^2 + ||(I - P) w_0||^2",
+        kind="identity",
+        status="with a condition",
+        instances=draw_descents,
+        measure=_least_norm,
+        control=Control("least norm from any start", functools.partial(_least_norm, always=True)),
     ),
 )

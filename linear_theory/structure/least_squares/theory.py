@@ -58,8 +58,8 @@ def tangent(target: np.ndarray, start: np.ndarray) -> np.ndarray:
     rank = start.shape[-2]
     right = np.linalg.svd(target)[2]
     top, rest = right[..., :rank, :], right[..., rank:, :]
-    seen = start @ top.mT
-    return np.linalg.norm((start @ rest.mT).mT @ np.linalg.inv(seen).mT, 2, axis=(-2, -1))
+    leading = start @ top.mT
+    return np.linalg.norm((start @ rest.mT).mT @ np.linalg.inv(leading).mT, 2, axis=(-2, -1))
 
 
 @functools.partial(jax.jit, static_argnames="rank")
@@ -122,10 +122,10 @@ def best_of_rank(
     """
     left, scale, right = np.linalg.svd(inputs, full_matrices=False)
     # X = U D V^T: in the basis of V the loss is ||W U D - Y V||^2.
-    seen = targets @ right.mT
+    leading = targets @ right.mT
     if not whiten:
-        seen = seen / scale[..., None, :]
-    u, values, v = np.linalg.svd(seen, full_matrices=False)
+        leading = leading / scale[..., None, :]
+    u, values, v = np.linalg.svd(leading, full_matrices=False)
     cut = (u[..., :rank] * values[..., None, :rank]) @ v[..., :rank, :]
     return (cut / scale[..., None, :] if whiten else cut) @ left.mT
 
@@ -146,12 +146,12 @@ def descend_linear(
       [0.5, 1.0]
     """
 
-    def one(_, weights):
+    def step(_, weights):
         residual = jnp.einsum("...nd,...d->...n", inputs, weights) - targets
         return weights - step_size[..., None] * jnp.einsum("...nd,...n->...d", inputs, residual)
 
     step_size = jnp.asarray(step_size)
-    return jax.lax.fori_loop(0, steps, one, start)
+    return jax.lax.fori_loop(0, steps, step, start)
 
 
 def descent_limit(start: np.ndarray, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +14,8 @@ import numpy as np
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.random_matrices import (
     generator,
-    merge,
     orthogonal,
+    per_group,
     shares,
     squared_norm,
 )
@@ -85,10 +84,6 @@ def draw_separable(key, trials: int, size: float = 0.3) -> list[Separable]:
         step = 0.4 * depth ** (depth - 1) / np.max(np.sum(signed**2, axis=2), axis=1)
         groups.append(Separable(layers, signed, frame[:, :, 0], gamma[:, 0, 0], step))
     return groups
-
-
-def _per_group(measure: Callable[[Separable], Evidence]):
-    return lambda groups: merge([measure(group) for group in groups])
 
 
 class End(NamedTuple):
@@ -185,76 +180,72 @@ draw_large = functools.partial(draw_separable, size=0.8)
 SOURCE = "arXiv 2503.19859, theorem 3"
 
 
-def _claim(name, where, statement, formula, kind, status, measure, words, changed, *draw) -> Claim:
-    return Claim(
-        name=f"margin.{name}",
-        source=where,
-        statement=statement,
-        formula=formula,
-        kind=kind,
-        status=status,
-        instances=draw_separable,
-        measure=_per_group(measure),
-        control=Control(words, _per_group(changed), *draw),
-    )
-
-
 CLAIMS = (
-    _claim(
-        "direction",
-        SOURCE,
-        "Separable data, the loss below 1 at some time: the product turns to the direction of the "
-        "largest margin.",
-        "cos(w, w_svm) = 1 up to the square of log n / (s ||w||)",
-        "fit",
-        "with a condition",
-        _direction,
-        "the direction of the mean of y_i x_i",
-        functools.partial(_direction, means=True),
+    Claim(
+        name="margin.direction",
+        source=SOURCE,
+        statement="Separable data, the loss below 1 at some time: the product turns to the "
+        "direction of the largest margin.",
+        formula="cos(w, w_svm) = 1 up to the square of log n / (s ||w||)",
+        kind="fit",
+        status="with a condition",
+        instances=draw_separable,
+        measure=per_group(_direction),
+        control=Control(
+            "the direction of the mean of y_i x_i",
+            per_group(functools.partial(_direction, means=True)),
+        ),
     ),
-    _claim(
-        "largest",
-        SOURCE,
-        "Its margin comes to the largest there is.",
-        "min y_i w^T x_i / ||w|| = gamma up to log n / ||w||",
-        "fit",
-        "with a condition",
-        _largest_margin,
-        "the direction of the start",
-        functools.partial(_largest_margin, start=True),
+    Claim(
+        name="margin.largest",
+        source=SOURCE,
+        statement="Its margin comes to the largest there is.",
+        formula="min y_i w^T x_i / ||w|| = gamma up to log n / ||w||",
+        kind="fit",
+        status="with a condition",
+        instances=draw_separable,
+        measure=per_group(_largest_margin),
+        control=Control(
+            "the direction of the start", per_group(functools.partial(_largest_margin, start=True))
+        ),
     ),
-    _claim(
-        "norm",
-        f"{SOURCE} and (30)",
-        "The margin over the norm of all layers, and so the least norm at margin one.",
-        "min y_i w^T x_i / ||Theta||^L -> gamma L^{-L/2}, ||Theta||^2 = L gamma^{-2/L}",
-        "fit",
-        "new",
-        _norm,
-        "the constant of one more layer",
-        functools.partial(_norm, shift=1),
+    Claim(
+        name="margin.norm",
+        source=f"{SOURCE} and (30)",
+        statement="The margin over the norm of all layers, and so the least norm at margin one.",
+        formula="min y_i w^T x_i / ||Theta||^L -> gamma L^{-L/2}, ||Theta||^2 = L gamma^{-2/L}",
+        kind="fit",
+        status="new",
+        instances=draw_separable,
+        measure=per_group(_norm),
+        control=Control(
+            "the constant of one more layer", per_group(functools.partial(_norm, shift=1))
+        ),
     ),
-    _claim(
-        "bound",
-        "proved in margin.margin_limit",
-        "No layers have a larger normalised margin.",
-        "min y_i w^T x_i / ||Theta||^L <= gamma L^{-L/2}",
-        "upper",
-        "new",
-        _bound,
-        "gamma L^{-(L+1)/2}",
-        functools.partial(_bound, power=0.5),
+    Claim(
+        name="margin.bound",
+        source="proved in margin.margin_limit",
+        statement="No layers have a larger normalised margin.",
+        formula="min y_i w^T x_i / ||Theta||^L <= gamma L^{-L/2}",
+        kind="upper",
+        status="new",
+        instances=draw_separable,
+        measure=per_group(_bound),
+        control=Control("gamma L^{-(L+1)/2}", per_group(functools.partial(_bound, power=0.5))),
     ),
-    _claim(
-        "rank_one",
-        "arXiv 1810.02032, lemma 2.6; arXiv 2503.19859, theorem 3",
-        "What a layer has outside its first singular value stays bounded while it grows.",
-        "||W_k||^2 - ||W_k||_2^2 <= sum_{l>=k} (||D_l||_2 - tr D_l) + drift",
-        "upper",
-        "with a condition",
-        _rank_one,
-        "the imbalance of the start left out",
-        functools.partial(_rank_one, start=False),
-        draw_large,
+    Claim(
+        name="margin.rank_one",
+        source="arXiv 1810.02032, lemma 2.6; arXiv 2503.19859, theorem 3",
+        statement="What a layer has outside its first singular value stays bounded while it grows.",
+        formula="||W_k||^2 - ||W_k||_2^2 <= sum_{l>=k} (||D_l||_2 - tr D_l) + drift",
+        kind="upper",
+        status="with a condition",
+        instances=draw_separable,
+        measure=per_group(_rank_one),
+        control=Control(
+            "the imbalance of the start left out",
+            per_group(functools.partial(_rank_one, start=False)),
+            draw_large,
+        ),
     ),
 )

@@ -82,7 +82,7 @@ def separate(layers: Layers, signed: jax.Array, step_size: jax.Array, steps: int
     def loss(state):
         return jnp.sum(jax.nn.logsumexp(-(product(state) @ signed.mT)[..., 0, :], axis=-1))
 
-    def one(_, trained):
+    def step(_, trained):
         state, drift = trained
         energy = sum(jnp.sum(layer**2, axis=axes) for layer in state)
         eta = step_size * energy**power
@@ -93,7 +93,7 @@ def separate(layers: Layers, signed: jax.Array, step_size: jax.Array, steps: int
         return moved, drift + change
 
     start = jnp.zeros(layers[0].shape[:-2], layers[0].dtype)
-    return Trained(*jax.lax.fori_loop(0, steps, one, (layers, start)))
+    return Trained(*jax.lax.fori_loop(0, steps, step, (layers, start)))
 
 
 def imbalance_bound(start: Layers, drift: np.ndarray) -> np.ndarray:

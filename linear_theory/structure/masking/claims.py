@@ -74,8 +74,8 @@ def _normal_equations(problem: Inputs, rescaled: bool = True) -> Evidence:
     """W E[x' x'^T] = E[x x'^T] for masked inputs x', by enumeration of all masks."""
     gram = problem.inputs @ problem.inputs.mT
     keep = problem.keep[:, 0]
-    kept, chance = masks(DIM, keep)
-    second = np.einsum("mn,mi,mj->nij", chance, kept, kept) / keep[:, None, None] ** 2
+    unmasked, chance = masks(DIM, keep)
+    second = np.einsum("mn,mi,mj->nij", chance, unmasked, unmasked) / keep[:, None, None] ** 2
     used = keep if rescaled else 1 / (2 - keep)  # for which (1-mu)/mu is 1-mu
     model = _reconstruction(gram, used)
     error = norm(model @ (second * gram) - gram)
@@ -154,26 +154,26 @@ def draw_chains(key, trials: int) -> Corpus:
 
 def _autoencoder_loss(layers, data, key):
     data, keep = data
-    kept = jax.random.bernoulli(key, keep, (*data.shape[:2], PATCHES))
-    seen = data * jnp.repeat(kept, PATCH, axis=2)
-    error = masking.features(layers, seen)[-1] - data
+    unmasked = jax.random.bernoulli(key, keep, (*data.shape[:2], PATCHES))
+    masked_data = data * jnp.repeat(unmasked, PATCH, axis=2)
+    error = masking.features(layers, masked_data)[-1] - data
     return jnp.sum(jnp.mean(error**2, axis=(1, 2)))
 
 
 def _language_loss(layers, data, key):
     data, keep = data
     tokens = data.reshape(*data.shape[:2], TOKENS, VOCABULARY + 1)
-    seen = _masked_tokens(data, keep, key).reshape(data.shape)
-    logits = masking.features(layers, seen)[-1].reshape(*tokens.shape[:3], VOCABULARY)
+    masked_data = _masked_tokens(data, keep, key).reshape(data.shape)
+    logits = masking.features(layers, masked_data)[-1].reshape(*tokens.shape[:3], VOCABULARY)
     return -jnp.sum(jnp.mean(tokens[..., :-1] * jax.nn.log_softmax(logits), axis=(1, 2)))
 
 
 def _masked_tokens(data, keep, key):
     """One-hot tokens (n, rows, TOKENS, VOCABULARY + 1), each kept or replaced by the mask."""
     tokens = data.reshape(*data.shape[:2], TOKENS, VOCABULARY + 1)
-    kept = jax.random.bernoulli(key, keep, (*tokens.shape[:3], 1))
+    unmasked = jax.random.bernoulli(key, keep, (*tokens.shape[:3], 1))
     mask = jnp.zeros(VOCABULARY + 1, data.dtype).at[-1].set(1)
-    return jnp.where(kept, tokens, mask)
+    return jnp.where(unmasked, tokens, mask)
 
 
 # Loss and share of inputs that masks keep. The share is data, so that one program serves all.
@@ -211,8 +211,8 @@ def _masked_inputs(corpus: Corpus, layer: int = 0) -> Evidence:
     """Masked against unmasked inputs of one network, trained on masked ones."""
     loss, keep = TASKS["language_model"]
     data, end = corpus.data, _end(corpus, corpus.layers, loss, keep)
-    seen = _masked_tokens(data, keep, jax.random.fold_in(corpus.key, 1)).reshape(data.shape)
-    return Evidence(_ranks(end, seen)[:, layer], _ranks(end, data)[:, layer])
+    masked_data = _masked_tokens(data, keep, jax.random.fold_in(corpus.key, 1)).reshape(data.shape)
+    return Evidence(_ranks(end, masked_data)[:, layer], _ranks(end, data)[:, layer])
 
 
 SOURCE = "arXiv 2503.19859, section on masked training"

@@ -103,9 +103,9 @@ def train_masked(
     zeros = jax.tree.map(jnp.zeros_like, layers)
     moments = Moments(zeros, zeros, jnp.zeros((), layers[0].dtype))
 
-    def one(state, key):
+    def step(state, key):
         layers, moments = state
         moments, direction = adam_rule(moments, jax.grad(loss)(layers, data, key))
         return (jax.tree.map(lambda w, m: w - step_size * m, layers, direction), moments), None
 
-    return jax.lax.scan(one, (layers, moments), jax.random.split(key, steps))[0][0]
+    return jax.lax.scan(step, (layers, moments), jax.random.split(key, steps))[0][0]

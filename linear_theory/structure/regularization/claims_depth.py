@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import generator, orthogonal, transpose
+from linear_theory.instances.random_matrices import generator, orthogonal, per_group, transpose
 from linear_theory.structure.deep_linear import theory as deep
 from linear_theory.structure.regularization import theory as reg
 from linear_theory.structure.regularization.instances import (
@@ -22,7 +22,6 @@ from linear_theory.structure.regularization.instances import (
     as_two_layers,
     draw_decayed,
     energy,
-    per_group,
 )
 
 GRID = 2001
@@ -47,13 +46,13 @@ def _by_search(scalars, threshold=reg.jump) -> Evidence:
     phi, decay, depth = scalars
     grid = phi[:, None] * np.linspace(0, 1, GRID)
     best = np.asarray(reg.penalised(grid, phi[:, None], decay[:, None], depth[:, None]))
-    found = np.take_along_axis(grid, best.argmin(axis=1)[:, None], 1)[:, 0]
+    minimiser = np.take_along_axis(grid, best.argmin(axis=1)[:, None], 1)[:, 0]
     switch = np.asarray(threshold(decay, depth)[0])
     formula = np.where(phi > switch, reg.stationary(phi, decay, depth), 0)
     # A smooth minimum lies within one mesh width of the best grid point; at the jump both values
     # are minimisers, and the grid's choice is made by its own resolution.
     apart = np.abs(phi / np.asarray(reg.jump(decay, depth)[0]) - 1) > 1e-3
-    return Evidence(np.abs(found - formula), phi / (GRID - 1), apart)
+    return Evidence(np.abs(minimiser - formula), phi / (GRID - 1), apart)
 
 
 def draw_large(key, trials: int):
@@ -75,8 +74,8 @@ def _shrinkage(scalars, printed: bool = False) -> Evidence:
     here = phi - np.asarray(reg.shrink(phi, decay, depth))
     deeper = phi - np.asarray(reg.shrink(phi, decay, depth + 1))
     # It is the global minimiser where the deeper network keeps the value at all.
-    kept = phi > np.asarray(reg.jump(decay, depth + 1)[0])
-    return Evidence(here, deeper, kept) if printed else Evidence(deeper, here, kept)
+    survives = phi > np.asarray(reg.jump(decay, depth + 1)[0])
+    return Evidence(here, deeper, survives) if printed else Evidence(deeper, here, survives)
 
 
 def _outward(group: Decayed, top: float = 1.0) -> Evidence:

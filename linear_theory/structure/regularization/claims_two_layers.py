@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import norm, transpose
+from linear_theory.instances.random_matrices import norm, per_group, transpose
 from linear_theory.structure.deep_linear import theory as deep
 from linear_theory.structure.regularization import theory as reg
 from linear_theory.structure.regularization.instances import (
@@ -22,7 +22,6 @@ from linear_theory.structure.regularization.instances import (
     as_two_layers,
     draw_decayed,
     energy,
-    per_group,
 )
 
 # Linearised at the minimiser, a sweep of alternating steps multiplies deviations by (phi/lam)^2 for

@@ -13,7 +13,6 @@ import numpy as np
 from linear_theory.claim import Evidence
 from linear_theory.instances.random_matrices import (
     generator,
-    merge,
     shares,
     squared_norm,
     with_values,
@@ -64,11 +63,6 @@ def draw_decayed(key, trials: int, depths=(2, 3, 4, 5, 6)) -> list[Decayed]:
             target = with_values(rng, values, ROWS, COLUMNS)
             groups.append(Decayed(depth, target, values, decay, int(rng.integers(2**63))))
     return groups
-
-
-def per_group(measure: Callable[[Decayed], Evidence]):
-    """Applies a measure of one entry per instance to each group, and merges."""
-    return lambda groups: merge([measure(group) for group in groups])
 
 
 def energy(layers: deep.Layers) -> np.ndarray:

@@ -5,16 +5,14 @@ Legend: as in `tangent_kernel.deflation`.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
 
-from linear_theory.claim import Evidence
+from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.batching import per_instance
 from linear_theory.instances.random_matrices import generator
 from linear_theory.structure.tangent_kernel import deflation as td
-from linear_theory.structure.tangent_kernel.claims_kernel import tangent_claim
 
 OUTPUTS, HIDDEN, INPUTS, SAMPLES, RANK = 3, 4, 5, 8, 3
 ROUNDS, STOP = 400, 5
@@ -74,28 +72,36 @@ def _correction(workers: Workers, stop: int | None = None) -> Evidence:
     return Evidence(np.moveaxis(errors, 0, 1), np.moveaxis(bound + floor, 0, 1))
 
 
-_claim = functools.partial(tangent_claim, source="derived in tangent_deflation", draw=draw_workers)
-
 CLAIMS = (
-    _claim(
-        "cascade",
-        "In the linearised model an error that the first component keeps moves every later one by "
-        "a fixed linear map, whatever the targets; no spectral gap enters.",
-        "delta_k = -M_k^+ sum_{j<k} M_j delta_j",
-        "identity",
-        _cascade,
-        "of the predecessors, the last alone",
-        lambda workers: _cascade(workers, back=1),
+    Claim(
+        name="tangent_kernel.cascade",
+        source="derived in tangent_deflation",
+        statement="In the linearised model an error that the first component keeps moves every "
+        "later one by a fixed linear map, whatever the targets; no spectral gap enters.",
+        formula="delta_k = -M_k^+ sum_{j<k} M_j delta_j",
+        kind="identity",
+        status="new",
+        instances=draw_workers,
+        measure=_cascade,
+        control=Control(
+            "of the predecessors, the last alone", lambda workers: _cascade(workers, back=1)
+        ),
     ),
-    _claim(
-        "self_correction",
-        "There parallel descent forgets what predecessors did wrong at first: each component "
-        "reaches what it would be after exact predecessors, at the slowest rate among them.",
-        "||b_{k,l} - b_k^*|| <= u_{k,l}, u_{l+1} = T u_l, T lower triangular: "
+    Claim(
+        name="tangent_kernel.self_correction",
+        source="derived in tangent_deflation",
+        statement="There parallel descent forgets what predecessors did wrong at first: each "
+        "component reaches what it would be after exact predecessors, at the slowest rate among "
+        "them.",
+        formula="||b_{k,l} - b_k^*|| <= u_{k,l}, u_{l+1} = T u_l, T lower triangular: "
         "T_kk = ||I - eta_k M_k^T M_k||, T_kj = eta_k ||M_k^T M_j||",
-        "upper",
-        _correction,
-        "the first component is frozen after five rounds",
-        lambda workers: _correction(workers, stop=STOP),
+        kind="upper",
+        status="new",
+        instances=draw_workers,
+        measure=_correction,
+        control=Control(
+            "the first component is frozen after five rounds",
+            lambda workers: _correction(workers, stop=STOP),
+        ),
     ),
 )

@@ -116,59 +116,43 @@ def _change_exponent(problem: Adapted, curved: bool = True) -> Evidence:
     return Evidence(np.log2(far / near), 1.0, True, SMALL_TOLERANCE)
 
 
-def tangent_claim(
-    name,
-    statement,
-    formula,
-    kind,
-    measure,
-    words,
-    changed,
-    source="derived in tangent_kernel",
-    draw=draw_adapted,
-) -> Claim:
-    """A claim with a control on the same instances."""
-    return Claim(
-        name=f"tangent_kernel.{name}",
-        source=source,
-        statement=statement,
-        formula=formula,
-        kind=kind,
-        status="new",
-        instances=draw,
-        measure=measure,
-        control=Control(words, changed),
-    )
-
-
 CLAIMS = (
-    tangent_claim(
-        "adapter",
-        "Linearised at B_0 = 0, an adapter on a linear model trains B alone, by its kernel.",
-        "f_T - Y = (f_0 - Y) (I - eta (A_0 X)^T (A_0 X))^T",
-        "identity",
-        _kernel,
-        "B_0 != 0, the same kernel",
-        functools.partial(_kernel, first=1.0),
+    Claim(
+        name="tangent_kernel.adapter",
+        source="derived in tangent_kernel",
+        statement="Linearised at B_0 = 0, an adapter on a linear model trains B alone, by its "
+        "kernel.",
+        formula="f_T - Y = (f_0 - Y) (I - eta (A_0 X)^T (A_0 X))^T",
+        kind="identity",
+        status="new",
+        instances=draw_adapted,
+        measure=_kernel,
+        control=Control("B_0 != 0, the same kernel", functools.partial(_kernel, first=1.0)),
     ),
-    tangent_claim(
-        "adapter_size",
-        "The linearisation predicts training of a linear model up to the size of A_0 to the power "
-        "-4, at step sizes of equal kernels: B is of order 1/a and moves A by a^-3.",
-        "||f_T - f_T^lin|| / ||f_T^lin - f_0|| ~ a^-4, eta ~ a^-2",
-        "fit",
-        _size_exponent,
-        "a^-2",
-        functools.partial(_size_exponent, predicted=-2.0),
+    Claim(
+        name="tangent_kernel.adapter_size",
+        source="derived in tangent_kernel",
+        statement="The linearisation predicts training of a linear model up to the size of A_0 to "
+        "the power -4, at step sizes of equal kernels: B is of order 1/a and moves A by a^-3.",
+        formula="||f_T - f_T^lin|| / ||f_T^lin - f_0|| ~ a^-4, eta ~ a^-2",
+        kind="fit",
+        status="new",
+        instances=draw_adapted,
+        measure=_size_exponent,
+        control=Control("a^-2", functools.partial(_size_exponent, predicted=-2.0)),
     ),
-    tangent_claim(
-        "change_size",
-        "In a network it predicts training up to the size of the change alone, whatever A_0, for "
-        "its layers are curved in W + B A.",
-        "||f_T - f_T^lin|| / ||f_T^lin - f_0|| ~ delta",
-        "fit",
-        _change_exponent,
-        "a linear model, where it is delta^2",
-        functools.partial(_change_exponent, curved=False),
+    Claim(
+        name="tangent_kernel.change_size",
+        source="derived in tangent_kernel",
+        statement="In a network it predicts training up to the size of the change alone, whatever "
+        "A_0, for its layers are curved in W + B A.",
+        formula="||f_T - f_T^lin|| / ||f_T^lin - f_0|| ~ delta",
+        kind="fit",
+        status="new",
+        instances=draw_adapted,
+        measure=_change_exponent,
+        control=Control(
+            "a linear model, where it is delta^2", functools.partial(_change_exponent, curved=False)
+        ),
     ),
 )

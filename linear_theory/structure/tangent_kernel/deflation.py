@@ -56,12 +56,12 @@ def in_turn(maps: np.ndarray, target: np.ndarray, first: np.ndarray | None = Non
       >>> in_turn(np.eye(2)[None], np.array([3.0, 4.0])).tolist()
       [[3.0, 4.0]]
     """
-    left, found = target, []
+    left, components = target, []
     for k in range(maps.shape[-3]):
         b = first if k == 0 and first is not None else _solve(maps[..., k, :, :], left)
         left = left - _times(maps[..., k, :, :], b)
-        found.append(b)
-    return np.stack(found, axis=-2)
+        components.append(b)
+    return np.stack(components, axis=-2)
 
 
 def cascade(maps: np.ndarray, error: np.ndarray, back: int | None = None) -> np.ndarray:
@@ -80,12 +80,12 @@ def cascade(maps: np.ndarray, error: np.ndarray, back: int | None = None) -> np.
       >>> cascade(np.stack([np.eye(2)] * 2), np.array([1.0, 0.0])).tolist()
       [[1.0, 0.0], [-1.0, -0.0]]
     """
-    found = [error]
+    components = [error]
     for k in range(1, maps.shape[-3]):
         least = 0 if back is None else max(k - back, 0)
-        moved = sum(_times(maps[..., j, :, :], found[j]) for j in range(least, k))
-        found.append(-_solve(maps[..., k, :, :], moved))
-    return np.stack(found, axis=-2)
+        moved = sum(_times(maps[..., j, :, :], components[j]) for j in range(least, k))
+        components.append(-_solve(maps[..., k, :, :], moved))
+    return np.stack(components, axis=-2)
 
 
 def descend_together(
@@ -144,8 +144,8 @@ def correction_bound(
     products = np.einsum("...kdm,...jdn->...kjmn", maps, maps) * step_sizes[..., None, None, None]
     own = np.arange(count)
     factors = np.linalg.norm(products, 2, axis=(-2, -1))
-    kept = np.eye(dim) - products[..., own, own, :, :]
-    factors[..., own, own] = np.linalg.norm(kept, 2, axis=(-2, -1))
+    contraction = np.eye(dim) - products[..., own, own, :, :]
+    factors[..., own, own] = np.linalg.norm(contraction, 2, axis=(-2, -1))
     factors = np.tril(factors)
     bound = [np.linalg.norm(final, axis=-1)]
     for _ in range(rounds):

@@ -50,12 +50,12 @@ def descend_model(
       1.0
     """
 
-    def one(theta, _):
+    def step(theta, _):
         residual, pull = jax.vjp(lambda theta: model(theta) - targets, theta)
         (slope,) = pull(residual)
         return jax.tree.map(lambda x, g: x - step_size * g, theta, slope), None
 
-    return model(jax.lax.scan(one, start, length=steps)[0])
+    return model(jax.lax.scan(step, start, length=steps)[0])
 
 
 def adapter_kernel(adapter: jax.Array, inputs: jax.Array, scale: jax.Array | float = 1.0):

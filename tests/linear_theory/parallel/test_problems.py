@@ -17,7 +17,9 @@ def x64():
         yield
 
 
-@pytest.mark.parametrize("name", ["mixed_spectrum", "slow_first_spectrum", "slow_last_spectrum"])
+@pytest.mark.parametrize(
+    "name", ["separated_spectrum", "slow_first_spectrum", "slow_last_spectrum"]
+)
 def test_spectra_fall_from_one_with_open_gaps(name):
     values = getattr(problems, name)(np.random.default_rng(0).random((500, 2 + VALUES)))
     assert values.shape == (500, VALUES)
