@@ -30,7 +30,7 @@ from finetune import models, peft, tasks
 from finetune.tasks import class_names, predictions
 from finetune.training import adapter_files
 from finetune.weights.files import read_json
-from launch.shell import app, help_page
+from launch.shell import app, help_page, waiting
 from launch.shell.path_flags import define_path
 from launch.shell.tables import table
 from launch.training import classes as run_classes
@@ -92,7 +92,7 @@ def _of_scores() -> None:
 
 def main(config: EvaluateConfig) -> None:
     """Predicts a split, and prints its scores where it has labels."""
-    with app.stage("loading data and model"):
+    with waiting.stage("loading data and model"):
         base, modules, head, trained_on = loaded(config)
     task = base.task
     split = config.split or rows_of(config, task)
@@ -108,7 +108,7 @@ def main(config: EvaluateConfig) -> None:
         task.labels(split)  # which raises where there is nothing to score
     forward = jax.jit(adapter_files.predict(base.network, modules, head, task.answer))
     passes = task.steps(split, config.eval_batch_size)
-    batches = app.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
+    batches = waiting.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
     answers = task.gathered(split, (forward(base.network.params, b) for b in batches))
     found = task.predict(answers)
     record = scored(task, split, found)
