@@ -35,6 +35,7 @@ from launch.shell.path_flags import define_path
 from launch.shell.tables import table
 from launch.training import classes as run_classes
 from launch.training import problem
+from launch.training import rows as run_rows
 from launch.training.problem import Problem, ProblemConfig
 from rankwise.files import require_writable, write_json
 
@@ -114,7 +115,7 @@ def main(config: EvaluateConfig) -> None:
     record = scored(task, split, found)
     if record["scores"]:
         print(table(("", *record["scores"]), rows(record)))
-    said = "; ".join(filter(None, (task.note, changed(task, split, trained_on))))
+    said = "; ".join(filter(None, (task.note, of_rows(config, task, split, trained_on))))
     print(f"{record['rows']} rows of {split} of {task.name}{': ' if said else ''}{said}")
     if record["scores"] and record["positive_class"] is not None:
         print(f"F1 is of the class {record['positive_class']!r}.")
@@ -132,12 +133,12 @@ def rows_of(config: EvaluateConfig, task: tasks.Task | tasks.LanguageTask) -> st
     return next(iter(task.splits)) if whole and len(task.splits) == 1 else task.evaluation
 
 
-def changed(task: tasks.Task | tasks.LanguageTask, split: str, trained_on: dict) -> str:
-    """What has to be said where a run knew other rows of a split; "" if it did not."""
-    before = trained_on.get(split)
-    if before is None or before == task.split(split).fingerprint:
-        return ""
-    return f"{split} has other rows, labels or tokens than the run had"
+def of_rows(config: EvaluateConfig, task: tasks.Task, split: str, trained_on: dict) -> str:
+    """What has to be said of rows that a run knew; "" of others."""
+    if config.workdir is None or config.data_dir is None:
+        return run_rows.changed(task, split, trained_on)
+    run = pathlib.Path(config.workdir)
+    return run_rows.included(task, split, trained_on, run, config.data_dir)
 
 
 def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
@@ -161,9 +162,7 @@ def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
     earlier = of_run(run / "config.json", config)
     base = problem.load(earlier, test=test, classes=run_classes.of_run(run))
     adapter = problem.adapter_of(run, earlier, base)
-    # Rows that the command names are meant to be others.
-    trained_on = adapter.about.get("data", {}) if config.data_dir is None else {}
-    return base, adapter.modules, adapter.head, trained_on
+    return base, adapter.modules, adapter.head, adapter.about.get("data", {})
 
 
 def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:
