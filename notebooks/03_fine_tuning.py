@@ -44,8 +44,9 @@ import optax
 
 from deflation import Components, Regression, gradient_descent, start
 from deflation import step as solver_step
-from finetune.adapters.method import Objective
+from finetune.adapters.method import Objective, Run
 from finetune.methods.parallel import ParallelConfig, parallel
+from finetune.optimiser import OptimiserConfig
 from finetune.studies import panels
 from finetune.studies.vision import comparisons
 from finetune.studies.vision.figures import flops, order
@@ -78,14 +79,15 @@ generator = np.random.default_rng(0)
 x = jnp.asarray(generator.normal(size=(12, 5)))
 kernel, change = generator.normal(size=(2, 5, 4))
 y = x @ (kernel + change)
-rank, rate, steps = 3, 0.004, 200
+rank, rate, steps = 3, 2.0**-8, 200  # the rate is exact in float32, which rates are
 
 problem = Regression.from_data(np.asarray(x).T, np.asarray(y - x @ kernel).T)
 given = Components(jnp.asarray(generator.normal(size=(rank, 4))), jnp.zeros((rank, 5)))
 solver = gradient_descent(rate, coordinates="original")
 state = start(problem, rank, solver, staggered=False, init=given)
 
-method = parallel(ParallelConfig(rank, stagger=0), optax.identity(), lambda step: jnp.asarray(rate))
+descent = OptimiserConfig("sgd", learning_rate=rate, schedule="constant", warmup=0, clip=0)
+method = parallel(ParallelConfig(rank, stagger=0), Run(descent, steps))
 _, aux = method.prepare(jax.random.key(0), {"fc": jnp.asarray(kernel)}, None)
 first = problem.to_original(state.progress.factors)
 theta = {"fc": {"a": first.a.T, "b": first.b}}

@@ -24,7 +24,22 @@ from finetune.adapters.factors import AXIS
 from finetune.adapters.method import Leaves, Objective, Tree
 from finetune.optimiser import clipped
 
+DEVICES = "level"  # the axis of a mesh that levels are dealt out on
 Index = Leaves  # path -> the number of the module's own component
+
+
+class Snapshot(NamedTuple):
+    """A loss and what all levels see at the start of a step.
+
+    Attributes:
+      objective: the loss of one batch.
+      theta, aux, head: as the loss takes them.
+    """
+
+    objective: Objective
+    theta: Tree
+    aux: Tree
+    head: Leaves
 
 
 class Levels(NamedTuple):
@@ -119,62 +134,60 @@ def view(theta: Tree, aux: Tree, rows: Tree, index: Index) -> tuple[Tree, Tree]:
     return seen, gains
 
 
-def one(objective: Objective, theta: Tree, aux: Tree, head: Leaves, index: Index, norm: float):
+def single(now: Snapshot, index: Index, norm: float) -> tuple[jax.Array, Tree]:
     """(loss, gradient of the own components, clipped to a global norm of `norm`) of one level."""
 
     def loss(rows):
-        return objective.loss(*view(theta, aux, rows, index), head)
+        return now.objective.loss(*view(now.theta, now.aux, rows, index), now.head)
 
-    value, gradient = jax.value_and_grad(loss)(own(theta, index))
+    value, gradient = jax.value_and_grad(loss)(own(now.theta, index))
     return value, clipped(gradient, norm)[0]
 
 
-def with_head(
-    objective: Objective, theta: Tree, aux: Tree, head: Leaves, index: Index, norm: float
-):
-    """`one` and the head's gradient of the same loss, from one pass: (loss, own, of_head)."""
+def with_head(now: Snapshot, index: Index, norm: float) -> tuple[jax.Array, Tree, Leaves]:
+    """`single` and the head's gradient of the same loss, from one pass: (loss, own, of_head)."""
 
     def loss(rows, head):
-        return objective.loss(*view(theta, aux, rows, index), head)
+        return now.objective.loss(*view(now.theta, now.aux, rows, index), head)
 
-    value, (of_rows, of_head) = jax.value_and_grad(loss, (0, 1))(own(theta, index), head)
+    value, (of_rows, of_head) = jax.value_and_grad(loss, (0, 1))(own(now.theta, index), now.head)
     return value, clipped(of_rows, norm)[0], of_head
 
 
+def deployed(now: Snapshot) -> tuple[jax.Array, Leaves]:
+    """Loss of the network that is evaluated and saved, and its gradient of the head."""
+    theta = jax.lax.stop_gradient(now.theta)
+    return jax.value_and_grad(lambda head: now.objective.loss(theta, now.aux, head))(now.head)
+
+
 def every(
-    objective: Objective,
-    theta: Tree,
-    aux: Tree,
-    head: Leaves,
-    norm: float,
-    way: str = "in_turn",
-    mesh: jax.sharding.Mesh | None = None,
-    axis: str = "level",
+    now: Snapshot, norm: float, way: str = "in_turn", mesh: jax.sharding.Mesh | None = None
 ) -> Levels:
-    """All levels from the same snapshot of theta.
+    """All levels from the same snapshot.
 
     Args:
       norm: each level's gradient is clipped to it, as that of a worker of its own; 0 for no.
       way: "in_turn" skips levels that train nothing and needs the memory of one; "batched" is one
         batched pass. Same values.
-      mesh: deals the levels out along its axis `axis`, level k to device k mod P; the loss and the
+      mesh: deals the levels out along its axis "level", level k to device k mod P; the loss and the
         rank-one gradients of all levels are then exchanged in one all-gather.
     """
+    aux = now.aux
     size = next(iter(aux.values()))["gain"].shape[0]
 
-    def single(k):
-        return one(objective, theta, aux, head, everywhere(aux, k), norm)
+    def level(k):
+        return single(now, everywhere(aux, k), norm)
 
     def guarded(k):
         wanted = jnp.stack([trainable(entry)[k] for entry in aux.values()])
-        like = jax.eval_shape(single, k)
+        like = jax.eval_shape(level, k)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-        return jax.lax.cond(jnp.any(wanted), single, lambda _: nothing, k)
+        return jax.lax.cond(jnp.any(wanted), level, lambda _: nothing, k)
 
     if mesh is not None:
-        loss, rows = _dealt(single, size, theta, mesh, axis)
+        loss, rows = _dealt(level, size, mesh)
     elif way == "batched":
-        loss, rows = jax.vmap(single)(jnp.arange(size))
+        loss, rows = jax.vmap(level)(jnp.arange(size))
     else:
         loss, rows = jax.lax.map(guarded, jnp.arange(size))
     gradients = {
@@ -187,25 +200,25 @@ def every(
     return Levels(loss, gradients)
 
 
-def _dealt(single, size: int, theta: Tree, mesh, axis: str):
-    """`single` of all levels, a block of levels per device, and one all-gather."""
-    devices = mesh.shape[axis]
+def _dealt(level, size: int, mesh: jax.sharding.Mesh):
+    """`level` of all of them, a block of levels per device, and one all-gather."""
+    devices = mesh.shape[DEVICES]
     slots = -(-size // devices)
-    shapes = jax.eval_shape(single, jnp.zeros((), jnp.int32))
+    shapes = jax.eval_shape(level, jnp.zeros((), jnp.int32))
     leaves, structure = jax.tree.flatten(shapes)
     dtype = jnp.result_type(*leaves)
 
     def block():
-        mine = jax.lax.axis_index(axis) + devices * jnp.arange(slots)
+        mine = jax.lax.axis_index(DEVICES) + devices * jnp.arange(slots)
         # Places past the last level repeat it; their rows are cut off below.
-        results = jax.lax.map(single, jnp.minimum(mine, size - 1))
+        results = jax.lax.map(level, jnp.minimum(mine, size - 1))
         flat = [leaf.reshape(slots, -1).astype(dtype) for leaf in jax.tree.leaves(results)]
         rows = jnp.concatenate(flat, axis=1)[:, None]
-        gathered = jax.lax.all_gather(rows, axis, axis=1, tiled=True, to="invarying")
+        gathered = jax.lax.all_gather(rows, DEVICES, axis=1, tiled=True, to="invarying")
         return gathered.reshape(slots * devices, -1)[:size]
 
     nowhere = jax.sharding.PartitionSpec()
-    flat = jax.shard_map(block, mesh=mesh, in_specs=(), out_specs=nowhere, axis_names={axis})()
+    flat = jax.shard_map(block, mesh=mesh, in_specs=(), out_specs=nowhere, axis_names={DEVICES})()
     cuts = np.cumsum([int(np.prod(leaf.shape)) for leaf in leaves])[:-1]
     parts = jnp.split(flat, cuts, axis=1)
     restored = [

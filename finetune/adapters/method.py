@@ -186,6 +186,11 @@ class Run:
     mesh: jax.sharding.Mesh | None = None
 
     @property
+    def level_mesh(self) -> jax.sharding.Mesh | None:
+        """The mesh if levels of deflation are dealt out on it: if it has an axis "level"."""
+        return None if self.mesh is None or "level" not in self.mesh.axis_names else self.mesh
+
+    @property
     def tx(self) -> optax.GradientTransformationExtraArgs:
         """The plain optimiser with its learning rate."""
         return optimiser(self.optimiser, self.total)

@@ -10,9 +10,7 @@ import jax.numpy as jnp
 
 from finetune.adapters.method import Tree
 
-SVD = "how singular vectors of the gradient are found"
 SVDS = ("exact", "randomised")
-ROUNDS = "subspace iterations of --svd=randomised"
 
 
 class Spectrum(NamedTuple):

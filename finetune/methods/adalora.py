@@ -18,12 +18,12 @@ import numpy as np
 
 from finetune.adapters import gated
 from finetune.adapters.method import Method, Run, Tree
+from finetune.methods import option_texts as texts
 from finetune.ranks import importance, orthonormal, schedule
 from rankwise import checks
 from rankwise.options import option
 
 IMPORTANCE = ("after", "before")
-T_INIT = "steps before ranks begin to change"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +44,18 @@ class AdaloraConfig:
       std: standard deviation of the first a and b; d = 0.
     """
 
-    rank: int = option(4, "components per module at first")
-    budget: int | None = option(None, "components of all modules; two for each")
-    alpha: float = option(16.0, "scale alpha / r")
-    orthogonality: float = option(0.1, orthonormal.WEIGHT)
-    penalty: str = option("norm", orthonormal.FORM, orthonormal.FORMS)
-    beta: float = option(0.85, "of the averages of the score")
+    rank: int = option(4, texts.FIRST_RANK)
+    budget: int | None = option(None, texts.BUDGET)
+    alpha: float = option(16.0, texts.ALPHA)
+    orthogonality: float = option(0.1, texts.ORTHOGONALITY)
+    penalty: str = option("norm", texts.PENALTY, orthonormal.FORMS)
+    beta: float = option(0.85, texts.BETA)
     importance: str = option("after", "measured after or before the update", IMPORTANCE)
     decline: str = option("code", "how the budget falls", schedule.FORMS)
-    t_init: int | None = option(None, T_INIT)
+    t_init: int | None = option(None, texts.T_INIT)
     t_final: int | None = option(None, "steps of the final phase; half of them")
     delta_t: int | None = option(None, "steps between masks")
-    std: float = option(0.02, "of the first factors")
+    std: float = option(0.02, texts.STD)
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)

@@ -11,12 +11,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from finetune.adapters import levels
-from finetune.adapters.method import Gradients, Leaves, Method, Objective, Tree
-from finetune.methods.parallel import SCALE, STD, WAYS, assembled, deployed, start
-from finetune.optimiser import Rate, clipped
+from finetune.adapters.levels import Snapshot
+from finetune.adapters.method import Gradients, Leaves, Method, Run, Tree
+from finetune.methods import option_texts as texts
+from finetune.methods.parallel import WAYS, assembled, start
+from finetune.optimiser import clipped
 from finetune.ranks import scores
 from rankwise import checks
 from rankwise.options import option
@@ -50,20 +51,20 @@ class AdapadConfig:
       way: see `levels.every`.
     """
 
-    rank: int = option(4, "components per module at most")
-    budget: int | None = option(None, "components of all modules; two for each")
+    rank: int = option(4, texts.LARGEST_RANK)
+    budget: int | None = option(None, texts.BUDGET)
     phase: str = option("parallel", "which components a step trains", PHASES)
-    advance: bool = option(True, "train in private before")
-    every: int | None = option(None, "steps between growths")
-    grow: int | None = option(None, "modules that grow at a time; a ninth of them")
+    advance: bool = option(True, texts.ADVANCE)
+    every: int | None = option(None, texts.EVERY)
+    grow: int | None = option(None, texts.GROW)
     score: str = option("effective", "which modules grow", scores.KINDS)
-    score_every: int = option(5, "steps between scores")
-    beta: float = option(0.85, "of the averages of the score")
-    scale: float = option(1.0, SCALE)
-    std: float = option(0.02, STD)
+    score_every: int = option(5, texts.SCORE_EVERY)
+    beta: float = option(0.85, texts.BETA)
+    scale: float = option(1.0, texts.SCALE)
+    std: float = option(0.02, texts.STD)
     cycle: int = option(10, "steps per level of --phase=split")
     head_loss: str = option("deployed", "what trains the head; own with --phase=split", HEADS)
-    way: str = option("in_turn", "how levels are computed", WAYS)
+    way: str = option("in_turn", texts.WAY, WAYS)
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)
@@ -106,16 +107,7 @@ class AdapadConfig:
         return dataclasses.replace(self, budget=budget, grow=grow, every=every)
 
 
-def adapad(
-    config: AdapadConfig,
-    direction: optax.GradientTransformation,
-    rate: Rate,
-    total: int,
-    *,
-    clip: float = 0.0,
-    mesh: jax.sharding.Mesh | None = None,
-    axis: str = "level",
-) -> Method:
+def adapad(config: AdapadConfig, run: Run) -> Method:
     """`parallel` deflation, where module p publishes rank_p components, at first one:
 
         every Delta steps, the modules of largest score publish their private component,
@@ -126,8 +118,7 @@ def adapad(
 
     Args:
       config: the settings.
-      direction, rate, clip, mesh, axis: as in `parallel`.
-      total: steps of the run.
+      run: as in `parallel`.
 
     Returns:
       A Method; theta[path] is {a (in, R), b (R, out)}, aux as in `levels` and `scores`. Its
@@ -136,13 +127,16 @@ def adapad(
     Source: arXiv 2605.10741, as far as its abstract and the authors' summary go.
 
     Example:
-      >>> import jax, jax.numpy as jnp, optax
-      >>> method = adapad(AdapadConfig(budget=3), optax.identity(), lambda step: 0.1, total=100)
+      >>> import jax, jax.numpy as jnp
+      >>> from finetune.optimiser import OptimiserConfig
+      >>> method = adapad(AdapadConfig(budget=3), Run(OptimiserConfig(), 100))
       >>> kernels = {"fc1": jnp.ones((3, 5)), "fc2": jnp.ones((5, 2))}
       >>> _, aux = method.prepare(jax.random.key(0), kernels, None)
       >>> [int(entry["rank"]) for entry in aux.values()]
       [1, 1]
     """
+
+    clip, total = run.optimiser.clip, run.total
 
     def prepare(key, kernels, gradients):
         del gradients
@@ -151,32 +145,31 @@ def adapad(
         aux = levels.initial(theta, config.scale, 1, _private(settings, len(kernels)))
         return theta, scores.initial(aux)
 
-    def trained(objective, theta, aux, head, step):
-        problem = (objective, theta, aux, head)
+    def trained(now: Snapshot, step):
         if config.phase == "split":
-            return _at(*problem, _turn(config, aux, step), clip)
+            return _at(now, _turn(config, now.aux, step), clip)
         if config.phase == "joint":
-            return _joint(config, *problem, clip)
-        found = levels.every(*problem, clip, config.way, mesh, axis).theta
-        return found, {path: levels.trainable(entry) for path, entry in aux.items()}
+            return _joint(config, now, clip)
+        own = levels.every(now, clip, config.way, run.level_mesh).theta
+        return own, {path: levels.trainable(entry) for path, entry in now.aux.items()}
 
     def grads(objective, theta, aux, head, step, key):
         del key
         settings = config.resolved(len(aux), total)
-        problem = (objective, theta, aux, head)
+        now = Snapshot(objective, theta, aux, head)
         if config.head_loss == "own":
             index = _turn(config, aux, step)
-            loss, rows, of_head = levels.with_head(*problem, index, clip)
-            found, active = _placed(theta, aux, rows, index)
-            *_, raw, due = _scores(settings, lambda: (loss, of_head), *problem, step)
+            loss, rows, of_head = levels.with_head(now, index, clip)
+            of_theta, active = _placed(now, rows, index)
+            *_, raw, due = _scores(settings, lambda: (loss, of_head), now, step)
         else:
-            plain = functools.partial(deployed, *problem)
-            loss, of_head, raw, due = _scores(settings, plain, *problem, step)
-            found, active = trained(*problem, step)
+            plain = functools.partial(levels.deployed, now)
+            loss, of_head, raw, due = _scores(settings, plain, now, step)
+            of_theta, active = trained(now, step)
         if config.score == "factor":
-            raw = scores.factor(theta, aux, found)
+            raw = scores.factor(theta, aux, of_theta)
         info = {"active": active, "raw": raw, "due": due}
-        return Gradients(loss, found, of_head, info)
+        return Gradients(loss, of_theta, of_head, info)
 
     def post(theta, aux, opt, info):
         settings = config.resolved(len(aux), total)
@@ -187,7 +180,7 @@ def adapad(
         aux = scores.averaged(aux, raw, beta, due)
         return theta, _grown(settings, aux, info.step), opt
 
-    return assembled("adapad", prepare, grads, post, direction, rate)
+    return assembled("adapad", prepare, grads, post, run.direction, run.rate)
 
 
 def _private(settings: AdapadConfig, used) -> jax.Array:
@@ -195,7 +188,7 @@ def _private(settings: AdapadConfig, used) -> jax.Array:
     return jnp.where(settings.advance & (jnp.asarray(used) < settings.budget), 1, 0)
 
 
-def _scores(settings: AdapadConfig, plain, objective: Objective, theta, aux, head, step):
+def _scores(settings: AdapadConfig, plain, now: Snapshot, step):
     """(loss, head gradient, raw scores, whether these are due): `_scored` where they are.
 
     Args:
@@ -203,25 +196,25 @@ def _scores(settings: AdapadConfig, plain, objective: Objective, theta, aux, hea
     """
 
     def unscored(_):
-        return *plain(), _nothing(aux)
+        return *plain(), _nothing(now.aux)
 
     if settings.score != "effective":
         return *unscored(0), jnp.ones((), bool)
-    due = _due(settings, aux, step)
-    scored = jax.lax.cond(due, lambda _: _scored(objective, theta, aux, head), unscored, 0)
+    due = _due(settings, now.aux, step)
+    scored = jax.lax.cond(due, lambda _: _scored(now), unscored, 0)
     return *scored, due
 
 
-def _scored(objective: Objective, theta: Tree, aux: Tree, head: Leaves):
+def _scored(now: Snapshot):
     """Loss, head gradient and effective scores of the deployed network, from its dense gradient."""
-    fixed = jax.lax.stop_gradient(theta)
-    kernels = {path: k for path, k in objective.kernels().items() if path in aux}
+    fixed = jax.lax.stop_gradient(now.theta)
+    kernels = {path: k for path, k in now.objective.kernels().items() if path in now.aux}
 
     def loss(head, kernels):
-        return objective.loss(fixed, aux, head, kernels)
+        return now.objective.loss(fixed, now.aux, head, kernels)
 
-    value, (of_head, dense) = jax.value_and_grad(loss, (0, 1))(head, kernels)
-    return value, of_head, scores.effective(fixed, aux, dense)
+    value, (of_head, dense) = jax.value_and_grad(loss, (0, 1))(now.head, kernels)
+    return value, of_head, scores.effective(fixed, now.aux, dense)
 
 
 def _nothing(aux: Tree) -> Leaves:
@@ -240,18 +233,19 @@ def _turn(config: AdapadConfig, aux: Tree, step: jax.Array) -> Leaves:
     return levels.everywhere(aux, (step // config.cycle) % jnp.minimum(most, config.rank))
 
 
-def _joint(config, objective, theta: Tree, aux: Tree, head, norm: float):
+def _joint(config: AdapadConfig, now: Snapshot, norm: float):
     """All published components against the deployed loss; the private ones in a pass of theirs."""
-    found = jax.grad(lambda theta: objective.loss(theta, aux, head))(theta)
-    found, _ = clipped(found, norm)
+    theta, aux = now.theta, now.aux
+    published = jax.grad(lambda theta: now.objective.loss(theta, aux, now.head))(theta)
+    published, _ = clipped(published, norm)
     active = {path: entry["gain"] != 0 for path, entry in aux.items()}
     if not config.advance:
-        return found, active
+        return published, active
     index: Leaves = {path: entry["rank"] for path, entry in aux.items()}
     wanted = jnp.any(jnp.stack([entry["private"] > 0 for entry in aux.values()]))
     private, also = jax.lax.cond(
         wanted,
-        lambda _: _at(objective, theta, aux, head, index, norm),
+        lambda _: _at(now, index, norm),
         lambda _: (
             jax.tree.map(jnp.zeros_like, theta),
             {path: jnp.zeros_like(on) for path, on in active.items()},
@@ -259,19 +253,20 @@ def _joint(config, objective, theta: Tree, aux: Tree, head, norm: float):
         0,
     )
     both = {path: on | also[path] for path, on in active.items()}
-    return jax.tree.map(jnp.add, found, private), both
+    return jax.tree.map(jnp.add, published, private), both
 
 
-def _at(objective, theta: Tree, aux: Tree, head, index: Leaves, norm: float):
+def _at(now: Snapshot, index: Leaves, norm: float):
     """Gradient of the components `index`, and where they are trained."""
-    _, rows = levels.one(objective, theta, aux, head, index, norm)
-    return _placed(theta, aux, rows, index)
+    _, rows = levels.single(now, index, norm)
+    return _placed(now, rows, index)
 
 
-def _placed(theta: Tree, aux: Tree, rows: Tree, index: Leaves):
+def _placed(now: Snapshot, rows: Tree, index: Leaves):
+    aux = now.aux
     number = jnp.arange(next(iter(aux.values()))["gain"].shape[0])
     active = {path: (number == index[path]) & levels.trainable(e) for path, e in aux.items()}
-    return levels.placed(rows, index, theta), active
+    return levels.placed(rows, index, now.theta), active
 
 
 def _grown(settings: AdapadConfig, aux: Tree, step: jax.Array) -> Tree:

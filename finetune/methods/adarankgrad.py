@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from finetune.adapters import projection
 from finetune.adapters.method import Method, Run, Tree
+from finetune.methods import option_texts as texts
 from finetune.methods.galore import GaloreConfig, galore
 from finetune.models.parts.ops import matmul
 from rankwise import checks
@@ -34,10 +35,10 @@ class AdaRankGradConfig(GaloreConfig):
       sketch: columns of the random sketch for each of `rank`; 0 for an exact SVD [choice].
     """
 
-    rank: int = option(4, "components per module at most")
+    rank: int = option(4, texts.LARGEST_RANK)
     least_rank: int = option(1, "components per module at least")
     residual: float = option(0.2, "share of the gradient that a basis may miss")
-    moments: str = option("squared", "Adam's averages at a refresh", projection.MOMENTS)
+    moments: str = option("squared", texts.MOMENTS, projection.MOMENTS)
     converged: float = option(0.1, "share of its norm at which a projected gradient is done")
     sketch: int = option(2, "columns of the random sketch per component, 0: exact")
 

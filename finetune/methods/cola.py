@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from finetune.adapters.method import Method, Run
+from finetune.methods import option_texts as texts
 from finetune.methods.links import RATES, ChainConfig, chained
 from rankwise import checks
 from rankwise.options import option
@@ -23,7 +24,7 @@ class ColaConfig(ChainConfig):
     """
 
     links: int = option(3, "adapters, one after the other")
-    rates: str = option("own", "the run's schedule warmed up again, or one per link", RATES)
+    rates: str = option("own", texts.RATES, RATES)
 
     def __post_init__(self):
         super().__post_init__()

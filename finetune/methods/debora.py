@@ -29,6 +29,7 @@ import optax
 
 from finetune.adapters import gated
 from finetune.adapters.method import Leaves, Method, Objective, Pieces, Run, Tree
+from finetune.methods import option_texts as texts
 from finetune.optimiser import clipped
 from finetune.optimisers import oblique
 from finetune.ranks import frank_wolfe
@@ -55,7 +56,7 @@ class DeboraConfig:
         not occur [choice]; None is half of the run [choice].
     """
 
-    rank: int = option(8, "components per module at first")
+    rank: int = option(8, texts.FIRST_RANK)
     tau: float = option(16.0, "sum of all singular values at most")
     least: float = option(1e-4, "smallest singular value")
     lower: int = option(1, "steps on the factors per step on singular values")

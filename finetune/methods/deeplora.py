@@ -20,7 +20,7 @@ from finetune.adapters.factors import path_key
 from finetune.adapters.method import Dense, Factors, Method, Run, Tree
 from finetune.adapters.sampling import GradientOptions
 from finetune.adapters.spectra import require_rank
-from finetune.methods.lora import RANK
+from finetune.methods import option_texts as texts
 from finetune.models.parts.ops import matmul
 from finetune.optimiser import by_rate
 from rankwise import checks
@@ -44,7 +44,7 @@ class DeepLoraConfig(GradientOptions):
         while the published runs have 0.01.
     """
 
-    rank: int = option(8, RANK)
+    rank: int = option(8, texts.RANK)
     depth: int = option(3, "factors of a change")
     init_scale: float = option(1e-3, "singular values of each factor at first")
     compressed: bool = option(True, "small cores between frames from the gradient")

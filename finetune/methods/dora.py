@@ -50,7 +50,7 @@ def dora(config: DoraConfig, run: Run) -> Method:
       >>> theta["fc"]["magnitude"].tolist()
       [5.0, 1.0]
     """
-    plain = lora(config, run.tx)
+    plain = lora(config, run)
 
     def prepare(key, kernels, gradients):
         theta, aux = plain.prepare(key, kernels, gradients)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from finetune.adapters import projection
 from finetune.adapters.method import Leaves, Method, Run, Tree
-from finetune.methods.lora import RANK
+from finetune.methods import option_texts as texts
 from rankwise import checks
 from rankwise.options import option
 
@@ -33,10 +33,10 @@ class GaloreConfig:
       decay_base: weight decay draws W + delta to 0, as in the released code; else delta alone.
     """
 
-    rank: int = option(4, RANK)
+    rank: int = option(4, texts.RANK)
     gap: int = option(200, "steps between refreshes of the bases at most")
     update_scale: float = option(0.25, "of the projected update")
-    moments: str = option("kept", "Adam's averages at a refresh", projection.MOMENTS)
+    moments: str = option("kept", texts.MOMENTS, projection.MOMENTS)
     raw_epsilon: bool = option(False, "epsilon beside the uncorrected average")
     decay_base: bool = option(True, "weight decay of the base too, not of the change alone")
 

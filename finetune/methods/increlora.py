@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from finetune.adapters import gated
 from finetune.adapters.method import Factors, Gradients, Leaves, Method, Run, together
 from finetune.adapters.side_channel import tap
-from finetune.methods.adalora import T_INIT
+from finetune.methods import option_texts as texts
 from finetune.ranks import ages, orthonormal, reserves, scores
 from rankwise import checks
 from rankwise.options import option
@@ -50,21 +50,21 @@ class IncreloraConfig:
       std: standard deviation of the first a and b.
     """
 
-    rank: int = option(8, "components per module at most")
-    budget: int | None = option(None, "components of all modules; two for each")
+    rank: int = option(8, texts.LARGEST_RANK)
+    budget: int | None = option(None, texts.BUDGET)
     add: int = option(1, "components that a module grows by")
-    grow: int | None = option(None, "modules that grow at a time; a ninth of them")
-    every: int | None = option(None, "steps between growths")
-    t_init: int | None = option(None, T_INIT)
-    alpha: float = option(16.0, "scale alpha / r")
+    grow: int | None = option(None, texts.GROW)
+    every: int | None = option(None, texts.EVERY)
+    t_init: int | None = option(None, texts.T_INIT)
+    alpha: float = option(16.0, texts.ALPHA)
     rescale: bool = option(True, "the scale falls as the rank grows")
     restart: bool = option(True, "new components warm up anew")
-    orthogonality: float = option(0.1, orthonormal.WEIGHT)
-    penalty: str = option("norm", orthonormal.FORM, orthonormal.FORMS)
+    orthogonality: float = option(0.1, texts.ORTHOGONALITY)
+    penalty: str = option("norm", texts.PENALTY, orthonormal.FORMS)
     normalise: str = option("root", "the score is divided by the size's root or size", NORMALISE)
-    score_every: int = option(1, "steps between scores")
-    beta: float = option(0.85, "of the averages of the score")
-    std: float = option(0.02, "of the first factors")
+    score_every: int = option(1, texts.SCORE_EVERY)
+    beta: float = option(0.85, texts.BETA)
+    std: float = option(0.02, texts.STD)
 
     def __post_init__(self):
         for name in ("rank", "add", "score_every", "budget", "grow", "every", "t_init"):

@@ -18,6 +18,7 @@ import optax
 
 from finetune.adapters import factors
 from finetune.adapters.method import Dense, Drop, Factors, Leaves, Method, Run, Tree
+from finetune.methods import option_texts as texts
 from finetune.methods.lora import LoraConfig, lora
 from finetune.models.parts.ops import matmul
 from finetune.optimiser import by_rate, rate
@@ -41,7 +42,7 @@ class ChainConfig(LoraConfig):
     """
 
     store: str = option("links", "finished links one by one, or their dense sum", STORES)
-    rates: str = option("jagged", "the run's schedule warmed up again, or one per link", RATES)
+    rates: str = option("jagged", texts.RATES, RATES)
     rewarm: float = option(0.05, "steps of warm-up after a restart, below 1 a share of a link's")
 
     def __post_init__(self):
@@ -89,7 +90,7 @@ def chained(
         return run.rate(step) * jnp.where(k > 0, rising, 1)
 
     tx = optax.chain(run.direction, by_rate(rate_of))
-    plain = lora(config, tx)
+    plain = lora(config, run)
 
     def prepare(key, kernels, gradients):
         theta, aux = plain.prepare(key, kernels, gradients)
@@ -117,7 +118,14 @@ def chained(
         return jax.lax.cond(due, begun, lambda *same: same, theta, aux, opt)
 
     return dataclasses.replace(
-        plain, name=name, prepare=prepare, post=post, apply=apply, lookup=lookup, export=export
+        plain,
+        name=name,
+        prepare=prepare,
+        post=post,
+        apply=apply,
+        lookup=lookup,
+        export=export,
+        tx=tx,
     )
 
 

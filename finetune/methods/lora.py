@@ -9,14 +9,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from finetune.adapters import factors
-from finetune.adapters.method import Method
+from finetune.adapters.method import Method, Run
+from finetune.methods import option_texts as texts
 from rankwise import checks
 from rankwise.options import option
-
-RANK = "components per module"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +27,9 @@ class LoraConfig:
       stabilised: rsLoRA's scale, with which the size of an update does not fall with the rank.
     """
 
-    rank: int = option(4, RANK)
-    alpha: float = option(16.0, "scale alpha / r")
-    stabilised: bool = option(False, "scale alpha / sqrt(r)")
+    rank: int = option(4, texts.RANK)
+    alpha: float = option(16.0, texts.ALPHA)
+    stabilised: bool = option(False, texts.STABILISED)
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)
@@ -47,15 +45,15 @@ class LoraConfig:
 class RsLoraConfig(LoraConfig):
     """Settings of `rslora`."""
 
-    stabilised: bool = option(True, "scale alpha / sqrt(r)")
+    stabilised: bool = option(True, texts.STABILISED)
 
 
-def lora(config: LoraConfig, tx: optax.GradientTransformation) -> Method:
+def lora(config: LoraConfig, run: Run) -> Method:
     """y = x W + s (drop(x) a) b with a ~ U(-1/sqrt(in), 1/sqrt(in)) and b = 0.
 
     Args:
       config: the settings.
-      tx: the optimiser of both factors.
+      run: its optimiser trains both factors.
 
     Returns:
       A Method whose theta[path] is {a (in, r), b (r, out)}, float32 (float64 for float64 kernels),
@@ -64,8 +62,9 @@ def lora(config: LoraConfig, tx: optax.GradientTransformation) -> Method:
     Source: Hu et al. (2021), section 4.1, with the initialisation of PEFT's implementation.
 
     Example:
-      >>> import jax, jax.numpy as jnp, optax
-      >>> method = lora(LoraConfig(rank=2), optax.sgd(0.1))
+      >>> import jax, jax.numpy as jnp
+      >>> from finetune.optimiser import OptimiserConfig
+      >>> method = lora(LoraConfig(rank=2), Run(OptimiserConfig(), 10))
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> theta["fc"]["a"].shape, theta["fc"]["b"].shape, aux["fc"]["gain"].tolist()
       ((3, 2), (2, 5), [8.0, 8.0])
@@ -86,13 +85,13 @@ def lora(config: LoraConfig, tx: optax.GradientTransformation) -> Method:
         apply=factors.apply,
         lookup=factors.lookup,
         export=factors.export,
-        tx=tx,
+        tx=run.tx,
     )
 
 
-def rslora(config: LoraConfig, tx: optax.GradientTransformation) -> Method:
+def rslora(config: LoraConfig, run: Run) -> Method:
     """`lora` with s = alpha / sqrt(r)."""
-    return lora(dataclasses.replace(config, stabilised=True), tx)
+    return lora(dataclasses.replace(config, stabilised=True), run)
 
 
 def kaiming(key: jax.Array, shape: tuple[int], dtype) -> jax.Array:

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 
-import optax
-
 from finetune.adapters import offset
 from finetune.adapters.factors import path_key
-from finetune.adapters.method import Method
+from finetune.adapters.method import Method, Run
 from finetune.adapters.sampling import GradientOptions
-from finetune.adapters.spectra import ROUNDS, SVD, SVDS, leading, require_rank, subtracted
-from finetune.methods.lora import RANK, LoraConfig
+from finetune.adapters.spectra import SVDS, leading, require_rank, subtracted
+from finetune.methods import option_texts as texts
+from finetune.methods.lora import LoraConfig
 from rankwise import checks
 from rankwise.options import option
 
 DIRECTIONS = ("ArB2r", "A2rBr", "ArBr")
 SCALINGS = ("stable", "unit")
-SCALING = "size of the first factors"
-GAMMA = "first factors are divided by its root"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +35,13 @@ class LoraGaConfig(GradientOptions, LoraConfig):
         the exact vectors differ between machines by rounding only.
     """
 
-    rank: int = option(8, RANK)
-    stabilised: bool = option(True, "scale alpha / sqrt(r)")
+    rank: int = option(8, texts.RANK)
+    stabilised: bool = option(True, texts.STABILISED)
     direction: str = option("ArB2r", "singular vectors of each factor", DIRECTIONS)
-    scaling: str = option("stable", SCALING, SCALINGS)
-    gamma: float = option(16.0, GAMMA)
-    svd: str = option("exact", SVD, SVDS)
-    svd_iterations: int = option(4, ROUNDS)
+    scaling: str = option("stable", texts.SCALING, SCALINGS)
+    gamma: float = option(16.0, texts.GAMMA)
+    svd: str = option("exact", texts.SVD, SVDS)
+    svd_iterations: int = option(4, texts.SVD_ITERATIONS)
 
     def __post_init__(self):
         LoraConfig.__post_init__(self)
@@ -56,7 +53,7 @@ class LoraGaConfig(GradientOptions, LoraConfig):
         checks.positive("gamma", self.gamma)
 
 
-def loraga(config: LoraGaConfig, tx: optax.GradientTransformation) -> Method:
+def loraga(config: LoraGaConfig, run: Run) -> Method:
     """y = x W + s (x a b - x a0 b0), a0 = c U_(1..r), b0 = c V_(r+1..2r)^T, G = U S V^T = dL/dW.
 
     The first step of plain descent moves W by -s^2 c^2 times the best approximation of G of rank
@@ -64,7 +61,7 @@ def loraga(config: LoraGaConfig, tx: optax.GradientTransformation) -> Method:
 
     Args:
       config: the settings.
-      tx: the optimiser of both factors.
+      run: its optimiser trains both factors.
 
     Returns:
       A Method whose theta[path] is {a (in, r), b (r, out)}, float32 (float64 for float64 kernels),
@@ -74,8 +71,9 @@ def loraga(config: LoraGaConfig, tx: optax.GradientTransformation) -> Method:
     Source: arXiv 2407.05000, section 3 and theorem 3.2.
 
     Example:
-      >>> import jax, jax.numpy as jnp, optax
-      >>> method = loraga(LoraGaConfig(rank=1, scaling="unit"), optax.sgd(0.1))
+      >>> import jax, jax.numpy as jnp
+      >>> from finetune.optimiser import OptimiserConfig
+      >>> method = loraga(LoraGaConfig(rank=1, scaling="unit"), Run(OptimiserConfig(), 10))
       >>> gradient = {"fc": jnp.diag(jnp.array([1.0, 3.0]))}
       >>> theta, _ = method.prepare(jax.random.key(0), {"fc": jnp.ones((2, 2))}, gradient)
       >>> theta["fc"]["a"].ravel().tolist(), theta["fc"]["b"].ravel().tolist()
@@ -102,7 +100,7 @@ def loraga(config: LoraGaConfig, tx: optax.GradientTransformation) -> Method:
         apply=offset.apply,
         lookup=offset.lookup,
         export=offset.export,
-        tx=tx,
+        tx=run.tx,
         needs_gradients=config,
     )
 

@@ -20,9 +20,10 @@ import optax
 from finetune.adapters import factors, offset
 from finetune.adapters.method import Method, Run
 from finetune.adapters.sampling import GradientOptions
-from finetune.adapters.spectra import ROUNDS, SVD, SVDS, leading, require_rank, subtracted
-from finetune.methods.lora import RANK, LoraConfig
-from finetune.methods.loraga import GAMMA, SCALING, SCALINGS, multiplier
+from finetune.adapters.spectra import SVDS, leading, require_rank, subtracted
+from finetune.methods import option_texts as texts
+from finetune.methods.lora import LoraConfig
+from finetune.methods.loraga import SCALINGS, multiplier
 from finetune.optimiser import by_rate
 from finetune.optimisers.preconditioned import ORDER, ORDERS, preconditioned, uncorrected_adam
 from rankwise import checks
@@ -55,19 +56,19 @@ class LoraOneConfig(GradientOptions, LoraConfig):
         otherwise, else on 4 r, and 4.
     """
 
-    rank: int = option(8, RANK)
-    stabilised: bool = option(True, "scale alpha / sqrt(r)")
+    rank: int = option(8, texts.RANK)
+    stabilised: bool = option(True, texts.STABILISED)
     variant: str = option("public", "which of the published starts", VARIANTS)
-    gamma: float | None = option(None, GAMMA)
-    scaling: str = option("stable", SCALING, SCALINGS)
+    gamma: float | None = option(None, texts.GAMMA)
+    scaling: str = option("stable", texts.SCALING, SCALINGS)
     strength: float | None = option(None, "first product, in units of the singular vectors'")
     sign: str = option("-grad", "of the matrix decomposed, for --variant=talk", SIGNS)
     preconditioned: bool = option(False, "gradients divided by the other factor's Gram matrix")
     damping: float = option(1e-6, "added to that Gram matrix")
     factor_order: str = option("gauss_seidel", ORDER, ORDERS)
     bias_correction: bool = option(True, "of AdamW's moments")
-    svd: str = option("exact", SVD, SVDS)
-    svd_iterations: int | None = option(None, ROUNDS)
+    svd: str = option("exact", texts.SVD, SVDS)
+    svd_iterations: int | None = option(None, texts.SVD_ITERATIONS)
 
     def __post_init__(self):
         LoraConfig.__post_init__(self)

@@ -61,7 +61,7 @@ def loraplus(config: LoraPlusConfig, run: Run) -> Method:
       {'a': -0.5, 'b': -2.0}
     """
     tx = optax.chain(run.direction, by_rate(run.rate), _faster(config.ratio))
-    return dataclasses.replace(lora(config, tx), name="loraplus")
+    return dataclasses.replace(lora(config, run), name="loraplus", tx=tx)
 
 
 def _faster(ratio: float) -> optax.GradientTransformation:

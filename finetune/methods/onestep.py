@@ -16,7 +16,8 @@ import optax
 from finetune.adapters import factors
 from finetune.adapters.method import Dense, Gradients, Method, Run
 from finetune.adapters.sampling import GradientOptions
-from finetune.adapters.spectra import ROUNDS, SVD, SVDS, leading, require_rank
+from finetune.adapters.spectra import SVDS, leading, require_rank
+from finetune.methods import option_texts as texts
 from finetune.models.parts.ops import matmul
 from rankwise import checks
 from rankwise.options import option
@@ -36,8 +37,8 @@ class OneStepConfig(GradientOptions):
 
     rank: int = option(8, "components per module; 0 for all")
     step_size: float | None = option(None, "of the gradient; else the best of a grid")
-    svd: str = option("exact", SVD, SVDS)
-    svd_iterations: int = option(4, ROUNDS)
+    svd: str = option("exact", texts.SVD, SVDS)
+    svd_iterations: int = option(4, texts.SVD_ITERATIONS)
 
     def __post_init__(self):
         super().__post_init__()

@@ -7,7 +7,6 @@ published at the start of the step (`levels`). Errors of a predecessor are corre
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +14,13 @@ import optax
 
 from finetune.adapters import factors, levels
 from finetune.adapters.by_component import by_component
-from finetune.adapters.method import Gradients, Leaves, Method, Objective, Tree
-from finetune.methods.lora import RANK
+from finetune.adapters.method import Gradients, Method, Run, Tree
+from finetune.methods import option_texts as texts
 from finetune.optimiser import Rate, by_rate
 from rankwise import checks
 from rankwise.options import option
 
 WAYS = ("in_turn", "batched")
-SCALE, STD = "of every component", "of the first factors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +38,12 @@ class ParallelConfig:
       way: see `levels.every`; how the levels are computed on one device.
     """
 
-    rank: int = option(4, RANK)
-    scale: float = option(1.0, SCALE)
-    std: float = option(0.02, STD)
+    rank: int = option(4, texts.RANK)
+    scale: float = option(1.0, texts.SCALE)
+    std: float = option(0.02, texts.STD)
     stagger: int = option(1, "steps between joining workers")
-    advance: bool = option(True, "train in private before")
-    way: str = option("in_turn", "how levels are computed", WAYS)
+    advance: bool = option(True, texts.ADVANCE)
+    way: str = option("in_turn", texts.WAY, WAYS)
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)
@@ -61,16 +59,7 @@ class ParallelConfig:
         return jnp.minimum(step // self.stagger, self.rank).astype(jnp.int32)
 
 
-def parallel(
-    config: ParallelConfig,
-    direction: optax.GradientTransformation,
-    rate: Rate,
-    *,
-    clip: float = 0.0,
-    mesh: jax.sharding.Mesh | None = None,
-    axis: str = "level",
-    working: Callable[[jax.Array], jax.Array] | None = None,
-) -> Method:
+def parallel(config: ParallelConfig, run: Run) -> Method:
     """In step t, all k at once: one optimiser step on (a_k, b_k) of
 
         L(W + s sum_{j<k, j published} sg(a_j b_j) + s a_k b_k)
@@ -84,25 +73,32 @@ def parallel(
 
     Args:
       config: the settings.
-      direction: the optimiser without its learning rate; each (a_k, b_k) of each module has its
-        own state, whose age is the number of steps that it was trained.
-      rate: learning rate of a step.
-      clip: largest global norm of each worker's gradient, 0 for none.
-      mesh: a mesh with an axis `axis` to deal the levels out on, else one device.
-      working: step -> (R,) bool, workers that train in it; all if None.
+      run: each (a_k, b_k) of each module has its own state of the optimiser, whose age is the
+        number of steps that it was trained; the clip is of each worker's gradient; a mesh with an
+        axis "level" has the levels dealt out on it.
 
     Returns:
       A Method; theta[path] is {a (in, R), b (R, out)}, aux as in `levels`.
 
+    Raises:
+      ValueError: too few steps for all components to be published.
+
     Source: arXiv 2502.17615, Algorithm 1; arXiv 2605.10741 (AdaPaD).
 
     Example:
-      >>> import jax, jax.numpy as jnp, optax
-      >>> method = parallel(ParallelConfig(rank=2), optax.identity(), lambda step: 0.1)
+      >>> import jax, jax.numpy as jnp
+      >>> from finetune.optimiser import OptimiserConfig
+      >>> method = parallel(ParallelConfig(rank=2), Run(OptimiserConfig(), 10))
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> theta["fc"]["b"].shape, int(aux["fc"]["rank"])
       ((2, 5), 0)
     """
+
+    if config.rank * config.stagger > run.total:
+        raise ValueError(
+            f"stagger is {config.stagger} with rank {config.rank}; "
+            f"allowed are at most {run.total} steps until all are published"
+        )
 
     def prepare(key, kernels, gradients):
         del gradients
@@ -112,18 +108,17 @@ def parallel(
         return theta, levels.initial(theta, config.scale, first, private)
 
     def grads(objective, theta, aux, head, step, key):
-        del key
-        loss, of_head = deployed(objective, theta, aux, head)
-        found = levels.every(objective, theta, aux, head, clip, config.way, mesh, axis)
+        del step, key
+        now = levels.Snapshot(objective, theta, aux, head)
+        loss, of_head = levels.deployed(now)
+        own = levels.every(now, run.optimiser.clip, config.way, run.level_mesh)
         active = {path: levels.trainable(entry) for path, entry in aux.items()}
-        if working is not None:
-            active = {path: on & working(step) for path, on in active.items()}
-        return Gradients(loss, found.theta, of_head, {"active": active, "levels": found.loss})
+        return Gradients(loss, own.theta, of_head, {"active": active, "levels": own.loss})
 
     def post(theta, aux, opt, info):
         return theta, levels.with_rank(aux, config.published(info.step + 1)), opt
 
-    return assembled("parallel", prepare, grads, post, direction, rate)
+    return assembled("parallel", prepare, grads, post, run.direction, run.rate)
 
 
 def assembled(name: str, prepare, grads, post, direction, rate: Rate) -> Method:
@@ -148,11 +143,3 @@ def start(key: jax.Array, kernels, rank: int, std: float) -> Tree:
         return std * jax.random.normal(key, shape, dtype)
 
     return factors.start(key, kernels, rank, draw)
-
-
-def deployed(
-    objective: Objective, theta: Tree, aux: Tree, head: Leaves
-) -> tuple[jax.Array, Leaves]:
-    """Loss of the network that is evaluated and saved, and its gradient of the head."""
-    theta = jax.lax.stop_gradient(theta)
-    return jax.value_and_grad(lambda head: objective.loss(theta, aux, head))(head)

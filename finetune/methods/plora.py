@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from finetune.adapters.method import Leaves, Method, Run, Tree
+from finetune.methods import option_texts as texts
 from finetune.methods.lora import LoraConfig, lora
 from finetune.models.parts.ops import matmul
 from finetune.optimisers.moments import adam
@@ -20,7 +21,6 @@ from rankwise import checks
 from rankwise.options import option
 
 SWEEPS = ("gauss_seidel", "jacobi")
-EPSILON = "added to the root in the optimiser"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PloraConfig(LoraConfig):
     damping: float = option(1e-6, "added to the matrices that are inverted")
     sweep: str = option("gauss_seidel", "whether b's step sees a's of the same step", SWEEPS)
     bias_correction: bool = option(False, "of Adam's moments")
-    epsilon: float = option(1e-6, EPSILON)
+    epsilon: float = option(1e-6, texts.EPSILON)
 
     def __post_init__(self):
         super().__post_init__()
@@ -100,7 +100,7 @@ def plora(config: PloraConfig, run: Run) -> Method:
                 moved[path][name] = new - size * decay * new
         return moved, moments
 
-    return dataclasses.replace(lora(config, owned(start, move)), name="plora")
+    return dataclasses.replace(lora(config, run), name="plora", tx=owned(start, move))
 
 
 def _gram(name: str, leaves: Leaves) -> jax.Array:

@@ -32,7 +32,7 @@ from finetune.methods.pissa import PissaConfig, pissa
 from finetune.methods.plora import PloraConfig, plora
 from finetune.methods.relora import ReloraConfig, relora
 from finetune.methods.rite import RiteConfig, rite
-from finetune.methods.sequential import SequentialOptions, sequential
+from finetune.methods.sequential import SequentialConfig, sequential
 from finetune.methods.sora import SoraConfig, sora
 from finetune.methods.welore import WeloreConfig, welore
 from finetune.optimiser import OptimiserConfig
@@ -52,45 +52,25 @@ class Entry(NamedTuple):
     build: Callable[[Any, Run], Method]
 
 
-def _parallel(config: ParallelConfig, run: Run) -> Method:
-    if config.rank * config.stagger > run.total:
-        raise ValueError(
-            f"stagger is {config.stagger} with rank {config.rank}; "
-            f"allowed are at most {run.total} steps until all are published"
-        )
-    return parallel(config, run.direction, run.rate, clip=run.optimiser.clip, mesh=_levels(run))
-
-
-def _adapad(config: AdapadConfig, run: Run) -> Method:
-    clip, mesh = run.optimiser.clip, _levels(run)
-    return adapad(config, run.direction, run.rate, run.total, clip=clip, mesh=mesh)
-
-
-def _levels(run: Run) -> jax.sharding.Mesh | None:
-    return None if run.mesh is None or "level" not in run.mesh.axis_names else run.mesh
-
-
 METHODS: dict[str, Entry] = {
     "full": Entry(NoSettings, full),
     "head": Entry(NoSettings, head_only),
     "untouched": Entry(NoSettings, untouched),
-    "lora": Entry(LoraConfig, lambda config, run: lora(config, run.tx)),
-    "rslora": Entry(RsLoraConfig, lambda config, run: lora(config, run.tx)),
+    "lora": Entry(LoraConfig, lora),
+    "rslora": Entry(RsLoraConfig, lora),
     "loraplus": Entry(LoraPlusConfig, loraplus),
     "pissa": Entry(PissaConfig, pissa),
     "dora": Entry(DoraConfig, dora),
     "plora": Entry(PloraConfig, plora),
     "rite": Entry(RiteConfig, rite),
-    "sequential": Entry(
-        SequentialOptions, lambda config, run: sequential(config.config(run.total), run.optimiser)
-    ),
-    "parallel": Entry(ParallelConfig, _parallel),
-    "adapad": Entry(AdapadConfig, _adapad),
+    "sequential": Entry(SequentialConfig, sequential),
+    "parallel": Entry(ParallelConfig, parallel),
+    "adapad": Entry(AdapadConfig, adapad),
     "adalora": Entry(AdaloraConfig, adalora),
     "increlora": Entry(IncreloraConfig, increlora),
     "sora": Entry(SoraConfig, sora),
     "debora": Entry(DeboraConfig, debora),
-    "loraga": Entry(LoraGaConfig, lambda config, run: loraga(config, run.tx)),
+    "loraga": Entry(LoraGaConfig, loraga),
     "loraone": Entry(LoraOneConfig, loraone),
     "onestep": Entry(OneStepConfig, onestep),
     "deeplora": Entry(DeepLoraConfig, deeplora),

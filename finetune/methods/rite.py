@@ -12,8 +12,8 @@ import dataclasses
 import jax.numpy as jnp
 
 from finetune.adapters.method import Method, Run, Tree
+from finetune.methods import option_texts as texts
 from finetune.methods.lora import LoraConfig, lora
-from finetune.methods.plora import EPSILON
 from finetune.models.parts.ops import matmul
 from finetune.optimiser import clipped
 from finetune.optimisers.moments import growing
@@ -36,7 +36,7 @@ class RiteConfig(LoraConfig):
 
     skip_above: float = option(1.0, "size of a gradient that is left out")
     unmagnified_clip: float = option(1.0, "largest norm of the unmagnified gradients")
-    epsilon: float = option(1e-6, EPSILON)
+    epsilon: float = option(1e-6, texts.EPSILON)
 
     def __post_init__(self):
         super().__post_init__()
@@ -117,4 +117,5 @@ def rite(config: RiteConfig, run: Run) -> Method:
             new[key] = {"first": first, "second": seconds[key], "basis": bases[key][0]}
         return {p: {"a": moved[f"{p}.a"], "b": moved[f"{p}.b"].T} for p in theta}, new
 
-    return dataclasses.replace(lora(config, owned(start, move)), name="rite", own_clipping=True)
+    plain, tx = lora(config, run), owned(start, move)
+    return dataclasses.replace(plain, name="rite", tx=tx, own_clipping=True)

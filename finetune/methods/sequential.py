@@ -13,10 +13,10 @@ import numpy as np
 
 from deflation import budgets
 from finetune.adapters import levels
-from finetune.adapters.method import Gradients, Method
-from finetune.methods.lora import RANK
-from finetune.methods.parallel import SCALE, STD, assembled, start
-from finetune.optimiser import OptimiserConfig, direction, rate
+from finetune.adapters.method import Gradients, Method, Run
+from finetune.methods import option_texts as texts
+from finetune.methods.parallel import assembled, start
+from finetune.optimiser import rate
 from rankwise import checks
 from rankwise.options import option
 
@@ -26,37 +26,18 @@ class SequentialConfig:
     """Settings of `sequential`.
 
     Attributes:
-      steps: optimiser steps of each component, the first component first; their number is R.
+      rank: R; None is 4, or the length of `path`.
+      order: alpha of `deflation.budgets.alpha_family`; > 0 favours the first components.
+      path: relative steps of the components instead, as (1, 3, 5).
       scale: of every component; the paper has 1, without alpha / r.
       std: standard deviation of the first a_k; the paper has 0.01.
     """
 
-    steps: tuple[int, ...]
-    scale: float = 1.0
-    std: float = 0.01
-
-    def __post_init__(self):
-        object.__setattr__(self, "steps", budgets.Budget(tuple(self.steps)).steps)
-        checks.positive("scale", self.scale)
-        checks.positive("std", self.std)
-
-
-@dataclasses.dataclass(frozen=True)
-class SequentialOptions:
-    """How the steps of a run are spent; makes a `SequentialConfig`.
-
-    Attributes:
-      rank: R; None is 4, or the length of `path`.
-      order: alpha of `deflation.budgets.alpha_family`; > 0 favours the first components.
-      path: relative steps of the components instead, as (1, 3, 5).
-      scale, std: of `SequentialConfig`.
-    """
-
-    rank: int | None = option(None, RANK)
+    rank: int | None = option(None, texts.RANK)
     order: float = option(0.0, "> 0 favours the first components")
     path: tuple[float, ...] = option((), "relative steps of the components, as 1,3,5")
-    scale: float = option(1.0, SCALE)
-    std: float = option(0.01, STD)
+    scale: float = option(1.0, texts.SCALE)
+    std: float = option(0.01, texts.STD)
 
     def __post_init__(self):
         object.__setattr__(self, "path", tuple(self.path))
@@ -67,19 +48,26 @@ class SequentialOptions:
                 f"path has {len(self.path)} entries; allowed are {self.rank}, the rank"
             )
 
-    def config(self, total: int) -> SequentialConfig:
-        """The settings of a run of `total` steps.
+        for entry in self.path:
+            checks.positive("path", entry)
+        checks.positive("scale", self.scale)
+        checks.positive("std", self.std)
+
+    def steps(self, total: int) -> tuple[int, ...]:
+        """Steps of each component in a run of `total`, the first component first.
 
         Raises:
           ValueError: fewer steps than components.
+
+        Example:
+          >>> SequentialConfig(path=(1, 3, 5)).steps(90)
+          (10, 30, 50)
         """
         if self.path:
-            steps = path_steps(self.path, total)
-        else:
-            rank = self.rank or 4
-            least = min(2, max(total // rank, 1))
-            steps = budgets.alpha_family(rank, total, self.order, minimum=least).steps
-        return SequentialConfig(steps, self.scale, self.std)
+            return path_steps(self.path, total)
+        rank = self.rank or 4
+        least = min(2, max(total // rank, 1))
+        return budgets.alpha_family(rank, total, self.order, minimum=least).steps
 
 
 def path_steps(path: tuple[float, ...], total: int) -> tuple[int, ...]:
@@ -104,31 +92,35 @@ def path_steps(path: tuple[float, ...], total: int) -> tuple[int, ...]:
     return tuple(int(n) for n in np.diff(ends + least, prepend=0))
 
 
-def sequential(config: SequentialConfig, optimiser: OptimiserConfig) -> Method:
+def sequential(config: SequentialConfig, run: Run) -> Method:
     """min over (a_k, b_k) of L(W + s sum_{j<k} a_j b_j + s a_k b_k), for k = 1, ..., R in turn.
 
     Every component has fresh moments and a learning rate schedule over its own steps. The head, if
     it is trained, is trained throughout. After the last component's steps, the last goes on.
 
     Args:
-      config: the settings; `deflation.budgets` and `path_steps` make the steps.
-      optimiser: its clip bounds the norm of the current component's gradient.
+      config: the settings.
+      run: its clip bounds the norm of the current component's gradient.
 
     Returns:
       A Method; theta[path] is {a (in, R), b (R, out)}, aux as in `levels`.
+
+    Raises:
+      ValueError: fewer steps than components.
 
     Source: arXiv 2505.22602, section 3 and its experiments with LoRA.
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> method = sequential(SequentialConfig((5, 3)), OptimiserConfig())
+      >>> from finetune.optimiser import OptimiserConfig
+      >>> method = sequential(SequentialConfig(path=(5, 3)), Run(OptimiserConfig(), 8))
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> aux["fc"]["gain"].tolist()
       [1.0, 0.0]
     """
-    size = len(config.steps)
-    ends = np.cumsum(config.steps)
-    begins = ends - np.asarray(config.steps)
+    steps = np.asarray(config.steps(run.total))
+    size, ends = len(steps), np.cumsum(steps)
+    begins = ends - steps
 
     def current(step):
         return jnp.minimum(jnp.sum(step >= jnp.asarray(ends, jnp.int32)), size - 1)
@@ -136,7 +128,7 @@ def sequential(config: SequentialConfig, optimiser: OptimiserConfig) -> Method:
     def schedule(step):
         k = current(step)
         local = step - jnp.asarray(begins, jnp.int32)[k]
-        return rate(optimiser, local, jnp.asarray(config.steps, jnp.int32)[k])
+        return rate(run.optimiser, local, jnp.asarray(steps, jnp.int32)[k])
 
     def prepare(key, kernels, gradients):
         del gradients
@@ -146,12 +138,12 @@ def sequential(config: SequentialConfig, optimiser: OptimiserConfig) -> Method:
     def grads(objective, theta, aux, head, step, key):
         del key
         index = levels.everywhere(aux, current(step))
-        problem = (objective, theta, aux, head, index)
-        value, rows, of_head = levels.with_head(*problem, optimiser.clip)
+        now = levels.Snapshot(objective, theta, aux, head)
+        value, rows, of_head = levels.with_head(now, index, run.optimiser.clip)
         active = {path: jnp.arange(size) == k for path, k in index.items()}
         return Gradients(value, levels.placed(rows, index, theta), of_head, {"active": active})
 
     def post(theta, aux, opt, info):
         return theta, levels.with_rank(aux, current(info.step + 1) + 1), opt
 
-    return assembled("sequential", prepare, grads, post, direction(optimiser), schedule)
+    return assembled("sequential", prepare, grads, post, run.direction, schedule)

@@ -18,6 +18,7 @@ import optax
 
 from finetune.adapters import factors, gated
 from finetune.adapters.method import Method, Run
+from finetune.methods import option_texts as texts
 from finetune.methods.lora import kaiming
 from rankwise import checks
 from rankwise.options import option
@@ -42,8 +43,8 @@ class SoraConfig:
         schedule on RTE has 7 values, 50 epochs with the first and 15 with each other: 0.357.
     """
 
-    rank: int = option(8, "components per module at first")
-    alpha: float = option(16.0, "scale alpha / r")
+    rank: int = option(8, texts.FIRST_RANK)
+    alpha: float = option(16.0, texts.ALPHA)
     sparsity: float = option(10.0, "weight of the mean size of the gates")
     threshold: float = option(3e-4, "taken off the gates after each step")
     shrinkage: str = option("proximal", "how it is taken off", SHRINKAGES)

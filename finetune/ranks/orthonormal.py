@@ -17,8 +17,6 @@ import jax.numpy as jnp
 from finetune.adapters.method import Leaves, Tree
 
 FORMS = ("norm", "squares")
-WEIGHT = "weight of the penalty that keeps factors orthonormal"
-FORM = "mean of norms (code) or sum of squares (paper)"
 
 
 def penalty(theta: Tree, weight: float, form: str, existing: Leaves | None = None) -> jax.Array:

@@ -63,7 +63,7 @@ def load(
     """
     texts = (texts,) if isinstance(texts, str) else tuple(texts)
     if len(texts) not in (1, 2):
-        names = next(iter(_tables(data).values())).names
+        names = next(iter(_tables(data, given=True).values())).names
         raise ValueError(
             f"texts has {len(texts)} columns; allowed are 1 or 2 (--texts=NAME or --texts=A,B) "
             f"of {', '.join(names)}"

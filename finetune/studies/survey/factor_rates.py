@@ -10,10 +10,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from finetune.methods.lora import LoraConfig, lora
-from finetune.optimiser import OptimiserConfig, by_rate, direction, rate
+from finetune.adapters.method import Run
+from finetune.methods.loraplus import LoraPlusConfig, loraplus
 from finetune.studies.survey.adaptation import AdaptationSetting, Trainer, described, problem
 from rankwise import checks
 
@@ -37,27 +36,6 @@ class RatesSetting(AdaptationSetting):
             raise ValueError("ratios is (); allowed is at least one")
         for ratio in self.ratios:
             checks.positive("ratios", ratio)
-
-
-def two_rates(
-    config: OptimiserConfig, total: int, ratio: float
-) -> optax.GradientTransformationExtraArgs:
-    """The plain optimiser with `ratio` times the rate for every b.
-
-    Example:
-      >>> config = OptimiserConfig(name="sgd", learning_rate=1.0, schedule="constant", warmup=0)
-      >>> theta = {"fc": {"a": jnp.ones(1), "b": jnp.ones(1)}}
-      >>> tx = two_rates(config, 1, 4.0)
-      >>> updates, _ = tx.update(theta, tx.init(theta), theta, step=0)
-      >>> float(updates["fc"]["a"][0]), float(updates["fc"]["b"][0])
-      (-1.0, -4.0)
-    """
-
-    def label(theta):
-        return {path: {name: name for name in leaves} for path, leaves in theta.items()}
-
-    faster = optax.multi_transform({"a": optax.identity(), "b": optax.scale(ratio)}, label)
-    return optax.chain(direction(config), by_rate(lambda t: rate(config, t, total)), faster)
 
 
 def factor_rates(setting: RatesSetting) -> dict[str, np.ndarray]:
@@ -85,8 +63,8 @@ def factor_rates(setting: RatesSetting) -> dict[str, np.ndarray]:
 
     rows = []
     for ratio in setting.ratios:
-        tx = two_rates(setting.optimiser, setting.steps, ratio)
-        method = lora(LoraConfig(setting.rank, setting.alpha), tx)
+        settings = LoraPlusConfig(setting.rank, setting.alpha, ratio=ratio)
+        method = loraplus(settings, Run(setting.optimiser, setting.steps))
         trainer = Trainer(setting, found.network, method)
         done = trainer.run(found, setting.seed, look)
         rows.append((np.stack(done.seen), done.losses, trainer.score(found, done.state)))

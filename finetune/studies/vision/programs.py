@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from finetune.adapters import factors
+from finetune.adapters.method import Run
 from finetune.methods import Method
 from finetune.methods.full import full
 from finetune.methods.lora import LoraConfig, lora
 from finetune.methods.parallel import start as small_start
 from finetune.models.parts.ops import PLAIN
-from finetune.optimiser import OptimiserConfig, optimiser
+from finetune.optimiser import OptimiserConfig
 from finetune.studies.vision.halves import Images
 from finetune.training import state
 from finetune.training.network import Network, Params
@@ -85,16 +85,16 @@ def programs(
     options = OptimiserConfig(
         learning_rate=learning_rate, schedule="constant", warmup=0, weight_decay=0, clip=0
     )
-    tx = optimiser(options, 1)  # at a constant rate the length of a run does not matter
+    run = Run(options, 1)  # at a constant rate the length of a run does not matter
 
     def trainer(name: str, method: Method) -> Trainer:
-        epoch = counted(f"{name} epoch", _epoch(network, method, loss, tx))
+        epoch = counted(f"{name} epoch", _epoch(network, method, loss, run.tx))
         result = counted(f"{name} result", _result)
         paths = () if method.beside == "all" else tuple(sorted(network.linears))
 
         def start(key, params):
             head = params if method.beside == "all" else {}
-            return state.start(method, network.kernels(paths, params), head, tx, key)
+            return state.start(method, network.kernels(paths, params), head, run.tx, key)
 
         return Trainer(start, epoch, result)
 
@@ -104,25 +104,25 @@ def programs(
 
     return Programs(
         whole=trainer("whole", full()),
-        component=trainer("component", small_lora(1, tx, std)),
-        joint=trainer("joint", small_lora(rank, tx, std)),
+        component=trainer("component", small_lora(1, run, std)),
+        joint=trainer("joint", small_lora(rank, run, std)),
         accuracy=counted("accuracy", accuracy),
         traces=traces,
     )
 
 
-def small_lora(rank: int, tx: optax.GradientTransformation, std: float = 0.01) -> Method:
+def small_lora(rank: int, run: Run, std: float = 0.01) -> Method:
     """LoRA as the sequential paper has it: y = x W + (x a) b, a ~ N(0, std^2), b = 0, no alpha / r.
 
     Source: arXiv 2505.22602, experiments with LoRA, and its released code.
 
     Example:
-      >>> method = small_lora(2, optax.sgd(0.1))
+      >>> method = small_lora(2, Run(OptimiserConfig(), 1))
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> theta["fc"]["a"].shape, aux["fc"]["gain"].tolist()
       ((3, 2), [1.0, 1.0])
     """
-    plain = lora(LoraConfig(rank, alpha=float(rank)), tx)
+    plain = lora(LoraConfig(rank, alpha=float(rank)), run)
 
     def prepare(key, kernels, gradients):
         _, aux = plain.prepare(key, kernels, gradients)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from finetune.tasks.tokens import speech, tokenizer_settings
+from finetune.tasks.tokens import sentencepiece_layouts, speech, tokenizer_settings
 from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.speech import Speech
 
@@ -163,7 +163,7 @@ def from_sentencepiece(
     except RuntimeError:
         raise ValueError(f"file {str(path)!r} is not a sentencepiece model") from None
     settings = settings or {}
-    layout = _layout(model, settings)
+    layout = sentencepiece_layouts.of_model(model, settings)
     if layout is None:
         raise ValueError(
             f"file {str(path)!r} has no piece [PAD]; "
@@ -191,46 +191,6 @@ def from_sentencepiece(
         return Encoded(Ragged.from_rows(ids), Ragged.from_rows(types))
 
     return Tokenizer(encode, layout.pad, size, layout.speech)
-
-
-class _Layout(NamedTuple):
-    """Special ids: before the first text, between (before the second), after each; padding.
-
-    `beyond` ids follow those of the pieces, without pieces of their own; `roles` are the names of
-    these tokens in a tokenizer_config.json.
-    """
-
-    before: tuple[int, ...]
-    between: tuple[int, ...]
-    after: tuple[int, ...]
-    pad: int
-    beyond: int
-    speech: Speech | None
-    roles: Mapping[str, str]
-
-
-def _layout(model: Any, settings: Mapping[str, Any]) -> _Layout | None:
-    special = {p: model.piece_to_id(p) for p in ("[PAD]", "[CLS]", "[SEP]", "<pad>", "<s>", "</s>")}
-    has = {p: number for p, number in special.items() if model.id_to_piece(number) == p}
-    if {"[PAD]", "[CLS]", "[SEP]"} <= set(has):
-        # [MASK] alone follows the pieces.
-        roles = {"cls_token": "[CLS]", "sep_token": "[SEP]"}
-        return _Layout((has["[CLS]"],), (), (has["[SEP]"],), has["[PAD]"], 1, None, roles)
-    # A control piece, not one that a text can spell.
-    if "</s>" not in has or not model.is_control(has["</s>"]):
-        return None
-    if "<pad>" in has:
-        # T5: its hundred sentinels follow the pieces.
-        end = (has["</s>"],)
-        spoken = speech.of_sentencepiece(model, (), *end)
-        return _Layout((), (), end, has["<pad>"], 100, spoken, {"eos_token": "</s>"})
-    if "<s>" in has:
-        begin = (has["<s>"],) if settings.get("add_bos_token", True) else ()
-        end = (has["</s>"],) if settings.get("add_eos_token", False) else ()
-        spoken = speech.of_sentencepiece(model, begin, has["</s>"])
-        roles = {"bos_token": "<s>", "eos_token": "</s>"}
-        return _Layout(begin, begin, end, has["</s>"], 0, spoken, roles)
-    return None
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:

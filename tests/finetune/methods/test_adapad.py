@@ -3,21 +3,22 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from finetune.adapters import factors, levels
+from finetune.adapters.method import Run
 from finetune.methods.adapad import AdapadConfig, adapad
+from finetune.optimiser import OptimiserConfig
 from finetune.ranks import scores
 from tests.finetune.methods import linear
 
+ADAM = OptimiserConfig(learning_rate=0.01, schedule="constant", warmup=0, clip=0)
 HEAD = {"bias": jnp.zeros(linear.OUT)}
 
 
-def problem(config, total=40, kernels=None, direction=None):
+def problem(config, total=40):
     x, made, y = linear.chain_data(dtype=np.float32)
-    direction = direction or optax.scale_by_adam()
-    method = adapad(config, direction, lambda step: jnp.asarray(0.01, jnp.float32), total)
+    method = adapad(config, Run(ADAM, total))
     target = linear.chain(method, x, made, y)
     target = target._replace(loss=lambda t, a, h, k=None, f=target.loss: f(t, a, HEAD, k))
     theta, aux = method.prepare(jax.random.key(0), made, None)
@@ -83,7 +84,7 @@ def test_the_private_component_learns_and_is_seen_by_nobody():
 def test_a_new_component_starts_with_fresh_moments():
     states = run(AdapadConfig(3, budget=4, every=10, grow=1, advance=False), 30)
     grown = next(p for p in states[-1][1] if int(states[-1][1][p]["rank"]) > 1)
-    ages = [state[2][0][grown].count.tolist() for state in states]
+    ages = [state[2][0][grown][0].count.tolist() for state in states]
     assert ages[10][:2] in ([10, 0],) or ages[20][:2] == [20, 0]
     assert ages[30][1] in (10, 20) and ages[30][0] == 30
 

@@ -8,12 +8,14 @@ import pytest
 
 from finetune.adapters import factors
 from finetune.adapters.by_component import by_component
+from finetune.adapters.method import Run
 from finetune.methods import MethodConfig, make
 from finetune.methods.lora import LoraConfig, lora, rslora
 from finetune.optimiser import OptimiserConfig
 from tests.finetune.methods import linear
 
 KERNELS = {"b.fc": jnp.ones((6, 3)), "a.fc": jnp.ones((4, 5))}
+RUN = Run(OptimiserConfig(), total=10)
 
 
 def same(x):
@@ -22,7 +24,7 @@ def same(x):
 
 @pytest.mark.parametrize(("make_it", "scale"), [(lora, 4.0), (rslora, 8.0)])
 def test_scale_and_start(make_it, scale):
-    method = make_it(LoraConfig(4, alpha=16.0), optax.sgd(0.1))
+    method = make_it(LoraConfig(4, alpha=16.0), RUN)
     theta, aux = method.prepare(jax.random.key(0), KERNELS, None)
     assert list(theta) == ["a.fc", "b.fc"]
     for path, kernel in KERNELS.items():
@@ -43,7 +45,7 @@ def test_first_values_do_not_depend_on_the_other_modules_or_the_rank():
 
 
 def test_activation_form_export_and_look_up_are_the_dense_change():
-    method = lora(LoraConfig(3), optax.sgd(0.1))
+    method = lora(LoraConfig(3), RUN)
     theta, aux = method.prepare(jax.random.key(0), KERNELS, None)
     theta = linear.trained(theta, aux)
     for path, kernel in KERNELS.items():
@@ -69,7 +71,7 @@ def test_dead_components_are_not_exported():
 
 
 def test_bfloat16_activations_stay_so():
-    method = lora(LoraConfig(2), optax.sgd(0.1))
+    method = lora(LoraConfig(2), RUN)
     theta, aux = method.prepare(jax.random.key(0), KERNELS, None)
     x = jnp.ones((2, 4), jnp.bfloat16)
     assert method.apply(x, KERNELS["a.fc"], theta["a.fc"], aux["a.fc"], same).dtype == jnp.bfloat16

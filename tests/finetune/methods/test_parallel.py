@@ -1,5 +1,7 @@
 """Parallel deflation in a network: against the solvers, one worker, batched and on devices."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,11 @@ from deflation import Components, Regression, gradient_descent
 from deflation import start as start_solver
 from deflation import step as solver_step
 from finetune.adapters import levels
+from finetune.adapters.by_component import by_component
+from finetune.adapters.method import Run
 from finetune.methods.parallel import ParallelConfig, parallel
 from finetune.methods.sequential import SequentialConfig, path_steps, sequential
-from finetune.optimiser import OptimiserConfig, rate
+from finetune.optimiser import OptimiserConfig, by_rate, direction, rate
 from tests.finetune.methods import linear
 
 SGD = OptimiserConfig(name="sgd", learning_rate=0.01, schedule="constant", warmup=0, clip=0)
@@ -34,7 +38,8 @@ def wide():
 @pytest.mark.parametrize("advance", [False, True])
 def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advance):
     x, kernel, y = linear.data()
-    rank, size, steps = 3, 0.004, 25
+    # A power of two: the network's rates are float32, the solver's step is float64.
+    rank, size, steps = 3, 2.0**-8, 25
     problem = Regression.from_data(x.T, (y - x @ kernel).T)
     solver = gradient_descent(size, coordinates="original")
     # Components that are given to the solver are published at once; drawn ones are not.
@@ -53,7 +58,8 @@ def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advanc
     first = problem.to_original(state.progress.factors)
 
     config = ParallelConfig(rank, stagger=int(staggered), advance=advance)
-    method = parallel(config, optax.identity(), lambda step: jnp.asarray(size))
+    sgd = dataclasses.replace(SGD, learning_rate=size)
+    method = parallel(config, Run(sgd, steps))
     kernels = {"fc": jnp.asarray(kernel)}
     theta, aux = method.prepare(jax.random.key(0), kernels, None)
     theta = {"fc": {"a": first.a.T, "b": first.b}}
@@ -76,7 +82,7 @@ def test_sequential_is_parallel_restricted_to_one_active_worker(wide):
     steps = (7, 4, 5)
     total = sum(steps)
     ends = jnp.cumsum(jnp.array(steps))
-    alone = sequential(SequentialConfig(steps), ADAM)
+    alone = sequential(SequentialConfig(path=steps), Run(ADAM, total))
 
     def working(step):
         return jnp.arange(3) == jnp.minimum(jnp.sum(step >= ends), 2)
@@ -85,10 +91,15 @@ def test_sequential_is_parallel_restricted_to_one_active_worker(wide):
         k = jnp.argmax(working(step))
         return rate(ADAM, step - (ends - jnp.array(steps))[k], jnp.array(steps)[k])
 
-    from finetune.optimiser import direction
+    every_worker = parallel(ParallelConfig(3, std=0.01, stagger=0), Run(ADAM, total))
 
-    config = ParallelConfig(3, std=0.01, stagger=0)
-    together = parallel(config, direction(ADAM), schedule, clip=ADAM.clip, working=working)
+    def grads(objective, theta, aux, head, step, key):
+        whole = every_worker.grads(objective, theta, aux, head, step, key)
+        active = {path: on & working(step) for path, on in whole.info["active"].items()}
+        return whole._replace(info={**whole.info, "active": active})
+
+    tx = optax.chain(by_component(direction(ADAM)), by_rate(schedule))
+    together = dataclasses.replace(every_worker, grads=grads, tx=tx)
     head = {"bias": jnp.zeros(linear.OUT)}
     theta, aux = alone.prepare(jax.random.key(3), kernels, None)
     other, other_aux = together.prepare(jax.random.key(3), kernels, None)
@@ -111,7 +122,7 @@ def test_sequential_is_parallel_restricted_to_one_active_worker(wide):
 def level_problem(rank=3, config=None, mesh=None):
     x, kernels, y = linear.chain_data()
     config = config or ParallelConfig(rank, stagger=0)
-    method = parallel(config, optax.identity(), lambda step: 0.1, mesh=mesh)
+    method = parallel(config, Run(SGD, 100, mesh))
     theta, aux = method.prepare(jax.random.key(0), kernels, None)
     theta = linear.trained(theta, aux)
     # Ranks that differ, so that some levels have no component of their own in a module.
@@ -124,7 +135,7 @@ def level_problem(rank=3, config=None, mesh=None):
 
 def every(target, theta, aux, head, norm, **options):
     def one(theta, aux, head):
-        return levels.every(target, theta, aux, head, norm, **options)
+        return levels.every(levels.Snapshot(target, theta, aux, head), norm, **options)
 
     return jax.jit(one)(theta, aux, head)
 
@@ -165,7 +176,7 @@ def test_in_turn_batched_and_on_devices_agree(wide):
 def test_on_devices_there_is_one_all_gather_and_nothing_else():
     x, kernels, y = linear.chain_data(dtype=np.float32)
     mesh = jax.make_mesh((4,), ("level",), axis_types=(jax.sharding.AxisType.Auto,))
-    method = parallel(ParallelConfig(6), optax.identity(), lambda step: 0.1, mesh=mesh)
+    method = parallel(ParallelConfig(6), Run(SGD, 100, mesh))
     theta, aux = method.prepare(jax.random.key(0), kernels, None)
     target = linear.chain(method, x, kernels, y)
     head = {"bias": jnp.zeros(linear.OUT)}
@@ -208,7 +219,7 @@ def test_workers_join_one_after_the_other():
 
 def test_a_frozen_component_does_not_move():
     x, kernels, y = linear.chain_data(dtype=np.float32)
-    method = sequential(SequentialConfig((3, 3)), ADAM)
+    method = sequential(SequentialConfig(path=(3, 3)), Run(ADAM, 6))
     target = linear.chain(method, x, kernels, y)
     zero = {"bias": jnp.zeros(linear.OUT)}
     target = target._replace(loss=lambda t, a, h, k=None, f=target.loss: f(t, a, zero, k))

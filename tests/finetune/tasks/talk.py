@@ -1,7 +1,6 @@
 """Tiny language models of both kinds as training sees them, on few parameters."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +10,6 @@ from finetune.models.parts.ops import PLAIN
 from finetune.training.network import Network
 
 WIDTH = 24
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Talker(Network):
-    kind: str = "causal"
-    begin: Any = None
-    advance: Any = None
 
 
 def talker(kind: str, vocabulary: int, start_id: int = 0, seed: int = 0, width: int = WIDTH):
@@ -69,7 +61,7 @@ def talker(kind: str, vocabulary: int, start_id: int = 0, seed: int = 0, width: 
         total, count = cache[0] + here, cache[1] + 1
         return (total, count), said(params, ops, here, total, count[:, None])
 
-    return Talker(forward, params, ("mix", "out"), (), kind, begin, advance)
+    return Network(forward, params, ("mix", "out"), (), kind=kind, begin=begin, advance=advance)
 
 
 def greedy(network, inputs, length: int, stop: int) -> list[list[int]]:

@@ -8,6 +8,7 @@ import pytest
 
 from finetune import models, optimiser
 from finetune.adapters.factors import delta
+from finetune.adapters.method import Run
 from finetune.methods.sequential import SequentialConfig, sequential
 from finetune.models.mlp import MLPConfig
 from finetune.studies.vision import halves
@@ -85,7 +86,7 @@ def stages_by_the_method(data, shared, base, path, seed=3):
     options = optimiser.OptimiserConfig(
         learning_rate=TINY.learning_rate, schedule="constant", warmup=0, clip=0
     )
-    method = sequential(SequentialConfig(tuple(steps), std=TINY.std), options)
+    method = sequential(SequentialConfig(path=tuple(steps), std=TINY.std), Run(options, sum(steps)))
     one, tx = net(), optimiser.optimiser(options, 1)
     paths = one.adapted("fc")
     now = state.start(method, one.kernels(paths, base), {}, tx, jax.random.key(0))
@@ -128,7 +129,7 @@ def test_a_path_is_the_method_sequential_at_a_constant_rate(tiny):
 
 def test_the_joint_adapter_starts_as_the_paper_has_it(tiny):
     data, shared, found = tiny
-    method = small_lora(3, optimiser.optimiser(optimiser.OptimiserConfig(), 1), std=0.01)
+    method = small_lora(3, Run(optimiser.OptimiserConfig(), 1), std=0.01)
     theta, aux = method.prepare(jax.random.key(0), {"fc": np.ones((4000, 5), np.float32)}, None)
     assert aux["fc"]["gain"].tolist() == [1, 1, 1] and not theta["fc"]["b"].any()
     assert np.isclose(theta["fc"]["a"].std(), 0.01, rtol=0.03)
