@@ -26,7 +26,7 @@ from finetune.tasks import predictions
 from finetune.training import adapter_files
 from launch.scoring import scores
 from launch.scoring.config import EvaluateConfig
-from launch.scoring.loading import changed, loaded, rows_of
+from launch.scoring.loading import loaded, note_of_rows, rows_of
 from launch.shell import app, waiting
 from launch.shell.tables import table
 from rankwise.files import write_json
@@ -47,7 +47,7 @@ def main(config: EvaluateConfig) -> None:
     record = scores.scored(task, split, predicted)
     if record["scores"]:
         print(table(("", *record["scores"]), scores.rows(record)))
-    note = "; ".join(filter(None, (task.note, changed(task, split, trained_on))))
+    note = "; ".join(filter(None, (task.note, note_of_rows(config, task, split, trained_on))))
     print(f"{record['rows']} rows of {split} of {task.name}{': ' if note else ''}{note}")
     if record["scores"] and record["positive_class"] is not None:
         print(f"F1 is of the class {record['positive_class']!r}.")

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import pathlib
 
-from finetune import models, peft, tasks
+from finetune import models, peft
 from finetune.tasks import class_names
+from launch.scoring import run_rows
 from launch.scoring.config import EvaluateConfig, of_run
+from launch.scoring.run_rows import AnyTask
 from launch.training import classes as run_classes
 from launch.training import problem
 from launch.training.problem import Problem
 
 
-def rows_of(config: EvaluateConfig, task: tasks.Task | tasks.LanguageTask) -> str:
+def rows_of(config: EvaluateConfig, task: AnyTask) -> str:
     """The split to score where none is given: that of a file, else that which training scores."""
     whole = config.data_dir is not None and pathlib.Path(config.data_dir).is_file()
     return next(iter(task.splits)) if whole and len(task.splits) == 1 else task.evaluation
 
 
-def changed(task: tasks.Task | tasks.LanguageTask, split: str, trained_on: dict) -> str:
-    """What has to be said where a run knew other rows of a split; "" if it did not."""
-    before = trained_on.get(split)
-    if before is None or before == task.split(split).fingerprint:
-        return ""
-    return f"{split} has other rows, labels or tokens than the run had"
+def note_of_rows(config: EvaluateConfig, task: AnyTask, split: str, known: dict) -> str:
+    """What has to be said of rows that a run knew; "" of others."""
+    if config.workdir is None or config.data_dir is None:
+        return run_rows.changed(task, split, known)
+    return run_rows.included(task, split, known, pathlib.Path(config.workdir), config.data_dir)
 
 
 def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
@@ -47,6 +48,4 @@ def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
     earlier = of_run(run / "config.json", config)
     base = problem.load(earlier, test=test, classes=run_classes.of_run(run))
     adapter = problem.adapter_of(run, earlier, base)
-    # Rows that the command names are meant to be others.
-    trained_on = adapter.about.get("data", {}) if config.data_dir is None else {}
-    return base, adapter.modules, adapter.head, trained_on
+    return base, adapter.modules, adapter.head, adapter.about.get("data", {})

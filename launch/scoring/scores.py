@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from finetune import tasks
 from finetune.tasks import predictions
 from launch.scoring.config import EvaluateConfig
+from launch.scoring.run_rows import AnyTask
 from launch.training import classes as run_classes
-
-AnyTask = tasks.Task | tasks.LanguageTask
 
 
 def require(config: EvaluateConfig, task: AnyTask, split: str) -> None:

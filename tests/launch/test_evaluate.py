@@ -89,7 +89,14 @@ def test_rows_that_changed_since(text, tmp_path, capsys):
         (run / name).write_bytes((text / "run" / name).read_bytes())
     config = json.loads((run / "config.json").read_text())
     changed = tmp_path / "data.csv"
-    changed.write_text((text / "data.csv").read_text().replace(",a", ",c").replace(",b", ",a"))
+    swapped = str.maketrans({"a": "b", "b": "a"})
+    lines = [line.rsplit(",", 1) for line in (text / "data.csv").read_text().splitlines()]
+    changed.write_text(
+        "".join(
+            f"{words},{label.translate(swapped) if row else label}\n"
+            for row, (words, label) in enumerate(lines)
+        )
+    )
     (run / "config.json").write_text(json.dumps({**config, "data_dir": str(changed)}))
     for split in ("train", "heldout"):
         assert evaluate(f"--workdir={text}/run", f"--split={split}") == 0

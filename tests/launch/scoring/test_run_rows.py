@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from launch.training.rows import changed, included
+from launch.scoring.run_rows import changed, included
 
 
 def task(fingerprint):
