@@ -15,13 +15,16 @@ import zlib
 import jax
 import numpy as np
 
+from deflation.growth import ExplainedEnergy
 from deflation.problem.components import Components
 from deflation.rounds.state import History, Progress, State
 from rankwise import checks
 from rankwise.devices import place
 from rankwise.files import replacing
 
-FORMAT = 3  # 1 had no past, 2 no earlier moves and no sizes
+# 1 had no past, 2 no earlier moves and no sizes; 3 differs in its description alone, see `_as_now`.
+FORMAT = 4
+NEXT = 1 << 14  # floating-point numbers on either side of a square that may be the energy
 NAMES = ("moved", "earlier", "sizes", "done", "spent", "active", "round", "past_active")
 
 
@@ -75,6 +78,8 @@ def load(path: str | os.PathLike, state: State) -> State:
       path: a file written by `save`.
       state: a fresh state; its mesh may have another number of devices.
 
+    Files of earlier versions that hold all of the progress (format 3 on) are read too.
+
     Raises:
       ValueError: a missing, truncated or foreign file, or one of another problem or other options;
         the message names what differs.
@@ -83,6 +88,8 @@ def load(path: str | os.PathLike, state: State) -> State:
     checks.instance("state", state, State, "a State, as start returns it")
     saved, arrays = _read(path)
     expected = _description(state)
+    if saved.get("format") == 3:
+        saved = _as_now(saved, state, expected)
     for name, value in expected.items():
         if saved.get(name) != value:
             raise ValueError(
@@ -150,14 +157,44 @@ def _pieces(leaf) -> list:
     return [pieces[start] for start in sorted(pieces)]
 
 
+def _digest(leaves, digest: int = 0) -> int:
+    """CRC-32 of the bytes of arrays, going on from `digest`."""
+    for leaf in jax.tree.leaves(leaves):
+        for rows in _pieces(leaf):
+            digest = zlib.crc32(np.asarray(rows).tobytes(), digest)
+    return digest
+
+
+def _as_now(saved: dict, state: State, expected: dict) -> dict:
+    """The description of a file of format 3 in the terms of today.
+
+    There the digest of the problem had its energy ||Y (I - P_X)||_F^2 in place of the root, summed
+    in another order, so that its last bits are not known: one of the numbers next to the square has
+    to give the digest. What `explained_energy` has to reach was a square as well.
+    """
+    now = saved | {"format": FORMAT}
+    problem, rule = state.problem, state.controls.rule
+    kind = np.dtype(problem.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        square = np.square(np.asarray(problem.unexplained, kind))
+    bits = square.view(f"i{kind.itemsize}") + np.arange(-NEXT, NEXT + 1)
+    energies = bits.astype(f"i{kind.itemsize}").view(kind)
+    before = _digest(problem[:3])  # target, whitener, root
+    if any(_digest((one, problem.freedom), before) == saved.get("problem") for one in energies):
+        now["problem"] = expected["problem"]
+    numbers = saved.get("numbers")
+    if rule is not None and isinstance(numbers, list) and numbers:
+        squared = isinstance(rule, ExplainedEnergy)
+        threshold = np.sqrt(numbers[-1]) if squared else numbers[-1]
+        if np.isclose(threshold, expected["numbers"][-1], rtol=1e-4):
+            now["numbers"] = numbers[:-1] + expected["numbers"][-1:]
+    return now
+
+
 def _description(state: State) -> dict:
     plan = dataclasses.asdict(dataclasses.replace(state.plan, mesh=None))
     # A mesh may change between portions; whatever changes the answer may not.
     kept = {name: value for name, value in plan.items() if name not in ("mesh", "axis", "row_axis")}
-    digest = 0
-    for leaf in jax.tree.leaves(state.problem):
-        for rows in _pieces(leaf):
-            digest = zlib.crc32(np.asarray(rows).tobytes(), digest)
     # The unit follows from the problem.
     numbers = jax.tree.leaves((state.solver, state.controls._replace(unit=None)))
     return {
@@ -167,6 +204,6 @@ def _description(state: State) -> dict:
         "dtype": str(np.dtype(state.problem.dtype)),
         "solver": type(state.solver).__name__ + str(jax.tree.structure(state.solver)),
         "numbers": [np.asarray(number).tolist() for number in numbers],
-        "problem": digest,
+        "problem": _digest(state.problem),
         "key": str(jax.random.key_impl(state.progress.key)),
     }

@@ -13,7 +13,8 @@ so that a Ritz triplet leaves the exact space of its own group of values by at m
 so that t_i x_i y_i^T is within sqrt(2) s_i w_i of R*_i, i a group of its own, and the sum of the
 first r, with tau = ||M off them||, E = ||(e_i)||, w = ||(w_i)||, within sqrt((E + tau w)^2 +
 (tau w)^2) of the best one: M (P' - P) for the exact and the Ritz projection P, P' on the right.
-What was published is at a distance from the Ritz triplets that is computed, not bounded.
+What was published is at a distance from the Ritz triplets that is computed, not bounded; or
+their own residuals are compared with the Ritz triplets (residuals.py), the smaller bound holds.
 
 The s_j are not known; they are held between s_j >= t_j and, for A = M off the first j - 1 Ritz
 triplets, s_j <= ||A|| <= ||[t_j, ||(e_i)_{i >= j}||; 0, tau]||. Rounding is a residual like any
@@ -29,7 +30,9 @@ import jax
 import jax.numpy as jnp
 
 from deflation.problem.components import Components, distances, normalise, norms, product, row_norm
-from deflation.problem.targets import Target, entries, times, times_transposed
+from deflation.problem.targets import Scaled, Target, entries, times, times_transposed
+from deflation.problem.units import unit_of
+from deflation.rounds.residuals import Known, Triplets, proved_distances
 
 SMALL = 64  # sides up to this are searched as a whole
 BLOCK, DEPTH = 3, 6  # elsewhere a block Krylov space beside the components
@@ -63,8 +66,11 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
 
     Where min(m, d) is small the whole space is searched. Else the components and a small block
     Krylov space of M^T M off them, from the directions in which their residuals point (a nearly
-    tied one that they miss is among these, however small the residual is) and a random one: about
-    2 r + 40 products with M and r + 20 with M^T.
+    tied one that they miss is among these, however small the residual is) and a random one: 3 r +
+    37 products with M and 2 r + 21 with M^T of an operator, 2 r more of each of an array, of which
+    two copies are made; the other way round for m < d. Where the whole is searched, min(m, d) + 2 r
+    + 1 and 2 r + 1. To these the residuals of the components themselves belong, which bound an
+    error that is small to a few per cent of it (residuals.py).
 
     One number is not in reach of products alone: tau, how large M is off the kept components. It is
     proved where the whole space was searched, or where ||M||_F leaves no room for more than half of
@@ -107,8 +113,9 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
         + row_norm(backward(target, x) - values[:, None] * y)
     )[:, 0]
     ritz = Components(values[:, None] * x, y)
-    # Everything in units of the largest value: squares stay in range.
-    unit = jnp.where(values[0] > 0, values[0], 1)
+    # Everything in units of the largest value, so that squares stay in range; a power of two, so
+    # that no entry is rounded.
+    unit = unit_of(values)
     finite, ritz = (Components(pair.b / unit, pair.a) for pair in (finite, ritz))
     away = distances(finite, Components(*(rows[:rank] for rows in ritz)))
     apart = _sum_apart(finite, ritz, basis, kept)
@@ -118,8 +125,21 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
     errors = _single(scaled, tau, noise, kept, rank)
     limits = _single(scaled._replace(residuals=0 * residuals), least, noise, kept, rank)
     upper = _upper(scaled, tau, noise, kept)[:rank]
-    bounds = jnp.minimum(away + errors + noise, norms(finite) + upper)
     number = jnp.arange(rank)
+    known = Known(
+        near=Triplets(values[:rank] / unit, x[:rank], y[:rank]),
+        turned=2**0.5 * _turned(scaled, tau, noise, kept, rank),
+        lower=values[:rank] / unit - SLACK * noise,
+        upper=upper,
+        count=kept,
+        beyond=tau,
+    )
+    direct = Triplets(norms(finite), normalise(finite.b), normalise(finite.a))
+    if m < d:
+        direct, known = direct.transposed(), known._replace(near=known.near.transposed())
+    direct = proved_distances(Scaled(target, 1 / unit), direct, known, noise)
+    bounds = jnp.minimum(away + errors, direct + jnp.finfo(noise.dtype).eps * norms(finite)) + noise
+    bounds = jnp.minimum(bounds, norms(finite) + upper)
     known = jnp.all(jnp.isfinite(factors.b), axis=1) & jnp.all(jnp.isfinite(factors.a), axis=1)
     known = known | (number >= kept)
     of_sum = unit * (apart + _sum(scaled, tau, noise, kept) + noise)
@@ -202,7 +222,7 @@ def _remainder(target, ritz: _Ritz, kept, unit, whole: bool, beyond):
     else:
         total = jnp.sum(jnp.sum((array / unit) ** 2, axis=1))
     # A product rounds entry by entry, and more where its terms have one sign.
-    noise = eps / 2 * jnp.maximum(jnp.sqrt(total), max(m, d) ** 0.5 / 8)
+    noise = eps / 2 * jnp.maximum(jnp.sqrt(total), max(m, d) ** 0.5 / 8 * ritz.values[0])
     if beyond is not None:
         return noise, beyond + noise, beyond, jnp.asarray(True)
     if whole or array is None:
@@ -224,15 +244,21 @@ def _upper(ritz: _Ritz, tau, noise, kept) -> jax.Array:
     return jnp.where(among, upper, tau)
 
 
-def _single(ritz: _Ritz, tau, noise, kept, rank: int) -> jax.Array:
-    """Bounds on ||t_k x_k y_k^T - R*_k||_F, each k a group of its own (rank,)."""
+def _turned(ritz: _Ritz, tau, noise, kept, rank: int) -> jax.Array:
+    """Bounds on the sine by which a Ritz triplet is turned, each a group of its own (rank,)."""
     values, residuals = ritz
     upper = jnp.append(_upper(ritz, tau, noise, kept), 0)
     upper = jnp.where(jnp.arange(upper.shape[0]) == kept, tau, upper)
     value, below = values[:rank], upper[1 : rank + 1]
     above = jnp.append(jnp.inf, values[: rank - 1] - SLACK * noise)
-    turned = (residuals[:rank] + noise) * jnp.maximum(_turn(value, below), _turn(above, value))
-    return jnp.minimum(2**0.5 * upper[:rank] * turned, value + upper[:rank])
+    return (residuals[:rank] + noise) * jnp.maximum(_turn(value, below), _turn(above, value))
+
+
+def _single(ritz: _Ritz, tau, noise, kept, rank: int) -> jax.Array:
+    """Bounds on ||t_k x_k y_k^T - R*_k||_F (rank,)."""
+    upper = _upper(ritz, tau, noise, kept)[:rank]
+    turned = _turned(ritz, tau, noise, kept, rank)
+    return jnp.minimum(2**0.5 * upper * turned, ritz.values[:rank] + upper)
 
 
 def _sum(ritz: _Ritz, tau, noise, kept) -> jax.Array:

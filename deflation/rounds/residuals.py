@@ -1,0 +1,152 @@
+"""Residuals of given triplets t, x, y of M, and the error that they prove: e = M y - t x and
+f = M^T x - t y.
+
+With the exact triplets s_j, u_j, v_j, without approximation and for x, y of any length,
+
+    (s_j^2 - t^2) (v_j . y) = s_j (u_j . e) + t (v_j . f)
+    (s_j^2 - t^2) (u_j . x) = t (u_j . e) + s_j (v_j . f)
+
+so that the parts of e and f along another triplet, which its approximation gives to first order,
+say how far x and y have turned into it: the size of an error, not only a bound on it. What limits
+that is rounding of e and f, differences of nearly equal vectors. Of an array they are computed as
+if with more digits: M, x and y are cut into leading bits, few enough for products of them to be
+exact, and a rest that is 2^-bits as large, and so is the rounding of the products with it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from deflation.problem.components import product, row_norm
+from deflation.problem.targets import Target, entries, times, times_transposed
+from deflation.problem.units import unit_of
+
+
+class Triplets(NamedTuple):
+    """values t (r,), rows x (r, m), y (r, d) of unit length."""
+
+    values: jax.Array
+    x: jax.Array
+    y: jax.Array
+
+    def transposed(self) -> Triplets:
+        """Those of M^T."""
+        return Triplets(self.values, self.y, self.x)
+
+
+class Residuals(NamedTuple):
+    """e (r, m) and f (r, d), and what is left of rounding, in units of that of a product."""
+
+    e: jax.Array
+    f: jax.Array
+    rounding: float
+
+
+class Known(NamedTuple):
+    """What is known of the exact triplets of one place each (p,), beside approximate ones.
+
+    Attributes:
+      near: approximate triplets, x (p, m), y (p, d).
+      turned: bounds on |u_j - x_j| and |v_j - y_j|.
+      lower, upper: of s_j.
+      count: how many there are; the others are not looked at.
+      beyond: bound on every s_j after these.
+    """
+
+    near: Triplets
+    turned: jax.Array
+    lower: jax.Array
+    upper: jax.Array
+    count: jax.Array
+    beyond: jax.Array
+
+
+def residuals(target: Target, triplets: Triplets) -> Residuals:
+    """Of every triplet: r products with M and with M^T; of an array three times as many, half of
+    them with its leading bits and half with the rest, both of which are held in memory."""
+    values, x, y = triplets
+    scale = values[:, None]
+    array = entries(target)
+    # Sums of products of leading bits are integers below 1.2 sqrt(n) 2^(2 bits): |row| |y|.
+    digits = jnp.finfo(target.dtype).nmant + 1
+    bits = int(digits - math.log2(1.2 * max(target.shape) ** 0.5)) // 2
+    if array is None or bits < 2:
+        return Residuals(times(target, y) - scale * x, times_transposed(target, x) - scale * y, 1.0)
+    unit = unit_of(array)
+    # Entries of M are below 4 units, those of x and y at most 1.
+    lead, rest = _cut(array, unit * 2.0 ** (2 - bits))
+    top, low = _cut(scale, unit * 2.0 ** (2 - bits))
+
+    def one(forward, rows, others):
+        (first, second), (leading, tail) = (_cut(each, 2.0**-bits) for each in (rows, others))
+        r = rows.shape[0]
+        products = forward(lead, jnp.concatenate([first, second]))
+        exact = products[:r] - top * leading
+        return exact + (products[r:] + forward(rest, rows) - (top * tail + low * others))
+
+    return Residuals(one(times, y, x), one(times_transposed, x, y), 2.0 ** (1 - bits))
+
+
+def _cut(rows: jax.Array, step) -> tuple[jax.Array, jax.Array]:
+    """The nearest multiples of `step`, a power of two, and the rest."""
+    leading = jnp.round(rows / step) * step
+    return leading, rows - leading
+
+
+def proved_distances(target: Target, triplets: Triplets, known: Known, noise) -> jax.Array:
+    """Bounds on ||t x y^T - s u v^T||_F for the triplet s, u, v of the same place (r,).
+
+    Args:
+      triplets: r <= p of them.
+      noise: rounding of a product with M.
+
+    Returns:
+      The bounds; infinite where a gap is closed or an angle is not small.
+    """
+    t = triplets.values[:, None]
+    r, p = t.shape[0], known.upper.shape[0]
+    e, f, share = residuals(target, triplets)
+    size_e, size_f = row_norm(e), row_norm(f)
+    along_e, along_f = product(e, known.near.x.T), product(f, known.near.y.T)
+    place, number = jnp.arange(r)[:, None], jnp.arange(p)
+    lower, upper = known.lower, known.upper
+    # Between t^2 and s_j^2, at least.
+    gap = jnp.where(number < place, lower - t, t - upper)
+    apart = gap * (t + jnp.where(number < place, lower, upper))
+    apart = jnp.where(gap > 0, apart, 0)
+    eps = jnp.finfo(t.dtype).eps
+    loose = known.turned + 8 * eps
+    fine = share * noise
+    middle, width = (upper + lower) / 2, (upper - lower) / 2
+
+    def turned(of_e, of_f, far):
+        """The squared sine of the angle between two sides, from a t-or-s multiple of e and f."""
+        (weight_e, wide_e), (weight_f, wide_f) = of_e, of_f
+        along = jnp.abs(weight_e * along_e + weight_f * along_f) + wide_e * size_e + wide_f * size_f
+        along += (weight_e + wide_e) * (loose * size_e + fine)
+        along += (weight_f + wide_f) * (loose * size_f + fine)
+        others = (number < known.count) & (number != place)
+        into = jnp.where(others, along / jnp.where(apart > 0, apart, 1), 0)
+        into = jnp.where(others & (apart == 0), jnp.inf, into)
+        return jnp.sum(into**2, axis=1, keepdims=True) + far**2
+
+    exact, of_t, of_s = known.beyond, (t, 0 * t), (middle, width)
+    clear = jnp.maximum((t - exact) * (t + exact), 0)
+    whole_e, whole_f = size_e + fine, size_f + fine
+    far_y, far_x = ((exact * whole_e + t * whole_f), (t * whole_e + exact * whole_f))
+    far_y, far_x = (jnp.where(clear > 0, far / clear, jnp.inf) for far in (far_y, far_x))
+    of_y, of_x = turned(of_s, of_t, far_y), turned(of_t, of_s, far_x)
+    own = jnp.abs(jnp.sum(jnp.where(number == place, along_e, 0), axis=1, keepdims=True))
+    own += jnp.sum(jnp.where(number == place, loose, 0), axis=1, keepdims=True) * size_e + fine
+    # From s (v . y) - t (u . x) = u . e; cosines are at least 0.7.
+    small = (of_y <= 0.5) & (of_x <= 0.5)
+    of_y, of_x = jnp.where(small, of_y, 0), jnp.where(small, of_x, 0)
+    value = (own + t * jnp.maximum(of_y, of_x)) / jnp.sqrt(1 - of_y)
+    cosines = jnp.sqrt((1 - of_y) * (1 - of_x))
+    turn = jnp.sqrt(2 * (of_y + of_x - of_y * of_x) / (1 + cosines))
+    bound = jnp.hypot(value, jnp.sqrt(t * (t + value)) * turn)
+    return jnp.where(small, bound, jnp.inf)[:, 0]
