@@ -70,7 +70,7 @@ def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
 
 def select(name: str) -> list[Recipe]:
     """The figure of that name, or all of them."""
-    found = registry()
-    if name != ALL and name not in found:
-        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(found)}")
-    return list(found.values()) if name == ALL else [found[name]]
+    recipes = registry()
+    if name != ALL and name not in recipes:
+        raise ValueError(f"--name={name} is no figure; allowed are all and {', '.join(recipes)}")
+    return list(recipes.values()) if name == ALL else [recipes[name]]

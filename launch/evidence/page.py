@@ -82,15 +82,15 @@ def write(
     for claim, row in zip(claims, rows, strict=True):
         subjects.setdefault(claim.name.partition(".")[0], []).append((claim, row))
     shown = {
-        name: _figures(name, [claim for claim, _ in found]) for name, found in subjects.items()
+        name: _figures(name, [claim for claim, _ in members]) for name, members in subjects.items()
     }
     findings = draw(folder, [figure for names in shown.values() for figure in names])
     parts = [HEAD, summary(claims, rows, command)]
-    for subject, found in subjects.items():
+    for subject, members in subjects.items():
         parts.append(f"\n## {subject.replace('_', ' ').capitalize()}\n\n")
         parts += [f"![{name}](figures/{name}.png)\n\n" for name in shown[subject]]
         parts += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
-        parts += [_line(_cells(claim, row)) for claim, row in found]
+        parts += [_line(_cells(claim, row)) for claim, row in members]
     parts += [FIGURES, _line(FIGURE_COLUMNS), _line(["---"] * len(FIGURE_COLUMNS))]
     parts += [_line(cells) for cells in outcomes(folder, findings)]
     path = folder / PAGE
@@ -156,8 +156,8 @@ def outcomes(folder: pathlib.Path, findings: Mapping[str, str]) -> list[tuple[st
             for page, text in texts.items()
             if named.search(text)
         ]
-        said = "; ".join(findings.get(name, "").splitlines())
-        shown = [f"above{': ' if said else ''}{said}"] if name in findings else []
+        finding = "; ".join(findings.get(name, "").splitlines())
+        shown = [f"above{': ' if finding else ''}{finding}"] if name in findings else []
         where = "; ".join([*shown, *links]) or f"none yet: `launch.figures --name={name}`"
         rows.append((f"`{name}`", recipe.source, recipe.shows, where))
     return rows

@@ -36,9 +36,9 @@ def sized(
     Raises:
       FileNotFoundError: a folder without images, for a figure that needs some.
     """
-    given = (data_dir,) if isinstance(recipe, NETWORKS) else ()
-    given += (model,) if isinstance(recipe, survey_recipes.SurveyRecipe) else ()
-    return recipe.scale(scale, seed, *given)
+    arguments = (data_dir,) if isinstance(recipe, NETWORKS) else ()
+    arguments += (model,) if isinstance(recipe, survey_recipes.SurveyRecipe) else ()
+    return recipe.scale(scale, seed, *arguments)
 
 
 def measured(recipe: Recipe, scale: Scale, workdir: str) -> Mapping[str, np.ndarray]:
@@ -66,6 +66,6 @@ def _vision(setting: recipes.Suite, folder: pathlib.Path) -> dict[str, np.ndarra
         for _ in range(epochs):
             next(ticks)
 
-    found = recipes.Recipe.experiment(setting, folder, tick)
+    result = recipes.Recipe.experiment(setting, folder, tick)
     next(ticks, None)  # the line, or the end of the bar, after the last epoch
-    return found
+    return result
