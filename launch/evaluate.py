@@ -26,7 +26,7 @@ from finetune.tasks import predictions
 from finetune.training import adapter_files
 from launch.scoring import scores
 from launch.scoring.config import EvaluateConfig
-from launch.scoring.loading import changed, loaded, rows_of
+from launch.scoring.loading import changed_rows, load, rows_of
 from launch.shell import app, waiting
 from launch.shell.tables import table
 from rankwise.files import write_json
@@ -35,7 +35,7 @@ from rankwise.files import write_json
 def main(config: EvaluateConfig) -> None:
     """Predicts a split, and prints its scores where it has labels."""
     with waiting.stage("loading data and model"):
-        base, modules, head, trained_on = loaded(config)
+        base, modules, head, trained_on = load(config)
     task = base.task
     split = config.split or rows_of(config, task)
     scores.require(config, task, split)
@@ -44,10 +44,10 @@ def main(config: EvaluateConfig) -> None:
     batches = waiting.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
     answers = task.gathered(split, (forward(base.network.params, b) for b in batches))
     predicted = task.predict(answers)
-    record = scores.scored(task, split, predicted)
+    record = scores.score(task, split, predicted)
     if record["scores"]:
         print(table(("", *record["scores"]), scores.rows(record)))
-    note = "; ".join(filter(None, (task.note, changed(task, split, trained_on))))
+    note = "; ".join(filter(None, (task.note, changed_rows(task, split, trained_on))))
     print(f"{record['rows']} rows of {split} of {task.name}{': ' if note else ''}{note}")
     if record["scores"] and record["positive_class"] is not None:
         print(f"F1 is of the class {record['positive_class']!r}.")

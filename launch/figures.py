@@ -16,7 +16,7 @@ setting that they were measured in).
 
 from __future__ import annotations
 
-from launch.evidence.drawing import FiguresConfig, select, written
+from launch.evidence.drawing import FiguresConfig, draw_figures, select
 from launch.evidence.sources import sized
 from launch.shell import app, earlier
 from launch.shell.locks import one_writer
@@ -35,7 +35,7 @@ def main(config: FiguresConfig) -> None:
         sized(recipe, config.scale, config.seed, config.data_dir, config.model)
     with one_writer(config.workdir):
         earlier.require_own(config.workdir, config)
-        written(chosen, config)
+        draw_figures(chosen, config)
 
 
 if __name__ == "__main__":

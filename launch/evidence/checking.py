@@ -41,7 +41,7 @@ class CheckConfig:
     )
 
 
-def checked(config: CheckConfig, claims: list[Claim]) -> int:
+def check_claims(config: CheckConfig, claims: list[Claim]) -> int:
     """Checks the claims, prints and writes; returns the exit status."""
     workdir = Workdir(config.workdir, config)
     started = time.perf_counter()

@@ -28,7 +28,7 @@ MEAN = (
 )
 
 
-def written(config: ExportConfig) -> None:
+def write(config: ExportConfig) -> None:
     """Loads base and adapter of the run, checks that they belong together, and writes."""
     run = pathlib.Path(config.workdir)
     record, train = read_json(run / "result.json"), of_run(run / "config.json")

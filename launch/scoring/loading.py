@@ -18,7 +18,7 @@ def rows_of(config: EvaluateConfig, task: tasks.Task | tasks.LanguageTask) -> st
     return next(iter(task.splits)) if whole and len(task.splits) == 1 else task.evaluation
 
 
-def changed(task: tasks.Task | tasks.LanguageTask, split: str, trained_on: dict) -> str:
+def changed_rows(task: tasks.Task | tasks.LanguageTask, split: str, trained_on: dict) -> str:
     """What has to be said where a run knew other rows of a split; "" if it did not."""
     before = trained_on.get(split)
     if before is None or before == task.split(split).fingerprint:
@@ -26,7 +26,7 @@ def changed(task: tasks.Task | tasks.LanguageTask, split: str, trained_on: dict)
     return f"{split} has other rows, labels or tokens than the run had"
 
 
-def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
+def load(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
     """The problem, the changes of its network's modules, its head, and the rows that it knew."""
     test = (config.split or "").startswith("test")
     if config.workdir is None:
