@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 
-from launch.evidence.checking import CheckConfig, checked, select
+from launch.evidence.checking import CheckConfig, check_claims, select
 from launch.shell import app, earlier
 from launch.shell.locks import one_writer
 from launch.shell.tables import table
@@ -35,7 +35,7 @@ def main(config: CheckConfig) -> int:
         for folder, flag in places.items():  # one that is both is locked once
             locks.enter_context(one_writer(folder, flag))
         earlier.require_own(config.workdir, config)
-        return checked(config, claims)
+        return check_claims(config, claims)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ it was stopped, and repeats nothing.
 from __future__ import annotations
 
 from launch.comparing.config import CompareConfig, require_read
-from launch.comparing.run import compared
+from launch.comparing.run import compare
 from launch.shell import app
 from launch.shell.locks import one_writer
 from launch.training.config import TrainConfig
@@ -27,7 +27,7 @@ def main(config: CompareConfig) -> None:
     grid, preset = config.grid(), config.chosen()
     require_read(grid)
     with one_writer(config.workdir):
-        compared(config, grid, preset)
+        compare(config, grid, preset)
 
 
 if __name__ == "__main__":

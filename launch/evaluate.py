@@ -26,7 +26,7 @@ from finetune.tasks import predictions
 from finetune.training import adapter_files
 from launch.scoring import scores
 from launch.scoring.config import EvaluateConfig
-from launch.scoring.loading import loaded, note_of_rows, rows_of
+from launch.scoring.loading import load, note_of_rows, rows_of
 from launch.shell import app, waiting
 from launch.shell.tables import table
 from rankwise.files import write_json
@@ -35,7 +35,7 @@ from rankwise.files import write_json
 def main(config: EvaluateConfig) -> None:
     """Predicts a split, and prints its scores where it has labels."""
     with waiting.stage("loading data and model"):
-        base, modules, head, trained_on = loaded(config)
+        base, modules, head, trained_on = load(config)
     task = base.task
     split = config.split or rows_of(config, task)
     scores.require(config, task, split)
@@ -44,7 +44,7 @@ def main(config: EvaluateConfig) -> None:
     batches = waiting.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
     answers = task.gathered(split, (forward(base.network.params, b) for b in batches))
     predicted = task.predict(answers)
-    record = scores.scored(task, split, predicted)
+    record = scores.score(task, split, predicted)
     if record["scores"]:
         print(table(("", *record["scores"]), scores.rows(record)))
     note = "; ".join(filter(None, (task.note, note_of_rows(config, task, split, trained_on))))

@@ -7,13 +7,13 @@ python -m launch.export --workdir=runs/galore --truncate=0.1 --output=adapters/g
 from __future__ import annotations
 
 from launch.exporting.config import ExportConfig
-from launch.exporting.formats import written
+from launch.exporting.formats import write
 from launch.shell import app
 
 
 def main(config: ExportConfig) -> None:
     """Writes the run in the format."""
-    written(config)
+    write(config)
 
 
 if __name__ == "__main__":

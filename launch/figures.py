@@ -16,7 +16,7 @@ setting that they were measured in).
 
 from __future__ import annotations
 
-from launch.evidence.drawing import FiguresConfig, scale_of, select, written
+from launch.evidence.drawing import FiguresConfig, draw_figures, scale_of, select
 from launch.shell import app, earlier
 from launch.shell.locks import one_writer
 from launch.shell.tables import table
@@ -34,7 +34,7 @@ def main(config: FiguresConfig) -> None:
         scale_of(recipe, config)
     with one_writer(config.workdir):
         earlier.require_own(config.workdir, config)
-        written(chosen, config)
+        draw_figures(chosen, config)
 
 
 if __name__ == "__main__":

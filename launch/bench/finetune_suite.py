@@ -95,7 +95,7 @@ def run(
     seconds |= {PRODUCTS: lora.flops / rates[0], MEMORY: lora.bytes / rates[1]}
     exact = peft_step.reference(base)
     errors = {name: abs(program.begun - exact) for name, program in programs.items()}
-    held = {n: p.measured_bytes() if n in theirs else p.bytes for n, p in programs.items()}
+    memory = {n: p.measured_bytes() if n in theirs else p.bytes for n, p in programs.items()}
     rows = [
         record(
             "finetune",
@@ -103,12 +103,12 @@ def run(
             (one, other),
             (seconds[one], seconds[other]),
             (errors[one], errors.get(other, math.nan)),
-            bytes_ours=held[one],
-            bytes_competitor=held.get(other),
+            bytes_ours=memory[one],
+            bytes_competitor=memory.get(other),
         )
         for one, other in _pairs(programs)
     ]
-    return rows, _note(base, rank, programs, seconds, held, rates)
+    return rows, _note(base, rank, programs, seconds, memory, rates)
 
 
 def ours(base: lora_step.Base, rank: int) -> Iterator[tuple[str, lora_step.Program]]:
@@ -153,10 +153,10 @@ def _case(ours: str, theirs: str) -> str:
     return "a step" if goal is None else f"a step, goal {goal:.2f}"
 
 
-def _note(base, rank: int, programs, seconds, held, rates) -> str:
+def _note(base, rank: int, programs, seconds, memory, rates) -> str:
     tokens = " x ".join(map(str, base.batch["input_ids"].shape))
     counted = ", ".join(f"{n} {programs[n].flops / 1e9:.1f} GFLOP" for n in (LORA, FROZEN))
-    lines = [(name, seconds[name], held[name] / 2**20) for name in programs]
+    lines = [(name, seconds[name], memory[name] / 2**20) for name in programs]
     return (
         f"{tokens} tokens, rank {rank}, {base.dtype} on {jax.default_backend()}; "
         f"jax {jax.__version__}, {peft_step.versions()}; products "

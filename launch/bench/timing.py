@@ -17,11 +17,11 @@ def alternating(functions: list[Callable[[], object]], repeats: int) -> list[flo
 
 def in_turn(functions: Sequence[Callable[[], object]], turns: Iterable) -> list[list[float]]:
     """Seconds of every call of each function, one call per turn."""
-    found: list[list[float]] = [[] for _ in functions]
+    measured: list[list[float]] = [[] for _ in functions]
     for _ in turns:
-        for function, times in zip(functions, found, strict=True):
+        for function, times in zip(functions, measured, strict=True):
             times.append(seconds(function))
-    return found
+    return measured
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -99,9 +99,9 @@ class Runner:
 
     def _prepared(self, config: TrainConfig, apart: bool) -> training.Job:
         """The job of a run; of the last one's program where only the seed differs."""
-        given = {**_of_problem(config), "mesh": config.mesh, "remat": config.remat}
-        if self._problem[0] != given:
-            self._problem, self._job = (given, training.load(config)), (None, None)
+        wanted = {**_of_problem(config), "mesh": config.mesh, "remat": config.remat}
+        if self._problem[0] != wanted:
+            self._problem, self._job = (wanted, training.load(config)), (None, None)
         same = dataclasses.replace(config, seed=0, workdir=None)
         if self._job[0] == (same, apart):
             job = training.restarted(self._job[1], config)

@@ -99,12 +99,12 @@ def require_read(grid: Grid) -> None:
     if grid.rates:
         instead["learning_rate"] = "learning_rates"
     for name, plural in instead.items():
-        for given in app.given((name,), without=()):
-            raise ValueError(f"{given} has no effect beside --{plural}; allowed is --{plural}")
+        for flag in app.given((name,), without=()):
+            raise ValueError(f"{flag} has no effect beside --{plural}; allowed is --{plural}")
     if len(grid.rates) < 2:
-        for given in app.given(("search_on",), without=()):
+        for flag in app.given(("search_on",), without=()):
             raise ValueError(
-                f"{given} has no effect with {len(grid.rates)} --learning_rates; allowed are "
+                f"{flag} has no effect with {len(grid.rates)} --learning_rates; allowed are "
                 "two or more, to choose from"
             )
 

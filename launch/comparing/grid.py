@@ -110,7 +110,7 @@ def _parsed(
 
 def _read(task: str, arguments: list[str]) -> TrainConfig:
     values = flags.FLAGS
-    kept = {name: (values[name].value, values[name].present) for name in values}
+    before = {name: (values[name].value, values[name].present) for name in values}
     values.unparse_flags()
     try:
         flagfiles.parse("train", [f"--flagfile={task}"])
@@ -123,7 +123,7 @@ def _read(task: str, arguments: list[str]) -> TrainConfig:
             flagfiles.parse("train", arguments)
         return config_flags.parsed(TrainConfig)
     finally:
-        for name, (value, present) in kept.items():
+        for name, (value, present) in before.items():
             values[name].value, values[name].present = value, present
         values.mark_as_parsed()
 
@@ -141,8 +141,8 @@ def _spent(config: TrainConfig, budget: int) -> list[str]:
         return []
     if config.method_options.get("rank") == 0:  # a whole gradient has no components to count
         return []
-    for given in app.given(("rank",), without=()):
-        raise ValueError(f"{given} and --{BUDGET}={budget} both say the rank; give one of them")
+    for flag in app.given(("rank",), without=()):
+        raise ValueError(f"{flag} and --{BUDGET}={budget} both say the rank; give one of them")
     modules = _modules(config.base(), config.revision, config.modules)
     if budget % modules:
         raise ValueError(

@@ -38,13 +38,13 @@ def _panel(axis, rows: Sequence[tuple], records: Sequence[dict[str, Any]]) -> No
     task, metric, majority = rows[0][0], rows[0][2], rows[0][8]
     ordered = sorted(rows, key=lambda row: -np.inf if row[3] is None else row[3])
     for height, row in enumerate(ordered):
-        found = [
+        values = [
             r["score"]
             for r in records
             if (r["task"], r["recipe"]) == (task, row[1]) and r["score"] is not None
         ]
-        axis.plot(found, [height] * len(found), "o", markersize=3, color="tab:blue", alpha=0.6)
-        if found:
+        axis.plot(values, [height] * len(values), "o", markersize=3, color="tab:blue", alpha=0.6)
+        if values:
             axis.plot([row[3]], [height], "|", markersize=11, color="black")
     axis.axvline(majority, linestyle="--", color="gray", linewidth=1, label="majority class")
     names = [row[1] if row[3] is not None else f"{row[1]} (diverged)" for row in ordered]

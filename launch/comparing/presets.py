@@ -39,12 +39,12 @@ class Preset:
         """The methods that are given by files."""
         return tuple(method for method in self.methods if method not in NAMES)
 
-    def rows(self, found: Sequence[tuple]) -> list[tuple]:
+    def rows(self, measured: Sequence[tuple]) -> list[tuple]:
         """Published numbers beside ours, in per cent; None where one of them is not there.
 
         Several tasks end with their unweighted average, of the methods that have all of them.
         """
-        here = {(row[0], row[1]): (row[3], row[8]) for row in found}
+        here = {(row[0], row[1]): (row[3], row[8]) for row in measured}
         keys = [(t, m) for m, scores in self.published.items() for t in scores]
         rows = []
         for task, method in dict.fromkeys([*keys, *(here if self.published else ())]):
@@ -62,20 +62,20 @@ class Preset:
                 averages.append((AVERAGE, method, *means))
         return averages
 
-    def markdown(self, found: Sequence[tuple]) -> str:
+    def markdown(self, measured: Sequence[tuple]) -> str:
         """A table and the differences; "" for the empty preset."""
         if not self.title:
             return ""
         lines = "".join(f"* {line}\n" for line in self.differences)
-        beside = comparison.markdown(self.rows(found), HEADER)
+        beside = comparison.markdown(self.rows(measured), HEADER)
         return f"\n## {self.title}\n\n{beside}\nHow the protocols differ:\n\n{lines}"
 
-    def text(self, found: Sequence[tuple]) -> str:
+    def text(self, measured: Sequence[tuple]) -> str:
         """The same for a terminal."""
         if not self.title:
             return ""
         lines = "\n".join(f"- {line}" for line in self.differences)
-        return f"\n{self.title}\n{table(HEADER, self.rows(found))}\n{lines}"
+        return f"\n{self.title}\n{table(HEADER, self.rows(measured))}\n{lines}"
 
 
 EMPTY = Preset("", (), (), {}, ())

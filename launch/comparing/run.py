@@ -17,7 +17,7 @@ from rankwise.files import write_json, write_text
 from rankwise.plots.files import save as save_figure
 
 
-def compared(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
+def compare(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     """Runs the grid in its folder."""
     # All of them first: a mistake in the last file is known before the first run.
     runner = Runner(grid.cells(), grid.held_out)

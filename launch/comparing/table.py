@@ -46,10 +46,10 @@ def rows(records: Sequence[Record]) -> list[tuple]:
     for record in records:
         cells.setdefault((record["task"], record["recipe"]), []).append(record)
     first = dict(reversed(cells))
-    return [_row(*key, found, cells[key[0], first[key[0]]]) for key, found in cells.items()]
+    return [_row(*key, runs, cells[key[0], first[key[0]]]) for key, runs in cells.items()]
 
 
-def paired(found: Sequence[Record], reference: Sequence[Record]) -> tuple[float | None, ...]:
+def paired(runs: Sequence[Record], reference: Sequence[Record]) -> tuple[float | None, ...]:
     """Mean difference of the scores at the same seeds, and the half width of its interval.
 
     The interval is Student's; None for what too few seeds leave unknown.
@@ -61,7 +61,7 @@ def paired(found: Sequence[Record], reference: Sequence[Record]) -> tuple[float 
       [0.5, 0.0]
     """
     there = {record["seed"]: record["score"] for record in reference}
-    both = [(r["score"], there.get(r["seed"])) for r in found]
+    both = [(r["score"], there.get(r["seed"])) for r in runs]
     gaps = np.array([x - y for x, y in both if x is not None and y is not None])
     if not len(gaps):
         return None, None
@@ -93,28 +93,28 @@ def comma_separated(lines: Sequence[Sequence[Any]]) -> str:
     return file.getvalue()
 
 
-def _row(task: str, recipe: str, found: list[Record], reference: list[Record]) -> tuple:
-    scores = [record["score"] for record in found if record["score"] is not None]
-    same = found is reference
+def _row(task: str, recipe: str, runs: list[Record], reference: list[Record]) -> tuple:
+    scores = [record["score"] for record in runs if record["score"] is not None]
+    same = runs is reference
     return (
         task,
         recipe,
-        found[0]["metric"],
+        runs[0]["metric"],
         float(np.mean(scores)) if scores else None,
         float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-        *((None, None) if same else paired(found, reference)),
+        *((None, None) if same else paired(runs, reference)),
         len(scores),
-        found[0]["majority"],
-        found[0].get("rate"),
-        _mean(found, "trainable_parameters", int),
-        _mean(found, "step_bytes", lambda mean: mean / 2**20),
-        _mean(found, "seconds", lambda mean: mean / 60),
-        found[0].get("rate_at_edge"),
+        runs[0]["majority"],
+        runs[0].get("rate"),
+        _mean(runs, "trainable_parameters", int),
+        _mean(runs, "step_bytes", lambda mean: mean / 2**20),
+        _mean(runs, "seconds", lambda mean: mean / 60),
+        runs[0].get("rate_at_edge"),
     )
 
 
-def _mean(found: list[Record], name: str, then) -> Any:
-    values = [record[name] for record in found if record.get(name) is not None]
+def _mean(runs: list[Record], name: str, then) -> Any:
+    values = [record[name] for record in runs if record.get(name) is not None]
     return then(float(np.mean(values))) if values else None
 
 

@@ -144,6 +144,6 @@ def require_read(config: DecomposeConfig) -> None:
         unread += ("tolerance_of", "init", "seed")
     elif not config.stops():
         unread = ("tolerance_of",)
-    for given in app.given(unread, without=()):
+    for text in app.given(unread, without=()):
         needs = "another --method" if config.method == "exact" else "--tolerance"
-        raise ValueError(f"{given} has no effect without {needs}; allowed is to leave it out")
+        raise ValueError(f"{text} has no effect without {needs}; allowed is to leave it out")

@@ -21,8 +21,8 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
     # The whole of an M that is cut is on the host alone, where the exact answer is found.
     host = jax.local_devices(backend="cpu")[0] if config.cut() else None
     with jax.default_device(host):
-        given = inputs.load(config.data, config.matrix, config.dtype)
-    problem = jax.device_put(given.problem, host)
+        data = inputs.load(config.data, config.matrix, config.dtype)
+    problem = jax.device_put(data.problem, host)
     with waiting.stage("finding the exact answer"):
         exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
     if config.method != "exact":
@@ -42,15 +42,15 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
     report(problem, result, run.solution, exact_seconds)
     write_json(config.json, result)
     if workdir.folder is not None:
-        write_files(workdir.folder, given, run.solution, result)
+        write_files(workdir.folder, data, run.solution, result)
     workdir.result(result)
 
 
 def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]:
     """The state before the first round, and how many rounds to run in all."""
-    given = {name: getattr(config, flag) for flag, name in SOLVERS[config.solver].items()}
-    given = {name: value for name, value in given.items() if value is not None}
-    solver = getattr(deflation, config.solver)(**given)
+    parameters = {name: getattr(config, flag) for flag, name in SOLVERS[config.solver].items()}
+    parameters = {name: value for name, value in parameters.items() if value is not None}
+    solver = getattr(deflation, config.solver)(**parameters)
     options = {name: getattr(config, name) for name in ("init", "tolerance", "tolerance_of")}
     if config.tolerance is None and config.init == "sketch":
         options["tolerance"] = TOLERANCE

@@ -41,7 +41,7 @@ class CheckConfig:
     )
 
 
-def checked(config: CheckConfig, claims: list[Claim]) -> int:
+def check_claims(config: CheckConfig, claims: list[Claim]) -> int:
     """Checks the claims, prints and writes; returns the exit status."""
     workdir = Workdir(config.workdir, config)
     started = time.perf_counter()
@@ -59,9 +59,9 @@ def checked(config: CheckConfig, claims: list[Claim]) -> int:
     if config.report is not None:
         from launch.evidence import page as evidence  # with the networks behind its figures
 
-        given = f"--trials={config.trials} --seed={config.seed}"
-        given += f" --claims='{config.claims}'" if config.claims else ""
-        evidence.write(config.report, claims, rows, f"python -m launch.check {given}")
+        arguments = f"--trials={config.trials} --seed={config.seed}"
+        arguments += f" --claims='{config.claims}'" if config.claims else ""
+        evidence.write(config.report, claims, rows, f"python -m launch.check {arguments}")
     summary(rows, seconds)
     return 0 if all(row.holds for row in rows) else 1
 

@@ -45,7 +45,7 @@ class FiguresConfig:
     workdir: str = option("runs/figures", "folder for the files, made if missing", path=True)
 
 
-def written(chosen: list[Recipe], config: FiguresConfig) -> None:
+def draw_figures(chosen: list[Recipe], config: FiguresConfig) -> None:
     """Measures and draws figures, one after the other."""
     workdir = Workdir(config.workdir, config)
     rows = []

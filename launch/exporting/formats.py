@@ -28,7 +28,7 @@ MEAN = (
 )
 
 
-def written(config: ExportConfig) -> None:
+def write(config: ExportConfig) -> None:
     """Loads base and adapter of the run, checks that they belong together, and writes."""
     run = pathlib.Path(config.workdir)
     record, train = read_json(run / "result.json"), of_run(run / "config.json")
@@ -72,7 +72,7 @@ def base_model(train: TrainConfig, base: problem.Problem):
     folder = models.resolve(train.base(), revision=train.revision)
     sizes = models.read_config(folder, labels=labels, pooling=train.pooling)
     revision = None if pathlib.Path(train.base()).is_dir() else folder.name  # a commit
-    return sizes, revision, read_json(folder / "config.json")
+    return sizes, revision, train.base_config
 
 
 def unused(adapter: adapter_files.Adapter, params) -> dict[str, Factors]:

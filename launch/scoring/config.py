@@ -68,12 +68,12 @@ def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:
     if not set(names) <= set(record):
         raise ValueError(f"{path} is no configuration of this version of launch.train")
     earlier = {name: record[name] for name in names}
-    given = {name: getattr(config, name) for name in names if flags.FLAGS[name].present}
-    for name, value in given.items():
+    replaced = {name: getattr(config, name) for name in names if flags.FLAGS[name].present}
+    for name, value in replaced.items():
         if name not in REPLACED and value != earlier[name]:
             raise ValueError(
                 f"--{name} is {value!r}; allowed is {earlier[name]!r}, as in {path}: only "
                 f"{', '.join(f'--{other}' for other in REPLACED)} can be replaced"
             )
-    whole = WHOLE if "data_dir" in given else {}
-    return config_flags.from_json(ProblemConfig, earlier | whole | given)
+    whole = WHOLE if "data_dir" in replaced else {}
+    return config_flags.from_json(ProblemConfig, earlier | whole | replaced)

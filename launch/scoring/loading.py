@@ -27,7 +27,7 @@ def note_of_rows(config: EvaluateConfig, task: AnyTask, split: str, known: dict)
     return run_rows.included(task, split, known, pathlib.Path(config.workdir), config.data_dir)
 
 
-def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
+def load(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
     """The problem, the changes of its network's modules, its head, and the rows that it knew."""
     test = (config.split or "").startswith("test")
     if config.workdir is None:

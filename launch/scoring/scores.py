@@ -27,7 +27,7 @@ def require(config: EvaluateConfig, task: AnyTask, split: str) -> None:
         task.labels(split)  # which raises where there is nothing to score
 
 
-def scored(task: AnyTask, split: str, predicted) -> dict:
+def score(task: AnyTask, split: str, predicted) -> dict:
     """Metrics and those of the majority class; empty for a split without labels."""
     rows = len(task.split(split))
     record = {"task": task.name, "split": split, "rows": rows, "note": task.note}

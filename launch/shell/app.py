@@ -64,8 +64,8 @@ def run(
     program = pathlib.Path(argv[0]).stem
     _define_jax_flags()
     known = set(flags.FLAGS)
-    for one in filter(None, (beside, config_type)):
-        config_flags.define(one)
+    for of_flags in filter(None, (beside, config_type)):
+        config_flags.define(of_flags)
     _define_cache_flag()
 
     def configured(arguments: list[str]) -> int:
@@ -79,7 +79,7 @@ def run(
     try:
         own = [name for name in flags.FLAGS if name not in known]
         page = functools.partial(_help, main, own)
-        app.run(configured, argv, flags_parser=lambda given: _parse(program, given, page))
+        app.run(configured, argv, flags_parser=lambda arguments: _parse(program, arguments, page))
     finally:
         for name in set(flags.FLAGS) - known:
             delattr(flags.FLAGS, name)
@@ -143,10 +143,10 @@ def given(names: Iterable[str] | None = None, *, without: tuple[str, ...]) -> li
     """The flags of the command line as it was parsed, --name=value: `names`, all of them when None,
     but those `without`."""
     chosen = map(flags.FLAGS.__getitem__, flags.FLAGS if names is None else names)
-    found = {flag.name: flag for flag in chosen if flag.present and flag.name not in without}
+    present = {flag.name: flag for flag in chosen if flag.present and flag.name not in without}
     lines = [
         flag.serialize().splitlines() if isinstance(flag, flags.MultiFlag) else [flag.serialize()]
-        for flag in found.values()
+        for flag in present.values()
     ]
     return [line for of_one in lines for line in of_one]
 

@@ -84,9 +84,10 @@ def _frozen(value: Any) -> Any:
 def _define(field: dataclasses.Field, kind: type) -> None:
     about = field.metadata
     if "options" in about:
-        for one in about["options"].values():
-            _flag(one.name, None, one.text, one.kind, {"choices": one.choices})
-            flags.FLAGS[one.name].texts, flags.FLAGS[one.name].group = one.texts, help_page.METHODS
+        for entry in about["options"].values():
+            _flag(entry.name, None, entry.text, entry.kind, {"choices": entry.choices})
+            flag = flags.FLAGS[entry.name]
+            flag.texts, flag.group = entry.texts, help_page.METHODS
     elif field.name in flags.FLAGS:
         flags.FLAGS[field.name].help = about["text"]
     else:

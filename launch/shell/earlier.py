@@ -98,12 +98,12 @@ def _checkpoints(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 def _read(folder: str | pathlib.Path) -> dict[str, Any]:
     path = pathlib.Path(folder) / "config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        record = None
+    if not isinstance(record, dict):
         raise ValueError(f"{path} is not a configuration; choose another --workdir")
-    return found
+    return record
 
 
 def _flags(config: Mapping[str, Any]) -> dict[str, Any]:

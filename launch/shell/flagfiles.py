@@ -35,18 +35,18 @@ def read(arguments: Sequence[str], file: str | None = None, above: tuple = ()) -
       >>> [argument.text for argument in read(["--flagfile=recipes/smoke/digits.flags"])][0]
       '--task=digits'
     """
-    found = []
+    flat = []
     rest = iter(arguments)
     for text in rest:
         name, equals, value = text.partition("=")
         if text == "--":
-            return [*found, *(Argument(one, file) for one in (text, *rest))]
+            return [*flat, *(Argument(one, file) for one in (text, *rest))]
         if not text.startswith("-") or name.lstrip("-") != FLAG:
-            found.append(Argument(text, file))
+            flat.append(Argument(text, file))
             continue
         place = value if equals else next(rest, "")
-        found += read(_lines(place, file, above), place, (*above, place))
-    return found
+        flat += read(_lines(place, file, above), place, (*above, place))
+    return flat
 
 
 def parse(program: str, arguments: Sequence[str]) -> list[str]:
@@ -55,11 +55,11 @@ def parse(program: str, arguments: Sequence[str]) -> list[str]:
     Raises:
       flags.Error: a flag that is not known or malformed, with the file that it stands in.
     """
-    given = read(arguments)
+    flat = read(arguments)
     try:
-        return flags.FLAGS([program, *(argument.text for argument in given)])
+        return flags.FLAGS([program, *(argument.text for argument in flat)])
     except flags.Error as error:
-        for argument in given:
+        for argument in flat:
             name = argument.text.lstrip("-").partition("=")[0]
             if argument.file and name and (f"'{name}'" in str(error) or f"--{name}=" in str(error)):
                 raise flags.Error(f"{argument.file}: {error}") from None

@@ -52,11 +52,13 @@ def text(documentation: str, names: Iterable[str], method: str | None = None) ->
 def _entry(flag: flags.Flag, method: str | None) -> str:
     value = _value(flag)
     head = f"  --[no]{flag.name}" if flag.boolean else f"  --{flag.name}={value}"
-    said = _of_method(flag, method) or flag.help
-    said = said.partition(">: ")[2] if said.startswith(f"<{value}>: ") else said
+    description = _of_method(flag, method) or flag.help
+    description = (
+        description.partition(">: ")[2] if description.startswith(f"<{value}>: ") else description
+    )
     default = _default(flag)
-    said += f" [{default}]" if default else ""
-    wrapped = textwrap.wrap(said, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+    description += f" [{default}]" if default else ""
+    wrapped = textwrap.wrap(description, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return "\n".join([head, *wrapped])
 
 
@@ -70,10 +72,10 @@ def _value(flag: flags.Flag) -> str:
 def _of_method(flag: flags.Flag, method: str | None) -> str:
     """The help of an option with the default of this method alone; "" for other flags."""
     texts: dict[str, dict[str, Any]] = getattr(flag, "texts", {})
-    for said, defaults in texts.items():
+    for description, defaults in texts.items():
         if method in defaults:
             value = defaults[method]
-            return said if value is None else f"{said} [{value}]"
+            return description if value is None else f"{description} [{value}]"
     return ""
 
 

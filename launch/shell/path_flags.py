@@ -21,10 +21,10 @@ def expanded(path: str) -> str:
       >>> expanded("runs/digits"), expanded("~/runs") == os.path.expanduser("~") + "/runs"
       ('runs/digits', True)
     """
-    found = os.path.expanduser(path)
-    if found.startswith("~"):
+    place = os.path.expanduser(path)
+    if place.startswith("~"):
         raise ValueError(f"{path.partition('/')[0]} has no home folder; ./{path} is a path here")
-    return found
+    return place
 
 
 class _Path(flags.ArgumentParser):

@@ -30,14 +30,14 @@ def fixed(task: AnyTask, classes: tuple[str, ...]) -> AnyTask:
     """
     if not (names(task) and classes):
         return task
-    found = class_names.renumbered(task, classes)
-    if found is None:
+    renumbered = class_names.renumbered(task, classes)
+    if renumbered is None:
         own, others = ", ".join(names(task)), ", ".join(classes)
         raise ValueError(
             f"the data have the classes {own}; allowed are those of the network, {others} (of an "
             "adapter that brings a head of its own, say --head=new)"
         )
-    return found
+    return renumbered
 
 
 def begun(task: AnyTask, classes: tuple[str, ...] | None, model: str) -> AnyTask:
@@ -47,11 +47,11 @@ def begun(task: AnyTask, classes: tuple[str, ...] | None, model: str) -> AnyTask
     """
     if not (names(task) and classes):
         return task
-    found = class_names.renumbered(task, classes)
+    renumbered = class_names.renumbered(task, classes)
     # With another number of classes the head does not fit either, and is refused as that.
-    if found is not None or len(classes) != task.num_labels:
-        return found or task
-    said = (
+    if renumbered is not None or len(classes) != task.num_labels:
+        return renumbered or task
+    remark = (
         f"--model={model} names its classes {', '.join(classes)}, the data {', '.join(names(task))}"
     )
-    return dataclasses.replace(task, note="; ".join(filter(None, (task.note, said))))
+    return dataclasses.replace(task, note="; ".join(filter(None, (task.note, remark))))

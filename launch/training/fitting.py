@@ -16,11 +16,11 @@ def pixels(task: tasks.Task) -> int:
 def require_fit(config: ProblemConfig, task: tasks.Task, sizes: models.Config) -> None:
     """Refuses a pretrained model for other inputs, before anything is written."""
     takes = getattr(sizes, "input_size", None)  # of networks for images
-    given = None if config.text else pixels(task)
-    if takes != given:
+    numbers = None if config.text else pixels(task)
+    if takes != numbers:
         raise ValueError(
             f"--model={config.model} takes {takes or 'no'} numbers of an image; "
-            f"--task={config.task} gives {given or 'none'}"
+            f"--task={config.task} gives {numbers or 'none'}"
         )
 
 

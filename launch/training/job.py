@@ -64,14 +64,14 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     )
     head_tx = optimiser.optimiser(config.optimiser_config(head=True), loop.steps)
     paths = net.adapted(config.modules) if method.beside == "head" else ()
-    one = step.train_step(net, method, task.loss, head_tx, config.step_config())
+    one_step = step.train_step(net, method, task.loss, head_tx, config.step_config())
     job = Job(
         task=task,
         network=net,
         method=method,
         paths=paths,
         loop=loop,
-        step=places.jit_step(one),
+        step=places.jit_step(one_step),
         predict=places.jit(step.predict(net, method, task.answer)),
         head_tx=head_tx,
         state=None,
@@ -109,8 +109,8 @@ def started(config: TrainConfig, job: Job) -> Restored | None:
         return None
     head = job.network.trained(config.head in network.TRAINED_HEADS, job.method.beside)
     problem = (job.method, job.network, job.task, job.paths, head, job.head_tx)
-    found = gradient_pass.start(*problem, config.seed, job.devices)
-    return Restored(job.devices.replicated(found.state), {"gradient_seconds": found.seconds})
+    begun = gradient_pass.start(*problem, config.seed, job.devices)
+    return Restored(job.devices.replicated(begun.state), {"gradient_seconds": begun.seconds})
 
 
 def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
@@ -258,8 +258,12 @@ def held_bytes(compiled: jax.stages.Compiled) -> int | None:
 
     What is overwritten in place is counted once. None where the backend does not say.
     """
-    said = compiled.memory_analysis()
-    if said is None:
+    analysis = compiled.memory_analysis()
+    if analysis is None:
         return None
-    parts = (said.argument_size_in_bytes, said.output_size_in_bytes, said.temp_size_in_bytes)
-    return sum(parts) - said.alias_size_in_bytes
+    parts = (
+        analysis.argument_size_in_bytes,
+        analysis.output_size_in_bytes,
+        analysis.temp_size_in_bytes,
+    )
+    return sum(parts) - analysis.alias_size_in_bytes

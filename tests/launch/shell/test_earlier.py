@@ -34,7 +34,9 @@ def test_only_what_was_saved_binds(tmp_path):
     assert not earlier.same_run(tmp_path, Config(rate=0.2), ())
     (tmp_path / "checkpoints" / "10").mkdir()
     assert earlier.same_run(tmp_path, Config(), ())
-    with pytest.raises(ValueError, match=r"with --rate=0\.1, not 0\.2; --overwrite start"):
+    with pytest.raises(
+        ValueError, match=r"with --rate=0\.1, not 0\.2; repeat its flags .*, --overwrite start"
+    ):
         earlier.same_run(tmp_path, Config(rate=0.2), ())
     assert earlier.same_run(tmp_path, Config(rate=0.2), ("rate",))
 
@@ -42,8 +44,8 @@ def test_only_what_was_saved_binds(tmp_path):
 @pytest.mark.parametrize(
     ("then", "now", "said"),
     [
-        (Config(steps=900), Config(), "a run with --steps=900, not given here; --overwrite"),
-        (Config(), Config(steps=900), "a run without --steps, not 900; --overwrite"),
+        (Config(steps=900), Config(), "a run with --steps=900, not given here; repeat its flags"),
+        (Config(), Config(steps=900), "a run without --steps, not 900; repeat its flags"),
         (Config(options={"rank": 2}), Config(options={"rank": 4}), "with --rank=2, not 4"),
         (Config(options={"rank": 2}), Config(), "with --rank=2, not given here"),
         (Config(), Config(options={"alpha": 0}), "without --alpha, not 0"),

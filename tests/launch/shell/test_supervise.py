@@ -74,7 +74,8 @@ def saved(folder: pathlib.Path) -> dict[str, np.ndarray]:
 @pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 def test_a_killed_process_ends_the_run_which_goes_on_alone(matrix, tmp_path):
     folder = tmp_path / "w"
-    flags = [f"--matrix={matrix}", "--rank=3", "--dtype=float64", LONG]
+    # From random factors no tolerance ends the run before its rounds are over.
+    flags = [f"--matrix={matrix}", "--rank=3", "--dtype=float64", "--init=random", LONG]
     parent = started(*flags, f"--workdir={folder}", "--distributed=local/2")
     deadline = time.monotonic() + TIMEOUT
     while not (folder / "run.npz").exists() and parent.poll() is None:
