@@ -128,6 +128,26 @@ def write_json(path: str | os.PathLike | None, value: Any) -> None:
     write_text(path, text)
 
 
+def json_line(value: Any) -> str:
+    """`to_json(value)` as one line of a file of records.
+
+    Example:
+      >>> json_line({"step": 1, "loss": float("nan")})
+      '{"step": 1, "loss": null}\\n'
+    """
+    return json.dumps(to_json(value), allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def append_json_line(path: str | os.PathLike, value: Any) -> None:
+    """Adds `json_line(value)` to a file, made if it is missing, and closes it.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    with pathlib.Path(path).open("a", encoding="utf-8") as file:
+        file.write(json_line(value))
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a file in UTF-8, at once or not at all.
 

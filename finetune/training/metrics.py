@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from rankwise.files import replacing
+from rankwise.files import append_json_line, json_line, replacing
 
 
 class JsonLines:
@@ -30,14 +29,13 @@ class JsonLines:
 
     def __init__(self, path: str | pathlib.Path, upto: int):
         self.path = pathlib.Path(path)
-        kept = read(self.path, upto) if upto else []
+        earlier = read(self.path, upto) if upto else []
         with replacing(self.path) as part:
-            part.write_text("".join(map(_line, kept)), encoding="utf-8")
+            part.write_text("".join(map(json_line, earlier)), encoding="utf-8")
 
     def write(self, record: dict[str, Any]) -> None:
         """Adds one line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(record))
+        append_json_line(self.path, record)
 
 
 def read(path: str | pathlib.Path, upto: int | None = None) -> list[dict[str, Any]]:
@@ -62,11 +60,3 @@ def rank_table(records: list[dict[str, Any]]) -> tuple[list[int], list[str], np.
     paths = list(rows[0]["ranks"]) if rows else []
     table = np.array([[row["ranks"][path] for path in paths] for row in rows], int)
     return [row["step"] for row in rows], paths, table.reshape(len(rows), len(paths))
-
-
-def _line(record: dict[str, Any]) -> str:
-    plain = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in record.items()
-    }
-    return json.dumps(plain, allow_nan=False, ensure_ascii=False) + "\n"

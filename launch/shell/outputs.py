@@ -6,12 +6,11 @@ killed, never sees half of one. Lines of metrics.jsonl are flushed one by one.
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 from typing import Any
 
-from rankwise.files import to_json, write_json, write_text
+from rankwise.files import append_json_line, write_json, write_text
 
 
 class Workdir:
@@ -42,11 +41,8 @@ class Workdir:
 
     def metric(self, record: Any) -> None:
         """Adds one line to metrics.jsonl."""
-        if self.folder is None:
-            return
-        line = json.dumps(to_json(record), allow_nan=False, ensure_ascii=False) + "\n"
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
+        if self.folder is not None:
+            append_json_line(self.folder / "metrics.jsonl", record)
 
     def result(self, value: Any) -> None:
         """Writes result.json, which marks the run as finished."""

@@ -108,8 +108,16 @@ def started(config: TrainConfig, job: Job) -> Restored | None:
     if job.method.needs_gradients is None:
         return None
     head = job.network.trained(config.head in network.TRAINED_HEADS, job.method.beside)
-    problem = (job.method, job.network, job.task, job.paths, head, job.head_tx)
-    begun = gradient_pass.start(*problem, config.seed, job.devices)
+    begun = gradient_pass.start(
+        job.method,
+        job.network,
+        job.task,
+        paths=job.paths,
+        head=head,
+        head_tx=job.head_tx,
+        seed=config.seed,
+        devices=job.devices,
+    )
     return Restored(job.devices.replicated(begun.state), {"gradient_seconds": begun.seconds})
 
 

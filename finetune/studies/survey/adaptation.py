@@ -187,10 +187,18 @@ class Trainer:
         setting, task = self.setting, found.task
         if self.step is None:
             settings = step.StepConfig(clip=setting.optimiser.clip)
-            problem = (found.network, self.method, task.loss, self.head_tx, settings)
-            self.step = jax.jit(step.train_step(*problem))
-        start = (self.method, found.network, task, self.paths, self.head, self.head_tx, seed)
-        state = gradient_pass.start(*start).state
+            self.step = jax.jit(
+                step.train_step(found.network, self.method, task.loss, self.head_tx, settings)
+            )
+        state = gradient_pass.start(
+            self.method,
+            found.network,
+            task,
+            paths=self.paths,
+            head=self.head,
+            head_tx=self.head_tx,
+            seed=seed,
+        ).state
         losses, seen = [], [look(state)]
         for number in range(setting.steps):
             batch = task.batch("train", seed, number, setting.batch_size)
