@@ -43,7 +43,7 @@ def joint(
     Args:
       solver: `gradient_descent(step_size)`. The adaptive step looks at one worker's curvature and
         is no bound for columns that descend together, so a number is needed here.
-      The others as in `parallel`.
+      others: as in `parallel`.
 
     Raises:
       ValueError: as `parallel`; a solver other than gradient descent, or without step size.

@@ -206,7 +206,7 @@ def sharded(
         device exchange K m numbers along that axis for a product with M and K d for one with M^T;
         along `axis_name` there is still one all-gather a round. For an M that is not to pass
         through one device either, give `Regression.from_matrix` an array that is cut like this.
-      The others as in `parallel`.
+      others: as in `parallel`.
 
     Returns:
       A Solution, replicated over the mesh.

@@ -147,8 +147,7 @@ def layers(arrays: Arrays, setting=None) -> Figure:
     """Spectra of the updates of FC2 and of the value matrices at the end, by layer. Figures 8, 10.
 
     Args:
-      arrays: fc2 and value, as from `finetune.studies.survey.update_spectra`, names before the
-      keys.
+      arrays: fc2 and value, as from `finetune.studies.survey.update_spectra`, names before keys.
     """
     figure = Figure(figsize=(9.2, 4.0), layout="constrained")
     axes = figure.subplots(1, 2)
