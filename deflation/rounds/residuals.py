@@ -81,14 +81,14 @@ def residuals(target: Target, triplets: Triplets) -> Residuals:
     lead, rest = _cut(array, unit * 2.0 ** (2 - bits))
     top, low = _cut(scale, unit * 2.0 ** (2 - bits))
 
-    def one(forward, rows, others):
+    def difference(forward, rows, others):
         (first, second), (leading, tail) = (_cut(each, 2.0**-bits) for each in (rows, others))
         r = rows.shape[0]
         products = forward(lead, jnp.concatenate([first, second]))
         exact = products[:r] - top * leading
         return exact + (products[r:] + forward(rest, rows) - (top * tail + low * others))
 
-    return Residuals(one(times, y, x), one(times_transposed, x, y), 2.0 ** (1 - bits))
+    return Residuals(difference(times, y, x), difference(times_transposed, x, y), 2.0 ** (1 - bits))
 
 
 def _cut(rows: jax.Array, step) -> tuple[jax.Array, jax.Array]:

@@ -70,8 +70,8 @@ def finish(state: State, *, certify: bool = True) -> Solution:
 
     Args:
       state: from `start`, `advance`, or `load`.
-      certify: bound the errors (see `Solution`). For m >= d at most 5 r + 37 products with M and
-        4 r + 21 with M^T (of an operator 3 r + 37 and 2 r + 21), and two copies of an array.
+      certify: bound the errors (see `Solution`). For m >= d this takes 5 r + 37 products with M
+        and 4 r + 21 with M^T (of an operator 3 r + 37 and 2 r + 21), and two copies of an array.
         Without it the bounds are infinite, and no run is said to have converged.
     """
     checks.instance("state", state, State, "a State, as start returns it")
