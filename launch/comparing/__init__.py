@@ -1,1 +1,1 @@
-"""The words of `launch.compare`: its grid, cells, table and picture."""
+"""The words of `launch.compare`: flags, grid, cells, table and picture."""

@@ -1,1 +1,1 @@
-"""The words of `launch.decompose`: inputs, portions of a run, report, pictures."""
+"""The words of `launch.decompose`: flags, inputs, portions of a run, report, pictures."""

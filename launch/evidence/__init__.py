@@ -1,1 +1,1 @@
-"""The evidence page, and where figures come from."""
+"""The words of `launch.check` and `launch.figures`: claims, figures, the page, their sources."""

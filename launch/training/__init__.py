@@ -1,1 +1,1 @@
-"""The words of `launch.train`: problem, configuration, job, display."""
+"""The words of `launch.train`: flags, problem, job, run, display."""
