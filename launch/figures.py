@@ -30,7 +30,7 @@ from launch.shell.path_flags import define_path
 from launch.shell.tables import table
 from rankwise.files import write_json
 from rankwise.plots.files import save, save_arrays
-from rankwise.plots.recipe import SCALES, Recipe, Scale
+from rankwise.plots.recipe import SCALES, Recipe
 
 ALL = "all"
 LISTED = ("name", "source", "shows")
@@ -73,7 +73,7 @@ def main(config: FiguresConfig) -> None:
         print(table(LISTED, [[getattr(recipe, name) for name in LISTED] for recipe in chosen]))
         return
     for recipe in chosen:  # what is refused is refused before anything runs
-        _scale(recipe, config)
+        recipe.scale(config.scale, config.seed, config.data_dir, config.model)
     with one_writer(config.workdir):
         earlier.require_own(config.workdir, config)
         written(chosen, config)
@@ -94,17 +94,12 @@ def written(chosen: list[Recipe], config: FiguresConfig) -> None:
 
 def produce(recipe: Recipe, config: FiguresConfig) -> list[pathlib.Path]:
     """Runs one experiment, draws it and writes its files."""
-    scale = _scale(recipe, config)
+    scale = recipe.scale(config.scale, config.seed, config.data_dir, config.model)
     figure, arrays = drawn(recipe, scale, config.workdir)
     path = pathlib.Path(config.workdir) / recipe.name
-    described = {"name": recipe.name, "source": recipe.source, "shows": recipe.shows}
     parameters = {"scale": config.scale, "setting": scale.setting, "options": scale.options}
-    write_json(f"{path}.json", described | parameters)
+    write_json(f"{path}.json", {key: getattr(recipe, key) for key in LISTED} | parameters)
     return [*save(figure, path), save_arrays(arrays, path)]
-
-
-def _scale(recipe: Recipe, config: FiguresConfig) -> Scale:
-    return recipe.scale(config.scale, config.seed, config.data_dir, config.model)
 
 
 def select(name: str) -> list[Recipe]:
