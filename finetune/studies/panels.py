@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from matplotlib.figure import Figure
 
+from rankwise.plots import style
 from rankwise.plots.recipe import Arrays
 
+finding = functools.partial(style.finding, size=8)  # long: a part per data set or run
 NAMES = {"digits": "scikit-learn's digits", "mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 

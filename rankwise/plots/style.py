@@ -64,9 +64,9 @@ def panels(rows: int, columns: int, title: str, *, size=(3.6, 2.9), **kwargs):
     return figure, axes
 
 
-def finding(figure: Figure, text: str) -> None:
+def finding(figure: Figure, text: str, size: float = 8.5) -> None:
     """What the data of this very figure say, below the panels."""
-    figure.supxlabel(text, fontsize=8.5, color="#333333")
+    figure.supxlabel(text, fontsize=size, color="#333333")
 
 
 def labelled(axes: Axes, x: str, y: str, title: str = "") -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from finetune.studies.panels import finding
 from rankwise.plots.recipe import Arrays
-from rankwise.plots.style import BLACK, BLUE, GREEN, GREY, RED, SKY, finding
+from rankwise.plots.style import BLACK, BLUE, GREEN, GREY, RED, SKY
 
 COLORS = {"full": BLACK, "galore": BLUE, "adarankgrad": SKY, "relora": RED, "lora": GREEN}
 NAMES = {

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from finetune.studies.panels import NAMES
+from finetune.studies.panels import NAMES, finding
 from finetune.studies.survey.figures import shades
 from rankwise.plots.recipe import Arrays
-from rankwise.plots.style import BLUE, GREY, PALETTE, finding
+from rankwise.plots.style import BLUE, GREY, PALETTE
 
 TITLE = {"lora": "LoRA", "deeplora": "Deep LoRA"}
 WINDOW = 10

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from finetune.studies.panels import name_of
+from finetune.studies.panels import finding, name_of
 from rankwise.plots.recipe import Arrays
-from rankwise.plots.style import BLUE, GREEN, RED, finding
+from rankwise.plots.style import BLUE, GREEN, RED
 
 TITLES = {
     "dln": "deep linear network",

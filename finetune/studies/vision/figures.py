@@ -14,10 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from finetune.studies.panels import name_of, panels_of, split
+from finetune.studies.panels import finding, name_of, panels_of, split
 from finetune.studies.vision import comparisons, cost
 from rankwise.plots.recipe import Arrays
-from rankwise.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, finding, log_axis
+from rankwise.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, log_axis
 
 COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE)
 ACCURACY = "accuracy on the new classes"
