@@ -20,7 +20,7 @@ import time
 import jax
 from absl import flags
 
-from launch.shell import app, earlier, waiting
+from launch.shell import app, earlier
 from launch.shell.locks import one_writer
 from launch.shell.outputs import Workdir
 from launch.shell.path_flags import define_path
@@ -77,7 +77,7 @@ def checked(config: CheckConfig, claims: list[Claim]) -> int:
     workdir = Workdir(config.workdir, config)
     started = time.perf_counter()
     rows = []
-    for claim in waiting.progress(claims, len(claims), "claims"):
+    for claim in app.progress(claims, len(claims), "claims"):
         try:
             rows.append(check(claim, jax.random.key(config.seed), config.trials))
         except Exception as error:  # a defect of the claim's, not a mistake of the user's

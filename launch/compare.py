@@ -28,7 +28,7 @@ from launch.comparing import table as comparison
 from launch.comparing.cells import Runner
 from launch.comparing.grid import Grid
 from launch.decomposing import pictures
-from launch.shell import app, help_page, waiting
+from launch.shell import app, help_page
 from launch.shell.locks import one_writer
 from launch.shell.path_flags import define_path, define_paths
 from launch.shell.recipe_files import resolved
@@ -120,7 +120,7 @@ def compared(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     """Runs the grid in its folder."""
     # All of them first: a mistake in the last file is known before the first run.
     runner = Runner(grid.cells(), grid.held_out)
-    records = list(waiting.progress(runner.records(), runner.total, "runs"))
+    records = list(app.progress(runner.records(), runner.total, "runs"))
     records = [record for record in records if not record["search"]]
     rows = comparison.rows(records)
     legend = comparison.LEGEND.format(reference=rows[0][1])

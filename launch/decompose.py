@@ -24,7 +24,7 @@ import deflation
 from deflation.rounds.state import MEASURES
 from launch.decomposing import inputs, portions
 from launch.decomposing.report import compare, report, timed, write_files
-from launch.shell import app, distributed, earlier, supervise, waiting
+from launch.shell import app, distributed, earlier, supervise
 from launch.shell.locks import one_writer
 from launch.shell.outputs import Workdir
 from launch.shell.path_flags import define_path
@@ -148,7 +148,7 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
     with jax.default_device(host):
         given = inputs.load(config.data, config.matrix, config.dtype)
     problem = jax.device_put(given.problem, host)
-    with waiting.stage("finding the exact answer"):
+    with app.stage("finding the exact answer"):
         exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
     if config.method != "exact":
         state, rounds = first_state(config, problem)

@@ -30,12 +30,11 @@ from finetune import models, peft, tasks
 from finetune.tasks import class_names, predictions
 from finetune.training import adapter_files
 from finetune.weights.files import read_json
-from launch.shell import app, help_page, waiting
+from launch.shell import app, help_page
 from launch.shell.path_flags import define_path
 from launch.shell.tables import table
 from launch.training import classes as run_classes
 from launch.training import problem
-from launch.training import rows as run_rows
 from launch.training.problem import Problem, ProblemConfig
 from rankwise.files import require_writable, write_json
 
@@ -93,7 +92,7 @@ def _of_scores() -> None:
 
 def main(config: EvaluateConfig) -> None:
     """Predicts a split, and prints its scores where it has labels."""
-    with waiting.stage("loading data and model"):
+    with app.stage("loading data and model"):
         base, modules, head, trained_on = loaded(config)
     task = base.task
     split = config.split or rows_of(config, task)
@@ -109,13 +108,13 @@ def main(config: EvaluateConfig) -> None:
         task.labels(split)  # which raises where there is nothing to score
     forward = jax.jit(adapter_files.predict(base.network, modules, head, task.answer))
     passes = task.steps(split, config.eval_batch_size)
-    batches = waiting.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
+    batches = app.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
     answers = task.gathered(split, (forward(base.network.params, b) for b in batches))
     found = task.predict(answers)
     record = scored(task, split, found)
     if record["scores"]:
         print(table(("", *record["scores"]), rows(record)))
-    said = "; ".join(filter(None, (task.note, of_rows(config, task, split, trained_on))))
+    said = "; ".join(filter(None, (task.note, changed(task, split, trained_on))))
     print(f"{record['rows']} rows of {split} of {task.name}{': ' if said else ''}{said}")
     if record["scores"] and record["positive_class"] is not None:
         print(f"F1 is of the class {record['positive_class']!r}.")
@@ -133,12 +132,12 @@ def rows_of(config: EvaluateConfig, task: tasks.Task | tasks.LanguageTask) -> st
     return next(iter(task.splits)) if whole and len(task.splits) == 1 else task.evaluation
 
 
-def of_rows(config: EvaluateConfig, task: tasks.Task, split: str, trained_on: dict) -> str:
-    """What has to be said of rows that a run knew; "" of others."""
-    if config.workdir is None or config.data_dir is None:
-        return run_rows.changed(task, split, trained_on)
-    run = pathlib.Path(config.workdir)
-    return run_rows.included(task, split, trained_on, run, config.data_dir)
+def changed(task: tasks.Task | tasks.LanguageTask, split: str, trained_on: dict) -> str:
+    """What has to be said where a run knew other rows of a split; "" if it did not."""
+    before = trained_on.get(split)
+    if before is None or before == task.split(split).fingerprint:
+        return ""
+    return f"{split} has other rows, labels or tokens than the run had"
 
 
 def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
@@ -162,7 +161,9 @@ def loaded(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
     earlier = of_run(run / "config.json", config)
     base = problem.load(earlier, test=test, classes=run_classes.of_run(run))
     adapter = problem.adapter_of(run, earlier, base)
-    return base, adapter.modules, adapter.head, adapter.about.get("data", {})
+    # Rows that the command names are meant to be others.
+    trained_on = adapter.about.get("data", {}) if config.data_dir is None else {}
+    return base, adapter.modules, adapter.head, trained_on
 
 
 def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:

@@ -23,7 +23,7 @@ import time
 from absl import flags
 
 from launch.evidence.sources import Recipe, drawn, registry, sized
-from launch.shell import app, earlier, waiting
+from launch.shell import app, earlier
 from launch.shell.locks import one_writer
 from launch.shell.outputs import Workdir
 from launch.shell.path_flags import define_path
@@ -82,7 +82,7 @@ def written(chosen: list[Recipe], config: FiguresConfig) -> None:
     """Measures and draws figures, one after the other."""
     workdir = Workdir(config.workdir, config)
     rows = []
-    for recipe in waiting.progress(chosen, len(chosen), "figures"):
+    for recipe in app.progress(chosen, len(chosen), "figures"):
         started = time.perf_counter()
         files = produce(recipe, config)
         rows.append((recipe.name, round(time.perf_counter() - started, 1), files[0]))

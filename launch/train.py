@@ -28,7 +28,7 @@ import pathlib
 
 from finetune.training import adapter_files, metrics
 from launch.decomposing import pictures
-from launch.shell import app, distributed, earlier, supervise, waiting
+from launch.shell import app, distributed, earlier, supervise
 from launch.shell.locks import one_writer
 from launch.shell.outputs import Workdir
 from launch.shell.tables import table
@@ -53,7 +53,7 @@ def main(config: TrainConfig) -> int | None:
     distributed.join(config.distributed)
     with one_writer(config.workdir if distributed.first() else None):
         going_on(config)
-        with waiting.stage("loading data and model"):
+        with app.stage("loading data and model"):
             job = training.prepare(config)
         if distributed.first():
             print_start(job, mean=problem.pooling(config) == "mean")

@@ -24,7 +24,7 @@ from typing import Any
 import jax
 
 from launch.bench.rows import record
-from launch.shell import waiting
+from launch.shell import app
 from launch.shell.tables import table
 from linear_theory import Claim, check
 
@@ -37,9 +37,7 @@ MAKING = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
 
 def run(claims: Sequence[Claim], trials: int, repeats: int) -> tuple[list[dict[str, Any]], str]:
     """The rows, and a note with the slowest claims."""
-    rows = [
-        _row(claim, trials, repeats) for claim in waiting.progress(claims, len(claims), "claims")
-    ]
+    rows = [_row(claim, trials, repeats) for claim in app.progress(claims, len(claims), "claims")]
     slowest = sorted(rows, key=lambda row: -row["seconds_ours"])[:SLOWEST]
     keys = ("case", "seconds_ours", "seconds_competitor", "compile_seconds")
     lines = [[row[key] for key in keys] for row in slowest]

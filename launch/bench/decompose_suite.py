@@ -21,7 +21,7 @@ from launch.bench.decompose_inputs import real
 from launch.bench.decompose_methods import COMPETITORS, OURS, Method
 from launch.bench.rows import record
 from launch.bench.timing import alternating, seconds
-from launch.shell import waiting
+from launch.shell import app
 
 QUESTIONS = {"residual 1e-3": (0, 1e-3), "residual 1e-6": (0, 1e-6), "components 1e-3": (1, 1e-3)}
 SPECTRA = ("power law", "exponential", "plateau", "noisy")
@@ -140,7 +140,7 @@ def run(chosen: dict[str, Callable[[], Case]], limit: float, repeats: int) -> It
       limit: seconds of a call after which a method climbs no further.
       repeats: calls of each setting that are timed for the rows.
     """
-    for name, make in waiting.progress(chosen.items(), len(chosen), "cases"):
+    for name, make in app.progress(chosen.items(), len(chosen), "cases"):
         case = make()
         climbed = {"deflation": climb(OURS, case, limit)}
         climbed |= {n: climb(m, case, limit) for n, m in COMPETITORS.items() if usable(n, case)}

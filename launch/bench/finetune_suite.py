@@ -38,7 +38,7 @@ import jax
 from launch.bench import lora_step, peft_step
 from launch.bench.rows import record
 from launch.bench.timing import alternating
-from launch.shell import waiting
+from launch.shell import app
 from launch.shell.tables import table
 
 SIZES = {"quick": (8, 16), "full": (32, 64)}
@@ -83,7 +83,7 @@ def run(
     peft_step.device()
     base = lora_step.base(folder, *batch, dtype)
     theirs = dict(peft(base, rank, threads))
-    programs = dict(waiting.progress(ours(base, rank), None, "programs")) | theirs
+    programs = dict(app.progress(ours(base, rank), None, "programs")) | theirs
     (product, flops), (sweep, moved) = lora_step.product(base), lora_step.sweep()
     for call in (*programs.values(), product, sweep):
         call()

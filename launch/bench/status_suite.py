@@ -36,7 +36,7 @@ from deflation import (
 )
 from deflation.rounds.outcome import FLOOR
 from launch.bench.rows import record
-from launch.shell import waiting
+from launch.shell import app
 
 PROBLEMS = {"quick": 20, "full": 400}
 """Problems of a program."""
@@ -199,7 +199,7 @@ def row(name: str, dtype: str, problems: int, seed: int = 0) -> dict[str, Any]:
 def run(problems: int, seed: int = 0) -> tuple[list[dict[str, Any]], str]:
     """All rows, and a note with their sums."""
     cases = [(name, dtype) for dtype in DTYPES for name in PROGRAMS]
-    rows = [row(*case, problems, seed) for case in waiting.progress(cases, len(cases), "programs")]
+    rows = [row(*case, problems, seed) for case in app.progress(cases, len(cases), "programs")]
     keys = "error_ours", "error_competitor", "right", "converged", "proved"
     violated, false, right, said, proved = (int(sum(row[key] for row in rows)) for key in keys)
     note = (

@@ -6,12 +6,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from launch.shell import waiting
+from launch.shell import app
 
 
 def alternating(functions: list[Callable[[], object]], repeats: int) -> list[float]:
     """Median seconds of each, called in turn; every function has to wait for its own result."""
-    shown = waiting.progress(range(repeats), repeats, "repeats")
+    shown = app.progress(range(repeats), repeats, "repeats")
     return [statistics.median(times) for times in in_turn(functions, shown)]
 
 

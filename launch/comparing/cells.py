@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from finetune.tasks.subsets import held_out
+from finetune.tasks.holding import held_out
 from finetune.training.loop import Diverged
 from finetune.weights.files import read_json
 from launch import train

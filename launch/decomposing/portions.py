@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from deflation import Solution, State, advance, finish, load, save
-from launch.shell import distributed, waiting
+from launch.shell import app, distributed
 from launch.shell.earlier import REMEDIES, SAVED
 from launch.shell.outputs import Workdir
 from rankwise.devices import fetched
@@ -62,11 +62,11 @@ def run(state: State, rounds: int, workdir: Workdir) -> Run:
     chunk = -(-rounds // CHUNKS)
     left = rounds - reached
     sizes = [chunk] * (left // chunk) + [left % chunk] * (left % chunk > 0)
-    with waiting.stage("compiling"):
+    with app.stage("compiling"):
         for size in sorted(set(sizes)):
             advance(state, size)  # thrown away, so that the seconds are warm
     shown = len(sizes) if distributed.first() else 0
-    for size in waiting.progress(sizes, shown, f"chunks of {chunk} rounds"):
+    for size in app.progress(sizes, shown, f"chunks of {chunk} rounds"):
         if bool(np.all(state.progress.done)):
             break
         started = time.perf_counter()

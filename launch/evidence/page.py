@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from launch.evidence import sources as figure_sources
-from launch.shell import waiting
+from launch.shell import app
 from linear_theory import Claim, Row, figures
 from rankwise.files import write_text
 
@@ -168,7 +168,7 @@ def draw(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
     (folder / "figures").mkdir(exist_ok=True)
     recipes = figure_sources.registry()
     names, findings = list(dict.fromkeys(names)), {}
-    for name in waiting.progress(names, len(names), "figures"):
+    for name in app.progress(names, len(names), "figures"):
         scale = figure_sources.sized(recipes[name], "quick", None, None)
         figure, _ = figure_sources.drawn(recipes[name], scale, folder)
         figures.save(figure, folder / "figures" / name, endings=("png",))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from finetune.studies.survey import registry as survey_recipes
 from finetune.studies.vision import registry as recipes
-from launch.shell import waiting
+from launch.shell import app
 from linear_theory import figures as theory
 from rankwise.plots import style
 
@@ -60,7 +60,7 @@ def drawn(recipe: Recipe, scale: Scale, workdir: str) -> tuple[Figure, Mapping[s
 
 @functools.lru_cache(maxsize=1)
 def _vision(setting: recipes.Suite, folder: pathlib.Path) -> dict[str, np.ndarray]:
-    ticks = waiting.progress(range(setting.epochs), setting.epochs, "epochs")
+    ticks = app.progress(range(setting.epochs), setting.epochs, "epochs")
 
     def tick(stage: str, epochs: int) -> None:
         for _ in range(epochs):

@@ -108,17 +108,9 @@ def started(config: TrainConfig, job: Job) -> Restored | None:
     if job.method.needs_gradients is None:
         return None
     head = job.network.trained(config.head in network.TRAINED_HEADS, job.method.beside)
-    started = gradient_pass.start(
-        job.method,
-        job.network,
-        job.task,
-        paths=job.paths,
-        head=head,
-        head_tx=job.head_tx,
-        seed=config.seed,
-        devices=job.devices,
-    )
-    return Restored(job.devices.replicated(started.state), {"gradient_seconds": started.seconds})
+    problem = (job.method, job.network, job.task, job.paths, head, job.head_tx)
+    found = gradient_pass.start(*problem, config.seed, job.devices)
+    return Restored(job.devices.replicated(found.state), {"gradient_seconds": found.seconds})
 
 
 def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:

@@ -14,7 +14,7 @@ from absl import flags
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
 from finetune.models.registry import ARCHITECTURES
-from finetune.tasks import class_names, subsets
+from finetune.tasks import class_names, holding
 from finetune.tasks.glue import GLUE
 from finetune.tasks.registry import FORMS, TABLE
 from finetune.training import adapter_files, network, sharding
@@ -154,7 +154,7 @@ def load(
     """
     task = tasks.load(config.task_config(test, classes), tokenizer(config))
     if config.train_rows is not None and "train" in task.splits:
-        task = subsets.few(task, config.train_rows, config.model_seed)
+        task = holding.few(task, config.train_rows, config.model_seed)
     if classes is None:
         task = run_classes.begun(task, classes_of_model(config), config.base())
     else:

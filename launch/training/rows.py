@@ -11,6 +11,15 @@ from finetune.weights.files import read_json
 AnyTask = tasks.Task | tasks.LanguageTask
 
 
+def note(
+    task: AnyTask, split: str, known: Mapping[str, str], workdir: str | None, data_dir: str | None
+) -> str:
+    """`included` where --data_dir replaces the data of the run in --workdir, else `changed`."""
+    if workdir is None or data_dir is None:
+        return changed(task, split, known)
+    return included(task, split, known, pathlib.Path(workdir), data_dir)
+
+
 def changed(task: AnyTask, split: str, known: Mapping[str, str]) -> str:
     """A note where the run had other rows of the split; "" if not.
 

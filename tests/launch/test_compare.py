@@ -9,7 +9,7 @@ import pytest
 
 from finetune.methods import NAMES
 from finetune.tasks import load
-from finetune.tasks.subsets import held_out
+from finetune.tasks.holding import held_out
 from launch.comparing import cells, presets
 from launch.comparing import picture as comparison_picture
 from launch.comparing import table as comparison

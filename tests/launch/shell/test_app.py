@@ -12,7 +12,7 @@ import pytest
 from absl import app as absl_app
 from absl import flags
 
-from launch.shell import app, waiting
+from launch.shell import app
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,28 +167,28 @@ def test_the_cache_is_private_and_optional(command, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("total", "lines"), [(1, 1), (5, 5), (42, 11), (1000, 11)])
 def test_progress_is_a_few_lines_in_a_file(capsys, total, lines):
-    assert list(waiting.progress(range(total), total, "claims")) == list(range(total))
+    assert list(app.progress(range(total), total, "claims")) == list(range(total))
     out, err = capsys.readouterr()
     assert out == "" and len(err.splitlines()) <= lines
     assert err.splitlines()[-1].startswith(f"claims: {total}/{total} in 0 s")
 
 
 def test_progress_without_a_total_thins_out(capsys):
-    list(waiting.progress(iter(range(100)), None, "steps"))
+    list(app.progress(iter(range(100)), None, "steps"))
     done = [int(line.split()[1]) for line in capsys.readouterr().err.splitlines()]
     assert done == [1, 2, 4, 8, 16, 32, 64]
 
 
 def test_progress_of_nothing_is_silent(capsys, monkeypatch):
-    assert list(waiting.progress([], 0, "claims")) == []
+    assert list(app.progress([], 0, "claims")) == []
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys, "stderr", None)
-    assert list(waiting.progress([1, 2], 2, "claims")) == [1, 2]
+    assert list(app.progress([1, 2], 2, "claims")) == [1, 2]
 
 
 def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert list(waiting.progress(range(3), 3, "claims")) == [0, 1, 2]
+    assert list(app.progress(range(3), 3, "claims")) == [0, 1, 2]
     err = capsys.readouterr().err
     assert "\r" in err and "claims:" in err
 
@@ -211,7 +211,7 @@ def main(config):
     print("started", flush=True)
     if config.lines == 0:
         # Short ones: a signal just before a sleep begins does not end it.
-        for _ in waiting.progress(range(600), 600, "naps"):
+        for _ in app.progress(range(600), 600, "naps"):
             time.sleep(0.1)
     for k in range(config.lines):
         print("line", k)

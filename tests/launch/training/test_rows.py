@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from launch.training.rows import changed, included
+from launch.training.rows import note as note_of
 
 
 def task(fingerprint):
@@ -23,7 +23,7 @@ def test_training_rows_are_found_by_their_file_or_their_content(tmp_path, whole_
 
     def note(fingerprint, name):
         data = str(tmp_path / "data" / name)
-        return included(task(fingerprint), "train", known, tmp_path, data)
+        return note_of(task(fingerprint), "train", known, str(tmp_path), data)
 
     assert "trained on are included" in note("c", "train.csv")  # the file, less what is held out
     assert "trained on are included" in note("a", "copy.csv")  # the same rows elsewhere
@@ -31,5 +31,6 @@ def test_training_rows_are_found_by_their_file_or_their_content(tmp_path, whole_
 
 
 def test_other_rows_of_a_split():
-    assert changed(task("a"), "test", {"test": "a"}) == changed(task("a"), "test", {}) == ""
-    assert "other rows" in changed(task("b"), "test", {"test": "a"})
+    assert note_of(task("a"), "test", {"test": "a"}, "run", None) == ""
+    assert note_of(task("a"), "test", {}, None, "data") == ""
+    assert "other rows" in note_of(task("b"), "test", {"test": "a"}, "run", None)
