@@ -142,8 +142,8 @@ def increlora(config: IncreloraConfig, run: Run) -> Method:
         zero = {path: jnp.zeros_like(entry["scale"]) for path, entry in aux.items()}
 
         def scored(_):
-            value, found = jax.value_and_grad(loss, (0, 1, 2))(theta, head, zero)
-            return value, *found
+            value, gradients = jax.value_and_grad(loss, (0, 1, 2))(theta, head, zero)
+            return value, *gradients
 
         def plain(_):
             return *together(objective, theta, aux, head, step, key)[:3], zero
