@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.adapters import thin
+from finetune.adapters import low_rank_matmul
 from finetune.adapters.method import Drop, Factors, Leaves, Tree
 from finetune.models.parts.ops import matmul
 
@@ -24,8 +24,8 @@ def apply(x: jax.Array, kernel: jax.Array, theta: Leaves, aux: Leaves, drop: Dro
     """
     a, gain, b = theta["a"], aux["gain"].astype(x.dtype), theta["b"]
     dropped = drop(x)
-    if dropped is x and thin.fits(x, kernel):
-        return thin.matmul(x, kernel, a, gain, b)
+    if dropped is x and low_rank_matmul.fits(x, kernel):
+        return low_rank_matmul.matmul(x, kernel, a, gain, b)
     return matmul(x, kernel) + matmul(matmul(dropped, a) * gain, b)
 
 

@@ -115,9 +115,9 @@ def placed(rows: Tree, index: Index, theta: Tree) -> Tree:
 
 def view(theta: Tree, aux: Tree, rows: Tree, index: Index) -> tuple[Tree, Tree]:
     """theta and aux of the network that a level sees; only `rows` carries a derivative."""
-    seen, gains = {}, {}
+    visible, gains = {}, {}
     for path, leaves in theta.items():
-        seen[path] = {
+        visible[path] = {
             name: jnp.where(
                 along(_is(index[path], leaf, name), name),
                 _wide(rows, path, name),
@@ -131,7 +131,7 @@ def view(theta: Tree, aux: Tree, rows: Tree, index: Index) -> tuple[Tree, Tree]:
         mine = (number == k) & trainable(entry)
         gain = jnp.where(before | mine, entry["scale"], 0).astype(entry["gain"].dtype)
         gains[path] = {**entry, "gain": gain}
-    return seen, gains
+    return visible, gains
 
 
 def single(now: Snapshot, index: Index, norm: float) -> tuple[jax.Array, Tree]:

@@ -118,9 +118,9 @@ def adalora(config: AdaloraConfig, run: Run) -> Method:
         aux = importance.averaged(aux, parameters, info.gradients, config.beta, learning)
         aux = _with(aux, theta) if before else aux
         budget = jnp.asarray(config.budgets(len(aux), run.total))[info.step]
-        found = importance.masked(theta, importance.components(aux), budget)
+        masked = importance.masked(theta, importance.components(aux), budget)
         due = schedule.due(phases, info.step)
-        return jax.tree.map(lambda new, old: jnp.where(due, new, old), found, theta), aux, opt
+        return jax.tree.map(lambda new, old: jnp.where(due, new, old), masked, theta), aux, opt
 
     def regulariser(theta, aux):
         del aux

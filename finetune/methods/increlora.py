@@ -19,7 +19,7 @@ from finetune.adapters import gated
 from finetune.adapters.method import Factors, Gradients, Leaves, Method, Run, together
 from finetune.adapters.side_channel import tap
 from finetune.methods import option_texts as texts
-from finetune.ranks import ages, orthonormal, reserves, scores
+from finetune.ranks import component_ages, orthonormal, reserves, scores
 from rankwise import checks
 from rankwise.options import option
 
@@ -41,7 +41,7 @@ class IncreloraConfig:
       alpha: the scale s is alpha / (live components + 1e-5).
       rescale: s falls as a module grows, which also shrinks what it has learnt. It is the default
         because published settings have it. If not, s is that of the mean final rank throughout.
-      restart: a new part's learning rate warms up anew, see `ages` (the code's default).
+      restart: a new part's learning rate warms up anew, see `component_ages` (the code's default).
       orthogonality, penalty: weight and form of the penalty, see `orthonormal`; reserves included.
       normalise: the score is sum |D * dL/dD| over the root of D's size ("root", the code) or its
         size ("size", the paper); on modules of unequal sizes they prefer different ones.
@@ -142,8 +142,8 @@ def increlora(config: IncreloraConfig, run: Run) -> Method:
         zero = {path: jnp.zeros_like(entry["scale"]) for path, entry in aux.items()}
 
         def scored(_):
-            value, found = jax.value_and_grad(loss, (0, 1, 2))(theta, head, zero)
-            return value, *found
+            value, gradients = jax.value_and_grad(loss, (0, 1, 2))(theta, head, zero)
+            return value, *gradients
 
         def plain(_):
             return *together(objective, theta, aux, head, step, key)[:3], zero
@@ -152,7 +152,7 @@ def increlora(config: IncreloraConfig, run: Run) -> Method:
         value, of_theta, of_head, raw = jax.lax.cond(due, scored, plain, 0)
         active = reserves.active(aux)
         info = {"active": active, "age": reserves.trained(aux), "raw": raw, "due": due}
-        return Gradients(value, ages.masked(of_theta, active), of_head, info)
+        return Gradients(value, component_ages.masked(of_theta, active), of_head, info)
 
     def post(theta, aux, opt, info):
         growth = config.growth(len(aux), run.total)
@@ -172,7 +172,7 @@ def increlora(config: IncreloraConfig, run: Run) -> Method:
         prepare=prepare,
         apply=apply,
         export=export,
-        tx=ages.optimiser(run, config.restart),
+        tx=component_ages.optimiser(run, config.restart),
         grads=grads,
         regulariser=regulariser,
         post=post,

@@ -87,8 +87,8 @@ def plora(config: PloraConfig, run: Run) -> Method:
         moved = {path: dict(leaves) for path, leaves in theta.items()}
         moments = {path: {} for path in theta}
         for name in ("a", "b"):
-            seen = moved if config.sweep == "gauss_seidel" else theta
-            grams = {path: _gram(name, leaves) for path, leaves in seen.items()}
+            factors = moved if config.sweep == "gauss_seidel" else theta
+            grams = {path: _gram(name, leaves) for path, leaves in factors.items()}
             inverses = by_shape(lambda gram: damped_inverse(gram, config.damping), grams)
             for path, inverse in inverses.items():
                 gradient, size = gradients[path][name], rate.astype(inverse.dtype)

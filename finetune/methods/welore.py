@@ -82,12 +82,12 @@ def welore(config: WeloreConfig, run: Run) -> Method:
         values = {path: part.S for path, part in parts.items()}
         shapes = {path: kernel.shape for path, kernel in wide.items()}
         if config.cut is not None:
-            kept = global_ranks.at(values, config.cut, config.drop_share)
+            ranks = global_ranks.at(values, config.cut, config.drop_share)
         else:
             keep = KEEP if config.keep is None else config.keep
-            kept = global_ranks.within(values, shapes, keep, config.drop_share)
+            ranks = global_ranks.within(values, shapes, keep, config.drop_share)
         theta = {}
-        for path, rank in kept.items():
+        for path, rank in ranks.items():
             dtype = jnp.promote_types(kernels[path].dtype, jnp.float32)
             left, values, right = parts[path]
             root = np.sqrt(values[:rank])

@@ -1,10 +1,10 @@
 """Pretrained networks as flax modules whose linear maps and look-ups an adapter can replace."""
 
 from finetune.models.config import Config
-from finetune.models.contents import embeddings, head_modules, linears
 from finetune.models.initialise import abstract, initialise
 from finetune.models.interface import Inputs, Output
 from finetune.models.loading import load, resolve
+from finetune.models.modules import embeddings, head_modules, linears
 from finetune.models.parts.ops import PLAIN, Ops, matmul
 from finetune.models.registry import ARCHITECTURES, read_config
 

@@ -22,10 +22,10 @@ from safetensors.numpy import save_file
 from finetune.adapters.method import Dense, Factors, Refused, Scaled
 from finetune.models.config import Config
 from finetune.models.registry import architecture
-from finetune.peft import fitting, naming
+from finetune.peft import compatibility, naming
 from finetune.peft.card import Card, render
+from finetune.peft.compatibility import Frame
 from finetune.peft.config import FILE, NOTHING, pattern_key
-from finetune.peft.fitting import Frame
 from finetune.peft.folders import new_folder
 from finetune.weights.saving import config_json
 
@@ -82,7 +82,7 @@ def export(
     """
     if task_type == "auto":
         task_type = task_type_of(config)
-    frame = fitting.frame(config)
+    frame = compatibility.frame(config)
     _check(frame, adapters, heads, config, task_type)
     ranks = {path: change.a.shape[1] for path, change in adapters.items()}
     settings = settings_of(
@@ -241,11 +241,11 @@ def _check(frame: Frame, adapters, heads, config: Config, task_type: str | None)
         if not isinstance(change, Factors | Scaled)
     ]
     problems += _uneven(adapters)
-    fitting.refuse("adapter", problems)
+    compatibility.refuse("adapter", problems)
     shapes = {path: tuple(np.shape(leaf) for leaf in change) for path, change in adapters.items()}
-    problems = fitting.adapter_misfits(frame, shapes)
+    problems = compatibility.adapter_misfits(frame, shapes)
     whole = {name: np.shape(leaf) for name, leaf in heads.items()}
-    problems += fitting.head_misfits(frame, whole, heads_only=True)
+    problems += compatibility.head_misfits(frame, whole, heads_only=True)
     saved = head_modules(frame, heads)
     # PEFT reads all of a head from the file, and leaves adapters inside it out.
     wanted = {*saved, *(frame.heads if saved or task_type else ())}
@@ -258,8 +258,8 @@ def _check(frame: Frame, adapters, heads, config: Config, task_type: str | None)
     ]
     if not problems:
         named = {f"{p}.{n}": leaf for p, c in adapters.items() for n, leaf in c._asdict().items()}
-        problems = fitting.number_misfits({**named, **heads})
-    fitting.refuse("adapter", problems)
+        problems = compatibility.number_misfits({**named, **heads})
+    compatibility.refuse("adapter", problems)
 
 
 def _uneven(adapters: Mapping[str, Any]) -> list[str]:

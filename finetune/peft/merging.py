@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from finetune.adapters.method import Change, Dense, Scaled
 from finetune.models.mlp import MLPConfig
-from finetune.peft import fitting
+from finetune.peft import compatibility
 from finetune.peft.card import Card, render
 from finetune.peft.export import model_json, require_first_token, task_type_of, write_json
 from finetune.peft.folders import new_folder
@@ -46,7 +46,7 @@ def merged(
     Raises:
       ValueError: what does not fit the model, or is not finite.
     """
-    frame = fitting.frame(model.config)
+    frame = compatibility.frame(model.config)
     shapes = {}
     for path, change in adapters.items():
         if isinstance(change, Dense):
@@ -54,10 +54,10 @@ def merged(
             shapes[path] = ((size_in, 0), (0, size_out))
         else:
             shapes[path] = tuple(np.shape(leaf) for leaf in change)
-    problems = fitting.adapter_misfits(frame, shapes)
-    problems += fitting.head_misfits(frame, {n: np.shape(leaf) for n, leaf in heads.items()})
+    problems = compatibility.adapter_misfits(frame, shapes)
+    problems += compatibility.head_misfits(frame, {n: np.shape(leaf) for n, leaf in heads.items()})
     named = {f"{p}.{n}": leaf for p, c in adapters.items() for n, leaf in c._asdict().items()}
-    fitting.refuse("adapter", problems + fitting.number_misfits({**named, **heads}))
+    compatibility.refuse("adapter", problems + compatibility.number_misfits({**named, **heads}))
     values = {name: leaf.value for name, leaf in named_leaves(model).items()}
     values |= {name: jnp.asarray(leaf, values[name].dtype) for name, leaf in heads.items()}
     for path, change in adapters.items():

@@ -17,10 +17,10 @@ import numpy as np
 
 from finetune.adapters.method import Factors, Scaled
 from finetune.models.config import Config
-from finetune.peft import fitting, naming, targets
+from finetune.peft import compatibility, naming, targets
+from finetune.peft.compatibility import Frame
 from finetune.peft.config import AdapterConfig, read_config
 from finetune.peft.export import WEIGHTS
-from finetune.peft.fitting import Frame
 from finetune.weights.entries import Entry
 from finetune.weights.files import open_file
 
@@ -74,20 +74,20 @@ def load(folder: str | os.PathLike, config: Config) -> Adapter:
     entries = open_file(path) if path.exists() else None
     if entries is None:
         raise ValueError(f"{folder} holds no adapter; allowed are {WEIGHTS} and {PICKLE}")
-    frame, prefix = fitting.frame(config), ""
+    frame, prefix = compatibility.frame(config), ""
     groups, heads, problems = _sorted(entries, settings)
-    alone = fitting.bare(frame)
+    alone = compatibility.bare(frame)
     if frame.base and not groups.keys() & frame.shapes and groups.keys() & alone.shapes:
         # The configuration's patterns mean these names: only what is handed out gets the prefix.
         frame, prefix = alone, f"{frame.base}."
     problems += _module_problems(groups, settings, frame)
     problems += _head_problems(heads, settings, frame)
     own = {f"{p}.weight": g.entries["base"] for p, g in groups.items() if "base" in g.entries}
-    problems += fitting.head_misfits(frame, _shapes(frame, own))
+    problems += compatibility.head_misfits(frame, _shapes(frame, own))
     heads |= own
-    fitting.refuse(str(path), problems)
+    compatibility.refuse(str(path), problems)
     numbers = {name: entry.read() for name, entry in entries.items()}
-    fitting.refuse(str(path), fitting.number_misfits(numbers))
+    compatibility.refuse(str(path), compatibility.number_misfits(numbers))
     adapters = {prefix + p: _factors(p, group, settings) for p, group in sorted(groups.items())}
     read = {
         prefix + name: _ours(entry, frame.leaves[name].transposed)
@@ -147,7 +147,7 @@ def _module_problems(groups: dict[str, _Group], settings: AdapterConfig, frame: 
         kind = frame.embed if table is naming.EMBEDDING else frame.linear
         if path in frame.shapes and path not in kind:
             problems.append(f"{path} has tensors of another kind of module")
-    problems += fitting.adapter_misfits(frame, shapes)
+    problems += compatibility.adapter_misfits(frame, shapes)
     wanted = [path for path in frame.shapes if targets.adapted(settings, path)]
     return problems + [f"tensors of {path} are missing" for path in wanted if path not in groups]
 
@@ -162,7 +162,7 @@ def _head_problems(heads: dict[str, Entry], settings: AdapterConfig, frame: Fram
     ]
     wanted = [name for name in frame.leaves if targets.replaced(settings, name)]
     problems += [f"{naming.PREFIX}{name} is missing" for name in wanted if name not in heads]
-    return problems + fitting.head_misfits(frame, _shapes(frame, heads))
+    return problems + compatibility.head_misfits(frame, _shapes(frame, heads))
 
 
 def _shapes(frame: Frame, entries: dict[str, Entry]) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 Components are numbered in the order of creation: those below `rank` are live, the following below
 `width` the reserve, and others do not exist yet. aux[path] has both (int32), the scale s, the ages
-of the parts (see `ages`), and the averages of the module's score.
+of the parts (see `component_ages`), and the averages of the module's score.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from finetune.adapters.method import Leaves, Tree
-from finetune.ranks import ages, scores
+from finetune.ranks import component_ages, scores
 
 D = 1e-5
 """d of a reserve."""
@@ -82,7 +82,9 @@ def active(aux: Tree) -> Leaves:
 
 def trained(aux: Tree) -> Leaves:
     """Steps for which the parts have been trained."""
-    return {p + part: entry[f"age{part}"] for p, entry in aux.items() for part in ages.PARTS}
+    return {
+        p + part: entry[f"age{part}"] for p, entry in aux.items() for part in component_ages.PARTS
+    }
 
 
 def room(growth: Growth, aux: Tree) -> jax.Array:
@@ -104,7 +106,7 @@ def grown(growth: Growth, aux: Tree, step: jax.Array) -> Tree:
         more = (rank[i] + jnp.where(chosen[i], growth.add, 0)).astype(jnp.int32)
         older = {
             f"age{part}": entry[f"age{part}"] + on[path + part].astype(jnp.int32)
-            for part in ages.PARTS
+            for part in component_ages.PARTS
         }
         new[path] = {
             **entry,

@@ -106,12 +106,12 @@ def predict(
         _fits(network, f"{path}.weight", ends)
     for name, leaf in head.items():
         _fits(network, name, np.shape(leaf))
-    thin = {path: change for path, change in modules.items() if not isinstance(change, Dense)}
+    low_rank = {path: change for path, change in modules.items() if not isinstance(change, Dense)}
     # On the device: a table's factors are indexed by ids, which an array on the host cannot be.
-    theta = jax.tree.map(jnp.asarray, {path: change._asdict() for path, change in thin.items()})
+    theta = jax.tree.map(jnp.asarray, {path: change._asdict() for path, change in low_rank.items()})
 
     def answered(params, batch):
-        aux = {path: {"gain": np.ones(c.a.shape[1], np.float32)} for path, c in thin.items()}
+        aux = {path: {"gain": np.ones(c.a.shape[1], np.float32)} for path, c in low_rank.items()}
         dense = {}
         for path, change in modules.items():
             kernel = params[f"{path}.weight"]

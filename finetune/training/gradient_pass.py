@@ -70,9 +70,9 @@ def start(
     if options is None:
         return Started(state.start(method, kernels, head, head_tx, key), None)
     began = time.perf_counter()
-    found = gradients(network, task, paths, options, seed, devices)
-    first = state.start(method, kernels, head, head_tx, key, found)
-    del found
+    dense = gradients(network, task, paths, options, seed, devices)
+    first = state.start(method, kernels, head, head_tx, key, dense)
+    del dense
     if method.settle is not None:
         loss = sampled_loss(method, network, task, options, seed, devices)
         theta, aux = method.settle(loss, first.theta, first.aux)
@@ -122,11 +122,11 @@ def gradients(
         directions, or not finite.
 
     Example:
-      >>> found = gradients(network, task, ("fc1",), GradientOptions())  # doctest: +SKIP
+      >>> dense = gradients(network, task, ("fc1",), GradientOptions())  # doctest: +SKIP
     """
     size = options.gradient_kernels or max(len(paths), 1)
     key = jax.random.fold_in(jax.random.key(seed), STREAM) if options.gradient_dropout else None
-    found = {}
+    dense = {}
     for group in (paths[i : i + size] for i in range(0, len(paths), size)):
         add = devices.jit(_adding(network, task.loss), donate_argnums=0)
         kernels = network.kernels(group)
@@ -135,15 +135,15 @@ def gradients(
         for number, (batch, share) in enumerate(_batches(task, options, seed)):
             own = None if key is None else jax.random.fold_in(key, number)
             total = add(total, network.params, devices.replicated(batch), np.float64(share), own)
-        found |= total
-    sizes = jax.device_get(jax.jit(lambda tree: jax.tree.map(jnp.linalg.norm, tree))(found))
+        dense |= total
+    sizes = jax.device_get(jax.jit(lambda tree: jax.tree.map(jnp.linalg.norm, tree))(dense))
     for path, norm in sizes.items():
         if not np.isfinite(norm) or norm == 0:
             raise ValueError(
                 f"the gradient of module {path} has norm {norm} on these rows; allowed are finite "
                 "numbers > 0: leave it out with modules, or take other rows with gradient_shuffled"
             )
-    return found
+    return dense
 
 
 def sampled_loss(
@@ -183,8 +183,8 @@ def _adding(network: Network, loss: Any) -> Callable[..., Leaves]:
             logits = network.forward(params, inputs(batch), ops, key)
             return loss(logits, batch["labels"], batch["weight"])
 
-        found = jax.grad(value)(network.kernels(tuple(total), params))
-        return {p: total[p] + share.astype(total[p].dtype) * g for p, g in found.items()}
+        dense = jax.grad(value)(network.kernels(tuple(total), params))
+        return {p: total[p] + share.astype(total[p].dtype) * g for p, g in dense.items()}
 
     return add
 

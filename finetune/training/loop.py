@@ -108,8 +108,8 @@ def fit(
         def forward(batch):
             return predict(state.theta, state.aux, state.head, params, place(batch))
 
-        found = task.run(forward, split, config.eval_batch_size)
-        return task.score(task.predict(found), task.labels(split))
+        answers = task.run(forward, split, config.eval_batch_size)
+        return task.score(task.predict(answers), task.labels(split))
 
     done = int(state.step)
     pending = None
@@ -187,10 +187,10 @@ class _Run:
         self.report(record)
 
     def ranked(self, done: int, ranks) -> None:
-        found = {path: int(rank) for path, rank in jax.device_get(dict(ranks)).items()}
-        if found != self.shown:
-            self.report({"step": done, "ranks": found})
-        self.shown = found
+        now = {path: int(rank) for path, rank in jax.device_get(dict(ranks)).items()}
+        if now != self.shown:
+            self.report({"step": done, "ranks": now})
+        self.shown = now
 
     def evaluated(self, done: int, scores: dict[str, float]) -> None:
         self.scores = scores

@@ -68,8 +68,8 @@ def train_step(
 
     def step(state: TrainState, params: Params, batch: Batch):
         key = step_key(state)
-        found = _accumulated(network, method, loss, config, state, params, batch, key)
-        return advance(method, found, state, head_tx, config.clip)
+        gradients = _accumulated(network, method, loss, config, state, params, batch, key)
+        return advance(method, gradients, state, head_tx, config.clip)
 
     return step
 
@@ -81,7 +81,7 @@ def step_key(state: TrainState) -> jax.Array:
 
 def advance(
     method: Method,
-    found: Gradients,
+    gradients: Gradients,
     state: TrainState,
     head_tx: optax.GradientTransformation,
     clip: float = 0.0,
@@ -93,7 +93,7 @@ def advance(
     itself trains something else: AdaPaD stays at rank one. Not for methods with `Method.step`.
 
     Args:
-      found: of `Method.grads`, whose key is `step_key(state)`.
+      gradients: of `Method.grads`, whose key is `step_key(state)`.
       head_tx: as the state was made with by `finetune.training.state.start`.
       clip: largest global norm of the gradients, 0 for none.
 
@@ -128,23 +128,24 @@ def advance(
     if method.step is not None:
         raise ValueError(f"method {method.name!r} has a step of its own; use `train_step`")
     extra = jax.grad(method.regulariser)(state.theta, state.aux)
-    of_theta = jax.tree.map(jnp.add, found.theta, extra)
+    of_theta = jax.tree.map(jnp.add, gradients.theta, extra)
     if method.own_clipping:
-        of_head, head_norm = clipped(found.head, clip)
+        of_head, head_norm = clipped(gradients.head, clip)
         norm = jnp.hypot(optax.tree.norm(of_theta), head_norm)
     else:
-        (of_theta, of_head), norm = clipped((of_theta, found.head), clip)
-    updates, opt = method.tx.update(of_theta, state.opt, state.theta, step=state.step, **found.info)
+        (of_theta, of_head), norm = clipped((of_theta, gradients.head), clip)
+    info = gradients.info
+    updates, opt = method.tx.update(of_theta, state.opt, state.theta, step=state.step, **info)
     theta = optax.apply_updates(state.theta, updates)
     head_tx = optax.with_extra_args_support(head_tx)
     updates, head_opt = head_tx.update(of_head, state.head_opt, state.head, step=state.step)
     head = optax.apply_updates(state.head, updates)
     key = jax.random.fold_in(step_key(state), 1)
-    info = Info(state.step, key, of_theta, found.info)
-    theta, aux, opt = method.post(theta, state.aux, opt, info)
-    metrics = {"loss": found.loss, "gradient_norm": norm}
-    if "levels" in found.info:
-        metrics["levels"] = found.info["levels"]
+    learnt = Info(state.step, key, of_theta, info)
+    theta, aux, opt = method.post(theta, state.aux, opt, learnt)
+    metrics = {"loss": gradients.loss, "gradient_norm": norm}
+    if "levels" in info:
+        metrics["levels"] = info["levels"]
     return TrainState(theta, aux, head, opt, head_opt, state.step + 1, state.key), metrics
 
 
@@ -238,7 +239,7 @@ def _accumulated(network, method, loss, config, state, params, batch, key) -> Gr
     count = config.accumulate
     cut = {name: leaf.reshape(count, -1, *leaf.shape[1:]) for name, leaf in batch.items()}
     keys = jax.random.split(key, count)
-    found = jax.lax.map(lambda both: part(*both), (cut, keys))
+    gradients = jax.lax.map(lambda both: part(*both), (cut, keys))
     size = jnp.sum(cut["weight"], axis=1)
     share = size / jnp.maximum(jnp.sum(size), 1)
 
@@ -247,7 +248,7 @@ def _accumulated(network, method, loss, config, state, params, batch, key) -> Gr
             return leaf[-1]
         return jnp.tensordot(share.astype(leaf.dtype), leaf, axes=1)
 
-    return jax.tree.map(joined, found)
+    return jax.tree.map(joined, gradients)
 
 
 def inputs(batch: Batch) -> dict[str, Any]:

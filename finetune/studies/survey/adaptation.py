@@ -116,12 +116,12 @@ class Trained(NamedTuple):
     Attributes:
       state: the last.
       losses: of every step, before it, (steps,).
-      seen: what `look` returned at the start and after every snapshot.
+      snapshots: what `look` returned at the start and after every snapshot.
     """
 
     state: TrainState
     losses: np.ndarray
-    seen: list[Any]
+    snapshots: list[Any]
 
 
 def problem(setting: AdaptationSetting) -> Problem:
@@ -154,9 +154,9 @@ class Trainer:
     Example:
       >>> from finetune.methods import MethodConfig, make
       >>> setting = AdaptationSetting(steps=2, snapshots=1, base_steps=2, hidden_size=8, rank=2)
-      >>> found = problem(setting)
+      >>> case = problem(setting)
       >>> method = make(MethodConfig("lora", rank=2), setting.optimiser, setting.steps)
-      >>> Trainer(setting, found.network, method).run(found, 0).losses.shape
+      >>> Trainer(setting, case.network, method).run(case, 0).losses.shape
       (2,)
     """
 
@@ -170,53 +170,53 @@ class Trainer:
 
     def run(
         self,
-        found: Problem,
+        case: Problem,
         seed: int,
         look: Callable[[TrainState], Any] = lambda state: None,
     ) -> Trained:
         """One run.
 
         Args:
-          found: rows of the task that the first run had too.
+          case: rows of the task that the first run had too.
           seed: of the adapters and of the order of the rows.
           look: state -> what is kept of it.
 
         Raises:
           ValueError: training that diverges.
         """
-        setting, task = self.setting, found.task
+        setting, task = self.setting, case.task
         if self.step is None:
             settings = step.StepConfig(clip=setting.optimiser.clip)
             self.step = jax.jit(
-                step.train_step(found.network, self.method, task.loss, self.head_tx, settings)
+                step.train_step(case.network, self.method, task.loss, self.head_tx, settings)
             )
         state = gradient_pass.start(
             self.method,
-            found.network,
+            case.network,
             task,
             paths=self.paths,
             head=self.head,
             head_tx=self.head_tx,
             seed=seed,
         ).state
-        losses, seen = [], [look(state)]
+        losses, snapshots = [], [look(state)]
         for number in range(setting.steps):
             batch = task.batch("train", seed, number, setting.batch_size)
-            state, metrics = self.step(state, found.network.params, batch)
+            state, metrics = self.step(state, case.network.params, batch)
             losses.append(metrics["loss"])
             if (number + 1) % (setting.steps // setting.snapshots) == 0:
-                seen.append(look(state))
+                snapshots.append(look(state))
         values = np.asarray(jax.device_get(losses))
         if not np.isfinite(values).all():
             raise ValueError(
                 f"learning_rate is {setting.learning_rate}; with it the loss of "
                 f"{self.method.name} is not finite"
             )
-        return Trained(state, values, seen)
+        return Trained(state, values, snapshots)
 
-    def score(self, found: Problem, state: TrainState) -> float:
+    def score(self, case: Problem, state: TrainState) -> float:
         """The main metric on the evaluation split."""
-        params, task = found.network.params, found.task
+        params, task = case.network.params, case.task
 
         def forward(batch):
             return self.predict(state.theta, state.aux, state.head, params, batch)
@@ -227,17 +227,17 @@ class Trainer:
 
 def changes(method: Method, state: TrainState, net: Network) -> dict[str, np.ndarray]:
     """path -> the change of the kernel (in, out) as a dense matrix."""
-    found = {}
+    dense = {}
     for path, kernel in net.kernels(tuple(state.theta)).items():
         parts = method.export(kernel, state.theta[path], state.aux[path])
-        found[path] = np.linalg.multi_dot(parts) if len(parts) > 1 else np.asarray(parts[0])
-    return found
+        dense[path] = np.linalg.multi_dot(parts) if len(parts) > 1 else np.asarray(parts[0])
+    return dense
 
 
-def described(setting: AdaptationSetting, found: Problem) -> dict[str, np.ndarray]:
+def described(setting: AdaptationSetting, case: Problem) -> dict[str, np.ndarray]:
     """task, note, rows and metric, for titles."""
-    rows = np.asarray(len(found.task.split("train")))
-    words = {"task": setting.task, "note": found.task.note, "metric": found.task.metric}
+    rows = np.asarray(len(case.task.split("train")))
+    words = {"task": setting.task, "note": case.task.note, "metric": case.task.metric}
     return {"rows": rows} | {name: np.asarray(text) for name, text in words.items()}
 
 

@@ -150,9 +150,10 @@ def _spectra(setting: DeepSetting, found: Problem) -> dict[str, np.ndarray]:
     done = trainer.run(found, setting.seed, look)
     paths, values, alignment = list(first), [], []
     for path in paths:
-        end = done.seen[-1][path][1]
-        values.append([seen[path][0] for seen in done.seen])
-        after = [np.linalg.norm(seen[path][1].T @ end) / end.shape[1] ** 0.5 for seen in done.seen]
+        views = [snapshot[path] for snapshot in done.snapshots]
+        end = views[-1][1]
+        values.append([view[0] for view in views])
+        after = [np.linalg.norm(view[1].T @ end) / end.shape[1] ** 0.5 for view in views]
         alignment.append([np.nan, *after[1:]])
     least = min(len(row[0]) for row in values)
     return {

@@ -53,7 +53,7 @@ def factor_rates(setting: RatesSetting) -> dict[str, np.ndarray]:
       >>> factor_rates(small)["norm_b"].shape
       (2, 3)
     """
-    found = problem(setting)
+    case = problem(setting)
 
     def look(state):
         squares = [
@@ -65,9 +65,9 @@ def factor_rates(setting: RatesSetting) -> dict[str, np.ndarray]:
     for ratio in setting.ratios:
         settings = LoraPlusConfig(setting.rank, setting.alpha, ratio=ratio)
         method = loraplus(settings, Run(setting.optimiser, setting.steps))
-        trainer = Trainer(setting, found.network, method)
-        done = trainer.run(found, setting.seed, look)
-        rows.append((np.stack(done.seen), done.losses, trainer.score(found, done.state)))
+        trainer = Trainer(setting, case.network, method)
+        done = trainer.run(case, setting.seed, look)
+        rows.append((np.stack(done.snapshots), done.losses, trainer.score(case, done.state)))
     norms, losses, scores = (np.stack(part) for part in zip(*rows, strict=True))
     return {
         "ratios": np.asarray(setting.ratios),
@@ -76,5 +76,5 @@ def factor_rates(setting: RatesSetting) -> dict[str, np.ndarray]:
         "norm_b": norms[..., 1],
         "losses": losses,
         "scores": scores,
-        **described(setting, found),
+        **described(setting, case),
     }

@@ -13,7 +13,7 @@ from finetune.methods import MethodConfig
 from finetune.methods.sora import shrunk
 from finetune.optimiser import OptimiserConfig
 from finetune.ranks import importance, orthonormal, schedule, scores
-from finetune.ranks.ages import restarted
+from finetune.ranks.component_ages import restarted
 from finetune.training.step import StepConfig
 from tests.finetune.methods import golden
 from tests.finetune.training import small

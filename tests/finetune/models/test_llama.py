@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from finetune.models import initialise, load
-from finetune.models.contents import head_modules, modules
 from finetune.models.llama_config import LlamaConfig
+from finetune.models.modules import head_modules, modules
 from finetune.models.parts.ops import PLAIN
 from finetune.models.registry import read_config
 from finetune.tasks.generation import generate

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from finetune.models import PLAIN, Ops
-from finetune.models.contents import modules
+from finetune.models.modules import modules
 from finetune.weights.naming import named_leaves, rebuild
 from tests.finetune.models.tiny import (
     CONFIGS,

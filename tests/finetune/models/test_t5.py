@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from finetune.models import abstract, initialise, load
-from finetune.models.contents import head_modules, modules
+from finetune.models.modules import head_modules, modules
 from finetune.models.registry import read_config
 from finetune.models.t5_config import T5Config
 from finetune.training.network import from_module

@@ -7,7 +7,7 @@ import numpy as np
 
 from finetune.adapters.method import Factors
 from finetune.models.parts.ops import PLAIN, Ops, matmul
-from finetune.peft import fitting
+from finetune.peft import compatibility
 from finetune.weights.naming import named_leaves, rebuild
 from tests.finetune.models.tiny import CONFIGS, MLP_CONFIG, random_model
 
@@ -21,7 +21,7 @@ def model(kind):
 
 @functools.cache
 def frame(kind):
-    return fitting.frame(CONFIG[kind])
+    return compatibility.frame(CONFIG[kind])
 
 
 def factors(rng, shape, rank, dtype=np.float32):

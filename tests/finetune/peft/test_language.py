@@ -11,7 +11,7 @@ import pytest
 from finetune.adapters.method import Factors
 from finetune.models.initialise import abstract
 from finetune.peft import export, export_merged, load, merged
-from finetune.peft.fitting import frame
+from finetune.peft.compatibility import frame
 from finetune.training.network import from_module
 from finetune.weights import saving
 from tests.finetune.models.tiny import LLAMA_CONFIG, T5_CONFIG, batch, pairs, random_model, run
@@ -96,7 +96,9 @@ def test_round_trip_through_peft(case, theirs, tmp_path):
     assert ranks == {path: c.a.shape[1] for path, c in adapters.items() if c.a.shape[1]}
     expected = run(merged(model, adapters, heads), inputs).logits
     assert np.abs(expected - before).max() > 0.05
-    assert distance(torch, adapted, expected, inputs) < LOGITS
+    # Rounding grows with the logits: T5 1.1 does not scale its head by the root of the width, here
+    # 4, so its logits are up to 4.7 and those of the others about one.
+    assert distance(torch, adapted, expected, inputs) < LOGITS * max(1, np.abs(expected).max())
     adapted.save_pretrained(tmp_path / "again")
     first, second = (load(tmp_path / name, model.config) for name in ("x", "again"))
     jax.tree.map(np.testing.assert_array_equal, first[:2], second[:2])

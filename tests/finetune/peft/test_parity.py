@@ -6,7 +6,7 @@ import pytest
 
 from finetune.models.bert import BertConfig
 from finetune.peft import export, export_merged, load, merged
-from finetune.peft.fitting import frame
+from finetune.peft.compatibility import frame
 from tests.finetune.models.tiny import BERT, batch, random_model, run
 from tests.finetune.peft import made, torch_side
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.adapters import factors, thin
+from finetune.adapters import factors, low_rank_matmul
 from finetune.models.parts.ops import matmul
 
 SIZES = st.tuples(*[st.integers(1, 6)] * 4)
@@ -27,7 +27,7 @@ def plain(x, kernel, a, gain, b):
 @hypothesis.given(sizes=SIZES, rank=st.integers(0, 3))
 def test_values_and_gradients_are_those_of_the_sum(sizes, rank):
     given = problem(sizes[:2], *sizes[2:], rank)
-    got, back = jax.vjp(thin.matmul, *given)
+    got, back = jax.vjp(low_rank_matmul.matmul, *given)
     expected, plain_back = jax.vjp(plain, *given)
     # Rounding relative to the largest entry: sums of at most 36 products of products in float32.
     pairs = zip((got, *back(got)), (expected, *plain_back(got)), strict=True)
@@ -39,7 +39,7 @@ def test_forward_mode():
     given = problem((2, 3), 4, 5, 2)
     changes = [leaf[..., ::-1] for leaf in given]
     for one, other in zip(
-        jax.jvp(thin.matmul, given, changes), jax.jvp(plain, given, changes), strict=True
+        jax.jvp(low_rank_matmul.matmul, given, changes), jax.jvp(plain, given, changes), strict=True
     ):
         np.testing.assert_allclose(one, other, atol=2e-5 * np.abs(other).max())
 
@@ -51,14 +51,16 @@ def test_second_derivatives():
         slope = jax.grad(lambda a: jnp.square(product(*given[:2], a, *given[3:])).sum())
         return jax.jacrev(slope)(given[2])
 
-    np.testing.assert_allclose(curvature(thin.matmul), curvature(plain), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        curvature(low_rank_matmul.matmul), curvature(plain), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_component_without_effect_changes_no_bit():
     x, kernel, a, gain, b = problem((5,), 4, 3, 2)
     expected = matmul(x, kernel)
-    np.testing.assert_array_equal(thin.matmul(x, kernel, a, gain, 0 * b), expected)
-    np.testing.assert_array_equal(thin.matmul(x, kernel, a, 0 * gain, b), expected)
+    np.testing.assert_array_equal(low_rank_matmul.matmul(x, kernel, a, gain, 0 * b), expected)
+    np.testing.assert_array_equal(low_rank_matmul.matmul(x, kernel, a, 0 * gain, b), expected)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from finetune.models.config import Config
-from finetune.models.contents import modules
 from finetune.models.initialise import abstract
+from finetune.models.modules import modules
 from finetune.weights.naming import Leaf, named_leaves
 
 SHOWN = 4

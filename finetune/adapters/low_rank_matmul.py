@@ -1,4 +1,4 @@
-"""y = x (W + a diag(gain) b): a product with a changed kernel whose derivatives are thin products.
+"""y = x (W + a diag(gain) b): a product with a changed kernel, its derivatives low-rank.
 
     dy = dx W + (((dx a) + (x da)) * gain + (x a) * dgain) b + ((x a) * gain) db  (+ x dW)
 
@@ -21,8 +21,8 @@ from finetune.models.parts import ops
 def fits(x: jax.Array, kernel: jax.Array) -> bool:
     """Whether `matmul` is cheaper than x W + (x a) b, and as exact.
 
-    Forming W + a b costs in * out for every component, the thin products rows * (in + out). Below
-    float32 a small change of a kernel would be lost in it.
+    Forming W + a b costs in * out for every component, the low-rank products rows * (in + out).
+    Below float32 a small change of a kernel would be lost in it.
     """
     size_in, size_out = kernel.shape
     cheaper = size_in * size_out <= math.prod(x.shape[:-1]) * (size_in + size_out)
@@ -59,20 +59,20 @@ def _derivative(values, changes):
         None if isinstance(change, SymbolicZero) else change for change in changes
     )
     inner = ops.matmul(x, a)
-    thin, whole = [], []
+    through_rank, whole = [], []
     if of_a is not None:
-        thin.append(_along_rows(x, of_a.T * gain[:, None]))
+        through_rank.append(_along_rows(x, of_a.T * gain[:, None]))
     if of_gain is not None:
-        thin.append(inner * of_gain)
+        through_rank.append(inner * of_gain)
     if of_x is not None:
-        thin.append(ops.matmul(of_x, a) * gain)
+        through_rank.append(ops.matmul(of_x, a) * gain)
         whole.append(ops.matmul(of_x, kernel))
     if of_kernel is not None:
         whole.append(ops.matmul(x, of_kernel))
     if of_b is not None:
         whole.append(ops.matmul(inner * gain, of_b))
-    if thin:
-        whole.append(ops.matmul(functools.reduce(jnp.add, thin), b))
+    if through_rank:
+        whole.append(ops.matmul(functools.reduce(jnp.add, through_rank), b))
     return matmul(*values), functools.reduce(jnp.add, whole)
 
 
