@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -252,7 +253,7 @@ def test_a_page_of_evidence(launch, tmp_path, monkeypatch):
 
 def test_what_all_rows_say():
     claims = [claim("a.one"), dataclasses.replace(claim("a.two"), status="as printed")]
-    row = Row("a.one", "", 8, 8, 0, 1.0, 1.0, True, 0.1, 1.0)
+    row = Row("a.one", "", 8, 8, 0, 1.0, 1.0, True, 0.1, 1.0, math.nan)
     few = row._replace(claim="a.two", premises_met=3)
     text = evidence.summary(claims, [row, few], "check")
     assert "2 claims: 1 of documents (1 as printed), 1 new, proved or observed here." in text
