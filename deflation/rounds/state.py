@@ -24,7 +24,7 @@ class Status(enum.IntEnum):
 
     CONVERGED is a claim about errors, whatever made the run stop: the bound of every component
     (`Solution.bounds`) is at most the tolerance times its size (sqrt(eps) where none was given), or
-    at most what rounding leaves undecided, 8 eps max(||M||_F, sqrt(max(m, d)) s_1 / 8) (||M||_F of
+    at most what rounding leaves undecided, 16 eps max(||M||_F, sqrt(max(m, d)) s_1 / 8) (||M||_F of
     an operator is estimated). The others say of the first component that is not what is
     known of it.
 
