@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "write an adapter or a merged model for others to load",
     "benchmark": "time the solvers and a training step beside their peers",
 }
+ABOUT = "`rankwise COMMAND --help` lists the flags of one."
 
 
 def main() -> None:
@@ -29,10 +30,9 @@ def main() -> None:
     """
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        print("usage: rankwise COMMAND [--flag=value ...]\n")
-        for command, text in COMMANDS.items():
-            print(f"  {command:<10}  {text}")
-        print("\n`rankwise COMMAND --help` lists the flags of one.")
+        lines = [f"  {command:<10}  {text}" for command, text in COMMANDS.items()]
+        # In one piece: a reader such as head may go before the last line.
+        print("usage: rankwise COMMAND [--flag=value ...]\n", *lines, "", ABOUT, sep="\n")
         return
     if name not in COMMANDS:
         print(
