@@ -32,7 +32,7 @@ def main() -> None:
     if name in ("--help", "-h", "help"):
         lines = [f"  {command:<10}  {text}" for command, text in COMMANDS.items()]
         # In one piece: a reader such as head may go before the last line.
-        print("usage: rankwise COMMAND [--flag=value ...]\n", *lines, "", ABOUT, sep="\n")
+        print("\n".join(["usage: rankwise COMMAND [--flag=value ...]\n", *lines, "", ABOUT]))
         return
     if name not in COMMANDS:
         print(
