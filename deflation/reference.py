@@ -126,7 +126,6 @@ def exact(problem: Regression, rank: int) -> Solution:
     )
 
 
-@jax.jit
 def _judged(target, factors: Components, beyond, unit):
     """Bounds, status code and component of leading triplets, the value after which is `beyond`.
 

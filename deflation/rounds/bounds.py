@@ -61,6 +61,7 @@ class Bounds(NamedTuple):
         return Bounds(*(unit * size for size in self[:-1]), self.proved)
 
 
+@jax.jit
 def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -> Bounds:
     """Bounds for published factors by one Rayleigh-Ritz step around them.
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from deflation.problem.components import Components, norms
+from deflation.problem.units import enter, scaled
 from deflation.rounds.bounds import Bounds, certify, unknown
 from deflation.rounds.state import Controls, Plan, Progress, Status
 from deflation.rounds.stopping import remaining, rounding
@@ -22,32 +23,49 @@ SUM_LAG = 1e-3
 FLOOR = 32
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "certified"))
-def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, certified: bool):
-    """Publishes the factors of a run and says how it ended.
+@functools.partial(jax.jit, static_argnames=("plan",))
+def published(problem, solver, controls: Controls, progress: Progress, plan: Plan):
+    """What a run publishes, in its own units.
 
     Returns:
-      published factors (r, .) in whitened coordinates, their Bounds, the status code, the component
-      it speaks of (from 1; 0 for none), and the number of components kept.
+      factors (r, .) in whitened coordinates, how many of them are kept, and how far each may still
+      move (r,).
     """
-    number = jnp.arange(plan.rank)
-    published = number < progress.active
+    problem, solver, controls, progress = enter(problem, solver, controls, progress)
+    visible = jnp.arange(plan.rank) < progress.active
     factors = solver.finish(progress.factors)
-    factors = Components(*(jnp.where(published[:, None], rows, 0) for rows in factors))
+    factors = Components(*(jnp.where(visible[:, None], rows, 0) for rows in factors))
     sizes = norms(factors)
     rank = jnp.asarray(plan.rank)
     if controls.rule is not None:
         rank = jnp.minimum(progress.active, controls.rule.keep(controls.threshold, sizes))
-    bounds = certify(problem.target, factors, rank) if certified else unknown(sizes)
     left = progress.moved
     if plan.tolerance_of == "error":
         left = remaining(progress.moved, progress.earlier, rounding(sizes))
-    left = jnp.where(published, left, jnp.inf)
-    tolerance = controls.tolerance
-    code, component = verdict(factors, bounds, rank, tolerance, left, joint=plan.way == "joint")
-    return factors, bounds, code, component, rank
+    return factors, rank, jnp.where(visible, left, jnp.inf)
 
 
+def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, certified: bool):
+    """Publishes the factors of a run and says how it ended.
+
+    Three programs, of which the one that is long to compile, `certify`, does not know the plan: all
+    runs on targets of one shape share it.
+
+    Returns:
+      published factors (r, .) in whitened coordinates and units of the run, their Bounds in the
+      user's, the status code, the component it speaks of (from 1; 0 for none), and the number of
+      components kept.
+    """
+    factors, rank, left = published(problem, solver, controls, progress, plan)
+    bounds = unknown(norms(factors))
+    if certified:
+        bounds = certify(scaled(problem, controls.unit).target, factors, rank)
+    joint = plan.way == "joint"
+    code, component = verdict(factors, bounds, rank, controls.tolerance, left, joint=joint)
+    return factors, bounds.multiplied(controls.unit), code, component, rank
+
+
+@functools.partial(jax.jit, static_argnames=("joint",))
 def verdict(factors: Components, bounds: Bounds, kept, tolerance=-1.0, left=0.0, joint=False):
     """The status code and the component it speaks of.
 

@@ -79,7 +79,7 @@ def finish(state: State, *, certify: bool = True) -> Solution:
     plan = state.plan
     inputs = (state.problem, state.solver, state.controls, state.progress)
     inputs = jax.tree.map(_constant, inputs)
-    factors, bounds, code, component, rank = _judge(*inputs, plan, certify)
+    factors, bounds, code, component, rank = judge(*inputs, plan, certify)
     attach = implicit.refuse if plan.way == "joint" else implicit.attach
     unit = state.controls.unit
     factors = attach(scaled(state.problem, unit).target, factors)
@@ -132,14 +132,6 @@ def _advance(problem, solver, controls, progress, plan, rounds):
         progress, history = sharded_rounds(*inputs, plan, rounds)
     unit = controls.unit
     return converted(solver, progress, unit), jax.tree.map(lambda rows: rows * unit, history)
-
-
-@functools.partial(jax.jit, static_argnames=("plan", "certified"))
-def _judge(problem, solver, controls, progress, plan, certified):
-    """`judge` in the run's own units; its bounds in the user's."""
-    own = enter(problem, solver, controls, progress)
-    factors, bounds, *outcome = judge(*own, plan, certified)
-    return factors, bounds.multiplied(controls.unit), *outcome
 
 
 def _round(problem, solver, plan, controls, progress) -> Progress:

@@ -20,8 +20,10 @@ from deflation import (
     sharded,
     start,
 )
+from deflation.problem.units import scaled
+from deflation.rounds.bounds import BLOCK, DEPTH, certify
 from deflation.rounds.mesh import row_mesh
-from deflation.rounds.outcome import judge
+from deflation.rounds.outcome import published
 from deflation.rounds.run import _advance
 from tests.deflation.problems import (
     D,
@@ -138,11 +140,15 @@ def test_one_all_gather_over_workers_per_round():
 
 def test_the_end_does_not_gather_the_matrix():
     generator = np.random.default_rng(0)
-    problem = Regression.from_matrix(generator.normal(size=(64, 48)).astype(np.float32))
+    m, d, r = 128, 96, 2
+    problem = Regression.from_matrix(generator.normal(size=(m, d)).astype(np.float32))
     state = start(problem, 2, method="sharded", mesh=grid(), **BOTH)
     inputs = (state.problem, state.solver, state.controls, state.progress)
-    found = collectives(judge.lower(*inputs, state.plan).compile().as_text())
-    assert found and max(numbers for _, numbers, _ in found) <= 2 * (64 + 48)
+    factors, rank, _ = published(*inputs, state.plan)
+    target = scaled(state.problem, state.controls.unit).target
+    found = collectives(certify.lower(target, factors, rank).compile().as_text())
+    searched = r + BLOCK * DEPTH
+    assert found and max(numbers for _, numbers, _ in found) <= searched * max(m, d) < m * d / 2
 
 
 def test_a_run_goes_on_without_cut_rows(tmp_path):
