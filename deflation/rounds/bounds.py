@@ -139,8 +139,9 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
     if m < d:
         direct, known = direct.transposed(), known._replace(near=known.near.transposed())
     direct = proved_distances(Scaled(target, 1 / unit), direct, known, noise)
-    bounds = jnp.minimum(away + errors, direct + jnp.finfo(noise.dtype).eps * norms(finite)) + noise
-    bounds = jnp.minimum(bounds, norms(finite) + upper)
+    # Of a zero target the quotients are 0 / 0 and say nothing.
+    bounds = jnp.fmin(away + errors, direct + jnp.finfo(noise.dtype).eps * norms(finite)) + noise
+    bounds = jnp.fmin(bounds, norms(finite) + upper)
     known = jnp.all(jnp.isfinite(factors.b), axis=1) & jnp.all(jnp.isfinite(factors.a), axis=1)
     known = known | (number >= kept)
     of_sum = unit * (apart + _sum(scaled, tau, noise, kept) + noise)
@@ -148,7 +149,7 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
         components=jnp.where(known, jnp.where(number < kept, unit * bounds, 0), jnp.inf),
         of_sum=jnp.where(jnp.all(known), of_sum, jnp.inf),
         noise=unit * noise,
-        limits=jnp.where(number < kept, unit * limits, 0),
+        limits=jnp.where(number < kept, unit * jnp.fmin(limits, 2 * upper), 0),
         proved=proved,
     )
 
