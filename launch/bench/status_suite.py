@@ -38,7 +38,7 @@ from deflation.rounds.outcome import FLOOR
 from launch.bench.rows import record
 from launch.shell import waiting
 
-PROBLEMS = {"quick": 20, "full": 400}
+PROBLEMS = {"quick": 20, "full": 420}
 """Problems of a program."""
 RANK = 4
 TOLERANCES = (-1.0, 1e-2, 1e-3, 1e-5)  # -1 is none, for which the status takes sqrt(eps)
