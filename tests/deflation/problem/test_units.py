@@ -74,7 +74,8 @@ def in_units(problem, solution, scale):
     return {
         "maps": maps((b / scale, a)),
         "sizes": np.asarray(solution.history.size, np.float64) / scale,
-        "moves": np.asarray(solution.history.change, np.float64) / scale,
+        # Of components that have not begun it is infinite in any units.
+        "moves": np.nan_to_num(np.asarray(solution.history.change, np.float64), posinf=0) / scale,
         "residual": float(problem.residual(solution.components)) / scale,
         "unexplained": float(problem.unexplained) / scale,
         "errors": problem.component_errors(solution.components, best),
