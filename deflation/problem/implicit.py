@@ -138,6 +138,10 @@ def _solve(system, rest):
     def square(x):
         return sum(jnp.sum(rows**2) for rows in x)
 
+    # In units of its own: a derivative may be of any size, and its squares leave the dtype's range.
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(rows)) for rows in rest]))
+    unit = jnp.where(largest > 0, largest, 1)
+    rest = tuple(rows / unit for rows in rest)
     eps = jnp.finfo(rest[0].dtype).eps
     enough = (30 * eps) ** 2 * square(rest)
 
@@ -155,7 +159,7 @@ def _solve(system, rest):
 
     nothing = tuple(jnp.zeros_like(rows) for rows in rest)
     carry = (0, nothing, rest, rest, pairing(rest, rest))
-    return jax.lax.while_loop(unfinished, step, carry)[1]
+    return tuple(unit * rows for rows in jax.lax.while_loop(unfinished, step, carry)[1])
 
 
 def _projector(rows, live):
