@@ -168,7 +168,9 @@ def test_degenerate_spectra(sizes, depth, dtype):
             lambda: sequential(problem, R, krylov(depth), budget=60),
         ):
             solution = run()
-            assert solution.status in (Status.CONVERGED, Status.SMALL_GAP)
+            # Of five equal values a sum of three is no more determined than its components.
+            undetermined = Status.RANK_CUTS_GROUP if len(sizes) > R else Status.SMALL_GAP
+            assert solution.status in (Status.CONVERGED, undetermined)
             found = np.linalg.norm(maps(solution.components), axis=(1, 2))
             wanted = np.pad(sizes, (0, R))[:R]
             np.testing.assert_allclose(
