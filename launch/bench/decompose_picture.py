@@ -70,7 +70,7 @@ def costs(rows: list[dict]) -> dict[str, dict[tuple[int, int], float]]:
     """Of every method, seconds by (entries, rank): the median over the spectra that it managed."""
     times = defaultdict(lambda: defaultdict(dict))
     for row in rows:
-        if row["question"] != QUESTION or not _is_made(row):
+        if not _is_made(row) or row["question"] != QUESTION:
             continue
         pairs = {"deflation": row["seconds_ours"], row["competitor"]: row["seconds_competitor"]}
         for method, seconds in pairs.items():
@@ -90,7 +90,7 @@ def made(case: str) -> bool:
 
 
 def _is_made(row: dict) -> bool:
-    return made(row["matrix"])
+    return made(row.get("matrix", ""))  # a rate has none
 
 
 def _commonest(values) -> int | None:

@@ -37,7 +37,7 @@ def test_rows_and_files(tiny, tmp_path, capsys):
     # A made and a drawn matrix, which is too small for LOBPCG; a round and a stream.
     assert len(rows) == len(decompose_suite.QUESTIONS) * (2 * len(COMPETITORS) - 1) + 2
     for row in rows:
-        assert tuple(row) == benchmark_rows.COLUMNS
+        assert tuple(row)[: len(benchmark_rows.COLUMNS)] == benchmark_rows.COLUMNS
         assert row["seconds_ours"] > 0
         if row["ratio"] is not None:
             wanted = row["seconds_competitor"] / row["seconds_ours"]
