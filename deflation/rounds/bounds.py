@@ -47,6 +47,7 @@ class Bounds(NamedTuple):
       of_sum: bound on the distance of the sum of the kept ones from the best of that rank.
       noise: what rounding leaves undecided of a product with M.
       limits: the part of `components` that rounding alone causes, which no round reduces (r,).
+      sum_limit: that part of `of_sum`.
       proved: whether nothing was assumed, see `certify`.
     """
 
@@ -54,6 +55,7 @@ class Bounds(NamedTuple):
     of_sum: jax.Array
     noise: jax.Array
     limits: jax.Array
+    sum_limit: jax.Array
     proved: jax.Array
 
     def multiplied(self, unit: jax.Array) -> Bounds:
@@ -124,7 +126,8 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
     scaled = _Ritz(values / unit, residuals / unit)
     noise, tau, least, proved = _remainder(target, scaled, kept, unit, whole, beyond)
     errors = _single(scaled, tau, noise, kept, rank)
-    limits = _single(scaled._replace(residuals=0 * residuals), least, noise, kept, rank)
+    at_best = scaled._replace(residuals=0 * residuals)  # what more rounds come to
+    limits = _single(at_best, least, noise, kept, rank)
     upper = _upper(scaled, tau, noise, kept)[:rank]
     number = jnp.arange(rank)
     known = Known(
@@ -150,6 +153,7 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
         of_sum=jnp.where(jnp.all(known), of_sum, jnp.inf),
         noise=unit * noise,
         limits=jnp.where(number < kept, unit * jnp.fmin(limits, 2 * upper), 0),
+        sum_limit=unit * _sum(at_best, least, noise, kept),
         proved=proved,
     )
 
@@ -158,7 +162,7 @@ def unknown(sizes: jax.Array) -> Bounds:
     """Bounds where none were asked for: infinite."""
     infinite = jnp.full_like(sizes, jnp.inf)
     none = jnp.zeros((), sizes.dtype)
-    return Bounds(infinite, infinite[0], none, jnp.zeros_like(sizes), jnp.asarray(False))
+    return Bounds(infinite, infinite[0], none, jnp.zeros_like(sizes), none, jnp.asarray(False))
 
 
 class _Ritz(NamedTuple):

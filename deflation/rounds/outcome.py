@@ -94,12 +94,15 @@ def verdict(factors: Components, bounds: Bounds, kept, tolerance=-1.0, left=0.0,
     gap = jnp.where(number < kept - 1, gap, jnp.inf)  # to the next one, inf at the last
     # Neighbours that still turn into each other while their sum is already a best one.
     turning = limited | (jnp.minimum(gap, jnp.append(jnp.inf, gap[:-1])) <= NEAR)
-    summed = bounds.of_sum <= jnp.maximum(SUM_LAG, wanted) * sizes + floor
+    near = jnp.maximum(SUM_LAG, wanted) * sizes + floor
+    summed = bounds.of_sum <= near
+    # Equal values on both sides of the rank: they go on turning, and no round helps.
+    cut = limited & (bounds.sum_limit > near)
     finite = jnp.all(jnp.isfinite(factors.b), axis=1) & jnp.all(jnp.isfinite(factors.a), axis=1)
     cases = [
         (~finite, Status.NOT_FINITE),
         (moving & turning & summed & (not joint), Status.SMALL_GAP),
-        (moving, Status.BUDGET_SPENT),
+        (moving & ~cut, Status.BUDGET_SPENT),
         (open_ & ~limited, Status.NOT_PROVED),
         (open_ & summed, Status.SMALL_GAP),
         (open_, Status.RANK_CUTS_GROUP),

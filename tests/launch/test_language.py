@@ -169,7 +169,9 @@ def test_a_tokenizer_is_asked_for_by_name(folder, monkeypatch):
         return str(folder / "llama")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    config = types.SimpleNamespace(task="gsm8k", base=lambda: "some/model", revision="abc")
+    config = types.SimpleNamespace(
+        task="gsm8k", text=True, base=lambda: "some/model", base_config={}, revision="abc"
+    )
     assert problem.tokenizer(config).speech.end_id == 2
     assert "tokenizer.model" in asked
 

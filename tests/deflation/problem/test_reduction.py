@@ -14,8 +14,8 @@ def test_directions_count_from_the_rounding_of_the_largest(share, rank):
     s = np.array([2.0, 1.0, share * 3 * EPS * 2.0])
     frame = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     targets = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    target, whitener, root, energy, kept = reduction.whiten(np, np.diag(s) @ frame, targets, EPS)
+    target, whitener, root, lost, kept = reduction.whiten(np, np.diag(s) @ frame, targets, EPS)
     assert kept == rank
     assert np.linalg.matrix_rank(whitener @ root, tol=1e-3) == rank
-    np.testing.assert_allclose(energy, np.sum(targets[:, rank:] ** 2), atol=1e-12)
-    np.testing.assert_allclose(np.sum(target**2) + energy, np.sum(targets**2))
+    np.testing.assert_allclose(lost, np.linalg.norm(targets[:, rank:]), atol=1e-12)
+    np.testing.assert_allclose(np.sum(target**2) + lost**2, np.sum(targets**2))

@@ -78,9 +78,9 @@ def test_the_notes_bars(settings):
         method: config.loop_config(epoch).steps // epoch for (_, method), config in found.items()
     }
     assert lengths == {"joint_3": 14, "sequential_1": 26, "sequential_2": 35, "sequential_3": 36}
-    stages = options(found["sst2", "sequential_3"]).config(36 * epoch).steps
+    stages = options(found["sst2", "sequential_3"]).steps(36 * epoch)
     assert stages == (26 * epoch, 9 * epoch, epoch)
-    assert options(found["sst2", "sequential_2"]).config(35 * epoch).steps == stages[:2]
+    assert options(found["sst2", "sequential_2"]).steps(35 * epoch) == stages[:2]
     # 67 349 rows in batches of 32: moments and schedule begin anew in every epoch, for all of them.
     assert epoch == -(-67349 // 32)
     assert {config.optimiser_config().renew_every for config in found.values()} == {epoch}
