@@ -83,10 +83,10 @@ def frobenius(array, xp=jnp):
     return xp.where(positive, scale * xp.sqrt(xp.where(positive, square, 1)), square)
 
 
-def row_norm(rows: jax.Array) -> jax.Array:
+def row_norm(rows: jax.Array, xp=jnp) -> jax.Array:
     """Norm of every row, shape (r, 1), at any scale: squares of float32 leave its range early."""
-    largest = _largest(rows)
-    return largest * jnp.linalg.norm(rows / largest, axis=-1, keepdims=True)
+    largest = _largest(rows, xp)
+    return largest * xp.linalg.norm(rows / largest, axis=-1, keepdims=True)
 
 
 def normalise(rows: jax.Array) -> jax.Array:
@@ -96,15 +96,15 @@ def normalise(rows: jax.Array) -> jax.Array:
     return rows / jnp.where(norm > 0, norm, 1)
 
 
-def _largest(rows: jax.Array) -> jax.Array:
+def _largest(rows: jax.Array, xp=jnp) -> jax.Array:
     """Largest magnitude of every row, 1 for a zero row."""
-    largest = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
-    return jnp.where(largest > 0, largest, 1)
+    largest = xp.max(xp.abs(rows), axis=-1, keepdims=True)
+    return xp.where(largest > 0, largest, 1)
 
 
-def norms(components: Components) -> jax.Array:
-    """||b_k a_k^T||_F = |b_k| |a_k|, shape (r,)."""
-    return (row_norm(components.b) * row_norm(components.a))[:, 0]
+def norms(components: Components, xp=jnp) -> jax.Array:
+    """||b_k a_k^T||_F = |b_k| |a_k|, shape (r,), by numpy or jax.numpy."""
+    return (row_norm(components.b, xp) * row_norm(components.a, xp))[:, 0]
 
 
 def distances(left: Components, right: Components) -> jax.Array:

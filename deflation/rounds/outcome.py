@@ -6,12 +6,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deflation.problem.components import Components, norms
 from deflation.problem.units import enter, scaled
 from deflation.rounds.bounds import Bounds, certify, unknown
 from deflation.rounds.state import Controls, Plan, Progress, Status
 from deflation.rounds.stopping import remaining, rounding
+from rankwise import checks
 
 # Relative gap below which components that still move are taken to turn into each other.
 NEAR = 0.1
@@ -57,15 +59,29 @@ def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, c
       components kept.
     """
     factors, rank, left = published(problem, solver, controls, progress, plan)
-    bounds = unknown(norms(factors))
     if certified:
-        bounds = certify(scaled(problem, controls.unit).target, factors, rank)
+        inputs = scaled(problem, controls.unit).target, factors, rank
+        bounds = certify(*_beside(problem.target, inputs))
+    else:
+        bounds = unknown(norms(factors))
     joint = plan.way == "joint"
     code, component = verdict(factors, bounds, rank, controls.tolerance, left, joint=joint)
     return factors, bounds.multiplied(controls.unit), code, component, rank
 
 
-@functools.partial(jax.jit, static_argnames=("joint",))
+def _beside(target, inputs):
+    """The inputs on M's device, where M is on one and a sharded run left copies on all of its own.
+
+    What is computed from them then is not computed on every device, nor compiled for every mesh.
+    """
+    leaves = jax.tree.leaves((target, inputs))
+    if not all(isinstance(leaf, jax.Array) for leaf in leaves) or checks.traced(leaves):
+        return inputs
+    devices = target.devices() if isinstance(target, jax.Array) else ()
+    whole = all(leaf.is_fully_addressable and leaf.is_fully_replicated for leaf in leaves)
+    return jax.device_put(inputs, *devices) if whole and len(devices) == 1 else inputs
+
+
 def verdict(factors: Components, bounds: Bounds, kept, tolerance=-1.0, left=0.0, joint=False):
     """The status code and the component it speaks of.
 
@@ -77,28 +93,37 @@ def verdict(factors: Components, bounds: Bounds, kept, tolerance=-1.0, left=0.0,
       left: how far every component may still move (r,).
       joint: whether the sum alone is judged.
     """
-    sizes = norms(factors)
-    number = jnp.arange(sizes.shape[0])
+    inputs = (factors, bounds, kept, tolerance, left)
+    if checks.traced(inputs):
+        return _verdict(jnp, *inputs, joint)
+    # A few dozen operations on r numbers: on the host they take less time than to compile.
+    with np.errstate(all="ignore"):  # infinite bounds and NaN in factors are cases of it
+        return _verdict(np, *jax.tree.map(np.asarray, inputs), joint)
+
+
+def _verdict(xp, factors: Components, bounds: Bounds, kept, tolerance, left, joint: bool):
+    sizes = norms(factors, xp)
+    number = xp.arange(sizes.shape[0])
     among = number < kept
-    wanted = jnp.where(tolerance >= 0, tolerance, jnp.sqrt(jnp.finfo(sizes.dtype).eps))
+    wanted = xp.where(tolerance >= 0, tolerance, xp.sqrt(xp.finfo(sizes.dtype).eps))
     floor = FLOOR * bounds.noise
     if joint:  # single components mean nothing there
-        whole = jnp.linalg.norm(jnp.where(among, sizes, 0))
+        whole = xp.linalg.norm(xp.where(among, sizes, 0))
         open_ = among & ~(bounds.of_sum <= wanted * whole + floor)
-        limited = jnp.zeros_like(open_)
+        limited = xp.zeros_like(open_)
     else:
         open_ = among & ~(bounds.components <= wanted * sizes + floor)
         limited = open_ & (bounds.limits + bounds.noise > wanted * sizes + floor)
-    moving = open_ & ~(left <= wanted * sizes + rounding(sizes))
-    gap = jnp.abs(sizes - jnp.append(sizes[1:], 0)) / jnp.where(sizes > 0, sizes, 1)
-    gap = jnp.where(number < kept - 1, gap, jnp.inf)  # to the next one, inf at the last
+    moving = open_ & ~(left <= wanted * sizes + rounding(sizes, xp))
+    gap = xp.abs(sizes - xp.append(sizes[1:], 0)) / xp.where(sizes > 0, sizes, 1)
+    gap = xp.where(number < kept - 1, gap, xp.inf)  # to the next one, inf at the last
     # Neighbours that still turn into each other while their sum is already a best one.
-    turning = limited | (jnp.minimum(gap, jnp.append(jnp.inf, gap[:-1])) <= NEAR)
-    near = jnp.maximum(SUM_LAG, wanted) * sizes + floor
+    turning = limited | (xp.minimum(gap, xp.append(xp.inf, gap[:-1])) <= NEAR)
+    near = xp.maximum(SUM_LAG, wanted) * sizes + floor
     summed = bounds.of_sum <= near
     # Equal values on both sides of the rank: they go on turning, and no round helps.
     cut = limited & (bounds.sum_limit > near)
-    finite = jnp.all(jnp.isfinite(factors.b), axis=1) & jnp.all(jnp.isfinite(factors.a), axis=1)
+    finite = xp.all(xp.isfinite(factors.b), axis=1) & xp.all(xp.isfinite(factors.a), axis=1)
     cases = [
         (~finite, Status.NOT_FINITE),
         (moving & turning & summed & (not joint), Status.SMALL_GAP),
@@ -107,9 +132,9 @@ def verdict(factors: Components, bounds: Bounds, kept, tolerance=-1.0, left=0.0,
         (open_ & summed, Status.SMALL_GAP),
         (open_, Status.RANK_CUTS_GROUP),
     ]
-    code, component = jnp.asarray(int(Status.CONVERGED)), jnp.asarray(0)
+    code, component = xp.asarray(int(Status.CONVERGED)), xp.asarray(0)
     for where, status in reversed(cases):
-        hit = jnp.any(where)
-        code = jnp.where(hit, int(status), code)
-        component = jnp.where(hit, jnp.argmax(where) + 1, component)
+        hit = xp.any(where)
+        code = xp.where(hit, int(status), code)
+        component = xp.where(hit, xp.argmax(where) + 1, component)
     return code, component

@@ -80,15 +80,9 @@ def finish(state: State, *, certify: bool = True) -> Solution:
     inputs = (state.problem, state.solver, state.controls, state.progress)
     inputs = jax.tree.map(_constant, inputs)
     factors, bounds, code, component, rank = judge(*inputs, plan, certify)
-    attach = implicit.refuse if plan.way == "joint" else implicit.attach
-    unit = state.controls.unit
-    factors = attach(scaled(state.problem, unit).target, factors)
-    factors = factors._replace(b=factors.b * unit)
-    if state.controls.rule is not None:
-        keep = (jnp.arange(plan.rank) < rank)[:, None]
-        factors = Components(*(jnp.where(keep, rows, 0) for rows in factors))
+    keep = None if state.controls.rule is None else rank
     return Solution(
-        components=state.problem.to_original(factors),
+        components=_answer(state.problem, state.controls.unit, factors, keep, plan.way == "joint"),
         status=code if checks.traced(code) else Status(int(code)),
         rounds=state.progress.round,
         history=state.history,
@@ -98,6 +92,22 @@ def finish(state: State, *, certify: bool = True) -> Solution:
         bound_of_sum=bounds.of_sum,
         proved=bounds.proved,
     )
+
+
+@functools.partial(jax.jit, static_argnames=("joint",))
+def _answer(problem, unit, factors: Components, keep, joint: bool) -> Components:
+    """Published factors with their derivative, in original coordinates and the user's units.
+
+    Args:
+      keep: how many of them there are; None for all.
+    """
+    attach = implicit.refuse if joint else implicit.attach
+    factors = attach(scaled(problem, unit).target, factors)
+    factors = factors._replace(b=factors.b * unit)
+    if keep is not None:
+        kept = (jnp.arange(factors.a.shape[0]) < keep)[:, None]
+        factors = Components(*(jnp.where(kept, rows, 0) for rows in factors))
+    return problem.to_original(factors)
 
 
 def step(state: State) -> State:

@@ -47,9 +47,9 @@ def settled(moved: jax.Array, sizes: jax.Array, floor, tolerance, earlier=None) 
     return (tolerance >= 0) & (left <= tolerance * sizes + floor)
 
 
-def rounding(sizes: jax.Array) -> jax.Array:
+def rounding(sizes: jax.Array, xp=jnp) -> jax.Array:
     """What is no movement: rounding of the largest component is in all of them."""
-    return 8 * jnp.finfo(sizes.dtype).eps * jnp.max(sizes)
+    return 8 * xp.finfo(sizes.dtype).eps * xp.max(sizes)
 
 
 def remaining(moved: jax.Array, earlier: jax.Array, floor) -> jax.Array:
