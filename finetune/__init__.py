@@ -1,7 +1,8 @@
 """Fine-tuning of pretrained networks one rank at a time, and by two dozen other low-rank methods.
 
 The names below are what a program of one's own needs: a model and a task, a method, the training
-step, and an adapter to save, load and export. Each is loaded when it is first used.
+step, and an adapter to save, load and export. Each is loaded when it is first used. For a model and
+a loss of one's own `adapt` is all.
 
 Example:
   >>> import tempfile
@@ -32,6 +33,10 @@ from typing import Any
 
 # Name here -> (module, name there).
 _PUBLIC = {
+    "adapt": ("finetune.host.adapting", "adapt"),
+    "Adapted": ("finetune.host.adapted", "Adapted"),
+    "State": ("finetune.training.state", "TrainState"),
+    "METHODS": ("finetune.methods", "NAMES"),
     "MethodConfig": ("finetune.methods", "MethodConfig"),
     "make_method": ("finetune.methods", "make"),
     "OptimiserConfig": ("finetune.optimiser", "OptimiserConfig"),

@@ -48,9 +48,13 @@ def export(kernel: jax.Array, theta: Leaves, aux: Leaves) -> Factors:
     return Factors(np.asarray(theta["a"])[:, live] * gain[live], np.asarray(theta["b"])[live])
 
 
-def path_key(key: jax.Array, path: str) -> jax.Array:
-    """A key for a module that does not depend on which others are adapted."""
-    return jax.random.fold_in(key, zlib.crc32(path.encode()))
+def path_key(key: jax.Array, path: str | jax.Array) -> jax.Array:
+    """A key for a module that does not depend on which others are adapted.
+
+    Args:
+      path: of the module, or the CRC-32 of it.
+    """
+    return jax.random.fold_in(key, zlib.crc32(path.encode()) if isinstance(path, str) else path)
 
 
 def start(

@@ -8,6 +8,7 @@ the size of W unless dL/dW is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 
@@ -22,14 +23,22 @@ def fits(x: jax.Array, kernel: jax.Array) -> bool:
     """Whether `matmul` is cheaper than x W + (x a) b, and as exact.
 
     Forming W + a b costs in * out for every component, the low-rank products rows * (in + out).
-    Below float32 a small change of a kernel would be lost in it.
+    Below float32 a small change of a kernel would be lost in it, and so in a product for which an
+    accelerator may round its operands.
     """
     size_in, size_out = kernel.shape
     cheaper = size_in * size_out <= math.prod(x.shape[:-1]) * (size_in + size_out)
-    return cheaper and x.dtype == kernel.dtype and kernel.dtype.itemsize >= 4
+    return cheaper and x.dtype == kernel.dtype and kernel.dtype.itemsize >= 4 and _exact(x.dtype)
 
 
-@jax.custom_jvp
+def _exact(dtype) -> bool:
+    asked = ops.asked()
+    if asked is None or jax.default_backend() == "cpu":
+        return asked is None or asked.dtype in (None, dtype)
+    precise = (jax.lax.Precision.HIGHEST, (jax.lax.Precision.HIGHEST,) * 2)
+    return asked.precision in precise and asked.dtype in (None, dtype)
+
+
 def matmul(
     x: jax.Array, kernel: jax.Array, a: jax.Array, gain: jax.Array, b: jax.Array
 ) -> jax.Array:
@@ -49,11 +58,23 @@ def matmul(
       >>> matmul(jnp.ones((1, 2)), jnp.eye(2), a, jnp.full(1, 3.0), b).tolist()
       [[7.0, 7.0]]
     """
-    return ops.matmul(x, kernel + ops.matmul(a * gain, b))
+    return _product(ops.asked(), x, kernel, a, gain, b)
 
 
-@functools.partial(matmul.defjvp, symbolic_zeros=True)
-def _derivative(values, changes):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _product(asked, x, kernel, a, gain, b):
+    with ops.as_asked(*asked) if asked else contextlib.nullcontext():
+        return ops.matmul(x, kernel + ops.matmul(a * gain, b))
+
+
+@functools.partial(_product.defjvp, symbolic_zeros=True)
+def _derivative(asked, values, changes):
+    # The rule may be asked for when the program is long traced: `asked` holds no more then.
+    with ops.as_asked(*asked) if asked else contextlib.nullcontext():
+        return _product(asked, *values), _change(values, changes)
+
+
+def _change(values, changes):
     x, kernel, a, gain, b = values
     of_x, of_kernel, of_a, of_gain, of_b = (
         None if isinstance(change, SymbolicZero) else change for change in changes
@@ -73,7 +94,7 @@ def _derivative(values, changes):
         whole.append(ops.matmul(inner * gain, of_b))
     if through_rank:
         whole.append(ops.matmul(functools.reduce(jnp.add, through_rank), b))
-    return matmul(*values), functools.reduce(jnp.add, whole)
+    return functools.reduce(jnp.add, whole)
 
 
 def _along_rows(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -84,5 +105,7 @@ def _along_rows(x: jax.Array, y: jax.Array) -> jax.Array:
     in ten times the time.
     """
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    found = jax.lax.dot_general(rows, y, (((1,), (1,)), ((), ())), precision=ops.precision(x.dtype))
+    asked = ops.asked()
+    precision = asked.precision if asked else ops.precision(x.dtype)
+    found = jax.lax.dot_general(rows, y, (((1,), (1,)), ((), ())), precision=precision)
     return found.reshape(*x.shape[:-1], y.shape[0])

@@ -183,7 +183,7 @@ def _labels(theta: Tree) -> dict[str, dict[str, str]]:
 
 
 def _half(batch, first: int):
-    rows = next(iter(batch.values())).shape[0]
+    rows = jax.tree.leaves(batch)[0].shape[0]
     if rows < 2:
         raise ValueError(f"batch_size is {rows}; method 'debora' allows 2 and more")
-    return {name: leaf[first::2] for name, leaf in batch.items()}
+    return jax.tree.map(lambda leaf: leaf[first::2], batch)

@@ -61,7 +61,8 @@ def merged(
     values = {name: leaf.value for name, leaf in named_leaves(model).items()}
     values |= {name: jnp.asarray(leaf, values[name].dtype) for name, leaf in heads.items()}
     for path, change in adapters.items():
-        values[f"{path}.weight"] = _changed(values[f"{path}.weight"], change)
+        kernel = values[f"{path}.weight"]
+        values[f"{path}.weight"] = jnp.asarray(changed_kernel(kernel, change), kernel.dtype)
     return rebuild(model, values)
 
 
@@ -132,11 +133,12 @@ def export_merged(
             shutil.copyfile(file, part / file.name)
 
 
-def _changed(kernel: Any, change: Change) -> Any:
+def changed_kernel(kernel: Any, change: Change) -> np.ndarray:
+    """W with its change (in, out), float64."""
     wide = [np.asarray(leaf, np.float64) for leaf in change]
     delta = wide[0] if isinstance(change, Dense) else wide[0] @ wide[1]
-    found = np.asarray(kernel, np.float64) + delta
+    new = np.asarray(kernel, np.float64) + delta
     if isinstance(change, Scaled):
-        length = np.linalg.norm(found, axis=0)
-        found = found * (wide[2] / np.where(length > 0, length, 1))
-    return jnp.asarray(found, kernel.dtype)
+        length = np.linalg.norm(new, axis=0)
+        new = new * (wide[2] / np.where(length > 0, length, 1))
+    return new

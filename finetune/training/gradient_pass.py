@@ -11,7 +11,7 @@ and, while a batch is computed, the gradients of the kernels of one group, at mo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -23,10 +23,11 @@ from finetune.adapters import factors
 from finetune.adapters.method import Leaves, Method, Tree
 from finetune.adapters.sampling import GradientOptions
 from finetune.training import state
+from finetune.training.adapted_ops import adapted
 from finetune.training.devices import ONE_DEVICE, Devices
 from finetune.training.network import Network
 from finetune.training.state import TrainState
-from finetune.training.step import adapted, inputs
+from finetune.training.step import Loss, loss_of
 
 STREAM = 2  # of the run's key; `state.start` has 0 and 1
 
@@ -124,15 +125,38 @@ def gradients(
     Example:
       >>> dense = gradients(network, task, ("fc1",), GradientOptions())  # doctest: +SKIP
     """
+
+    def batches():
+        return _batches(task, options, seed)
+
+    return mean_gradients(network, task.loss, paths, batches, options, seed, devices)
+
+
+def mean_gradients(
+    network: Network,
+    loss: Loss,
+    paths: tuple[str, ...],
+    batches: Callable[[], Iterable[tuple[Any, float]]],
+    options: GradientOptions,
+    seed: int | jax.Array = 0,
+    devices: Devices = ONE_DEVICE,
+) -> Leaves:
+    """`gradients` over any batches.
+
+    Args:
+      batches: () -> pairs of a batch and its share of the rows, the same at each call.
+      seed: of dropout, or the key itself.
+    """
     size = options.gradient_kernels or max(len(paths), 1)
-    key = jax.random.fold_in(jax.random.key(seed), STREAM) if options.gradient_dropout else None
+    run = jax.random.key(seed) if isinstance(seed, int) else seed
+    key = jax.random.fold_in(run, STREAM) if options.gradient_dropout else None
     dense = {}
     for group in (paths[i : i + size] for i in range(0, len(paths), size)):
-        add = devices.jit(_adding(network, task.loss), donate_argnums=0)
+        add = devices.jit(_adding(network, loss), donate_argnums=0)
         kernels = network.kernels(group)
         total = {p: jnp.zeros(w.shape, _float(w.dtype)) for p, w in kernels.items()}
         total = devices.replicated(total)
-        for number, (batch, share) in enumerate(_batches(task, options, seed)):
+        for number, (batch, share) in enumerate(batches()):
             own = None if key is None else jax.random.fold_in(key, number)
             total = add(total, network.params, devices.replicated(batch), np.float64(share), own)
         dense |= total
@@ -156,18 +180,32 @@ def sampled_loss(
 ) -> Callable[[Tree, Tree], float]:
     """The function (theta, aux) -> L of the network with an adapter, on the same rows."""
 
+    def batches():
+        return _batches(task, options, seed)
+
+    return mean_loss(method, network, task.loss, batches, devices)
+
+
+def mean_loss(
+    method: Method,
+    network: Network,
+    loss: Loss,
+    batches: Callable[[], Iterable[tuple[Any, float]]],
+    devices: Devices = ONE_DEVICE,
+) -> Callable[[Tree, Tree], float]:
+    """`sampled_loss` over any batches, as `mean_gradients` has them."""
+
     def one(theta, aux, params, batch):
-        logits = network.forward(params, inputs(batch), adapted(method, theta, aux), None)
-        return task.loss(logits, batch["labels"], batch["weight"])
+        ops = adapted(method, theta, aux)
+        return loss_of(network, loss, params, batch, ops, None)
 
     run = devices.jit(one)
 
     def mean(theta: Tree, aux: Tree) -> float:
-        parts = _batches(task, options, seed)
         return float(
             sum(
                 share * run(theta, aux, network.params, devices.replicated(batch))
-                for batch, share in parts
+                for batch, share in batches()
             )
         )
 
@@ -180,8 +218,7 @@ def _adding(network: Network, loss: Any) -> Callable[..., Leaves]:
     def add(total, params, batch, share, key):
         def value(kernels):
             ops = adapted(factors, {}, {}, kernels)
-            logits = network.forward(params, inputs(batch), ops, key)
-            return loss(logits, batch["labels"], batch["weight"])
+            return loss_of(network, loss, params, batch, ops, key)
 
         dense = jax.grad(value)(network.kernels(tuple(total), params))
         return {p: total[p] + share.astype(total[p].dtype) * g for p, g in dense.items()}

@@ -39,6 +39,8 @@ class Network:
       begin: of a language model, (params, inputs, ops, length) -> (cache, logits (b, V)): reads the
         prompt and makes room for `length` tokens; pure, `length` is static.
       advance: likewise (params, cache, tokens (b,), ops) -> (cache, logits (b, V)).
+      kernel: (params, path) -> kernel (in, out), for parameters with other names or axes.
+      untrained: names of arrays that are no parameters, such as counters and statistics.
     """
 
     forward: Callable[[Params, Mapping[str, Any], Ops, jax.Array | None], jax.Array]
@@ -49,11 +51,13 @@ class Network:
     kind: str = "encoder"
     begin: Callable[[Params, Mapping[str, Any], Ops, int], tuple[Any, jax.Array]] | None = None
     advance: Callable[[Params, Any, jax.Array, Ops], tuple[Any, jax.Array]] | None = None
+    kernel: Callable[[Params, str], jax.Array] = lambda params, path: params[f"{path}.weight"]
+    untrained: tuple[str, ...] = ()
 
     def kernels(self, paths: tuple[str, ...], params: Params | None = None) -> Params:
         """path -> kernel (in, out)."""
         params = self.params if params is None else params
-        return {path: params[f"{path}.weight"] for path in paths}
+        return {path: self.kernel(params, path) for path in paths}
 
     def head(self) -> Params:
         """The parameters of the heads by name."""
@@ -69,7 +73,8 @@ class Network:
         if beside == "nothing":
             return {}
         rest = beside == "all"
-        return {n: leaf for n, leaf in self.params.items() if (head if self._in_head(n) else rest)}
+        own = {n: leaf for n, leaf in self.params.items() if n not in self.untrained}
+        return {n: leaf for n, leaf in own.items() if (head if self._in_head(n) else rest)}
 
     def adapted(self, pattern: str | None = None) -> tuple[str, ...]:
         """Sorted paths of the linear maps that get an adapter.

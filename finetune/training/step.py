@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,14 +13,16 @@ import optax
 from finetune.adapters.factors import path_key
 from finetune.adapters.method import Gradients, Info, Leaves, Method, Objective, Pieces, Tree
 from finetune.models.parts.layers import dropout
-from finetune.models.parts.ops import PLAIN, Ops
+from finetune.models.parts.ops import Ops
 from finetune.optimiser import clipped
+from finetune.training.adapted_ops import adapted
 from finetune.training.network import Network, Params
 from finetune.training.state import TrainState
 
 Batch = Mapping[str, Any]
 LABELS = ("labels", "weight")
-Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None
+"""(logits, labels, weight) -> mean over the batch; None for a network that returns its loss."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,7 @@ def train_step(
 
     Args:
       loss: (logits, labels, weight) -> mean over the batch; its parts are weighed by sum(weight).
+        None for a network whose forward pass is its loss, of any pytree with rows in front.
 
     Returns:
       A function whose metrics are loss, gradient_norm, and the method's `levels` where it has them.
@@ -169,35 +171,19 @@ def predict(
     return answered
 
 
-def adapted(
-    method: Method,
-    theta: Tree,
-    aux: Tree,
-    kernels: Leaves | None = None,
-    drop: Callable[[str, jax.Array], jax.Array] | None = None,
-) -> Ops:
-    """`Ops` in which the modules of theta are computed by the method.
-
-    Args:
-      method: a Method, or what else has its `apply` and `lookup`.
-      kernels: replace the network's own kernels.
-      drop: (path, x) -> x, dropout on an adapter's input.
-    """
-    kernels = {} if kernels is None else kernels
-
-    def linear(path, x, kernel):
-        kernel = kernels.get(path, kernel)
-        if path not in theta:
-            return PLAIN.linear(path, x, kernel)
-        own = _same if drop is None else functools.partial(drop, path)
-        return method.apply(x, kernel, theta[path], aux[path], own)
-
-    def embed(path, ids, table):
-        if path not in theta:
-            return PLAIN.embed(path, ids, kernels.get(path, table))
-        return method.lookup(ids, table, theta[path], aux[path])
-
-    return Ops(linear, embed)
+def loss_of(
+    network: Network,
+    loss: Loss,
+    params: Params,
+    batch: Any,
+    ops: Ops,
+    key: jax.Array | None,
+) -> jax.Array:
+    """The loss of a batch, with dropout from the key."""
+    if loss is None:
+        return network.forward(params, batch, ops, key)
+    logits = network.forward(params, inputs(batch), ops, key)
+    return loss(logits, batch["labels"], batch["weight"])
 
 
 def objective(
@@ -221,8 +207,7 @@ def objective(
 
     def value(theta, aux, head, kernels=None):
         ops = adapted(method, theta, aux, kernels, None if adapter_key is None else drop)
-        logits = network.forward({**params, **head}, inputs(batch), ops, model_key)
-        return loss(logits, batch["labels"], batch["weight"])
+        return loss_of(network, loss, {**params, **head}, batch, ops, model_key)
 
     return Objective(value, lambda: network.kernels(paths, params))
 
@@ -237,10 +222,10 @@ def _accumulated(network, method, loss, config, state, params, batch, key) -> Gr
     if config.accumulate == 1:
         return part(batch, key)
     count = config.accumulate
-    cut = {name: leaf.reshape(count, -1, *leaf.shape[1:]) for name, leaf in batch.items()}
+    cut = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), batch)
     keys = jax.random.split(key, count)
     gradients = jax.lax.map(lambda both: part(*both), (cut, keys))
-    size = jnp.sum(cut["weight"], axis=1)
+    size = jnp.ones(count) if loss is None else jnp.sum(cut["weight"], axis=1)
     share = size / jnp.maximum(jnp.sum(size), 1)
 
     def joined(leaf):
@@ -254,7 +239,3 @@ def _accumulated(network, method, loss, config, state, params, batch, key) -> Gr
 def inputs(batch: Batch) -> dict[str, Any]:
     """The batch as the network sees it."""
     return {name: leaf for name, leaf in batch.items() if name not in LABELS}
-
-
-def _same(x: jax.Array) -> jax.Array:
-    return x

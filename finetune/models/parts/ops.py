@@ -6,12 +6,44 @@ kernel to `Ops`, and adds the bias afterwards; adapters are other `Ops`, passed 
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+
+class Asked(NamedTuple):
+    """What a program of somebody else says of a product.
+
+    Attributes:
+      precision: of `jax.lax.dot_general`.
+      dtype: what it sums in and returns; None for that of the operands.
+    """
+
+    precision: Any
+    dtype: Any
+
+
+_asked: contextvars.ContextVar[Asked | None] = contextvars.ContextVar("asked", default=None)
+
+
+@contextlib.contextmanager
+def as_asked(precision: Any, dtype: Any) -> Iterator[None]:
+    """Products of `matmul` within are taken as a program of somebody else asks for them."""
+    before = _asked.set(Asked(precision, dtype))
+    try:
+        yield
+    finally:
+        _asked.reset(before)
+
+
+def asked() -> Asked | None:
+    """What holds here; None for full precision, in the dtype of the activations."""
+    return _asked.get()
 
 
 class Ops(NamedTuple):
@@ -23,6 +55,10 @@ class Ops(NamedTuple):
         (DeBERTa projects tokens and relative positions with the same kernel). x has the compute
         dtype, in the heads float32; the kernel is the float32 parameter.
       embed: (path, ids (...), table (rows, features)) -> (..., features) in the dtype of the table.
+      kernel: (path, kernel (in, out)) -> the changed kernel, for uses that are no product.
+      stacked: paths of kernels that a loop goes through -> what changes them, arrays with the
+        kernels along the first axis.
+      at: (path, one entry of such arrays) -> the Ops of that kernel.
 
     Paths are those of transformers' classifiers and language models, for example
     'bert.encoder.layer.0.attention.self.query'; a kernel is the transpose of torch's weight.
@@ -30,6 +66,9 @@ class Ops(NamedTuple):
 
     linear: Callable[[str, jax.Array, jax.Array], jax.Array]
     embed: Callable[[str, jax.Array, jax.Array], jax.Array]
+    kernel: Callable[[str, jax.Array], jax.Array] = lambda path, kernel: kernel
+    stacked: Callable[[tuple[str, ...]], Any] = lambda paths: ()
+    at: Callable[[str, Any], Any] = lambda path, leaves: PLAIN
 
 
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -37,7 +76,13 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     # Rows in one axis: the gradients of the factors contract it, and XLA would first transpose
     # activations with two. A training step of LoRA on a CPU takes half the time so.
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # not -1: a rank may be 0
-    y = jnp.matmul(rows, kernel.astype(x.dtype), precision=precision(x.dtype))
+    wanted = asked() or Asked(precision(x.dtype), None)
+    y = jnp.matmul(
+        rows,
+        kernel.astype(x.dtype),
+        precision=wanted.precision,
+        preferred_element_type=wanted.dtype,
+    )
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
