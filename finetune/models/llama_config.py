@@ -57,7 +57,9 @@ class LlamaConfig(Config):
     model_type: ClassVar[str] = "llama"
     fixed: ClassVar[dict] = {"attention_bias": one_of(False), "mlp_bias": one_of(False)}
     # How products were split in pretraining, and what `read` puts into rope_parameters.
-    harmless: ClassVar[frozenset] = frozenset(["pretraining_tp", "rope_theta", "rope_scaling"])
+    harmless: ClassVar[frozenset] = frozenset(
+        ["is_llama_config", "pretraining_tp", "rope_theta", "rope_scaling"]
+    )
 
     @property
     def architecture(self) -> str:
