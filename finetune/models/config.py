@@ -2,9 +2,9 @@
 
 A configuration class lists its entries with `entry(rule)`. Entries of config.json that must have
 one particular value for our network to be that network stand in `fixed` (absent is fine) and
-`demanded` (absent is not; `written` has them as we write them). Of everything else what is known to
-change nothing is passed over (`HARMLESS`), what sounds like a part of a network is refused
-(`MATTERS`), and the rest is named in one warning.
+`demanded` (absent is not; `written` has them as we write them). Parts that other networks have must
+be switched off (`NEUTRAL`), what is known to change nothing is passed over (`HARMLESS`), and the
+rest, which no published network reads, is named in one warning.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import re
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -136,8 +135,7 @@ def parse(kind: type[Config], raw: dict[str, Any], **chosen: Any) -> Config:
     Entries that no network reads, as other programs leave them, are named in a warning of the log.
 
     Raises:
-      ValueError: everything that is missing, not allowed, or not known and may change the network,
-        in one line.
+      ValueError: everything that is missing or not allowed, in one line.
 
     Example:
       >>> from finetune.models.mlp import MLPConfig
@@ -152,9 +150,6 @@ def parse(kind: type[Config], raw: dict[str, Any], **chosen: Any) -> Config:
     problems = [f"{name} is missing" for name in absent]
     problems += _broken({**NEUTRAL, **rules, **kind.fixed, **kind.demanded}, {**raw, **chosen})
     unknown = sorted(set(raw) - known)
-    feared = [name for name in unknown if re.search(MATTERS, name.lower())]
-    if feared:
-        problems.append("not known here: " + ", ".join(feared))
     _refuse(kind, problems)
     if unknown:
         _warn_once(f"config.json of a {kind.model_type} model: not read: {', '.join(unknown)}")
@@ -183,24 +178,41 @@ def _refuse(kind: type[Config], problems: list[str]) -> None:
         raise ValueError(f"configuration of a {kind.model_type} model: " + "; ".join(problems))
 
 
-# Entries that any model may carry and that must be neutral where it does not say otherwise.
-NEUTRAL = {
-    "add_cross_attention": one_of(False),
-    "chunk_size_feed_forward": Rule(lambda v: isinstance(v, int), "integers"),
-    "is_decoder": one_of(False),
-    "is_encoder_decoder": one_of(False),
-    "pruned_heads": Rule(lambda v: not v, "no pruned heads"),
-    "quantization_config": one_of(None),
-}
-
-# What an entry is about that no network here has, and that would change what it computes. Other
-# entries that are not known are notes of other programs (a version, a date): a warning.
-MATTERS = re.compile(
-    r"^(?!unsloth|transformers\.js).*(activation|adapter|alibi|attention|attn|bias|bidirectional|causal|conv|cross|depth|dim$"
-    r"|dim_|dropout|embedding|expert|ffn|gate|head|hidden|kernel|kv_|layer|mask|memory|mlp|moe"
-    r"|multiplier|norm|parallel|pool|position|quant|query|relative|residual|rope|rotary|router"
-    r"|scal|share|sliding|softcap|softmax|sparse|theta|token_type|vocab|window)|^tie"
+OFF = Rule(lambda v: v is None or v is False or v in ([], {}, ()), "null or false")
+ONE = Rule(lambda v: v is None or (_number(v) and v == 1), "null or 1")
+FULL = Rule(
+    lambda v: v is None or (isinstance(v, list | tuple) and set(v) <= {"full_attention"}),
+    "full_attention in every layer",
 )
+
+# Entries that any model may carry and that must be neutral where it does not say otherwise: parts
+# of other networks under the names of their configurations in transformers.
+NEUTRAL = {
+    "chunk_size_feed_forward": Rule(lambda v: isinstance(v, int), "integers"),
+    "layer_types": FULL,
+    "rope_type": one_of(None, "default"),
+    **dict.fromkeys(
+        (
+            *("embedding_multiplier", "logits_scaling", "partial_rotary_factor"),
+            *("residual_multiplier", "rotary_pct", "scale_depth", "scale_emb", "logit_scale"),
+        ),
+        ONE,
+    ),
+    **dict.fromkeys(
+        (
+            *("add_cross_attention", "is_decoder", "is_encoder_decoder", "pruned_heads"),
+            *("quantization_config", "alibi", "attention_chunk_size", "attention_head_size"),
+            *("attention_multiplier", "attn_logit_softcapping", "final_logit_softcapping"),
+            *("clip_qkv", "kv_lora_rank", "q_lora_rank", "mlp_only_layers", "multi_query"),
+            *("new_decoder_architecture", "no_rope_layers", "num_experts", "num_local_experts"),
+            *("n_routed_experts", "parallel_attn", "qk_layernorm", "qk_norm", "use_qk_norm"),
+            *("query_pre_attn_scalar", "relative_attention", "rope_interleaved", "rotary_base"),
+            *("rotary_emb_base", "rotary_emb_fraction", "rotary_interleaved", "sliding_window"),
+            *("use_bidirectional_attention", "use_parallel_residual", "use_sliding_window"),
+        ),
+        OFF,
+    ),
+}
 
 # Entries that do not change the forward pass: names and numbers for the vocabulary, for saving, for
 # generation and for the head of another task (the number of labels is an argument of the loader).

@@ -1,9 +1,11 @@
 """Llama 2 and 3: pre-norm decoder, rotary positions, shared key heads, gated feed-forward.
 
-A language model (num_labels 0), or a classifier that reads the last token.
+A language model (num_labels 0), or a classifier that reads the last token. Mistral, Qwen 2 and
+Qwen 3 are the same network with options: a window of keys, biases and norms of queries and keys.
 
-Source: Touvron et al. (2023), Llama 2; Grattafiori et al. (2024), Llama 3;
-transformers.models.llama.
+Source: Touvron et al. (2023), Llama 2; Grattafiori et al. (2024), Llama 3; Jiang et al. (2023),
+Mistral 7B; Yang et al. (2024, 2025), Qwen2 and Qwen3; transformers.models.llama, mistral, qwen2,
+qwen3.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from finetune.models.interface import Output, tokens
-from finetune.models.llama_config import LlamaConfig
+from finetune.models.llama_config import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 from finetune.models.parts import rotary
 from finetune.models.parts.blocks import recomputed
 from finetune.models.parts.cache import KeyValue, causal, last, roomy, written
@@ -40,24 +42,36 @@ class Where(NamedTuple):
     Attributes:
       positions: (L,) or (B, L).
       mask_BLM: whether a token reads a key.
+      keys: positions of the keys, (M,) or (B, M).
       slot: where keys and values go in the cache; None without one.
     """
 
     positions: jax.Array
     mask_BLM: jax.Array
+    keys: jax.Array
     slot: jax.Array | None = None
+
+    def near(self, window: int | None) -> jax.Array:
+        """The mask of a layer whose tokens read themselves and the window - 1 before; None: all."""
+        if window is None:
+            return self.mask_BLM
+        return self.mask_BLM & (self.positions[..., None] - self.keys[..., None, :] < window)
 
 
 class SelfAttention(nnx.Module):
     """W_o softmax(Q K^T / sqrt(K)) V with rotated Q and K."""
 
-    def __init__(self, path: str, config: LlamaConfig):
-        self.config = config
+    def __init__(self, path: str, config: LlamaConfig, window: int | None, dtype):
+        self.config, self.window = config, window
         size, heads, groups = config.hidden_size, config.num_attention_heads, config.groups
-        self.q_proj = Linear(f"{path}.q_proj", size, heads * config.size, bias=False)
-        self.k_proj = Linear(f"{path}.k_proj", size, groups * config.size, bias=False)
-        self.v_proj = Linear(f"{path}.v_proj", size, groups * config.size, bias=False)
+        bias = config.query_key_value_bias
+        self.q_proj = Linear(f"{path}.q_proj", size, heads * config.size, bias)
+        self.k_proj = Linear(f"{path}.k_proj", size, groups * config.size, bias)
+        self.v_proj = Linear(f"{path}.v_proj", size, groups * config.size, bias)
         self.o_proj = Linear(f"{path}.o_proj", heads * config.size, size, bias=False)
+        if config.query_key_norm:
+            self.q_norm = RMSNorm(config.size, config.rms_norm_eps, dtype)
+            self.k_norm = RMSNorm(config.size, config.rms_norm_eps, dtype)
 
     def __call__(
         self, x_BLD: jax.Array, where: Where, ops: Ops, key, past: KeyValue | None
@@ -67,13 +81,15 @@ class SelfAttention(nnx.Module):
         query_BLHK = split_heads(self.q_proj(x_BLD, ops), config.num_attention_heads)
         key_BLJK = split_heads(self.k_proj(x_BLD, ops), config.groups)
         value_BLJK = split_heads(self.v_proj(x_BLD, ops), config.groups)
+        if config.query_key_norm:
+            query_BLHK, key_BLJK = self.q_norm(query_BLHK), self.k_norm(key_BLJK)
         query_BLHK = rotary.rotate(query_BLHK, where.positions, rope)
         seen = KeyValue(rotary.rotate(key_BLJK, where.positions, rope), value_BLJK)
         if past is not None:
             seen = written(past, seen, where.slot)
         scores_BHLM = grouped_scores(query_BLHK, seen.keys) * config.size**-0.5
-        rate = config.attention_dropout
-        return self.o_proj(attend(scores_BHLM, seen.values, where.mask_BLM, rate, key), ops), seen
+        mask_BLM, rate = where.near(self.window), config.attention_dropout
+        return self.o_proj(attend(scores_BHLM, seen.values, mask_BLM, rate, key), ops), seen
 
 
 class FeedForward(nnx.Module):
@@ -95,9 +111,9 @@ class FeedForward(nnx.Module):
 class Layer(nnx.Module):
     """x <- x + attention(norm(x)), x <- x + feed-forward(norm(x))."""
 
-    def __init__(self, path: str, config: LlamaConfig, dtype):
+    def __init__(self, path: str, config: LlamaConfig, window: int | None, dtype):
         size, eps = config.hidden_size, config.rms_norm_eps
-        self.self_attn = SelfAttention(f"{path}.self_attn", config)
+        self.self_attn = SelfAttention(f"{path}.self_attn", config, window, dtype)
         self.mlp = FeedForward(f"{path}.mlp", config)
         self.input_layernorm = RMSNorm(size, eps, dtype)
         self.post_attention_layernorm = RMSNorm(size, eps, dtype)
@@ -116,7 +132,8 @@ class LlamaModel(nnx.Module):
         self.dtype = jnp.dtype(dtype)
         self.embed_tokens = Embedding(f"{path}.embed_tokens", config.vocab_size, config.hidden_size)
         self.layers = nnx.List(
-            Layer(f"{path}.layers.{i}", config, dtype) for i in range(config.num_hidden_layers)
+            Layer(f"{path}.layers.{i}", config, window, dtype)
+            for i, window in enumerate(config.windows)
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
 
@@ -198,7 +215,8 @@ class Llama(nnx.Module):
         """
         inputs = tokens(inputs)
         ids_BL, mask_BL = inputs.input_ids, inputs.attention_mask
-        where = Where(jnp.arange(ids_BL.shape[1]), causal(mask_BL))
+        places = jnp.arange(ids_BL.shape[1])
+        where = Where(places, causal(mask_BL), places)
         states = self.model(ids_BL, where, ops, key, self.remat)
         if not self.config.num_labels:
             return Output(self.logits(states[-1], ops), states)
@@ -220,7 +238,7 @@ class Llama(nnx.Module):
         inputs = tokens(inputs)
         mask_BL = inputs.attention_mask.astype(bool)
         size = mask_BL.shape[1]
-        where = Where(jnp.arange(size), causal(mask_BL))
+        where = Where(jnp.arange(size), causal(mask_BL), jnp.arange(size))
         x_BLD, seen = self.model.read(inputs.input_ids, where, ops)
         cache = LlamaCache(
             tuple(roomy(own, length) for own in seen),
@@ -235,7 +253,36 @@ class Llama(nnx.Module):
     ) -> tuple[LlamaCache, jax.Array]:
         """Reads one token per row, (B,); the cache with it, and logits (B, V) of the next one."""
         mask_BS = cache.mask_BS.at[:, cache.slot].set(True)
-        where = Where(cache.position_B[:, None], mask_BS[:, None], cache.slot)
+        # The slots that are read lie in the order of their tokens.
+        keys_BS = jnp.cumsum(mask_BS, axis=1) - 1
+        where = Where(cache.position_B[:, None], mask_BS[:, None], keys_BS, cache.slot)
         x_B1D, past = self.model.read(tokens[:, None], where, ops, cache.past)
         cache = LlamaCache(past, mask_BS, cache.position_B + 1, cache.slot + 1)
         return cache, self.logits(x_B1D[:, 0], ops)
+
+
+class Mistral(Llama):
+    """A Llama whose tokens read a window of keys.
+
+    Source: Jiang et al. (2023), Mistral 7B; transformers.models.mistral.
+    """
+
+    Config: ClassVar[type] = MistralConfig
+
+
+class Qwen2(Llama):
+    """Qwen 2 and 2.5: a Llama with biases of queries, keys and values; windows in its last layers.
+
+    Source: Yang et al. (2024), Qwen2; transformers.models.qwen2.
+    """
+
+    Config: ClassVar[type] = Qwen2Config
+
+
+class Qwen3(Llama):
+    """A Llama with norms of the queries and keys of each head.
+
+    Source: Yang et al. (2025), Qwen3; transformers.models.qwen3.
+    """
+
+    Config: ClassVar[type] = Qwen3Config

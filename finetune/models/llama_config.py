@@ -1,4 +1,4 @@
-"""config.json of Llama 2 and 3, with both published forms of the rotary frequencies."""
+"""config.json of Llama, Mistral and Qwen, with both published forms of the rotary frequencies."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ from finetune.models.config import (
 from finetune.models.parts import rotary
 from finetune.models.parts.rotary import Rope
 
+FULL, SLIDING = "full_attention", "sliding_attention"
+KINDS = Rule(
+    lambda v: v is None or (isinstance(v, tuple | list) and set(v) <= {FULL, SLIDING}),
+    f"null or lists of {FULL} and {SLIDING}",
+)
 ROPE = Rope()
 IS_ROPE = Rule(lambda value: isinstance(value, Rope), "a Rope")
 
@@ -57,12 +62,25 @@ class LlamaConfig(Config):
     model_type: ClassVar[str] = "llama"
     fixed: ClassVar[dict] = {"attention_bias": one_of(False), "mlp_bias": one_of(False)}
     # How products were split in pretraining, and what `read` puts into rope_parameters.
-    harmless: ClassVar[frozenset] = frozenset(["pretraining_tp", "rope_theta", "rope_scaling"])
+    harmless: ClassVar[frozenset] = frozenset(
+        ["is_llama_config", "pretraining_tp", "rope_theta", "rope_scaling"]
+    )
+
+    # Options of the network, and entries whose default in transformers is not the one here.
+    family: ClassVar[str] = "Llama"
+    query_key_value_bias: ClassVar[bool] = False
+    query_key_norm: ClassVar[bool] = False
+    usual: ClassVar[dict[str, Any]] = {}
 
     @property
     def architecture(self) -> str:
         """The class of transformers."""
-        return "LlamaForSequenceClassification" if self.num_labels else "LlamaForCausalLM"
+        return f"{self.family}For{'SequenceClassification' if self.num_labels else 'CausalLM'}"
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """Of each layer, how many keys a token reads; None for all before it."""
+        return (None,) * self.num_hidden_layers
 
     @property
     def groups(self) -> int:
@@ -77,12 +95,15 @@ class LlamaConfig(Config):
     @classmethod
     def read(cls, raw: dict[str, Any]) -> dict[str, Any]:
         """rope_parameters in the one form that is used here."""
-        return {**raw, "rope_parameters": rotary.read(raw)}
+        return {**cls.usual, **raw, "rope_parameters": rotary.read(raw)}
 
     def write(self) -> dict[str, Any]:
         """Both forms of the rotary frequencies, for old readers and new ones."""
         rope = self.rope_parameters.given()
         entries = {**super().write(), "rope_parameters": rope, "rope_theta": rope["rope_theta"]}
+        # Left out they would be what transformers puts there, and it takes null for windows alone.
+        numbers = {"num_key_value_heads": self.groups, "head_dim": self.size}
+        entries |= {name: numbers.get(name, getattr(self, name)) for name in self.usual}
         if rope["rope_type"] != "default":
             entries["rope_scaling"] = {n: v for n, v in rope.items() if n != "rope_theta"}
         return entries
@@ -101,3 +122,74 @@ class LlamaConfig(Config):
                 f"num_key_value_heads is {self.groups}; allowed are divisors of {heads}"
             )
         return problems
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MistralConfig(LlamaConfig):
+    """The entries of a Mistral's config.json; sliding_window null: every token reads all before."""
+
+    sliding_window: int | None = entry(MAYBE_SIZE, None)
+
+    model_type: ClassVar[str] = "mistral"
+    family: ClassVar[str] = "Mistral"
+    usual: ClassVar[dict[str, Any]] = {"num_key_value_heads": 8, "sliding_window": 4096}
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """The same for all layers."""
+        return (self.sliding_window,) * self.num_hidden_layers
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Qwen2Config(LlamaConfig):
+    """The entries of a Qwen2's config.json.
+
+    With use_sliding_window the layers from max_window_layers on, or those that layer_types calls
+    sliding_attention, read windows of sliding_window keys.
+    """
+
+    use_sliding_window: bool = entry(one_of(False, True), False)
+    sliding_window: int | None = entry(MAYBE_SIZE, None)
+    max_window_layers: int = entry(COUNT, 28)
+    layer_types: tuple[str, ...] | None = entry(KINDS, None)
+
+    model_type: ClassVar[str] = "qwen2"
+    family: ClassVar[str] = "Qwen2"
+    query_key_value_bias: ClassVar[bool] = True
+    usual: ClassVar[dict[str, Any]] = {"num_key_value_heads": 32, "sliding_window": 4096}
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """Of each layer, how many keys a token reads; None for all before it."""
+        if not self.use_sliding_window:
+            return super().windows
+        layers = range(self.num_hidden_layers)
+        kinds = self.layer_types or [
+            FULL if i < self.max_window_layers else SLIDING for i in layers
+        ]
+        return tuple(self.sliding_window if kind == SLIDING else None for kind in kinds)
+
+    def contradictions(self) -> list[str]:
+        """Heads that cannot be dealt out, layers that have no kind."""
+        problems, kinds = super().contradictions(), self.layer_types
+        if kinds is not None and len(kinds) != self.num_hidden_layers:
+            problems.append(
+                f"layer_types has {len(kinds)} entries; "
+                f"allowed are {self.num_hidden_layers}, one for each layer"
+            )
+        if SLIDING in (kinds or ()) and not (self.use_sliding_window and self.sliding_window):
+            problems.append(
+                f"layer_types has {SLIDING}; allowed with use_sliding_window and a sliding_window"
+            )
+        return problems
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Qwen3Config(Qwen2Config):
+    """The entries of a Qwen3's config.json, which are those of a Qwen2 and head_dim."""
+
+    model_type: ClassVar[str] = "qwen3"
+    family: ClassVar[str] = "Qwen3"
+    query_key_value_bias: ClassVar[bool] = False
+    query_key_norm: ClassVar[bool] = True
+    usual: ClassVar[dict[str, Any]] = {**Qwen2Config.usual, "head_dim": 128}

@@ -27,7 +27,7 @@ from finetune.models.config import Config, parse
 from finetune.models.deberta import DebertaV2
 from finetune.models.dense import Dense
 from finetune.models.distilbert import DistilBert
-from finetune.models.llama import Llama
+from finetune.models.llama import Llama, Mistral, Qwen2, Qwen3
 from finetune.models.mlp import MLP
 from finetune.models.resnet import ResNet
 from finetune.models.t5 import T5
@@ -37,7 +37,11 @@ from finetune.weights.files import read_json
 
 ARCHITECTURES: dict[str, type[nnx.Module]] = {
     kind.Config.model_type: kind
-    for kind in (Bert, DistilBert, DebertaV2, T5, Llama, MLP, Dense, VGG, ResNet, ViT)
+    for kind in (
+        *(Bert, DistilBert, DebertaV2),
+        *(T5, Llama, Mistral, Qwen2, Qwen3),
+        *(MLP, Dense, VGG, ResNet, ViT),
+    )
 }
 
 

@@ -52,15 +52,16 @@ def test_deberta_terms(terms):
     [
         ({"position_embedding_type": "relative_key"}, "'relative_key'; allowed: 'absolute'"),
         ({"hidden_act": "swish2"}, "hidden_act is 'swish2'; allowed: 'gelu' or"),
-        ({"is_decoder": True}, "is_decoder is True; allowed: False"),
+        ({"is_decoder": True}, "is_decoder is True; allowed: null or false"),
         ({"hidden_size": 16.0}, "hidden_size is 16.0; allowed: integers >= 1"),
         ({"hidden_size": True}, "hidden_size is True"),
         ({"hidden_dropout_prob": 1.0}, "allowed: numbers in [0, 1)"),
         ({"layer_norm_eps": 0}, "layer_norm_eps is 0; allowed: numbers > 0"),
         ({"num_attention_heads": 3}, "hidden_size is 16; allowed are multiples of the 3 heads"),
-        ({"rotary_base": 1e4, "alibi": 1}, "not known here: alibi, rotary_base"),
-        ({"pruned_heads": {"0": [1]}}, "no pruned heads"),
-        ({"quantization_config": {}}, "quantization_config"),
+        ({"rotary_base": 1e4}, "rotary_base is 10000.0; allowed: null or false"),
+        ({"alibi": True}, "alibi is True; allowed: null or false"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads is {'0': [1]}; allowed: null or false"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}; allowed"),
     ],
 )
 def test_refused_entries(change, words):
@@ -77,7 +78,7 @@ def test_refused_entries(change, words):
         ({"position_biased_input": 0}, "position_biased_input is 0; allowed: False"),
         ({"pos_att_type": "c2p"}, "pos_att_type is 'c2p'"),
         ({"conv_kernel_size": 3}, "conv_kernel_size is 3"),
-        ({"attention_head_size": 64}, "not known here: attention_head_size"),
+        ({"attention_head_size": 64}, "attention_head_size is 64; allowed: null"),
         ({"pooler_hidden_size": 8}, "pooler_hidden_size is 8; allowed: 16"),
         ({"position_buckets": 64}, "position_buckets is 64; allowed are integers < 62"),
     ],
@@ -91,8 +92,8 @@ def test_other_debertas_are_refused(change, words):
 def test_problems_come_together():
     raw = {k: v for k, v in V3.items() if k not in ("relative_attention", "vocab_size")}
     with pytest.raises(ValueError) as error:
-        parse(DebertaV2Config, {**raw, "hidden_act": "x", "extra_heads": 1}, num_labels=2)
-    for words in ("vocab_size is missing", "relative_attention is missing", "'x'", "extra_heads"):
+        parse(DebertaV2Config, {**raw, "hidden_act": "x", "alibi": 1}, num_labels=2)
+    for words in ("vocab_size is missing", "relative_attention is missing", "'x'", "alibi"):
         assert words in str(error.value)
 
 
@@ -125,6 +126,7 @@ def test_folders(tmp_path):
         (LlamaConfig, LLAMA, {"unsloth_fixed": True, "unsloth_tiled_mlp": True}),
         (BertConfig, BERT, {"cell": {}, "emb_size": 16, "structure": [], "pre_trained": ""}),
         (BertConfig, BERT, {"transformers.js_config": {"dtype": "q8"}, "trained_on": "2020"}),
+        (LlamaConfig, LLAMA, {"some_head_of_tomorrow": 3, "tiled_mlp_rope": True}),
     ],
 )
 def test_notes_of_other_programs_are_one_warning(kind, base, notes, caplog):
@@ -137,8 +139,44 @@ def test_notes_of_other_programs_are_one_warning(kind, base, notes, caplog):
 
 
 @pytest.mark.parametrize(
-    "name", ["rope_type", "sliding_window", "qk_norm", "num_local_experts", "residual_multiplier"]
+    ("name", "off"),
+    [
+        ("rope_type", "default"),
+        ("sliding_window", None),
+        ("qk_norm", False),
+        ("num_local_experts", None),
+        ("residual_multiplier", 1.0),
+        ("layer_types", ["full_attention"] * 2),
+    ],
 )
-def test_parts_of_other_networks_are_refused(name):
-    with pytest.raises(ValueError, match=f"not known here: {name}"):
-        parse(LlamaConfig, {**LLAMA, name: 1, "unsloth_version": "1"}, num_labels=2)
+def test_parts_of_other_networks_are_refused_unless_off(name, off):
+    assert parse(LlamaConfig, {**LLAMA, name: off}, num_labels=2).num_labels == 2
+    with pytest.raises(ValueError, match=f"{name} is 3; allowed"):
+        parse(LlamaConfig, {**LLAMA, name: 3, "unsloth_version": "1"}, num_labels=2)
+
+
+# The entries beside the sizes in the file of SmolLM2-135M-Instruct, of the copy of it by unsloth
+# and of the one for transformers.js.
+SMOLLM2 = {
+    "architectures": ["LlamaForCausalLM"],
+    "attention_bias": False,
+    "is_llama_config": True,
+    "mlp_bias": False,
+    "pretraining_tp": 1,
+    "rope_interleaved": False,
+    "rope_scaling": None,
+    "rope_theta": 100000,
+    "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16", "fp16": "float16"}},
+    "unsloth_fixed": True,
+    "use_cache": True,
+}
+
+
+def test_published_smollm2(caplog):
+    with caplog.at_level("WARNING"):
+        config = parse(LlamaConfig, {**LLAMA, **SMOLLM2}, num_labels=0)
+    assert config.rope_parameters.rope_theta == 100000
+    (record,) = caplog.records
+    assert record.getMessage().endswith("not read: transformers.js_config, unsloth_fixed")
+    with pytest.raises(ValueError, match="rope_interleaved is True; allowed: null or false"):
+        parse(LlamaConfig, {**LLAMA, **SMOLLM2, "rope_interleaved": True}, num_labels=0)

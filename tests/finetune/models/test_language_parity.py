@@ -35,6 +35,33 @@ LLAMAS = {
     "linear": ("LlamaForCausalLM", {"rope_parameters": LINEAR, "hidden_act": "gelu", **ONE}, 0),
     "classifier": ("LlamaForSequenceClassification", {}, 3),
     "regression": ("LlamaForSequenceClassification", {"rms_norm_eps": 1e-2, **ONE}, 1),
+    "mistral": ("MistralForCausalLM", {"sliding_window": 5}, 0),
+    "mistral without a window": (
+        "MistralForSequenceClassification",
+        {"sliding_window": None, "head_dim": 6, **ONE},
+        2,
+    ),
+    "qwen2": ("Qwen2ForCausalLM", {"tie_word_embeddings": True}, 0),
+    "qwen2 with windows": (
+        "Qwen2ForCausalLM",
+        {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+        0,
+    ),
+    "qwen2 with kinds of layers": (
+        "Qwen2ForSequenceClassification",
+        {
+            "use_sliding_window": True,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        3,
+    ),
+    "qwen3": ("Qwen3ForCausalLM", {"head_dim": 6}, 0),
+    "qwen3 classifier": (
+        "Qwen3ForSequenceClassification",
+        {"head_dim": 6, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0},
+        2,
+    ),
 }
 
 T5S = {
@@ -124,8 +151,16 @@ def test_random_llamas(case, transformers, tmp_path):
         assert tokens_only(ours, other.numpy(), inputs["attention_mask"]) < BOUND
 
 
-def test_llama_goes_on_as_theirs_does(transformers, tmp_path):
-    theirs = saved(transformers, "LlamaForCausalLM", LLAMA, tmp_path)
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("LlamaForCausalLM", {}),
+        ("MistralForCausalLM", {"sliding_window": 5, **ONE}),
+        ("Qwen3ForCausalLM", {"head_dim": 6, **ONE}),
+    ],
+)
+def test_llamas_go_on_as_theirs_do(name, overrides, transformers, tmp_path):
+    theirs = saved(transformers, name, {**LLAMA, **overrides}, tmp_path)
     inputs = batch(seed=3, length=7)
     _, model = load(tmp_path, labels=0, key=KEY)
     got = greedy(model, inputs, 12, stop=(2,))

@@ -100,7 +100,7 @@ def batch(seed=0, size=3, length=9, vocabulary=50):
 
 
 # Gains of norms, by the names of all architectures.
-NORMS = re.compile(r"(LayerNorm|layer_?norm|\.norm)\.weight$")
+NORMS = re.compile(r"(LayerNorm|layer_?norm|[._]norm)\.weight$")
 
 
 def pairs(seed=0, size=3, length=9, more=7, vocabulary=50):

@@ -10,11 +10,20 @@ import pytest
 
 from finetune.adapters.method import Factors
 from finetune.models.initialise import abstract
+from finetune.models.llama_config import Qwen2Config, Qwen3Config
 from finetune.peft import export, export_merged, load, merged
 from finetune.peft.compatibility import frame
 from finetune.training.network import from_module
 from finetune.weights import saving
-from tests.finetune.models.tiny import LLAMA_CONFIG, T5_CONFIG, batch, pairs, random_model, run
+from tests.finetune.models.tiny import (
+    LLAMA,
+    LLAMA_CONFIG,
+    T5_CONFIG,
+    batch,
+    pairs,
+    random_model,
+    run,
+)
 from tests.finetune.peft import made
 
 LOGITS = 1e-5
@@ -23,10 +32,14 @@ SMALL = {"num_layers": 1, "num_decoder_layers": 2}
 NEWER = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, **SMALL}
 TIED = {"tie_word_embeddings": True}
 LABELS = {"num_labels": 3}
+QWEN3 = Qwen3Config(num_labels=0, head_dim=6, **{**LLAMA, "num_hidden_layers": 1})
+QWEN2 = Qwen2Config(num_labels=3, **{**LLAMA, "num_hidden_layers": 1})
 CASES = {
     "llama": (LLAMA_CONFIG, {}, "CAUSAL_LM", "AutoModelForCausalLM"),
     "llama tied": (LLAMA_CONFIG, TIED, "CAUSAL_LM", "AutoModelForCausalLM"),
     "llama labels": (LLAMA_CONFIG, LABELS, "SEQ_CLS", "AutoModelForSequenceClassification"),
+    "qwen2 labels": (QWEN2, {}, "SEQ_CLS", "AutoModelForSequenceClassification"),
+    "qwen3": (QWEN3, {}, "CAUSAL_LM", "AutoModelForCausalLM"),
     "t5": (T5_CONFIG, {}, "SEQ_2_SEQ_LM", "AutoModelForSeq2SeqLM"),
     "t5 1.1": (T5_CONFIG, NEWER, "SEQ_2_SEQ_LM", "AutoModelForSeq2SeqLM"),
     "t5 labels": (T5_CONFIG, LABELS, "SEQ_CLS", "AutoModelForSequenceClassification"),
