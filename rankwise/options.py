@@ -21,6 +21,7 @@ def option(
     lower: float | None = None,
     upper: float | None = None,
     path: bool = False,
+    alias: str | None = None,
 ) -> Any:
     """A field of settings.
 
@@ -30,6 +31,7 @@ def option(
       choices: the values of a text that are allowed.
       lower, upper: the least and the largest number that a command line may give.
       path: a text that names a file or folder; of a tuple, each of its entries.
+      alias: another name that a command line may use.
 
     Example:
       >>> @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ def option(
       >>> Settings().rank
       4
     """
-    limits = {"lower": lower, "upper": upper, "path": path}
+    limits = {"lower": lower, "upper": upper, "path": path, "alias": alias}
     return dataclasses.field(default=default, metadata={"text": text, "choices": choices, **limits})
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
+from finetune.tasks.splits import Split
 from finetune.tasks.task import Task
 from rankwise import checks
 
@@ -52,3 +54,38 @@ def held_out(task: Task, share: float, seed: int) -> Task:
     size = min(max(round(share * count), 1), count - 1)
     splits = {"train": rows[np.sort(order[size:])], "heldout": rows[np.sort(order[:size])]}
     return dataclasses.replace(task, splits=splits)
+
+
+def with_share(splits: Mapping[str, Split], share: float) -> dict[str, Split]:
+    """The splits with `share` of the training rows as one more, "heldout", always the same rows.
+
+    Args:
+      share: 0, or no training split, holds nothing out.
+
+    Raises:
+      ValueError: a share outside [0, 1).
+
+    Example:
+      >>> rows = Split({"x": np.arange(10)}, None)
+      >>> {name: len(part) for name, part in with_share({"train": rows}, 0.2).items()}
+      {'train': 8, 'heldout': 2}
+    """
+    require_share(share)
+    if not share or "train" not in splits:
+        return dict(splits)
+    train = splits["train"]
+    order = np.random.default_rng(0).permutation(len(train))
+    border = round(share * len(train))
+    # Sorted: the rows stay in the order of the file.
+    return {
+        **splits,
+        "train": train[np.sort(order[border:])],
+        "heldout": train[np.sort(order[:border])],
+    }
+
+
+def require_share(share: float) -> None:
+    """Refuses a share outside [0, 1) with a ValueError."""
+    checks.positive("heldout", share, zero=True)
+    if share >= 1:
+        raise ValueError(f"heldout is {share!r}; allowed are numbers from 0 to below 1")

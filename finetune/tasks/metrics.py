@@ -12,6 +12,19 @@ import numpy as np
 
 from rankwise import checks
 
+LOWER = ("loss", "perplexity")
+"""Metrics of which less is better."""
+
+
+def gain(metric: str, value: float) -> float:
+    """The value of a metric on a scale where more is better.
+
+    Example:
+      >>> gain("loss", 2.0) > gain("loss", 3.0), gain("accuracy", 0.5)
+      (True, 0.5)
+    """
+    return -value if metric in LOWER else value
+
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Share of p_i = t_i.

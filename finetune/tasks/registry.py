@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune.tasks import glue, gsm8k, humaneval, images, tables, text, text_to_text
 from finetune.tasks.language import LanguageTask
+from finetune.tasks.own_text import examples, instructions, plain_text
 from finetune.tasks.task import Task
 from finetune.tasks.tokens.tokenizer import Tokenizer, load_tokenizer
 from rankwise import checks
@@ -14,6 +15,11 @@ from rankwise import checks
 TABLE = "table"
 # Tasks that only a language model can do.
 WRITTEN = ("gsm8k", "humaneval")
+OWN_TEXT = ("instructions", "text")
+INSTRUCTIONS = (
+    *("prompt_column", "completion_column", "messages_column"),
+    *("chat", "loss_on_prompt", "cut_long"),
+)
 FORMS = ("classes", "text_to_text")
 
 
@@ -29,11 +35,14 @@ class TaskConfig:
       window: batches of text sorted by length together, see `batches.shuffled`.
       test: read GLUE's unlabelled test splits too.
       classes: "all", "first" or "second" half (images).
-      texts: one or two column names (table).
+      texts: one or two column names (table), or one (text).
       label: column name (table).
       regression: the label is a number (table).
       label_names: the classes by number, where a network has them already (table).
-      heldout: share of the training rows held out for evaluation (table).
+      heldout: share of the training rows held out for evaluation (table, instructions, text).
+      prompt_column, completion_column, messages_column, chat: see
+        `finetune.tasks.own_text.examples.Columns`; None for its defaults (instructions).
+      loss_on_prompt, cut_long: see `finetune.tasks.own_text.instructions.load`.
       form: "classes", or "text_to_text" for a language model (GLUE).
       kind: of the model, "encoder", "causal" or "encoder_decoder".
       target_length: tokens of an answer (gsm8k, humaneval); None for the task's own default.
@@ -53,6 +62,12 @@ class TaskConfig:
     regression: bool = False
     label_names: tuple[str, ...] | None = None
     heldout: float = 0.0
+    prompt_column: str | None = None
+    completion_column: str | None = None
+    messages_column: str | None = None
+    chat: bool = False
+    loss_on_prompt: bool = False
+    cut_long: bool = False
     form: str = "classes"
     kind: str = "encoder"
     target_length: int | None = None
@@ -69,8 +84,8 @@ class TaskConfig:
 
 
 def names() -> tuple[str, ...]:
-    """All task names: digits, MNIST and CIFAR, GLUE's eight, those of WRITTEN, and "table"."""
-    return (*images.NAMES, *glue.GLUE, *WRITTEN, TABLE)
+    """All task names: digits, MNIST and CIFAR, GLUE's eight, WRITTEN, "table", and OWN_TEXT."""
+    return (*images.NAMES, *glue.GLUE, *WRITTEN, TABLE, *OWN_TEXT)
 
 
 def needs_tokenizer(name: str) -> bool:
@@ -85,7 +100,7 @@ def needs_tokenizer(name: str) -> bool:
 
 def for_language(name: str, form: str = "classes") -> bool:
     """True for a `LanguageTask`, whose model has logits over the vocabulary."""
-    return name in WRITTEN or form == "text_to_text"
+    return name in (*WRITTEN, *OWN_TEXT) or form == "text_to_text"
 
 
 def load(config: TaskConfig | str, tokenizer: Any = None) -> Task | LanguageTask:
@@ -119,12 +134,12 @@ def load(config: TaskConfig | str, tokenizer: Any = None) -> Task | LanguageTask
         "window": config.window,
     }
     tokenizer = load_tokenizer(tokenizer)
+    if name in (TABLE, *OWN_TEXT) and config.data_dir is None:
+        raise ValueError(f"data_dir is None; allowed for task {name!r} is a file or a folder")
     if for_language(name, config.form):
         return _of_language(config, tokenizer, padding)
     if name != TABLE:
         return glue.load(name, tokenizer, config.data_dir, test=config.test, **padding)
-    if config.data_dir is None:
-        raise ValueError("data_dir is None; allowed for task 'table' is a file or a folder")
     return tables.load(
         config.data_dir,
         tokenizer,
@@ -138,6 +153,8 @@ def load(config: TaskConfig | str, tokenizer: Any = None) -> Task | LanguageTask
 
 
 def _of_language(config: TaskConfig, tokenizer: Tokenizer, padding: dict) -> LanguageTask:
+    if config.name in OWN_TEXT:
+        return _of_own_text(config, tokenizer, padding)
     given = (tokenizer, config.kind, config.data_dir)
     if config.name not in WRITTEN:
         return text_to_text.load(config.name, *given, test=config.test, **padding)
@@ -150,6 +167,29 @@ def _of_language(config: TaskConfig, tokenizer: Tokenizer, padding: dict) -> Lan
     return humaneval.load(*given, run=config.run_generated_code, **padding, **drawn)
 
 
+def _of_own_text(config: TaskConfig, tokenizer: Tokenizer, padding: dict) -> LanguageTask:
+    given = (config.data_dir, tokenizer, config.kind)
+    if config.name == "text":
+        if len(config.texts) > 1:
+            raise ValueError(f"texts is {config.texts}; allowed for task 'text' is one column")
+        del padding["lengths"]  # all blocks have one
+        return plain_text.load(*given, *config.texts, heldout=config.heldout, **padding)
+    named = {
+        "prompt": config.prompt_column,
+        "completion": config.completion_column,
+        "messages": config.messages_column,
+    }
+    named = {name: column for name, column in named.items() if column is not None}
+    return instructions.load(
+        *given,
+        examples.Columns(**named, chat=config.chat),
+        loss_on_prompt=config.loss_on_prompt,
+        cut=config.cut_long,
+        heldout=config.heldout,
+        **padding,
+    )
+
+
 def _only_its_own(config: TaskConfig) -> None:
     """An option without effect is a mistake that should not look like success."""
     picture = config.name in images.NAMES
@@ -159,9 +199,10 @@ def _only_its_own(config: TaskConfig) -> None:
         "classes": picture,
         **dict.fromkeys(("max_length", "lengths", "window"), not picture),
         "test": config.name in glue.GLUE,
-        **dict.fromkeys(
-            ("texts", "label", "regression", "label_names", "heldout"), config.name == TABLE
-        ),
+        **dict.fromkeys(("label", "regression", "label_names"), config.name == TABLE),
+        "texts": config.name in (TABLE, "text"),
+        "heldout": config.name in (TABLE, *OWN_TEXT),
+        **dict.fromkeys(INSTRUCTIONS, config.name == "instructions"),
         "form": config.name in glue.GLUE,
         "kind": for_language(config.name, config.form),
         "target_length": config.name in WRITTEN,

@@ -13,7 +13,7 @@ from typing import Self
 import jax
 import numpy as np
 
-from finetune.tasks import batches
+from finetune.tasks import batches, metrics
 from finetune.tasks.tokens.ragged import Ragged
 from rankwise import checks
 
@@ -83,6 +83,10 @@ class Splits(abc.ABC):
         """Name of the main metric."""
         return self.metrics[0]
 
+    def gain(self, score: float) -> float:
+        """A value of the main metric on a scale where more is better: -score of a loss."""
+        return metrics.gain(self.metric, score)
+
     @property
     def evaluation(self) -> str:
         """The split that scores are reported on; its name belongs beside the score.
@@ -96,7 +100,7 @@ class Splits(abc.ABC):
         raise ValueError(
             f"splits of task {self.name!r} are {', '.join(self.splits)}; "
             f"allowed is one with labels among {', '.join(EVALUATION)}: add such a file, "
-            "or hold rows of the task table out (--heldout=0.2)"
+            "or hold rows of your own file out (--heldout=0.2)"
         )
 
     def split(self, name: str) -> Split:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from finetune.tasks import class_names, text
+from finetune.tasks import class_names, holding, text
 from finetune.tasks.files import columns, sources
 from finetune.tasks.files.sources import Table
-from finetune.tasks.splits import Split
 from finetune.tasks.task import Task
 from finetune.tasks.tokens.tokenizer import Tokenizer
 from rankwise import checks
@@ -63,17 +62,19 @@ def load(
     """
     texts = (texts,) if isinstance(texts, str) else tuple(texts)
     if len(texts) not in (1, 2):
-        names = next(iter(_tables(data, given=True).values())).names
+        names = next(iter(read(data).values())).names
         raise ValueError(
             f"texts has {len(texts)} columns; allowed are 1 or 2 (--texts=NAME or --texts=A,B) "
             f"of {', '.join(names)}"
         )
-    checks.positive("heldout", heldout, zero=True)
-    if heldout >= 1:
-        raise ValueError(f"heldout is {heldout!r}; allowed are numbers from 0 to below 1")
+    holding.require_share(heldout)
     lengths = text.buckets(max_length, lengths)
     given = label_names is not None and (regression or bool(label_names))
-    tables = _tables(data, given)
+    tables = read(data)
+    if "train" not in tables and not given:
+        raise FileNotFoundError(
+            f"data has the splits {', '.join(tables)}; allowed is one that includes train"
+        )
     if regression:
         label_names = ()
     elif not given:
@@ -87,11 +88,9 @@ def load(
         if not ((split == "test" or given) and columns.hidden(table, label, label_names)):
             labels = _labels(table, label, label_names, number)
         splits[split] = text.tokenized(tokenizer, pair[0], second, labels, max_length)
-    if heldout and "train" in splits:
-        splits = _with_heldout(splits, heldout)
     return Task(
         name=name,
-        splits=splits,
+        splits=holding.with_share(splits, heldout),
         label_names=tuple(label_names),
         metrics=_metrics(label_names),
         collate=text.collate(lengths, tokenizer.pad_id),
@@ -101,7 +100,13 @@ def load(
     )
 
 
-def _tables(data, given: bool) -> dict[str, Table]:
+def read(data: str | pathlib.Path | Mapping[str, str | pathlib.Path]) -> dict[str, Table]:
+    """The tables of a user's data by split: of a mapping, a folder, or one file, which is train.
+
+    Raises:
+      FileNotFoundError: a file or a split that does not exist.
+      ValueError: another split, or a file that cannot be read.
+    """
     if isinstance(data, Mapping):
         tables = {split: sources.read(file) for split, file in data.items()}
     elif pathlib.Path(data).is_dir():
@@ -110,10 +115,6 @@ def _tables(data, given: bool) -> dict[str, Table]:
         tables = {"train": sources.read(data)}
     for split in tables:
         checks.choice("split", split, SPLITS)
-    if "train" not in tables and not given:
-        raise FileNotFoundError(
-            f"data has the splits {', '.join(tables)}; allowed is one that includes train"
-        )
     return tables
 
 
@@ -128,15 +129,3 @@ def _metrics(label_names: tuple[str, ...]) -> tuple[str, ...]:
         return ("pearson_spearman", "pearson", "spearman")
     # F1 is of class 1, which only two classes have in the usual sense.
     return ("accuracy", "f1", "matthews") if len(label_names) == 2 else ("accuracy", "matthews")
-
-
-def _with_heldout(splits: dict[str, Split], share: float) -> dict[str, Split]:
-    train = splits["train"]
-    order = np.random.default_rng(0).permutation(len(train))
-    border = round(share * len(train))
-    # Sorted: the rows stay in the order of the file.
-    return {
-        **splits,
-        "train": train[np.sort(order[border:])],
-        "heldout": train[np.sort(order[:border])],
-    }

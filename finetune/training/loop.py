@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
     Attributes:
       state: the last one.
       scores: metric -> value of the last evaluation.
-      best: the largest value of the main metric, and `best_step` where it was.
+      best: the best value of the main metric, and `best_step` where it was.
       seconds: of all parts of the run together, compilation included.
     """
 
@@ -149,10 +149,10 @@ class _Run:
 
     def __init__(self, task, config: LoopConfig, checkpoints, report: Report, extra):
         self.config, self.checkpoints, self.report = config, checkpoints, report
-        self.metric = task.metric
+        self.metric, self.gain = task.metric, task.gain
         self.extra = extra
         self.scores: dict[str, float] = extra.get("scores", {})
-        self.best: float = extra.get("best", -np.inf)
+        self.best: float = extra.get("best", -task.gain(np.inf))
         self.best_step: int = extra.get("best_step", 0)
         self.shown: dict[str, int] = extra.get("ranks", {})
         self.before: float = extra.get("seconds", 0.0)
@@ -194,7 +194,7 @@ class _Run:
 
     def evaluated(self, done: int, scores: dict[str, float]) -> None:
         self.scores = scores
-        if scores[self.metric] > self.best:
+        if self.gain(scores[self.metric]) > self.gain(self.best):
             self.best, self.best_step = scores[self.metric], done
         self.report({"step": done, "score": scores[self.metric], "scores": scores})
         # Evaluation is no training: the next rate starts here.

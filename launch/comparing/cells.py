@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from finetune.tasks import metrics
 from finetune.tasks.holding import held_out
 from finetune.training.loop import Diverged
 from finetune.weights.files import read_json
@@ -126,8 +127,10 @@ def _edge(best: float | None, tried: dict[float, dict[str, Any]]) -> str | None:
 
 
 def _best(tried: dict[float, dict[str, Any]]) -> float | None:
-    """The rate of the largest score, of equal ones the smallest; None if there is no choice."""
+    """The rate of the best score, of equal ones the smallest; None if there is no choice."""
     if not tried:
         return None
-    scored = {r: t["score"] for r, t in tried.items() if t["score"] is not None}
+    scored = {
+        r: metrics.gain(t["metric"], t["score"]) for r, t in tried.items() if t["score"] is not None
+    }
     return max(sorted(scored or tried), key=lambda rate: scored.get(rate, 0))

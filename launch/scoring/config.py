@@ -9,13 +9,13 @@ from absl import flags
 
 from finetune.weights.files import read_json
 from launch.shell import config_flags
-from launch.training.problem_config import ProblemConfig
+from launch.training.problem_config import LATER, ProblemConfig
 from rankwise.files import require_writable
 from rankwise.options import option
 
 # What of a run's problem an evaluation may replace; the rest belongs to what was learnt.
 REPLACED = (
-    *("data_dir", "texts", "label", "heldout", "train_rows", "max_length"),
+    *("data_dir", "texts", "label", "heldout", "train_rows", "max_length", "cut_long"),
     *("model", "revision", "dtype"),
     *("target_length", "samples", "temperature", "run_generated_code"),
 )
@@ -65,14 +65,14 @@ def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:
       ValueError: a file of another version, or a flag that would change what the run has learnt.
     """
     record, names = read_json(path), config_flags.names(ProblemConfig)
-    if not set(names) <= set(record):
+    if not set(names) - LATER <= set(record):
         raise ValueError(f"{path} is no configuration of this version of launch.train")
-    earlier = {name: record[name] for name in names}
+    earlier = {name: record[name] for name in names if name in record}
     replaced = {name: getattr(config, name) for name in names if flags.FLAGS[name].present}
     for name, value in replaced.items():
-        if name not in REPLACED and value != earlier[name]:
+        if name not in REPLACED and value != earlier.get(name):
             raise ValueError(
-                f"--{name} is {value!r}; allowed is {earlier[name]!r}, as in {path}: only "
+                f"--{name} is {value!r}; allowed is {earlier.get(name)!r}, as in {path}: only "
                 f"{', '.join(f'--{other}' for other in REPLACED)} can be replaced"
             )
     whole = WHOLE if "data_dir" in replaced else {}

@@ -92,6 +92,9 @@ def _define(field: dataclasses.Field, kind: type) -> None:
         flags.FLAGS[field.name].help = about["text"]
     else:
         _flag(field.name, field.default, about["text"], kind, about)
+        if about.get("alias"):
+            flags.DEFINE_alias(about["alias"], field.name)
+            flags.FLAGS[about["alias"]].help = f"another name of --{field.name}"
 
 
 def _flag(name: str, default: Any, text: str, kind: type, about: Mapping[str, Any]) -> None:

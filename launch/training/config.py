@@ -18,13 +18,14 @@ from finetune.training.loop import LoopConfig
 from finetune.training.step import StepConfig
 from finetune.weights.files import read_json
 from launch.shell import config_flags, distributed
+from launch.training import problem_config
 from launch.training.problem_config import ProblemConfig
 from rankwise.options import option
 
 EPOCHS = 10
 PLAIN = ("full", "head", "lora", "rslora", "loraplus", "dora", "pissa", "sequential")
 """Methods with the plain optimiser, which may restart; others keep moments in ways of their own."""
-LATER = {"renew_every", "overwrite"}
+LATER = {"renew_every", "overwrite", *problem_config.LATER}
 """Flags that runs of earlier versions lack."""
 
 

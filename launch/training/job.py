@@ -18,7 +18,7 @@ from finetune.training.devices import Devices, devices
 from finetune.training.loop import LoopConfig, Outcome, fit
 from launch.shell import earlier
 from launch.training import classes as run_classes
-from launch.training import problem
+from launch.training import problem, problem_config
 from launch.training.config import TrainConfig
 from rankwise.files import to_json
 
@@ -128,6 +128,8 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
     # Where it runs makes it no other run: on other devices it goes on, to rounding.
     settings = to_json(dataclasses.asdict(dataclasses.replace(config, mesh=())))
     settings = {name: value for name, value in settings.items() if name not in FREE}
+    # As earlier versions have written them, where they would have run the same.
+    settings = {n: v for n, v in settings.items() if v or n not in problem_config.LATER}
     batch = job.task.batch("train", config.seed, 0, config.batch_size)
     crc = 0
     for name in sorted(batch):

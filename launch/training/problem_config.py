@@ -11,12 +11,15 @@ from typing import Any
 
 from finetune import models, tasks
 from finetune.tasks.glue import GLUE
-from finetune.tasks.registry import FORMS, TABLE
+from finetune.tasks.own_text import examples
+from finetune.tasks.registry import FORMS, INSTRUCTIONS, TABLE
 from finetune.training.network import HEADS
 from finetune.weights.files import read_json
 from rankwise.options import option
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+LATER = frozenset(INSTRUCTIONS)
+"""Fields that runs of earlier versions lack; all of them are without effect by default."""
 RANDOM = "the base network is random, not pretrained"
 
 
@@ -29,9 +32,10 @@ class TaskFlags:
     task: str = option("digits", "what is learnt", tasks.names())
     data_dir: str | None = option(
         None,
-        "folder with the data, of the task table also a file; by default they are downloaded from "
-        "the Hugging Face Hub",
+        "folder with the data, of the tasks table, instructions and text also a file; by default "
+        "they are downloaded from the Hugging Face Hub",
         path=True,
+        alias="data",
     )
     classes: str = option(
         "all", "images: learn all classes, or only one half of them", ("all", "first", "second")
@@ -40,11 +44,36 @@ class TaskFlags:
     window: int = option(
         16, "text: number of batches whose texts are sorted by length together", lower=1
     )
-    texts: tuple[str, ...] = option((), "table: names of the one or two columns of text")
+    texts: tuple[str, ...] = option(
+        (), "table: names of the one or two columns of text; text: of one, by default text"
+    )
     label: str = option("label", "table: name of the column of labels")
     regression: bool = option(False, "table: the labels are numbers, not classes")
     heldout: float = option(
-        0.0, "table: share of the rows to score on, between 0 and 1, where there is no such split"
+        0.0,
+        "table, instructions, text: share of the rows to score on, between 0 and 1, where there is "
+        "no such split",
+    )
+    prompt_column: str | None = option(
+        None, f"instructions: name of the column of prompts; by default {examples.PROMPT}"
+    )
+    completion_column: str | None = option(
+        None, f"instructions: name of the column of completions; by default {examples.COMPLETION}"
+    )
+    messages_column: str | None = option(
+        None,
+        "instructions: name of a column of chats, lists of messages with role and content, in "
+        f"place of prompts and completions; by default {examples.MESSAGES} of a file without the "
+        "column of prompts",
+    )
+    chat: bool = option(
+        False, "instructions: put prompts and completions into the tokenizer's own chat template"
+    )
+    loss_on_prompt: bool = option(
+        False, "instructions: learn the tokens of the prompts too, not of the completions alone"
+    )
+    cut_long: bool = option(
+        False, "instructions: cut rows of more tokens than --max_length, and do not leave them out"
     )
     form: str = option(
         "classes", "GLUE: predict a class, or write it in words with a language model", FORMS
@@ -79,7 +108,7 @@ class TaskFlags:
           classes: of a table, where the network has them already.
         """
         names = ["data_dir", "classes", "label", "regression", "heldout", "form"]
-        names += ["target_length", "samples", "temperature", "run_generated_code"]
+        names += [*INSTRUCTIONS, "target_length", "samples", "temperature", "run_generated_code"]
         options = {name: getattr(self, name) for name in names}
         if self.text:
             options |= {"max_length": self.max_length, "window": self.window}

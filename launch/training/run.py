@@ -91,7 +91,7 @@ def print_result(record: dict) -> None:
     )
     if record.get("gradient_seconds") is not None:
         print(f"The start from the gradient took {record['gradient_seconds']:.1f} s more.")
-    print("best_score is the largest of several evaluations on that split; score is the last.")
+    print("best_score is the best of several evaluations on that split; score is the last.")
     if record["positive_class"] is not None:
         print(f"F1 is of the class {record['positive_class']!r}.")
     if record["note"]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-SUFFIXES = (".parquet", ".csv", ".jsonl")
+SUFFIXES = (".parquet", ".csv", ".jsonl", ".txt")
 
 
 class Table:
@@ -76,6 +76,8 @@ class Table:
 def read(path: str | pathlib.Path) -> Table:
     """A table from one .parquet, .csv (all strings) or .jsonl (one object per line) file.
 
+    A .txt file is one row, in the column "text".
+
     Raises:
       FileNotFoundError: no such file.
       ValueError: another suffix, or a file that cannot be parsed.
@@ -90,6 +92,8 @@ def read(path: str | pathlib.Path) -> Table:
             return from_arrow(str(path), pa.parquet.read_table(path, partitioning=None))
         if path.suffix == ".csv":
             return from_arrow(str(path), _csv(path))
+        if path.suffix == ".txt":
+            return Table(str(path), {"text": [path.read_text(encoding="utf-8")]}, {})
         return _jsonl(path)
     except (pa.ArrowInvalid, UnicodeDecodeError, json.JSONDecodeError) as error:
         line = str(error).splitlines()[0]

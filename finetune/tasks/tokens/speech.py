@@ -20,6 +20,7 @@ class Speech(NamedTuple):
       decode: ids -> the text that they add to one that stands before; special tokens add none.
       before: special ids at the beginning of every text.
       end_id: the id that ends a text.
+      marked: `plain` reads special tokens that are spelt out in a text.
     """
 
     plain: Callable[[Sequence[str]], list[list[int]]]
@@ -27,10 +28,19 @@ class Speech(NamedTuple):
     decode: Callable[[Sequence[int]], str]
     before: tuple[int, ...]
     end_id: int
+    marked: bool = False
 
     def words(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts that follow another one after a space."""
         return self.plain(texts if self.spaced else [f" {text}" for text in texts])
+
+    def continued(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts that follow another one as they stand, without a space between."""
+        if not self.spaced:
+            return self.plain(texts)
+        # Behind a line break nothing is put; of T5's there are none.
+        line = self.plain(["\n"])[0]
+        return [row[len(line) :] for row in self.plain([f"\n{text}" for text in texts])]
 
 
 def of_fast(backend: Any) -> Speech | None:
@@ -52,7 +62,8 @@ def of_fast(backend: Any) -> Speech | None:
     starts = range(len(marked) - len(anchor) + 1)
     start = next((i for i in starts if marked[i : i + len(anchor)] == anchor), 0)
     decode = _continuing(fast.decode, anchor)
-    return Speech(plain, decode(anchor).startswith(" "), decode, tuple(marked[:start]), ends[0])
+    spaced, before = decode(anchor).startswith(" "), tuple(marked[:start])
+    return Speech(plain, spaced, decode, before, ends[0], marked=True)
 
 
 def of_sentencepiece(model: Any, before: tuple[int, ...], end_id: int) -> Speech:

@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from finetune.tasks.tokens import sentencepiece_layouts, speech, tokenizer_settings
+from finetune.tasks.tokens import chat, sentencepiece_layouts, speech, tokenizer_settings
 from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.speech import Speech
 
 # spm.model first: a tokenizer.json that transformers saved beside it has lost normalisation.
 WHOLE = ("spm.model", "tokenizer.json", "spiece.model", "tokenizer.model")
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
-FILES = (*WHOLE, *BESIDE, "vocab.txt")
+FILES = (*WHOLE, *BESIDE, "vocab.txt", chat.FILE)
 
 
 class Encoded(NamedTuple):
@@ -47,12 +47,16 @@ class Tokenizer:
       pad_id: the id that fills batches up.
       size: the largest id and one, at most the rows of the model's embedding.
       speech: what a language model needs; None where no token ends a text.
+      chat_template: jinja2 source that writes chats as the model reads them; None if there is none.
+      special_tokens: name, as bos_token, -> text, for the template.
     """
 
     encode: Callable[[Sequence[str], Sequence[str] | None, int], Encoded]
     pad_id: int
     size: int
     speech: Speech | None = None
+    chat_template: str | None = None
+    special_tokens: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
@@ -80,8 +84,14 @@ def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
     if path.is_file():
         return _from_file(path)
     folder = path if path.is_dir() else _download(str(source), revision)
-    name = next((name for name in WHOLE if (folder / name).is_file()), None)
     settings = tokenizer_settings.beside(folder)
+    return dataclasses.replace(
+        _from_folder(folder, settings, str(source)), **chat.of_folder(folder, settings)
+    )
+
+
+def _from_folder(folder: pathlib.Path, settings: Mapping[str, Any], source: str) -> Tokenizer:
+    name = next((name for name in WHOLE if (folder / name).is_file()), None)
     if name is not None and name.endswith(".model"):
         return from_sentencepiece(folder / name, settings)
     if name is not None and not settings:
@@ -89,7 +99,7 @@ def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
     if name is not None or (folder / "vocab.txt").is_file():
         return _through_transformers(folder)
     raise FileNotFoundError(
-        f"tokenizer {str(source)!r} has no file of a tokenizer; "
+        f"tokenizer {source!r} has no file of a tokenizer; "
         f"allowed are {', '.join(WHOLE)}, vocab.txt"
     )
 
@@ -238,12 +248,14 @@ def _through_transformers(folder: pathlib.Path) -> Tokenizer:
 
 
 def _of_transformers(tokenizer: Any) -> Tokenizer:
-    return from_fast(
+    fast = from_fast(
         tokenizer.backend_tokenizer,
         tokenizer.pad_token_id,
         tokenizer.truncation_side,
         "token_type_ids" in tokenizer.model_input_names,
     )
+    tokens = chat.texts(tokenizer.special_tokens_map)
+    return dataclasses.replace(fast, chat_template=tokenizer.chat_template, special_tokens=tokens)
 
 
 def _download(name: str, revision: str | None) -> pathlib.Path:

@@ -1,0 +1,161 @@
+"""Rows of a user's file as prompts and completions: two columns of text, or chats."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from finetune.tasks.files import columns
+from finetune.tasks.files.sources import Table
+from finetune.tasks.tokens.chat import Chat
+from finetune.tasks.tokens.speech import Speech
+from finetune.tasks.tokens.tokenizer import Tokenizer
+from rankwise import checks
+
+PROMPT, COMPLETION, MESSAGES = "prompt", "completion", "messages"
+Rows = list[list[int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Where prompts and completions stand.
+
+    Attributes:
+      prompt, completion: columns of texts.
+      messages: a column of chats, lists of messages with role and content; None for one named
+        "messages" in a file without the column of prompts.
+      chat: prompts and completions are turns of a chat in the tokenizer's template.
+    """
+
+    prompt: str = PROMPT
+    completion: str = COMPLETION
+    messages: str | None = None
+    chat: bool = False
+
+    def of_chats(self, table: Table) -> str | None:
+        """The column of chats that is read; None where the two columns of text are."""
+        if self.messages is None and self.prompt not in table.names and MESSAGES in table.names:
+            return MESSAGES
+        return self.messages
+
+
+def tokenized(
+    table: Table, wanted: Columns, tokenizer: Tokenizer, speech: Speech, kind: str
+) -> tuple[Rows, Rows]:
+    """Ids of the prompts and of the completions behind them, with all special tokens.
+
+    Raises:
+      ValueError: a column that is not there, an empty prompt or completion, a chat that does not
+        end in an answer, a template that is missing or refuses a chat.
+    """
+    column = wanted.of_chats(table)
+    if column is None and not wanted.chat:
+        prompts, completions = (_texts(table, n) for n in (wanted.prompt, wanted.completion))
+        return asked(prompts, speech, kind), answered(completions, speech, kind)
+    chat = template(tokenizer)
+    if column is None:
+        pairs = zip(*(_texts(table, n) for n in (wanted.prompt, wanted.completion)), strict=True)
+        column, chats = wanted.prompt, [[_said("user", p), _said("assistant", c)] for p, c in pairs]
+    else:
+        chats = _chats(table, column)
+    turns = []
+    for row, messages in enumerate(chats):
+        try:
+            turns.append(chat.turn(messages))
+        except ValueError as error:
+            raise ValueError(f"{_at(table, column, row)}: {error}") from None
+    before, after = zip(*turns, strict=True) if turns else ((), ())
+    return speech.plain(before), speech.plain(after)
+
+
+def asked(prompts: Sequence[str], speech: Speech, kind: str) -> Rows:
+    """Prompts as they stand, with the special tokens that the kind of model reads."""
+    end = [speech.end_id] if kind == "encoder_decoder" else []
+    return [[*speech.before, *row, *end] for row in speech.plain(prompts)]
+
+
+def answered(completions: Sequence[str], speech: Speech, kind: str) -> Rows:
+    """Completions as they follow the prompts, without a space between; each with its end."""
+    rows = speech.plain if kind == "encoder_decoder" else speech.continued
+    return [[*row, speech.end_id] for row in rows(completions)]
+
+
+def template(tokenizer: Tokenizer) -> Chat:
+    """The tokenizer's chats.
+
+    Raises:
+      ValueError: it has no template, or does not read the special tokens that one writes.
+    """
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            "the model's tokenizer has no chat_template, in tokenizer_config.json or "
+            "chat_template.jinja; allowed are columns of prompts and completions without --chat, "
+            "or a model that has one"
+        )
+    if tokenizer.speech is None or not tokenizer.speech.marked:
+        raise ValueError(
+            "the model's tokenizer is a sentencepiece model, which does not read special tokens "
+            "in a text; allowed with a chat template is a tokenizer.json"
+        )
+    return Chat(tokenizer.chat_template, tokenizer.special_tokens)
+
+
+def ends(tokenizer: Tokenizer, chat: bool) -> tuple[int, ...]:
+    """The tokens that end an answer: that of texts, and of chats what their template puts there."""
+    end = tokenizer.speech.end_id
+    if not chat:
+        return (end,)
+    answer = template(tokenizer).turn([_said("user", "a"), _said("assistant", "a")])[1]
+    behind = tokenizer.speech.plain([answer.rpartition("a")[2].strip() or "a"])[0]
+    special = tokenizer.speech.decode(behind[:1]) == ""
+    return tuple(dict.fromkeys((end, behind[0]) if special else (end,)))
+
+
+def _said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _texts(table: Table, name: str) -> list[str]:
+    values = columns.texts(table, name)
+    for row, value in enumerate(values):
+        if not value.strip():
+            raise ValueError(f"{_at(table, name, row)} is empty; allowed are texts with a word")
+    return values
+
+
+def _chats(table: Table, name: str) -> list[list[dict[str, Any]]]:
+    chats = []
+    for row, value in enumerate(table.column(name)):
+        place, given = _at(table, name, row), value
+        if isinstance(value, str):  # as a CSV file has them
+            try:
+                value = json.loads(value)
+            except ValueError:
+                value = None
+        if not (isinstance(value, list) and value and all(map(_message, value))):
+            raise ValueError(
+                f"{place} is {checks.shown(given)}; allowed are lists of messages, objects with "
+                "role and content"
+            )
+        if value[-1]["role"] != "assistant":
+            raise ValueError(
+                f"{place} ends with a message of {value[-1]['role']!r}; allowed is the assistant's,"
+                " which is what is learnt"
+            )
+        content = value[-1]["content"]
+        if not (isinstance(content, str) and content.strip()):
+            raise ValueError(f"{place} ends with an empty answer; allowed are texts with a word")
+        # Parquet has each key in every message.
+        chats.append([{k: v for k, v in one.items() if v is not None} for one in value])
+    return chats
+
+
+def _message(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str) and "content" in value
+
+
+def _at(table: Table, name: str, row: int) -> str:
+    origin, number = table.place(row)
+    return f"column {name!r} of {origin} in row {number}"
