@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from deflation.problem import batches as batching
-from deflation.problem import reduction, sparse
-from deflation.problem.components import Components, distances, norms, product
+from deflation.problem import moments, reduction, sparse
 from deflation.problem.operators import as_partial, operator_dtype
-from deflation.problem.targets import Operator, Target, distance
+from deflation.problem.reduced import Reduced
+from deflation.problem.targets import Operator
 from rankwise import checks
 
 
-class Regression(NamedTuple):
+class Regression(Reduced):
     """min_W ||Y - W X||_F^2 = ||M - W S^(1/2)||_F^2 + energy, with X (d, n), Y (m, n), S = X X^T.
 
     With Q = S^(-1/2) X the target is M = Y Q^T (m, d): the best rank-r W X is the best rank-r
@@ -31,17 +30,15 @@ class Regression(NamedTuple):
       unexplained: ||Y (I - P_X)||_F, the residual that no W goes below. Not its square `energy`,
         which leaves the range of float32 for data below 1e-19 or above 1e19.
       freedom: n - rank X, the degrees of freedom that it has per row of Y.
+      weight: W0 of a problem made by `from_weight`, else None.
 
-    Use a constructor: `from_data`, `from_matrix`, `from_batches`, `from_operator`.
+    Use a constructor: `from_data`, `from_batches`, `from_dask`, `from_moments`, `from_matrix`,
+    `from_weight`, `from_operator`.
 
     Source: fixed-design reduction, e.g. Izenman (1975), reduced-rank regression.
     """
 
-    target: Target
-    whitener: jax.Array | None
-    root: jax.Array | None
-    unexplained: jax.Array
-    freedom: jax.Array
+    __slots__ = ()
 
     @classmethod
     def from_data(cls, x, y) -> Regression:
@@ -129,6 +126,64 @@ class Regression(NamedTuple):
         return cls._finish(np, *summary, left, count, dtype, np.finfo(given).eps)
 
     @classmethod
+    def from_moments(cls, gram, cross, energy=None, count=None) -> Regression:
+        """The problem of data that are known by their second moments alone.
+
+        M = Z S^(-1/2), and what is unexplained is E - ||M||^2, a difference accurate to rounding of
+        E. A moment has half the digits of the data: fine for a condition of X up to 1e3 with
+        moments in float32, 1e7 in float64; beyond that `from_batches`.
+
+        Args:
+          gram: S = X X^T (d, d), may be singular: the problem lives on its range.
+          cross: Z = Y X^T (m, d).
+          energy: E = ||Y||_F^2; None counts nothing as unexplained.
+          count: number of samples n; None where no rule asks for the degrees of freedom.
+
+        Raises:
+          ValueError: as `from_data`; a gram that is not square, not symmetric or not positive,
+            an energy below what the inputs explain, a count below 1.
+
+        Example:
+          >>> x = np.random.default_rng(0).normal(size=(5, 40))
+          >>> y = x[:3]
+          >>> Regression.from_moments(x @ x.T, y @ x.T, np.sum(y**2), 40).shape
+          (3, 5)
+        """
+        leaves, dtype = moments.whitened(gram, cross, energy, count)
+        return cls(*(jnp.asarray(leaf, dtype) for leaf in leaves))
+
+    @classmethod
+    def from_weight(cls, weight, gram=None, *, ridge: float = 0.0) -> Regression:
+        """Compression of a map W0 (m, d): min_W ||(W0 - W) X||_F^2 + l ||W0 - W||_F^2.
+
+        The answer U_r U_r^T W0, of the leading eigenvectors of W0 T W0^T with T = S + l I, needs no
+        inverse: a singular S costs nothing, and no direction that the inputs have not visited is
+        erased.
+
+        Args:
+          weight: W0 (m, d).
+          gram: S = X X^T (d, d) of the inputs of the map, may be singular; None is the identity.
+          ridge: l in units of tr(S)/d, >= 0; for few samples .1, for many .01.
+
+        Raises:
+          ValueError: as `from_moments`, a negative ridge.
+
+        Source: Eckart and Young (1936), applied to W0 T^(1/2).
+
+        Example:
+          >>> x = np.random.default_rng(0).normal(size=(4, 2))
+          >>> Regression.from_weight(np.ones((3, 4)), x @ x.T, ridge=0.01).shape
+          (3, 4)
+        """
+        checks.positive("ridge", ridge, zero=True)
+        if gram is None:
+            return cls.from_matrix(weight)
+        (target, root), dtype = moments.weighted(weight, gram, ridge)
+        zero = jnp.zeros((), dtype)
+        target, root, weight = (jnp.asarray(leaf, dtype) for leaf in (target, root, weight))
+        return cls(target, None, root, zero, zero, weight)
+
+    @classmethod
     def from_operator(
         cls, matvec: Callable, rmatvec: Callable, shape: tuple[int, int], dtype=None
     ) -> Regression:
@@ -182,6 +237,8 @@ class Regression(NamedTuple):
         m, d = self.shape
         if isinstance(self.target, Operator):
             raise ValueError("update needs a problem made from data; this one is an operator")
+        if self.weight is not None:
+            raise ValueError("update needs a problem made from data; this one is from_weight")
         if (y.shape[0], x.shape[0]) != (m, d):
             raise ValueError(
                 f"x and y have {x.shape[0]} and {y.shape[0]} rows; allowed are {d} and {m}"
@@ -203,84 +260,6 @@ class Regression(NamedTuple):
         target, whitener, root, lost, rank = reduction.whiten(xp, r, z, eps)
         leaves = (target, whitener, root, reduction.together(xp, left, lost), count - rank)
         return cls(*(jnp.asarray(leaf, dtype) for leaf in leaves))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, d)."""
-        return self.target.shape
-
-    @property
-    def dtype(self):
-        """Floating type of the whole problem."""
-        return self.target.dtype
-
-    @property
-    def energy(self) -> jax.Array:
-        """||Y (I - P_X)||_F^2, what no W can explain."""
-        return self.unexplained**2
-
-    @property
-    def gram(self) -> jax.Array | None:
-        """S = X X^T (d, d); None for X = I."""
-        return None if self.root is None else product(self.root, self.root)
-
-    def design_rank(self) -> jax.Array:
-        """Rank of X: the trace of the projector S^(-1/2) S^(1/2) on its row space."""
-        if self.root is None:
-            return jnp.asarray(self.shape[1], self.dtype)
-        return jnp.round(jnp.sum(self.whitener * self.root.T))
-
-    def to_whitened(self, components: Components) -> Components:
-        """Components as approximations of M: a_k becomes S^(1/2) a_k."""
-        if self.root is None:
-            return components
-        return Components(components.b, product(components.a, self.root))
-
-    def to_original(self, components: Components) -> Components:
-        """The inverse of `to_whitened` on the row space of X."""
-        if self.whitener is None:
-            return components
-        return Components(components.b, product(components.a, self.whitener))
-
-    def residual(self, components: Components) -> jax.Array:
-        """||Y - W X||_F of the sum of the components (original coordinates); units of Y.
-
-        Example:
-          >>> import jax.numpy as jnp
-          >>> problem = Regression.from_matrix(jnp.diag(jnp.array([3.0, 4.0])))
-          >>> top = Components(b=jnp.array([[0.0, 4.0]]), a=jnp.array([[0.0, 1.0]]))
-          >>> float(problem.residual(top))
-          3.0
-        """
-        self.check_components(components)
-        inside = distance(self.target, self.to_whitened(components))
-        return reduction.together(jnp, self.unexplained, inside)
-
-    def check_components(self, value, name: str = "components", rank: int | None = None) -> None:
-        """Raises ValueError unless value is Components of this problem (of that rank)."""
-        checks.instance(name, value, Components, "a Components(b, a)")
-        m, d = self.shape
-        shapes = tuple(jnp.shape(rows) for rows in value)
-        r = (shapes[0] or (None,))[0] if rank is None else rank
-        if shapes != ((r, m), (r, d)):
-            r = "r" if rank is None else rank
-            raise ValueError(
-                f"{name} has shapes b {shapes[0]} and a {shapes[1]}; "
-                f"allowed are b ({r}, {m}) and a ({r}, {d})"
-            )
-
-    def component_errors(self, components: Components, exact: Components) -> jax.Array:
-        """G_k = ||(R_k - R*_k) X||_F / ||R*_k X||_F against the exact components, shape (r,).
-
-        Raises:
-          ValueError: components of other shapes than `exact`, or than the problem has.
-        """
-        self.check_components(components)
-        self.check_components(exact, "exact", components.b.shape[0])
-        reference = self.to_whitened(exact)
-        scale = norms(reference)
-        gap = distances(self.to_whitened(components), reference)
-        return gap / jnp.where(scale > 0, scale, 1)
 
 
 def _nothing(xp, d: int, m: int, dtype):
