@@ -86,7 +86,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has other settings: rank is 2 there and 3 here"):
         other.load(path)
     other = adapt(loss, net(), batch, "lora", steps=20, rank=2, modules="fc")
-    with pytest.raises(ValueError, match="has other kernels: w is .* there and None here"):
+    with pytest.raises(ValueError, match=r"has other kernels: w is .* there and None here"):
         other.load(path)
     with pytest.raises(ValueError, match=r"no\.safetensors is no state"):
         tuned.load(tmp_path / "no.safetensors")

@@ -1,4 +1,4 @@
-"""The adapted model is the model with changed kernels: values, gradients, dtypes, transformations."""
+"""The adapted model is the model with changed kernels: values, gradients, transformations."""
 
 import functools
 
