@@ -10,10 +10,10 @@ from safetensors.numpy import save_file
 
 from finetune.adapters.method import Dense
 from finetune.host.modules import ROWS, Module
-from finetune.peft import export
 from finetune.peft.card import Card, render
 from finetune.peft.compatibility import Frame
 from finetune.peft.config import FILE
+from finetune.peft.export import WEIGHTS, settings_of, tensors_of, write_json
 from finetune.peft.folders import new_folder
 from finetune.training.adapter_files import Adapter
 
@@ -60,8 +60,8 @@ def write(
     tables = {names[m.paths[0]] for m in modules.values() if m.kind == ROWS}
     ranks = {name: change.a.shape[1] for name, change in changes.items()}
     linear = {n: (c.a.shape[0], c.b.shape[1]) for n, c in changes.items() if n not in tables}
-    tensors = export.tensors_of(Frame(linear, {}, {}, (), ()), changes, {})
-    settings = export.settings_of(
+    tensors = tensors_of(Frame(linear, {}, {}, (), ()), changes, {})
+    settings = settings_of(
         {name: rank for name, rank in ranks.items() if rank},
         base=base,
         revision=None,
@@ -80,6 +80,6 @@ def write(
         task_type=None,
     )
     with new_folder(folder) as part:
-        save_file(tensors, part / export.WEIGHTS, metadata={"format": "pt"})
-        export.write_json(part / FILE, settings)
+        save_file(tensors, part / WEIGHTS, metadata={"format": "pt"})
+        write_json(part / FILE, settings)
         (part / "README.md").write_text(readme, encoding="utf-8")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 FEATURES, WIDTH, CLASSES, ROWS = 6, 8, 3, 12
-D, HEADS, SIZE, INNER, LAYERS, WORDS = 8, 2, 4, 12, 3, 10
+D, HEADS, SIZE, INNER, LAYERS, WORDS = 8, 2, 4, 12, 2, 10
 
 
 class Net(nnx.Module):
@@ -121,7 +121,7 @@ def pytree_loss(model, batch):
     inner = jax.nn.relu(model["w"] @ x.reshape(-1, D).T)
     x = x + (model["v"] @ inner).T.reshape(x.shape)
     experts = jnp.stack([x, 2 * x, x * x])
-    x = x + jnp.einsum("ebtd,edf->btf", experts, model["experts"])
+    x = x + jnp.sum(jnp.einsum("ebtd,edf->ebtf", experts, model["experts"]), 0)
     return cross_entropy(x @ model["out"], batch["y"])
 
 
