@@ -14,6 +14,7 @@ COMMANDS = {
     "figures": "draw the figures of the papers",
     "decompose": "take a matrix apart into rank-one components",
     "train": "fine-tune a network with rank-one components",
+    "predict": "predict the rows of a table",
     "generate": "write with a language model that was trained",
     "evaluate": "score, or predict with, what was trained",
     "compare": "train several methods under one protocol",
