@@ -1,4 +1,4 @@
-"""`rankwise COMMAND` and `python -m launch COMMAND`: the eight commands under one name.
+"""`rankwise COMMAND` and `python -m launch COMMAND`: all commands under one name.
 
 rankwise check --claims=cascade
 rankwise train --task=digits --method=adapad --workdir=runs/digits
@@ -14,6 +14,8 @@ COMMANDS = {
     "figures": "draw the figures of the papers",
     "decompose": "take a matrix apart into rank-one components",
     "train": "fine-tune a network with rank-one components",
+    "predict": "predict the rows of a table",
+    "generate": "write with a language model that was trained",
     "evaluate": "score, or predict with, what was trained",
     "compare": "train several methods under one protocol",
     "export": "write an adapter or a merged model for others to load",

@@ -64,7 +64,7 @@ def write(
         # Of several samples a row has several entries.
         index = np.repeat(index, len(found) // len(index)).tolist()
         pairs = zip(index, found, strict=True)
-        return _replace_lines(path, ({"index": i, **row} for i, row in pairs))
+        return write_lines(path, ({"index": i, **row} for i, row in pairs))
     columns = {"prediction": _readable(task, _checked(task, split, predictions))}
     labels = task.split(split).labels
     if labels is not None:
@@ -76,7 +76,7 @@ def write(
     rows = list(zip(index, *columns.values(), strict=True))
     if path.suffix == ".csv":
         return _replace(path, lambda file: csv.writer(file).writerows([names, *rows]))
-    return _replace_lines(path, (dict(zip(names, row, strict=True)) for row in rows))
+    return write_lines(path, (dict(zip(names, row, strict=True)) for row in rows))
 
 
 def require_suffix(path: str | pathlib.Path, task: Task | LanguageTask) -> pathlib.Path:
@@ -150,9 +150,10 @@ def _readable(task: Task, values: np.ndarray) -> list:
     return [task.label_names[value] for value in values]
 
 
-def _replace_lines(path: pathlib.Path, rows: Iterable[dict]) -> pathlib.Path:
+def write_lines(path: str | pathlib.Path, rows: Iterable[dict]) -> pathlib.Path:
+    """Writes a JSON object per line, and returns the path; a file that exists is replaced."""
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    return _replace(path, lambda file: file.writelines(line + "\n" for line in lines))
+    return _replace(pathlib.Path(path), lambda file: file.writelines(line + "\n" for line in lines))
 
 
 def _replace(path: pathlib.Path, fill) -> pathlib.Path:

@@ -36,7 +36,7 @@ class TaskConfig:
       test: read GLUE's unlabelled test splits too.
       classes: "all", "first" or "second" half (images).
       texts: one or two column names (table), or one (text).
-      label: column name (table).
+      label: column name (table); None of rows to predict, see `tables.load`.
       regression: the label is a number (table).
       label_names: the classes by number, where a network has them already (table).
       heldout: share of the training rows held out for evaluation (table, instructions, text).
@@ -58,7 +58,7 @@ class TaskConfig:
     test: bool = False
     classes: str = "all"
     texts: tuple[str, ...] = ()
-    label: str = "label"
+    label: str | None = "label"
     regression: bool = False
     label_names: tuple[str, ...] | None = None
     heldout: float = 0.0

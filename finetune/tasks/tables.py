@@ -21,7 +21,7 @@ def load(
     data: str | pathlib.Path | Mapping[str, str | pathlib.Path],
     tokenizer: Tokenizer,
     texts: Sequence[str],
-    label: str = "label",
+    label: str | None = "label",
     regression: bool = False,
     heldout: float = 0.0,
     max_length: int = 128,
@@ -41,7 +41,7 @@ def load(
         files; .csv has a header line, .jsonl an object per line.
       tokenizer: of the model.
       texts: one or two column names.
-      label: column name.
+      label: column name; None reads no labels, where `label_names` are given.
       regression: the label is a number to be predicted with squared error.
       heldout: share of the training rows that becomes the split "heldout", always the same rows.
       max_length: tokens per row, special tokens included.
@@ -84,8 +84,10 @@ def load(
     for split, table in tables.items():
         pair = [columns.texts(table, column) for column in texts]
         second = pair[1] if len(pair) == 2 else None
-        labels = None
-        if not ((split == "test" or given) and columns.hidden(table, label, label_names)):
+        optional = split == "test" or given
+        if label is None or (optional and columns.hidden(table, label, label_names)):
+            labels = None
+        else:
             labels = _labels(table, label, label_names, number)
         splits[split] = text.tokenized(tokenizer, pair[0], second, labels, max_length)
     return Task(

@@ -27,6 +27,7 @@ class Written:
       temperature: 0 writes the likeliest token, else draws.
       top_p: draws from the likeliest tokens of at least this probability.
       seed: of the draws.
+      ends: further tokens that end a row.
 
     Raises:
       ValueError: a length or number of samples below 1, or several samples that would be equal.
@@ -38,6 +39,7 @@ class Written:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    ends: tuple[int, ...] = ()
 
     taught = False
     refusal = ""
@@ -74,7 +76,7 @@ class Written:
                 advance,
                 inputs,
                 length=self.length,
-                stop=(self.speech.end_id,),
+                stop=(self.speech.end_id, *self.ends),
                 pad=task.pad_id,
                 temperature=self.temperature,
                 top_p=self.top_p,
@@ -86,9 +88,9 @@ class Written:
 
     def texts(self, found: np.ndarray) -> list[list[str]]:
         """The samples of every row as text, without what follows the end."""
-        return [[self.speech.decode(self._ended(tokens)) for tokens in row] for row in found]
+        return [[self.speech.decode(self.ended(tokens)) for tokens in row] for row in found]
 
-    def _ended(self, tokens: Sequence[int]) -> list[int]:
-        tokens = np.asarray(tokens).tolist()
-        end = self.speech.end_id
-        return tokens[: tokens.index(end)] if end in tokens else tokens
+    def ended(self, tokens: Sequence[int]) -> list[int]:
+        """The tokens of a row before the one that ends it."""
+        ended = np.isin(np.asarray(tokens), (self.speech.end_id, *self.ends))
+        return list(tokens[: int(ended.argmax())] if ended.any() else tokens)

@@ -7,9 +7,9 @@ import pathlib
 
 from absl import flags
 
-from finetune.weights.files import read_json
 from launch.shell import config_flags
-from launch.training.problem_config import LATER, ProblemConfig
+from launch.training import problem_config
+from launch.training.problem_config import ProblemConfig
 from rankwise.files import require_writable
 from rankwise.options import option
 
@@ -64,16 +64,14 @@ def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:
     Raises:
       ValueError: a file of another version, or a flag that would change what the run has learnt.
     """
-    record, names = read_json(path), config_flags.names(ProblemConfig)
-    if not set(names) - LATER <= set(record):
-        raise ValueError(f"{path} is no configuration of this version of launch.train")
-    earlier = {name: record[name] for name in names if name in record}
+    there, names = problem_config.of_run(path), config_flags.names(ProblemConfig)
+    earlier = {name: getattr(there, name) for name in names}
     replaced = {name: getattr(config, name) for name in names if flags.FLAGS[name].present}
     for name, value in replaced.items():
-        if name not in REPLACED and value != earlier.get(name):
+        if name not in REPLACED and value != earlier[name]:
             raise ValueError(
-                f"--{name} is {value!r}; allowed is {earlier.get(name)!r}, as in {path}: only "
+                f"--{name} is {value!r}; allowed is {earlier[name]!r}, as in {path}: only "
                 f"{', '.join(f'--{other}' for other in REPLACED)} can be replaced"
             )
     whole = WHOLE if "data_dir" in replaced else {}
-    return config_flags.from_json(ProblemConfig, earlier | whole | replaced)
+    return dataclasses.replace(there, **(whole | replaced))

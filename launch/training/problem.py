@@ -59,7 +59,7 @@ def load(
         task = run_classes.begun(task, classes_of_model(config), config.base())
     else:
         task = run_classes.fixed(task, classes)
-    net = _network(config, task, devices, remat)
+    net = network_for(config, task, devices, remat)
     return Problem(task, net, network.digest(net.params))
 
 
@@ -131,9 +131,13 @@ def tokenizer(config: ProblemConfig) -> tasks.Tokenizer | None:
     return of_base
 
 
-def _network(
-    config: ProblemConfig, task: tasks.Task, devices: Devices, remat: bool
+def network_for(
+    config: ProblemConfig,
+    task: tasks.Task | tasks.LanguageTask,
+    devices: Devices = ONE_DEVICE,
+    remat: bool = False,
 ) -> network.Network:
+    """The base network with the outputs that the task needs, on the devices."""
     key, dtype = jax.random.key(config.model_seed), jnp.dtype(config.dtype)
     if config.base() == "mlp":
         sizes = MLPConfig(

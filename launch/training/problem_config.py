@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import pathlib
 from typing import Any
 
 from finetune import models, tasks
@@ -15,6 +16,7 @@ from finetune.tasks.own_text import examples
 from finetune.tasks.registry import FORMS, INSTRUCTIONS, TABLE
 from finetune.training.network import HEADS
 from finetune.weights.files import read_json
+from launch.shell import config_flags
 from rankwise.options import option
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -173,3 +175,15 @@ class ProblemConfig(ModelFlags, TaskFlags):
     def note(self, task: tasks.Task) -> str:
         """What has to be said beside a score."""
         return "; ".join(filter(None, (task.note, RANDOM if self.base() == "mlp" else "")))
+
+
+def of_run(path: pathlib.Path) -> ProblemConfig:
+    """The problem in a run's config.json.
+
+    Raises:
+      ValueError: that of another version, or of something else.
+    """
+    record, names = read_json(path), config_flags.names(ProblemConfig)
+    if not set(names) - LATER <= set(record):
+        raise ValueError(f"{path} is no configuration of this version of launch.train")
+    return config_flags.from_json(ProblemConfig, {n: record[n] for n in names if n in record})

@@ -11,6 +11,8 @@ from launch.shell import app, config_flags
 CONFIGS = {
     "train": ("launch.training.config", "TrainConfig"),
     "evaluate": ("launch.scoring.config", "EvaluateConfig"),
+    "predict": ("launch.predicting.config", "PredictConfig"),
+    "generate": ("launch.generating.config", "GenerateConfig"),
     "compare": ("launch.comparing.config", "CompareConfig"),
     "benchmark": ("launch.bench.config", "BenchmarkConfig"),
     "export": ("launch.exporting.config", "ExportConfig"),

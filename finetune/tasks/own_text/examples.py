@@ -57,7 +57,7 @@ def tokenized(
     chat = template(tokenizer)
     if column is None:
         pairs = zip(*(_texts(table, n) for n in (wanted.prompt, wanted.completion)), strict=True)
-        column, chats = wanted.prompt, [[_said("user", p), _said("assistant", c)] for p, c in pairs]
+        column, chats = wanted.prompt, [[said("user", p), said("assistant", c)] for p, c in pairs]
     else:
         chats = _chats(table, column)
     turns = []
@@ -107,13 +107,14 @@ def ends(tokenizer: Tokenizer, chat: bool) -> tuple[int, ...]:
     end = tokenizer.speech.end_id
     if not chat:
         return (end,)
-    answer = template(tokenizer).turn([_said("user", "a"), _said("assistant", "a")])[1]
+    answer = template(tokenizer).turn([said("user", "a"), said("assistant", "a")])[1]
     behind = tokenizer.speech.plain([answer.rpartition("a")[2].strip() or "a"])[0]
     special = tokenizer.speech.decode(behind[:1]) == ""
     return tuple(dict.fromkeys((end, behind[0]) if special else (end,)))
 
 
-def _said(role: str, content: str) -> dict[str, str]:
+def said(role: str, content: str) -> dict[str, str]:
+    """A message."""
     return {"role": role, "content": content}
 
 

@@ -7,7 +7,14 @@ import pytest
 from finetune.methods import OPTIONS
 from tests.launch.commands import COMMANDS, command, defined
 
-FEWEST = {"train": 120, "compare": 120, "evaluate": 25, "decompose": 20, "benchmark": 13}
+FEWEST = {
+    "train": 120,
+    "compare": 120,
+    "evaluate": 25,
+    "decompose": 20,
+    "benchmark": 13,
+    "predict": 4,
+}
 
 
 def shown(page):

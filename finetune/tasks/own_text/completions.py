@@ -1,0 +1,123 @@
+"""Prompts that a language model goes on with: what it writes, and why it ended."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from finetune.tasks import text
+from finetune.tasks.language import LanguageTask
+from finetune.tasks.own_text import examples
+from finetune.tasks.splits import Split
+from finetune.tasks.text_to_text import spoken
+from finetune.tasks.tokens.chat import Message
+from finetune.tasks.tokens.ragged import Ragged
+from finetune.tasks.tokens.tokenizer import Tokenizer
+from finetune.tasks.written import Written
+
+SPLIT = "prompts"
+STOP, LENGTH = "stop", "length"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Completions(Written):
+    """A `Reading` of free text, which is not scored.
+
+    Attributes:
+      words: texts before the first of which a completion is cut off.
+    """
+
+    words: tuple[str, ...] = ()
+
+    metrics = ()
+    refusal = "what a model writes freely is not scored"
+
+    def predict(self, found: np.ndarray) -> list[list[dict[str, Any]]]:
+        """completion, tokens and finish_reason of every row and sample: "stop" where a token or a
+        word has ended it, "length" where no tokens were left."""
+        return [[self._read(sample) for sample in row] for row in np.asarray(found)]
+
+    def records(self, predictions: Sequence, labels: Any = None) -> list[dict[str, Any]]:
+        """One entry per row and sample."""
+        del labels
+        return [sample for row in predictions for sample in row]
+
+    def _read(self, tokens: np.ndarray) -> dict[str, Any]:
+        ids = self.ended(tokens)
+        written, ended = self.speech.decode(ids), len(ids) < len(tokens)
+        places = [place for word in self.words if (place := written.find(word)) >= 0]
+        if places:
+            written, ended = written[: min(places)], True
+        reason = STOP if ended else LENGTH
+        return {"completion": written, "tokens": len(ids), "finish_reason": reason}
+
+
+def load(
+    prompts: Sequence[str | Sequence[Message]],
+    tokenizer: Tokenizer,
+    kind: str,
+    *,
+    chat: bool = False,
+    length: int = 128,
+    samples: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    words: Sequence[str] = (),
+) -> LanguageTask:
+    """The task of writing completions, with the split "prompts" alone.
+
+    Args:
+      prompts: texts, or chats, which are rendered by the tokenizer's template.
+      tokenizer: of the model; its `speech` must be there.
+      kind: "causal" or "encoder_decoder".
+      chat: texts too are rendered, as what the user says.
+      length: tokens that are written at most.
+      samples, temperature, top_p, seed: see `Written`.
+      words: stop words.
+
+    Raises:
+      ValueError: no prompt, an empty one or an empty stop word, a template that is missing or
+        refuses a chat, and what `Written` refuses.
+
+    Example:
+      load(["The capital of France is"], load_tokenizer("models/llama"), "causal", length=8)
+    """
+    speech = spoken(tokenizer)
+    if not prompts:
+        raise ValueError("prompts has 0 rows; allowed are 1 or more")
+    if not all(words):
+        raise ValueError("a stop word is empty; allowed are texts of a character or more")
+    rendered = [chat or not isinstance(prompt, str) for prompt in prompts]
+    ends = {end: None for chats in set(rendered) for end in examples.ends(tokenizer, chats)}
+    rows = []
+    for number, (prompt, as_chat) in enumerate(zip(prompts, rendered, strict=True)):
+        if as_chat:
+            said = [examples.said("user", prompt)] if isinstance(prompt, str) else prompt
+            try:
+                asked = examples.template(tokenizer).text(said, answering=True)
+            except ValueError as error:
+                raise ValueError(f"prompt {number}: {error}") from None
+            rows += speech.plain([asked])
+        else:
+            rows += examples.asked([prompt], speech, kind)
+        if not rows[-1]:
+            raise ValueError(f"prompt {number} is empty; allowed are texts of a token or more")
+    source = Ragged.from_rows(rows)
+    # Never read: the model writes its own.
+    target = Ragged.from_rows([[speech.end_id]] * len(rows))
+    return LanguageTask(
+        name=SPLIT,
+        splits={SPLIT: Split({"source": source, "target": target}, None)},
+        kind=kind,
+        reading=Completions(
+            speech, length, samples, temperature, top_p, seed, tuple(ends), tuple(words)
+        ),
+        pad_id=tokenizer.pad_id,
+        start_id=tokenizer.pad_id,
+        lengths=text.buckets(max(8, int(source.lengths.max()))),
+        target_lengths=(1,),
+    )

@@ -1,0 +1,45 @@
+"""Classes with probabilities, or numbers, for the rows of a file: by a run of launch.train.
+
+python -m launch.predict --workdir=runs/reviews --data=new.csv --output=predicted.csv
+
+The file needs the run's columns of text. It is taken whole and in its order, labels are not read,
+and all of its columns are kept; beside them stand prediction and, of classes, prob_CLASS.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+
+from finetune.training import adapter_files
+from launch.predicting import rows
+from launch.predicting.config import PredictConfig
+from launch.shell import app, waiting
+from launch.training import classes as run_classes
+from launch.training import problem, problem_config
+
+
+def main(config: PredictConfig) -> None:
+    """Predicts every row and writes the file."""
+    run = pathlib.Path(config.workdir)
+    earlier = problem_config.of_run(run / "config.json")
+    classes = run_classes.of_run(run)
+    settings = rows.problem_of(earlier, config.data, classes)
+    table = rows.read(config.data, classes)
+    with waiting.stage("loading data and model"):
+        base = problem.load(settings, classes=classes)
+        adapter = problem.adapter_of(run, settings, base)
+    task, split = base.task, next(iter(base.task.splits))
+    forward = jax.jit(
+        adapter_files.predict(base.network, adapter.modules, adapter.head, task.answer)
+    )
+    passes = task.steps(split, config.eval_batch_size)
+    batches = waiting.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
+    answers = task.gathered(split, (forward(base.network.params, batch) for batch in batches))
+    rows.write(config.output, table, classes, rows.predicted(task, answers))
+    print(f"{len(task.split(split))} rows of {config.data}: {config.output}")
+
+
+if __name__ == "__main__":
+    app.run(main, PredictConfig)

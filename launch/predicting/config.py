@@ -1,0 +1,46 @@
+"""The flags of `python -m launch.predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from rankwise.files import require_writable
+from rankwise.options import option
+
+SUFFIXES = (".csv", ".jsonl")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Which run predicts, which rows, and where they go."""
+
+    workdir: str | None = option(
+        None, "folder of a finished run of launch.train on texts; needed", path=True
+    )
+    data: str | None = option(
+        None,
+        "file of rows, .csv, .jsonl or .parquet, with the run's columns of text; needed",
+        path=True,
+    )
+    output: str | None = option(
+        None,
+        "write the rows with their predictions to this file, .csv or .jsonl; needed",
+        path=True,
+    )
+    eval_batch_size: int = option(128, "rows per forward pass", lower=1)
+
+    def __post_init__(self):
+        missing = [n for n in ("workdir", "data", "output") if getattr(self, n) is None]
+        if missing:
+            raise ValueError(f"--{missing[0]} is needed, as are --workdir, --data and --output")
+        output = pathlib.Path(self.output)
+        if output.suffix not in SUFFIXES:
+            raise ValueError(
+                f"--output is {self.output!r}; allowed suffixes are {', '.join(SUFFIXES)}"
+            )
+        if output.exists() and pathlib.Path(self.data).exists() and output.samefile(self.data):
+            raise ValueError(
+                f"--output is {self.output!r}, the file of --data; allowed is another one"
+            )
+        require_writable(self.output)
