@@ -35,7 +35,7 @@ class ReducedRankRegression(
     RegressorMixin,
     BaseEstimator,
 ):
-    """min_W ||Y - X W^T - 1 c^T||_F^2 + ridge ||W||_F^2, X (n, d), Y (n, m), over W (m, d) of a rank.
+    """min_W ||Y - X W^T - 1 c^T||_F^2 + ridge ||W||_F^2, X (n, d), Y (n, m), W (m, d) of a rank.
 
     The second moments of the data are all that is kept, so that `partial_fit` over parts is `fit`
     of the whole, and one decomposition gives every rank: with U the leading directions of the
