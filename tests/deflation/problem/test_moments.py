@@ -165,12 +165,12 @@ class TestFromWeight:
         assert int(problem.design_rank()) == D
 
     def test_refusals(self):
-        for given, message in (
+        for arguments, message in (
             ((self.weight, np.eye(D - 1)), "weight has shape"),
             ((np.zeros((M, D)), np.eye(D)), "weight is all zeros"),
         ):
             with pytest.raises(ValueError, match=message):
-                Regression.from_weight(*given)
+                Regression.from_weight(*arguments)
         with pytest.raises(ValueError, match="ridge is -1"):
             Regression.from_weight(self.weight, np.eye(D), ridge=-1)
         with pytest.raises(ValueError, match="from_weight"):

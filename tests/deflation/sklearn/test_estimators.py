@@ -1,0 +1,20 @@
+"""What scikit-learn asks of estimators."""
+
+import pytest
+
+pytest.importorskip("sklearn")
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from deflation.sklearn import LowRankApproximation, ReducedRankRegression
+
+
+@parametrize_with_checks(
+    [
+        ReducedRankRegression(),
+        ReducedRankRegression(rank=1, ridge=0.1, standardise=False, intercept=False),
+        LowRankApproximation(),
+        LowRankApproximation(n_components=1, centre=True),
+    ]
+)
+def test_checks_of_sklearn(estimator, check):
+    check(estimator)
