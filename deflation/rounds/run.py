@@ -84,7 +84,7 @@ def finish(state: State, *, certify: bool = True) -> Solution:
     unit = state.controls.unit
     factors = attach(scaled(state.problem, unit).target, factors)
     factors = factors._replace(b=factors.b * unit)
-    if state.controls.rule is not None:
+    if state.controls.stop.grow is not None:
         keep = (jnp.arange(plan.rank) < rank)[:, None]
         factors = Components(*(jnp.where(keep, rows, 0) for rows in factors))
     return Solution(
@@ -124,7 +124,7 @@ def _constant(leaf):
 @functools.partial(jax.jit, static_argnames=("plan", "rounds"))
 def _advance(problem, solver, controls, progress, plan, rounds):
     inputs = enter(problem, solver, controls, progress)
-    if plan.mesh is None:
+    if plan.devices.mesh is None:
         problem, solver, controls, progress = inputs
         one = functools.partial(_round, problem, solver, plan, controls)
         progress, history = loop(one, progress, rounds)
