@@ -173,7 +173,7 @@ def _as_now(saved: dict, state: State, expected: dict) -> dict:
     to give the digest. What `explained_energy` has to reach was a square as well.
     """
     now = saved | {"format": FORMAT}
-    problem, rule = state.problem, state.controls.rule
+    problem, rule = state.problem, state.controls.stop.grow
     kind = np.dtype(problem.dtype)
     with np.errstate(over="ignore", under="ignore"):
         square = np.square(np.asarray(problem.unexplained, kind))
@@ -192,18 +192,22 @@ def _as_now(saved: dict, state: State, expected: dict) -> dict:
 
 
 def _description(state: State) -> dict:
-    plan = dataclasses.asdict(dataclasses.replace(state.plan, mesh=None))
-    # A mesh may change between portions; whatever changes the answer may not.
-    kept = {name: value for name, value in plan.items() if name not in ("mesh", "axis", "row_axis")}
-    # The unit follows from the problem.
-    numbers = jax.tree.leaves((state.solver, state.controls._replace(unit=None)))
+    """Whatever changes the answer. Devices do not: they may be others in every portion."""
+    plan, controls = state.plan, state.controls
+    stop = controls.stop
+    numbers = (state.solver, stop.tolerance, controls.steps, stop.grow, controls.threshold)
     return {
         "format": FORMAT,
-        **kept,
+        "way": plan.way,
+        "rank": plan.rank,
+        "passes_on": plan.passes_on,
+        "tolerance_of": stop.tolerance_of,
+        **dataclasses.asdict(plan.publish),
+        **dataclasses.asdict(plan.extensions),
         "shape": list(state.problem.shape),
         "dtype": str(np.dtype(state.problem.dtype)),
         "solver": type(state.solver).__name__ + str(jax.tree.structure(state.solver)),
-        "numbers": [np.asarray(number).tolist() for number in numbers],
+        "numbers": [np.asarray(number).tolist() for number in jax.tree.leaves(numbers)],
         "problem": _digest(state.problem),
         "key": str(jax.random.key_impl(state.progress.key)),
     }

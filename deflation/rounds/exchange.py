@@ -65,7 +65,8 @@ def sharded_rounds(problem, solver, controls, progress, plan, rounds):
     Where rows of M are cut along a second axis, products with M are exchanged along it (RowBlock),
     and all else is done by all devices of a worker alike.
     """
-    axis, devices = plan.axis, plan.mesh.shape[plan.axis]
+    mesh, axis, row_axis = plan.devices.mesh, plan.devices.axis_name, plan.devices.row_axis
+    devices = mesh.shape[axis]
     slots = -(-plan.rank // devices)
     m, d = problem.shape
 
@@ -79,12 +80,12 @@ def sharded_rounds(problem, solver, controls, progress, plan, rounds):
         return form.unflatten(part.reshape(-1, *leaf.shape[1:]) for part, leaf in parts)
 
     def run(problem, solver, controls, progress):
-        if plan.row_axis is not None:
-            block = RowBlock(problem.target.target, plan.row_axis, (m, d))
+        if row_axis is not None:
+            block = RowBlock(problem.target.target, row_axis, (m, d))
             target = dataclasses.replace(problem.target, target=block)
             problem = problem._replace(target=target)
         index = jax.lax.axis_index(axis) + devices * jnp.arange(slots)
-        if plan.staleness:
+        if plan.publish.staleness:
             return overlapped(
                 problem, solver, plan, controls, progress, index, exchange, rounds=rounds
             )
@@ -96,13 +97,13 @@ def sharded_rounds(problem, solver, controls, progress, plan, rounds):
 
     everywhere = jax.sharding.PartitionSpec()
     here, axes = everywhere, {axis}
-    if plan.row_axis is not None:
-        here, axes = jax.tree.map(lambda _: everywhere, problem), {axis, plan.row_axis}
-        cut = jax.sharding.PartitionSpec(plan.row_axis)
+    if row_axis is not None:
+        here, axes = jax.tree.map(lambda _: everywhere, problem), {axis, row_axis}
+        cut = jax.sharding.PartitionSpec(row_axis)
         here = here._replace(target=Scaled(cut, everywhere))
     run = jax.shard_map(
         run,
-        mesh=plan.mesh,
+        mesh=mesh,
         in_specs=(here, everywhere, everywhere, everywhere),
         out_specs=everywhere,
         axis_names=axes,

@@ -9,9 +9,18 @@ import numpy as np
 
 from deflation.problem.regression import Regression
 from deflation.problem.targets import Operator
+from deflation.rounds.options import Devices
 from deflation.rounds.state import State
 from rankwise import checks
 from rankwise.devices import place
+
+
+def on_devices(problem: Regression, devices: Devices) -> Devices:
+    """The devices of a sharded run, with its mesh."""
+    mesh = worker_mesh(devices.mesh, devices.axis_name)
+    if devices.row_axis is not None:
+        mesh = row_mesh(problem, mesh, devices.axis_name, devices.row_axis)
+    return dataclasses.replace(devices, mesh=mesh)
 
 
 def worker_mesh(mesh: jax.sharding.Mesh | None, axis_name: str) -> jax.sharding.Mesh:
@@ -63,11 +72,11 @@ def on_mesh(state: State) -> State:
 
     def put(leaf, *axes):
         spec = jax.sharding.PartitionSpec(*axes)
-        return place(leaf, jax.sharding.NamedSharding(state.plan.mesh, spec))
+        return place(leaf, jax.sharding.NamedSharding(state.plan.devices.mesh, spec))
 
-    if state.plan.row_axis is None:
+    if state.plan.devices.row_axis is None:
         return jax.tree.map(put, state)
-    target = put(state.problem.target, state.plan.row_axis)
+    target = put(state.problem.target, state.plan.devices.row_axis)
     rest = dataclasses.replace(state, problem=state.problem._replace(target=None))
     rest = jax.tree.map(put, rest)
     return dataclasses.replace(rest, problem=rest.problem._replace(target=target))

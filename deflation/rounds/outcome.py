@@ -39,10 +39,10 @@ def published(problem, solver, controls: Controls, progress: Progress, plan: Pla
     factors = Components(*(jnp.where(visible[:, None], rows, 0) for rows in factors))
     sizes = norms(factors)
     rank = jnp.asarray(plan.rank)
-    if controls.rule is not None:
-        rank = jnp.minimum(progress.active, controls.rule.keep(controls.threshold, sizes))
+    if controls.stop.grow is not None:
+        rank = jnp.minimum(progress.active, controls.stop.grow.keep(controls.threshold, sizes))
     left = progress.moved
-    if plan.tolerance_of == "error":
+    if controls.stop.tolerance_of == "error":
         left = remaining(progress.moved, progress.earlier, rounding(sizes))
     return factors, rank, jnp.where(visible, left, jnp.inf)
 
@@ -65,7 +65,7 @@ def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, c
     else:
         bounds = unknown(norms(factors))
     joint = plan.way == "joint"
-    code, component = verdict(factors, bounds, rank, controls.tolerance, left, joint=joint)
+    code, component = verdict(factors, bounds, rank, controls.stop.tolerance, left, joint=joint)
     return factors, bounds.multiplied(controls.unit), code, component, rank
 
 

@@ -69,10 +69,11 @@ def local_round(
         index,
         weights,
         working,
-        orthogonal=plan.orthogonal,
+        orthogonal=plan.extensions.orthogonal,
         own=own,
     )
-    return Block(new, moves(new, own, block_of(seen.factors, index) if plan.staleness else None))
+    stale = block_of(seen.factors, index) if plan.publish.staleness else None
+    return Block(new, moves(new, own, stale))
 
 
 def gathered_round(
@@ -92,18 +93,18 @@ def gathered_round(
     else:
         new, found = gathered
     earlier = _shifted(progress)
-    still = _settled(plan, controls, found.moved, found.sizes, found.sizes, earlier)
+    still = _settled(controls, found.moved, found.sizes, found.sizes, earlier)
     moved = jnp.where(progress.done, progress.moved, found.moved)
     earlier = jnp.where(progress.done, progress.earlier, earlier)
     # A worker is done only after its predecessors: their later moves would move it again.
     still = (still & (number < active)) | progress.done
-    if plan.staleness:
-        still = still & (rests_on(progress, found, controls.tolerance) | progress.done)
+    if plan.publish.staleness:
+        still = still & (rests_on(progress, found, controls.stop.tolerance) | progress.done)
     done = jnp.cumprod(still | (number >= plan.rank)).astype(bool)
-    if controls.rule is not None:
+    if controls.stop.grow is not None:
         # Nobody else will be asked to join: the run ends when those who did are done.
         sizes = jnp.where(number < active, found.sizes, 0)
-        more = controls.rule.more(controls.threshold, sizes, active)
+        more = controls.stop.grow.more(controls.threshold, sizes, active)
         done = done | (~more & jnp.all(still | (number >= active)))
     last = (progress.past, progress.past_active), (progress.factors, progress.active)
     past, past_active = jax.tree.map(lambda x, y: jnp.append(x, y[None], axis=0)[1:], *last)
@@ -127,10 +128,11 @@ def _shifted(progress: Progress) -> jax.Array:
     return jnp.stack([progress.earlier[1], progress.moved])
 
 
-def _settled(plan: Plan, controls: Controls, moved, sizes, every, earlier) -> jax.Array:
+def _settled(controls: Controls, moved, sizes, every, earlier) -> jax.Array:
     """Which of some components are within the tolerance, beside the sizes of `every` one."""
-    rate = earlier if plan.tolerance_of == "error" else None
-    return settled(moved, sizes, rounding(every), controls.tolerance, rate)
+    stop = controls.stop
+    rate = earlier if stop.tolerance_of == "error" else None
+    return settled(moved, sizes, rounding(every), stop.tolerance, rate)
 
 
 def _working(plan: Plan, progress: Progress, active) -> jax.Array:
@@ -141,7 +143,7 @@ def _working(plan: Plan, progress: Progress, active) -> jax.Array:
 
 def _joined(plan: Plan, active) -> jax.Array | int:
     """How many workers refine: all of them, or without advance learning those that publish."""
-    return plan.rank if plan.advance else active
+    return plan.rank if plan.publish.advance else active
 
 
 def unless(finished, new: Progress, old: Progress) -> Progress:
@@ -159,14 +161,14 @@ def _grown(plan: Plan, controls: Controls, progress: Progress) -> jax.Array:
     The next worker joins in the first round in which it sees all workers before it: one that has
     not seen its predecessor would publish the same component once more.
     """
-    if plan.way == "joint" or (not plan.staggered and controls.rule is None):
+    if plan.way == "joint" or (not plan.publish.staggered and controls.stop.grow is None):
         return jnp.asarray(plan.rank, jnp.int32)
     more = progress.active + 1
-    if controls.rule is not None:
+    if controls.stop.grow is not None:
         sizes = jnp.where(_first(progress.active, progress.done), progress.sizes, 0)
-        wanted = controls.rule.more(controls.threshold, sizes, progress.active)
+        wanted = controls.stop.grow.more(controls.threshold, sizes, progress.active)
         more = jnp.where(wanted, more, progress.active)
-    if plan.staleness:
+    if plan.publish.staleness:
         more = jnp.where(sight(progress).active >= progress.active, more, progress.active)
     return jnp.minimum(more, plan.rank).astype(jnp.int32)
 
@@ -188,30 +190,30 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
         index,
         weights,
         jnp.ones(1, bool),
-        orthogonal=plan.orthogonal,
+        orthogonal=plan.extensions.orthogonal,
     )
     new = _write(progress.factors, index, block)
     # Of the block alone: looking at all components would cost as much as the products.
     found = moves(block, block_of(progress.factors, index))
     sizes = progress.sizes.at[index].set(found.sizes)
     earlier = _shifted(progress)[:, index]
-    still = _settled(plan, controls, found.moved, found.sizes, sizes, earlier)
+    still = _settled(controls, found.moved, found.sizes, sizes, earlier)
     spent = progress.spent.at[current].add(1)
     allowance = controls.steps[current]
     if plan.passes_on:
         allowance = jnp.cumsum(controls.steps)[current] - jnp.sum(spent) + spent[current]
     finished = (spent[current] >= allowance) | still[0]
     done = progress.done.at[current].set(finished)
-    if controls.rule is not None:
+    if controls.stop.grow is not None:
         known = jnp.where(_first(current + 1, done), sizes, 0)
-        more = controls.rule.more(controls.threshold, known, current + 1)
+        more = controls.stop.grow.more(controls.threshold, known, current + 1)
         done = done | (finished & ~more)
     new = _between_components(problem, solver, plan, new, current + 1, finished)
     return Progress(
         factors=new,
         moved=progress.moved.at[index].set(found.moved),
         earlier=progress.earlier.at[:, index].set(earlier),
-        sizes=norms(new) if plan.reoptimise or plan.full_rank else sizes,
+        sizes=norms(new) if plan.extensions.reoptimise or plan.extensions.full_rank else sizes,
         done=done,
         spent=spent,
         active=jnp.maximum(progress.active, current + 1).astype(jnp.int32),
@@ -229,8 +231,8 @@ def _write(factors: Components, index, block: Components) -> Components:
 def _between_components(problem, solver, plan: Plan, factors, count, finished) -> Components:
     """The extensions that act when a component is finished; both are off by default."""
     for every, action in (
-        (plan.reoptimise, lambda f: _reoptimise(problem, solver, f, count)),
-        (plan.full_rank, lambda f: _full_rank_step(problem, f, count)),
+        (plan.extensions.reoptimise, lambda f: _reoptimise(problem, solver, f, count)),
+        (plan.extensions.full_rank, lambda f: _full_rank_step(problem, f, count)),
     ):
         if every:
             due = finished & (count % every == 0)

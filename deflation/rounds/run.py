@@ -80,7 +80,7 @@ def finish(state: State, *, certify: bool = True) -> Solution:
     inputs = (state.problem, state.solver, state.controls, state.progress)
     inputs = jax.tree.map(_constant, inputs)
     factors, bounds, code, component, rank = judge(*inputs, plan, certify)
-    keep = None if state.controls.rule is None else rank
+    keep = None if state.controls.stop.grow is None else rank
     return Solution(
         components=_answer(state.problem, state.controls.unit, factors, keep, plan.way == "joint"),
         status=code if checks.traced(code) else Status(int(code)),
@@ -134,7 +134,7 @@ def _constant(leaf):
 @functools.partial(jax.jit, static_argnames=("plan", "rounds"))
 def _advance(problem, solver, controls, progress, plan, rounds):
     inputs = enter(problem, solver, controls, progress)
-    if plan.mesh is None:
+    if plan.devices.mesh is None:
         problem, solver, controls, progress = inputs
         one = functools.partial(_round, problem, solver, plan, controls)
         progress, history = loop(one, progress, rounds)

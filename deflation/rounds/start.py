@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from deflation import budgets
-from deflation.growth import Rule, check_rule
+from deflation.budgets import Budget
 from deflation.problem.components import Components
 from deflation.problem.regression import Regression
 from deflation.problem.units import scaled, unit_of
-from deflation.rounds.mesh import on_mesh, row_mesh, worker_mesh
-from deflation.rounds.state import MEASURES, Controls, History, Plan, State, initial_progress
+from deflation.rounds.mesh import on_devices, on_mesh
+from deflation.rounds.options import METHODS, PARALLEL, records
+from deflation.rounds.state import Controls, History, Plan, State, initial_progress
 from deflation.solvers.alternating import alternating
 from deflation.solvers.sketching import Sketch, sketch
 from deflation.solvers.solver import Solver
 from rankwise import checks
 
-METHODS = ("sequential", "parallel", "sharded", "joint")
 NEVER = -1.0
 EACH = 50  # rounds of a component of a sequential run that names no budget
 SOLVERS = "a solver, alternating(), krylov() or gradient_descent()"
-
-
-_ROUNDS = ("parallel", "sharded")
-_ORDERED = ("sequential", *_ROUNDS)
-OPTIONS = {
-    "grow": (None, _ORDERED),
-    "budget": (None, ("sequential",)),
-    "mesh": (None, ("sharded",)),
-    "row_axis": (None, ("sharded",)),
-    "staggered": (True, _ROUNDS),
-    "advance": (True, _ROUNDS),
-    "orthogonal": (False, _ORDERED),
-    "reoptimise": (0, ("sequential",)),
-    "full_rank": (0, ("sequential",)),
-    "staleness": (0, _ROUNDS),
-}
-"""Default and readers of the options that not all methods have."""
 
 
 def start(
@@ -51,19 +36,8 @@ def start(
     method: str = "parallel",
     init: str | Sketch | Components = "random",
     key: jax.Array | None = None,
-    tolerance: float | None = None,
-    tolerance_of: str = "move",
-    grow: Rule | None = None,
-    budget=None,
-    staggered: bool = True,
-    advance: bool = True,
-    orthogonal: bool = False,
-    reoptimise: int = 0,
-    full_rank: int = 0,
-    staleness: int = 0,
-    mesh: jax.sharding.Mesh | None = None,
-    axis_name: str = "worker",
-    row_axis: str | None = None,
+    budget: Budget | Sequence[int] | int | None = None,
+    **options,
 ) -> State:
     """Begins a long run: `start` -> `advance` as often as wanted -> `finish`.
 
@@ -71,13 +45,17 @@ def start(
     their docstrings say what the options mean.
 
     Args:
-      method: one of `METHODS`; the other arguments as in the function of that name.
+      problem, rank, solver, init, key: as in `sequential`.
+      method: "sequential", "parallel", "sharded" or "joint".
+      budget: of a sequential run, as there.
+      **options: the other keyword arguments of the function of that name, see options.py.
 
     Returns:
       A State; a pytree.
 
     Raises:
       ValueError: as the function of that name.
+      TypeError: an option that there is not.
 
     Example:
       >>> import jax.numpy as jnp
@@ -95,60 +73,42 @@ def start(
     rank = checks.integer("rank", rank, 1, limit, why=f" = min(m, d) of shape {problem.shape}")
     solver = alternating() if solver is None else solver
     _check_solver(solver, method, rank)
-    if orthogonal is True and solver.collective and method in _ROUNDS:
-        raise ValueError(f"orthogonal is True; allowed with {solver} is False")
-    given = {"grow": grow, "budget": budget, "mesh": mesh, "staggered": staggered}
-    given |= {"advance": advance, "orthogonal": orthogonal, "row_axis": row_axis}
-    given |= {"reoptimise": reoptimise, "full_rank": full_rank, "staleness": staleness}
-    _check_own(method, **given)
-    if tolerance is not None:
-        checks.positive("tolerance", tolerance, zero=True)
-    checks.choice("tolerance_of", tolerance_of, MEASURES)
-    check_rule(grow, problem)
-    if method == "sharded":
-        mesh = worker_mesh(mesh, axis_name)
-        if row_axis is not None:
-            mesh = row_mesh(problem, mesh, axis_name, row_axis)
+    if budget is not None and method != "sequential":
+        raise ValueError(
+            f"budget is {checks.shown(budget)}; allowed with method {method!r} is None"
+        )
+    stop, publish, extensions, devices = records(method, options)
+    stop.check(problem)
+    if solver.collective and method in PARALLEL:
+        if extensions.orthogonal:
+            raise ValueError(f"orthogonal is True; allowed with {solver} is False")
+        if publish.staleness:
+            # Its triangular step is what makes predecessors current.
+            raise ValueError(f"staleness is {publish.staleness}; allowed with {solver} is 0")
     steps = budgets.as_budget(EACH * rank if budget is None else budget, rank)
     plan = Plan(
         way="parallel" if method == "sharded" else method,
         rank=rank,
-        staggered=checks.flag("staggered", staggered),
-        advance=checks.flag("advance", advance),
         passes_on=steps.passes_on,
-        orthogonal=checks.flag("orthogonal", orthogonal),
-        reoptimise=checks.integer("reoptimise", reoptimise, 0),
-        full_rank=checks.integer("full_rank", full_rank, 0),
-        tolerance_of=tolerance_of,
-        staleness=checks.integer("staleness", staleness, 0),
-        mesh=mesh if method == "sharded" else None,
-        axis=axis_name,
-        row_axis=row_axis,
+        publish=publish,
+        extensions=extensions,
+        devices=on_devices(problem, devices) if method == "sharded" else devices,
     )
-    if plan.staleness and solver.collective:
-        # Its triangular step is what makes predecessors current.
-        raise ValueError(f"staleness is {plan.staleness}; allowed with {solver} is 0")
     how, given = _checked_init(problem, rank, init)
     key = None if key is None else checks.random_key("key", key)
-    controls, progress = _begin(
-        problem,
-        solver,
-        given,
-        key,
-        NEVER if tolerance is None else tolerance,
-        np.asarray(steps.steps, np.int32),
-        grow,
-        plan,
-        how,
-    )
-    controls = controls._replace(rule=grow)  # as it was given: a program returns arrays
+    tolerance = NEVER if stop.tolerance is None else stop.tolerance
+    allowance = np.asarray(steps.steps, np.int32)
+    controls, progress = _begin(problem, solver, given, key, tolerance, allowance, stop, plan, how)
+    # The rule as it was given: a program returns arrays.
+    stop = dataclasses.replace(controls.stop, grow=stop.grow)
+    controls = controls._replace(stop=stop)
     empty = np.zeros((0, rank), problem.dtype)
     state = State(problem, solver, controls, progress, History(empty, empty), plan)
-    return state if plan.mesh is None else on_mesh(state)
+    return state if plan.devices.mesh is None else on_mesh(state)
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "how"))
-def _begin(problem, solver, given, key, tolerance, steps, grow, plan: Plan, how):
+def _begin(problem, solver, given, key, tolerance, steps, stop, plan: Plan, how):
     """Controls and Progress before the first round; one program, as a small problem has few
     products to hide the cost of single operations behind."""
     problem = jax.lax.stop_gradient(problem)  # see run.py
@@ -162,16 +122,15 @@ def _begin(problem, solver, given, key, tolerance, steps, grow, plan: Plan, how)
     else:
         factors = solver.multiplied(solver.warm(sketch(own.target, plan.rank, key, how)), unit)
     controls = Controls(
-        tolerance=jnp.asarray(tolerance, problem.dtype),
+        stop=dataclasses.replace(stop, tolerance=jnp.asarray(tolerance, problem.dtype)),
         steps=jnp.asarray(steps, jnp.int32),
-        rule=None,
-        threshold=None if grow is None else grow.threshold(problem),
+        threshold=None if stop.grow is None else stop.grow.threshold(problem),
         unit=unit,
     )
     # Warm factors are published at once; a joint run knows no order to wait for.
     warm = how != "random" and plan.way == "parallel"
     published = plan.rank if warm or plan.way == "joint" else 0
-    return controls, initial_progress(factors, key, published, plan.staleness)
+    return controls, initial_progress(factors, key, published, plan.publish.staleness)
 
 
 def _check_solver(solver: Solver, method: str, rank: int) -> None:
@@ -183,16 +142,6 @@ def _check_solver(solver: Solver, method: str, rank: int) -> None:
     shapes = ((), (rank, 1)) if method == "parallel" else ((),)
     if size is not None and jnp.shape(size) not in shapes:
         raise ValueError(f"step_size has shape {jnp.shape(size)}; allowed is one number")
-
-
-def _check_own(method: str, **given) -> None:
-    """Refuses options that the method would not read."""
-    for name, value in given.items():
-        default, readers = OPTIONS[name]
-        if method not in readers and value is not default:
-            raise ValueError(
-                f"{name} is {checks.shown(value)}; allowed with method {method!r} is {default!r}"
-            )
 
 
 def _checked_init(problem, rank, init) -> tuple[str | Sketch, Components | None]:

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from deflation.problem.components import Components, norms
+from deflation.rounds.options import Devices, Extensions, Publish, Stop
 from rankwise import checks
 
 if TYPE_CHECKING:
-    from deflation.growth import Rule
     from deflation.problem.regression import Regression
     from deflation.solvers.solver import Solver
 
@@ -73,7 +73,6 @@ _ADVICE = {
 
 
 WAYS = ("sequential", "parallel", "joint")
-MEASURES = ("move", "error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,47 +82,29 @@ class Plan:
     Attributes:
       way: one of `WAYS`; sharded is "parallel" with a mesh.
       rank: number of components.
-      staggered: worker k publishes from round k on, not from the first.
-      advance: workers that do not publish yet already refine in private.
       passes_on: sequential: unused steps go to later components.
-      orthogonal: project new factors on the complement of their predecessors.
-      reoptimise: sequential: after every such number of components, one round for each earlier
-        component against all others; 0 is never.
-      full_rank: sequential: after every such number of components, one joint least-squares step of
-        the whole model; 0 is never.
-      tolerance_of: what the tolerance is held against, one of `MEASURES`.
-      staleness: how many rounds the predecessors that a worker subtracts are behind the last one.
-      mesh, axis: the device mesh of a sharded run and the name of its worker axis.
-      row_axis: the mesh axis that the rows of M are cut along; None where each device holds all.
+      publish, extensions, devices: see their classes.
     """
 
     way: str
     rank: int
-    staggered: bool = True
-    advance: bool = True
-    passes_on: bool = False
-    orthogonal: bool = False
-    reoptimise: int = 0
-    full_rank: int = 0
-    tolerance_of: str = "move"
-    staleness: int = 0
-    mesh: jax.sharding.Mesh | None = None
-    axis: str = "worker"
-    row_axis: str | None = None
+    passes_on: bool
+    publish: Publish
+    extensions: Extensions
+    devices: Devices
 
 
 class Controls(NamedTuple):
     """Numbers that steer a run without recompiling it.
 
-    tolerance: relative change, or error, at which a component counts as done, -1 for never.
+    stop: when a component is done, and when no other is added.
     steps: budget of every component (r,), used by sequential runs.
-    rule, threshold: online choice of the rank, or None.
+    threshold: what the rule `stop.grow` decides by, or None.
     unit: of M's size, in which the rounds are computed (units.py).
     """
 
-    tolerance: jax.Array
+    stop: Stop
     steps: jax.Array
-    rule: Rule | None
     threshold: jax.Array | None
     unit: jax.Array
 

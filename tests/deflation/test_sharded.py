@@ -102,7 +102,7 @@ def test_every_option(name, dtype):
 
 def test_all_devices_by_default():
     state = start(from_matrix(), R, method="sharded")
-    assert dict(state.plan.mesh.shape) == {"worker": jax.device_count()} == {"worker": 8}
+    assert dict(state.plan.devices.mesh.shape) == {"worker": jax.device_count()} == {"worker": 8}
 
 
 @pytest.mark.parametrize("axis_types", [None, "Auto", "Explicit"])

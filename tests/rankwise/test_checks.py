@@ -361,12 +361,14 @@ def test_integers_of_any_kind_are_accepted(value):
 @pytest.mark.parametrize("value", [0, 0.0, 1e-3, np.float32(1e-3), jnp.asarray(1e-3)])
 def test_tolerances_of_any_kind_are_accepted(value):
     state = start(PROBLEM, R, tolerance=value)
-    np.testing.assert_allclose(state.controls.tolerance, value, rtol=1e-6)
+    np.testing.assert_allclose(state.controls.stop.tolerance, value, rtol=1e-6)
 
 
 def test_traced_values_are_not_inspected():
     """Under jit the entries are unknown; only shapes and dtypes are checked."""
-    run = jax.jit(lambda m, t: start(Regression.from_matrix(m), R, tolerance=t).controls.tolerance)
+    run = jax.jit(
+        lambda m, t: start(Regression.from_matrix(m), R, tolerance=t).controls.stop.tolerance
+    )
     assert float(run(matrix(), 0.5)) == 0.5
     with pytest.raises(ValueError) as error:
         jax.jit(lambda x, y: Regression.from_data(x, y).target)(X, Y[:, :-1])
