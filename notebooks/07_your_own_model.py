@@ -237,7 +237,9 @@ if importlib.util.find_spec("peft"):
         def forward(self, x):
             return self.fall(torch.nn.functional.gelu(self.rise(x), approximate="tanh"))
 
-    only = finetune.adapt(loss, model, test, "adapad", rank=4, budget=8, **settings | {"modules": "up|down"})
+    only = finetune.adapt(
+        loss, model, test, "adapad", rank=4, budget=8, **settings | {"modules": "up|down"}
+    )
     state = only.init(jax.random.key(0))
     for batch in batches(20, new=1, seed=4):
         state, _ = only.step(state, batch)
