@@ -12,6 +12,7 @@ from finetune.host.choosing import chosen
 from finetune.host.model import parts
 from finetune.host.network import examined, host_network
 from finetune.methods import MethodConfig, make
+from finetune.models.parts.ops import PLAIN
 from finetune.optimiser import OptimiserConfig
 from finetune.training.adapted_ops import adapted
 from tests.finetune.host.own_models import MODELS, model, tokens
@@ -164,3 +165,26 @@ def test_a_product_is_taken_as_the_program_asks_for_it():
     assert {(p["precision"], p["preferred_element_type"].name) for p in dots} == {
         ((high, high), "float32")
     }
+
+
+def test_factors_do_not_depend_on_the_order_in_which_axes_are_summed():
+    """Of heads and their entries an einsum may sum either first; a file must fit both."""
+    kernel = jax.random.normal(jax.random.key(0), (2, 3, 5))
+    x = jax.random.normal(jax.random.key(1), (4, 2, 3))
+    change = jax.random.normal(jax.random.key(2), (6, 5))
+
+    def moved(path, x, kernel):
+        return x @ (kernel + change)
+
+    for axes in (((1, 2), (0, 1)), ((2, 1), (1, 0))):
+
+        def out(model, x, axes=axes):
+            return jax.lax.dot_general(x, model["o"], (axes, ((), ())))
+
+        weights = {"o": kernel}
+        modules = examined(lambda m, x: jnp.sum(out(m, x)), parts(weights), x).modules
+        assert modules["o"].ins == (0, 1)
+        ops = PLAIN._replace(linear=moved)
+        got = evaluation.evaluate(out, weights, modules, ops, x)
+        expected = jnp.einsum("bhn,hnd->bd", x, kernel + change.reshape(kernel.shape))
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
