@@ -81,13 +81,13 @@ def chosen(
                 f"module {name} is a table of rows, which method {method.name!r} cannot adapt; "
                 "leave it out with modules"
             )
-        others = sorted({u.kind for u in discovered.uses[name]} - {PRODUCT, ROWS})
+        others = sorted({u.kind for u in discovered.uses[name] if not u.fits(module)})
         if others and module.dtype.itemsize < 4:
             # W + change rounded to such a dtype has lost most of a small change.
             raise ValueError(
-                f"module {name} has dtype {module.dtype.name} and is used by {others[0]} beside "
-                "products, which would not see a small change; take float32 parameters or leave "
-                "it out with modules"
+                f"module {name} has dtype {module.dtype.name} and, beside its {module.kind}, a "
+                f"use in {others[0]}, which would not see a small change; take float32 parameters "
+                "or leave it out with modules"
             )
     return found
 

@@ -38,6 +38,11 @@ class Use(NamedTuple):
     stack: tuple[int, ...] = ()
     scopes: tuple[str, ...] = ()
 
+    def fits(self, module: Module) -> bool:
+        """Whether a method computes it; else it gets the changed kernel."""
+        own = (self.kind, tuple(sorted(self.ins)), tuple(sorted(self.outs)), self.stack)
+        return own == (module.kind, module.ins, module.outs, module.stack)
+
 
 class Discovered(NamedTuple):
     """What a trace says of a model.
@@ -65,16 +70,15 @@ class _Recorder(Walk):
         use = Use(PRODUCT, ins, outs, (*view.taken, *stack), view.scopes)
         self.uses[view.name].append(use)
         pair = (view.array(), other) if kernel_first else (other, view.array())
-        return jax.lax.dot_general(*pair, equation.params["dimension_numbers"])
+        return jax.lax.dot_general(*pair, **equation.params)
 
     def rows(self, view, places, equation):
         use = Use(ROWS, view.axes[0], view.axes[1], view.taken, view.scopes)
         self.uses[view.name].append(use)
-        return None  # and the array itself goes into the gather
+        return jax.lax.gather(view.array(), places, **equation.params)
 
     def value(self, view, primitive):
-        if primitive != "gather":
-            self.uses[view.name].append(Use(primitive, stack=view.taken, scopes=view.scopes))
+        self.uses[view.name].append(Use(primitive, stack=view.taken, scopes=view.scopes))
         return view.array()
 
     def sliced(self, view):

@@ -46,7 +46,7 @@ def evaluate(
         for name, leaf in sorted(arrays.items())
     ]
     outputs = walk.run(closed, [*inputs, *jax.tree.leaves(arguments)])
-    arrays = [walk._array(output, "return") for output in outputs]
+    arrays = [walk.as_array(output, "return") for output in outputs]
     return jax.tree.unflatten(jax.tree.structure(shape), arrays)
 
 

@@ -73,7 +73,7 @@ class Walk:
         if outputs is not None:
             return outputs if equation.primitive.multiple_results else [outputs]
         name = equation.primitive.name
-        arrays = [self._array(value, name) for value in inputs]
+        arrays = [self.as_array(value, name) for value in inputs]
         known = {
             atom: array
             for atom, array in zip(equation.invars, arrays, strict=True)
@@ -83,7 +83,8 @@ class Walk:
         known.update(zip(made, _plain(jaxpr, [equation], made, known), strict=True))
         return [known.get(v) for v in equation.outvars]
 
-    def _array(self, value: Any, primitive: str) -> Any:
+    def as_array(self, value: Any, primitive: str) -> Any:
+        """What a primitive that knows no views shall see."""
         return self.value(value, primitive) if isinstance(value, View) else value
 
     # What only hands a view on.
@@ -147,7 +148,7 @@ class Walk:
         closed, first = parameters["jaxpr"], parameters["num_consts"]
         size = parameters["num_carry"]
         consts, carry, rows = inputs[:first], inputs[first : first + size], inputs[first + size :]
-        carry = [self._array(value, "scan") for value in carry]
+        carry = [self.as_array(value, "scan") for value in carry]
         names = [value.name for value in rows if isinstance(value, View)]
         scope = common(names) if names else ""
         views, stored = {}, {}
@@ -156,7 +157,7 @@ class Walk:
                 continue
             leaves = self.sliced(value) if len(value.axes[0]) == 1 else None
             if leaves is None:
-                rows[k] = self._array(value, "scan")
+                rows[k] = self.as_array(value, "scan")
                 continue
             (axis,) = value.axes[0]
             place = value.left.index(axis)
@@ -176,7 +177,7 @@ class Walk:
             again = {k: dataclasses.replace(v, **stored[k]) for k, v in views.items()}
             row = [again.get(k, array) for k, array in enumerate(arrays)]
             outputs = self.run(closed, [*consts, *carry, *row])
-            carry = [self._array(value, "scan") for value in outputs[:size]]
+            carry = [self.as_array(value, "scan") for value in outputs[:size]]
             return carry, self._handed_out(outputs[size:], again, returned)
 
         carry, outputs = jax.lax.scan(
@@ -197,7 +198,7 @@ class Walk:
             same = [k for k, value in views.items() if output is value]
             if same:
                 returned[n], output = same[0], jnp.zeros(())
-            arrays.append(self._array(output, "return"))
+            arrays.append(self.as_array(output, "return"))
         return arrays
 
     # What uses an array.
@@ -218,7 +219,7 @@ class Walk:
     def _dot_general(self, equation, inputs):
         left, right = inputs
         if isinstance(right, View):
-            return self.product(right, self._array(left, "dot_general"), equation, False)
+            return self.product(right, self.as_array(left, "dot_general"), equation, False)
         return self.product(left, right, equation, True)
 
 

@@ -225,6 +225,33 @@ def test_update_under_vmap_and_shard_map():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), got, expected)
 
 
+def test_a_part_of_the_model_that_is_compiled_for_itself():
+    class Jitted(nnx.Module):
+        def __init__(self):
+            self.inner = net()
+
+        def __call__(self, x):
+            return nnx.jit(lambda inner, x: inner(x))(self.inner, x)
+
+    given, batch = Jitted(), rows()
+    tuned = adapt(loss, given, batch, "lora", steps=20, rank=1, modules="fc")
+    state = trained(tuned, batch, 2)
+    assert list(tuned.ranks(state)) == ["inner.fc1", "inner.fc2"]
+    np.testing.assert_allclose(
+        loss(tuned.merge(state), batch), tuned.bind(loss)(state, batch), rtol=1e-6
+    )
+
+
+def test_a_table_with_two_uses():
+    """Rows by the method, the product with its transpose by the changed table."""
+    batch, given = tokens(), model("listed")
+    tuned = adapt(loss, given, batch, "lora", steps=20, rank=2, modules="embed", learning_rate=0.1)
+    state = trained(tuned, batch, 2)
+    value = tuned.bind(loss)(state, batch)
+    np.testing.assert_allclose(loss(tuned.merge(state), batch), value, rtol=1e-5)
+    assert float(value) < float(loss(given, batch))
+
+
 def test_a_policy_of_remat_is_kept():
     batch = rows()
 

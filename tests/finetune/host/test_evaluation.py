@@ -12,6 +12,7 @@ from finetune.host.choosing import chosen
 from finetune.host.model import parts
 from finetune.host.network import examined, host_network
 from finetune.methods import MethodConfig, make
+from finetune.models.parts.ops import PLAIN
 from finetune.optimiser import OptimiserConfig
 from finetune.training.adapted_ops import adapted
 from tests.finetune.host.own_models import MODELS, model, tokens
@@ -42,16 +43,31 @@ def started(method, network):
     return moved, aux
 
 
-def by_hand(method, taken, modules, network, name, theta, aux, batch):
-    """The loss of the model with W + D in place of every W."""
-    arrays = dict(network.params)
-    for key, module in modules.items():
-        kernels = network.kernels(module.paths)
-        for path in set(module.paths) & set(theta):
-            rows = jnp.eye(kernels[path].shape[0], dtype=kernels[path].dtype)
-            kernels[path] = method.apply(rows, kernels[path], theta[path], aux[path], lambda x: x)
-        arrays[key] = module.whole(list(kernels.values()))
-    return MODELS[name][1](taken.build(arrays), batch)
+def compared(name, method, dtype, tolerance):
+    """Value and gradients against the model with W + D in place of every W."""
+    taken, modules, network = made(name, dtype)
+    method, batch = make_method(method), tokens()
+    theta, aux = started(method, network)
+
+    def ours(theta):
+        return network.forward(network.params, batch, adapted(method, theta, aux), None)
+
+    def by_hand(theta):
+        arrays = dict(network.params)
+        for key, module in modules.items():
+            kernels = network.kernels(module.paths)
+            for path in set(module.paths) & set(theta):
+                rows = jnp.eye(kernels[path].shape[0], dtype=kernels[path].dtype)
+                own = (kernels[path], theta[path], aux[path], lambda x: x)
+                kernels[path] = method.apply(rows, *own)
+            arrays[key] = module.whole(list(kernels.values()))
+        return MODELS[name][1](taken.build(arrays), batch)
+
+    got, expected = (jax.jit(jax.value_and_grad(f))(theta) for f in (ours, by_hand))
+    np.testing.assert_allclose(got[0], expected[0], rtol=tolerance)
+    size = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(expected[1]))
+    for one, other in zip(*map(jax.tree.leaves, (got[1], expected[1])), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * size)
 
 
 PAIRS = [(name, method) for name in ("pytree", "scanned") for method in METHODS]
@@ -63,45 +79,14 @@ def test_gradients_are_those_of_changed_kernels(name, method, monkeypatch):
     uses = []
     value = evaluation._Evaluation.value
     monkeypatch.setattr(evaluation._Evaluation, "value", lambda *a: uses.append(a[2]) or value(*a))
-    taken, modules, network = made(name)
-    method, batch = make_method(method), tokens()
-    theta, aux = started(method, network)
-
-    def ours(theta):
-        return network.forward(network.params, batch, adapted(method, theta, aux), None)
-
-    def reference(theta):
-        return by_hand(method, taken, modules, network, name, theta, aux, batch)
-
-    got, expected = (jax.jit(jax.value_and_grad(f))(theta) for f in (ours, reference))
-    np.testing.assert_allclose(got[0], expected[0], rtol=2e-6)
-    scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(expected[1]))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * scale),
-        got[1],
-        expected[1],
-    )
+    compared(name, method, "float32", 1e-6)
     assert uses == []  # every use was a product
 
 
 @pytest.mark.parametrize("name", ["listed", "pytree"])
 def test_in_float64_to_its_precision(name):
     with jax.enable_x64(True):
-        taken, modules, network = made(name, "float64")
-        method, batch = make_method("adalora"), tokens()
-        theta, aux = started(method, network)
-
-        def ours(theta):
-            return network.forward(network.params, batch, adapted(method, theta, aux), None)
-
-        def reference(theta):
-            return by_hand(method, taken, modules, network, name, theta, aux, batch)
-
-        got, expected = (jax.jit(jax.grad(f))(theta) for f in (ours, reference))
-        scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(expected))
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * scale), got, expected
-        )
+        compared(name, "adalora", "float64", 1e-12)
 
 
 def test_kernels_given_in_the_place_of_some_layers_give_dense_gradients():
@@ -180,3 +165,26 @@ def test_a_product_is_taken_as_the_program_asks_for_it():
     assert {(p["precision"], p["preferred_element_type"].name) for p in dots} == {
         ((high, high), "float32")
     }
+
+
+def test_factors_do_not_depend_on_the_order_in_which_axes_are_summed():
+    """Of heads and their entries an einsum may sum either first; a file must fit both."""
+    kernel = jax.random.normal(jax.random.key(0), (2, 3, 5))
+    x = jax.random.normal(jax.random.key(1), (4, 2, 3))
+    change = jax.random.normal(jax.random.key(2), (6, 5))
+
+    def moved(path, x, kernel):
+        return x @ (kernel + change)
+
+    for axes in (((1, 2), (0, 1)), ((2, 1), (1, 0))):
+
+        def out(model, x, axes=axes):
+            return jax.lax.dot_general(x, model["o"], (axes, ((), ())))
+
+        weights = {"o": kernel}
+        modules = examined(lambda m, x: jnp.sum(out(m, x)), parts(weights), x).modules
+        assert modules["o"].ins == (0, 1)
+        ops = PLAIN._replace(linear=moved)
+        got = evaluation.evaluate(out, weights, modules, ops, x)
+        expected = jnp.einsum("bhn,hnd->bd", x, kernel + change.reshape(kernel.shape))
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)

@@ -95,8 +95,20 @@ def test_a_short_kernel_that_is_used_otherwise():
         y = batch["x"].astype(jnp.bfloat16) @ model["w"]
         return jnp.mean(y.astype(jnp.float32)) + jnp.sum(jnp.sin(model["w"])).astype(jnp.float32)
 
-    with pytest.raises(ValueError, match="w has dtype bfloat16 and is used by sin beside products"):
+    with pytest.raises(
+        ValueError, match="w has dtype bfloat16 and, beside its product, a use in s"
+    ):
         adapt(own, weights, rows(), "lora", steps=9)
+
+
+def test_a_short_table_that_is_the_last_map_too():
+    given = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model("listed"))
+
+    def wide(model, batch):
+        return loss(model, batch).astype(jnp.float32)
+
+    with pytest.raises(ValueError, match="has dtype bfloat16 and, beside its rows, a use in prod"):
+        adapt(wide, given, tokens(), "lora", steps=9, modules="embed")
 
 
 def test_a_kernel_without_a_gradient():
