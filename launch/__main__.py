@@ -1,4 +1,4 @@
-"""`rankwise COMMAND` and `python -m launch COMMAND`: the eight commands under one name.
+"""`rankwise COMMAND` and `python -m launch COMMAND`: the nine commands under one name.
 
 rankwise check --claims=cascade
 rankwise train --task=digits --method=adapad --workdir=runs/digits
@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "hold every theorem against random instances",
     "figures": "draw the figures of the papers",
     "decompose": "take a matrix apart into rank-one components",
+    "regress": "fit a reduced-rank regression to a table",
     "train": "fine-tune a network with rank-one components",
     "evaluate": "score, or predict with, what was trained",
     "compare": "train several methods under one protocol",
