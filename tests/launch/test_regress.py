@@ -99,7 +99,7 @@ def test_flags_that_do_not_fit_are_one_line(flags, message, data, capsys):
         (
             ["u", "a"],
             [[1, 2], ["red", 3]],
-            "is 'red' in row 1; allowed are finite numbers; --inputs",
+            "finite numbers; --inputs names",
         ),
         (["u", "a"], [[1, 2], ["nan", 3]], "is 'nan' in row 1"),
         (["u", "a"], [[1, 2], ["", 3]], "is '' in row 1"),
