@@ -10,7 +10,7 @@ from deflation.problem import reduction, samples
 from rankwise import checks
 
 
-def summarised(batches: Iterable[tuple], rows: str = "features") -> tuple:
+def summarised(batches: Iterable[tuple], rows: str | None = None) -> tuple:
     """All pairs of `columns` folded in float64, each when it arrives.
 
     Returns:
@@ -37,7 +37,7 @@ def summarised(batches: Iterable[tuple], rows: str = "features") -> tuple:
 
 
 def columns(
-    batches: Iterable[tuple], rows: str = "features"
+    batches: Iterable[tuple], rows: str | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The pairs x (d, n), y (m, n) of `batches`, joined until there are at least d columns.
 
@@ -49,8 +49,7 @@ def columns(
     return _grouped(_checked(batches, rows))
 
 
-def _checked(batches: Iterable[tuple], rows: str):
-    checks.choice("rows", rows, samples.ROWS)
+def _checked(batches: Iterable[tuple], rows: str | None):
     sizes = None
     if not isinstance(batches, Iterable):
         raise ValueError(f"batches is {checks.shown(batches)}; allowed are pairs (x, y)")

@@ -41,14 +41,15 @@ class Regression(Reduced):
     __slots__ = ()
 
     @classmethod
-    def from_data(cls, x, y, *, rows: str = "features") -> Regression:
+    def from_data(cls, x, y, *, rows: str | None = None) -> Regression:
         """The problem of data in memory; may be traced, and differentiated with respect to y.
 
         Args:
           x: inputs (d, n): an array, a frame of pandas or polars, or sparse (scipy's, or JAX's
             BCOO), whose moments are then all that is formed, see `from_moments`.
           y: targets (m, n), any units, of the same kinds.
-          rows: "features", or "samples" for x (n, d) and y (n, m) or (n,), as tables are.
+          rows: "features", the default of arrays, or "samples" for x (n, d) and y (n, m) or (n,).
+            Of frames it has to be said.
 
         Returns:
           A Regression in the wider dtype of the two; integers become the default float.
@@ -96,7 +97,7 @@ class Regression(Reduced):
         return cls(target, None, None, zero, zero)
 
     @classmethod
-    def from_batches(cls, batches: Iterable[tuple], *, rows: str = "features") -> Regression:
+    def from_batches(cls, batches: Iterable[tuple], *, rows: str | None = None) -> Regression:
         """The problem of data that do not fit in memory: one pass over pairs (x, y) of columns.
 
         A streaming QR factorisation on the host in float64 whatever the dtype of the batches:
@@ -105,7 +106,7 @@ class Regression(Reduced):
 
         Args:
           batches: pairs x (d, n_i), y (m, n_i) with n_i >= 1 of any size, arrays or frames.
-          rows: "features", or "samples" for pairs x (n_i, d), y (n_i, m).
+          rows: as in `from_data`; "samples" for pairs x (n_i, d), y (n_i, m).
 
         Raises:
           ValueError: no batch, batches of different d or m, all-zero targets, or as `from_data`.

@@ -12,21 +12,30 @@ from rankwise import checks
 ROWS = ("features", "samples")
 
 
-def in_columns(x, y, rows: str) -> tuple[Any, Any]:
+def in_columns(x, y, rows: str | None) -> tuple[Any, Any]:
     """x (d, n) and y (m, n), dense or of scipy.sparse, of what `rows` says the rows are.
 
     Frames of pandas and polars become arrays, JAX's BCOO a matrix of scipy.sparse; anything else is
-    left for `checks.array` to judge. With rows="samples" a y of one axis is one target.
+    left for `checks.array` to judge. With rows="samples" a y of one axis is one target. None is
+    "features" of arrays; frames are mostly the other way, and nobody guesses.
 
     Raises:
-      ValueError: other rows than `ROWS`, a column of a frame that is not numeric, different numbers
-        of samples.
+      ValueError: other rows than `ROWS`, frames without it, a column of a frame that is not
+        numeric, different numbers of samples.
 
     Example:
       >>> x, y = in_columns(np.ones((4, 2)), np.ones(4), "samples")
       >>> x.shape, y.shape
       ((2, 4), (1, 4))
     """
+    if rows is None:
+        for name, value in (("x", x), ("y", y)):
+            if _is_frame(value):
+                raise ValueError(
+                    f"{name} is a frame and rows is None; allowed are rows='samples' and "
+                    "rows='features', whichever its rows are"
+                )
+        rows = "features"
     checks.choice("rows", rows, ROWS)
     x, y = _array("x", x, rows), _array("y", y, rows)
     if rows == "features":
@@ -48,12 +57,16 @@ def check_sparse(name: str, value) -> None:
 
 
 def _array(name: str, value, rows: str):
-    if hasattr(value, "columns") and hasattr(value, "to_numpy"):
+    if _is_frame(value):
         return np.column_stack([_column(name, value, column) for column in value.columns])
     if type(value).__module__.startswith("jax.experimental.sparse"):
         return _of_jax(name, value)
     ready = checks.is_sparse(value) or isinstance(value, jax.Array | np.ndarray)
     return value if ready or rows == "features" else np.asarray(value)
+
+
+def _is_frame(value) -> bool:
+    return hasattr(value, "columns") and hasattr(value, "to_numpy")
 
 
 def _column(name: str, frame, column) -> np.ndarray:

@@ -33,6 +33,16 @@ def test_frames(library):
     same(Regression.from_batches(blocks, rows="samples"), wanted, factor=1e3)
 
 
+def test_nobody_guesses_what_the_rows_of_a_frame_are():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="x is a frame and rows is None; allowed are"):
+        Regression.from_data(pandas.DataFrame(X[:4, :4]), Y[:4, :4])
+    same(
+        Regression.from_data(pandas.DataFrame(X), pandas.DataFrame(Y), rows="features"),
+        Regression.from_data(X, Y),
+    )
+
+
 def test_frames_with_gaps_or_text_name_the_column():
     pandas = pytest.importorskip("pandas")
     for column, message in (
