@@ -117,8 +117,7 @@ class Regression(Reduced):
           >>> Regression.from_batches(batches).shape
           (3, 5)
         """
-        found = batching.summarised(batches, rows)
-        return cls._finish(np, *found)
+        return cls._finish(np, *batching.summarised(batches, rows))
 
     @classmethod
     def from_moments(cls, gram, cross, energy=None, count=None) -> Regression:
@@ -162,6 +161,9 @@ class Regression(Reduced):
 
         Raises:
           ValueError: as `from_data`, or data that are not dask's.
+
+        Example:
+          problem = Regression.from_dask(frame[["u", "v"]], frame[["a", "b"]])
         """
         return cls._from_moments(chunks.moments(x, y, rows), np.float64)
 
