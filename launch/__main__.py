@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "hold every theorem against random instances",
     "figures": "draw the figures of the papers",
     "decompose": "take a matrix apart into rank-one components",
+    "regress": "fit a reduced-rank regression to a table",
     "train": "fine-tune a network with rank-one components",
     "predict": "predict the rows of a table",
     "generate": "write with a language model that was trained",

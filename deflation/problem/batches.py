@@ -6,20 +6,51 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from deflation.problem import reduction, samples
 from rankwise import checks
 
 
-def columns(batches: Iterable[tuple]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def summarised(batches: Iterable[tuple], rows: str | None = None) -> tuple:
+    """All pairs of `columns` folded in float64, each when it arrives.
+
+    Returns:
+      r, z of `reduction.fold`, the size of what left the span of the inputs, the number of columns,
+      the dtype of a problem of them, and the rounding of the inputs.
+
+    Raises:
+      ValueError: as `columns`, no pair, all-zero targets.
+    """
+    summary, dtype, left, count = None, None, 0.0, 0
+    for x, y in columns(batches, rows):
+        if summary is None:
+            dtype = checks.float_dtype(np.result_type(x, y))
+            given = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+            summary = reduction.nothing(np, x.shape[0], y.shape[0], np.float64)[:2]
+        r, z, outside = reduction.fold(np, *summary, x.astype(np.float64), y.astype(np.float64))
+        summary, count = (r, z), count + x.shape[1]
+        left = reduction.together(np, left, outside)
+    if summary is None:
+        raise ValueError("batches is empty; allowed is at least one pair (x, y)")
+    if left == 0 and not summary[1].any():
+        raise ValueError("y is all zeros; allowed is a target with something to learn")
+    return *summary, left, count, dtype, np.finfo(given).eps
+
+
+def columns(
+    batches: Iterable[tuple], rows: str | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The pairs x (d, n), y (m, n) of `batches`, joined until there are at least d columns.
+
+    Pairs of x (n, d), y (n, m) with rows="samples".
 
     Raises:
       ValueError: no pairs, or pairs that do not fit together; the message has the batch's number.
     """
-    return _grouped(_checked(batches))
+    return _grouped(_checked(batches, rows))
 
 
-def _checked(batches: Iterable[tuple]):
-    rows = None
+def _checked(batches: Iterable[tuple], rows: str | None):
+    sizes = None
     if not isinstance(batches, Iterable):
         raise ValueError(f"batches is {checks.shown(batches)}; allowed are pairs (x, y)")
     for number, batch in enumerate(batches):
@@ -27,18 +58,22 @@ def _checked(batches: Iterable[tuple]):
             x, y = batch
         except (TypeError, ValueError):
             raise ValueError(f"batch {number} has no two parts; allowed is a pair (x, y)") from None
+        try:
+            x, y = samples.in_columns(x, y, rows)
+        except ValueError as error:
+            raise ValueError(f"batch {number}: {error}") from None
         # Not through jax: without x64 it would round float64 columns before they are summed.
         x = np.asarray(checks.array(f"x of batch {number}", x))
         y = np.asarray(checks.array(f"y of batch {number}", y))
         for name, part in (("x", x), ("y", y)):
             checks.in_range(f"{name} of batch {number}", part, checks.float_dtype(part.dtype))
         checks.columns_match(x, y)
-        if rows not in (None, (x.shape[0], y.shape[0])):
+        if sizes not in (None, (x.shape[0], y.shape[0])):
             raise ValueError(
                 f"batch {number} has {x.shape[0]} and {y.shape[0]} rows; "
-                f"allowed are {rows[0]} and {rows[1]}, as in the batches before"
+                f"allowed are {sizes[0]} and {sizes[1]}, as in the batches before"
             )
-        rows = (x.shape[0], y.shape[0])
+        sizes = (x.shape[0], y.shape[0])
         yield x, y
 
 

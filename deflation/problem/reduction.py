@@ -15,6 +15,11 @@ import numpy as np
 from deflation.problem.components import frobenius, product
 
 
+def nothing(xp, d: int, m: int, dtype):
+    """The summary of no columns: r (0, d), z (m, 0), and nothing unexplained, no columns."""
+    return xp.zeros((0, d), dtype), xp.zeros((m, 0), dtype), 0.0, 0
+
+
 def fold(xp, r, z, x, y):
     """The summary of the columns seen so far and of x (d, n), y (m, n).
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deflation.problem import batches as batching
-from deflation.problem import moments, reduction, sparse
+from deflation.problem import chunks, moments, reduction, samples, sparse
 from deflation.problem.operators import as_partial, operator_dtype
 from deflation.problem.reduced import Reduced
 from deflation.problem.targets import Operator
@@ -41,12 +41,15 @@ class Regression(Reduced):
     __slots__ = ()
 
     @classmethod
-    def from_data(cls, x, y) -> Regression:
+    def from_data(cls, x, y, *, rows: str | None = None) -> Regression:
         """The problem of data in memory; may be traced, and differentiated with respect to y.
 
         Args:
-          x: inputs (d, n).
-          y: targets (m, n), any units.
+          x: inputs (d, n): an array, a frame of pandas or polars, or sparse (scipy's, or JAX's
+            BCOO), whose moments are then all that is formed, see `from_moments`.
+          y: targets (m, n), any units, of the same kinds.
+          rows: "features", the default of arrays, or "samples" for x (n, d) and y (n, m) or (n,).
+            Of frames it has to be said.
 
         Returns:
           A Regression in the wider dtype of the two; integers become the default float.
@@ -61,12 +64,15 @@ class Regression(Reduced):
           >>> Regression.from_data(x, x[:3]).shape
           (3, 5)
         """
+        x, y = samples.in_columns(x, y, rows)
+        if checks.is_sparse(x) or checks.is_sparse(y):
+            return cls._from_sparse(x, y)
         x, y = checks.matrix("x", x), checks.matrix("y", y)
         checks.columns_match(x, y)
         checks.not_all_zero("y", y)
         dtype = jnp.result_type(x, y)
         x, y = x.astype(dtype), y.astype(dtype)
-        return cls._reduce(jnp, *_nothing(jnp, x.shape[0], y.shape[0], dtype), x, y, dtype)
+        return cls._reduce(jnp, *reduction.nothing(jnp, x.shape[0], y.shape[0], dtype), x, y, dtype)
 
     @classmethod
     def from_matrix(cls, matrix) -> Regression:
@@ -91,7 +97,7 @@ class Regression(Reduced):
         return cls(target, None, None, zero, zero)
 
     @classmethod
-    def from_batches(cls, batches: Iterable[tuple]) -> Regression:
+    def from_batches(cls, batches: Iterable[tuple], *, rows: str | None = None) -> Regression:
         """The problem of data that do not fit in memory: one pass over pairs (x, y) of columns.
 
         A streaming QR factorisation on the host in float64 whatever the dtype of the batches:
@@ -99,7 +105,8 @@ class Regression(Reduced):
         residual is accurate to 1e-6 of ||Y|| for float32 data at condition 1e3 and beyond.
 
         Args:
-          batches: pairs x (d, n_i), y (m, n_i) with n_i >= 1 of any size.
+          batches: pairs x (d, n_i), y (m, n_i) with n_i >= 1 of any size, arrays or frames.
+          rows: as in `from_data`; "samples" for pairs x (n_i, d), y (n_i, m).
 
         Raises:
           ValueError: no batch, batches of different d or m, all-zero targets, or as `from_data`.
@@ -110,20 +117,7 @@ class Regression(Reduced):
           >>> Regression.from_batches(batches).shape
           (3, 5)
         """
-        summary, dtype, left, count = None, None, 0.0, 0
-        for x, y in batching.columns(batches):
-            if summary is None:
-                dtype = checks.float_dtype(np.result_type(x, y))
-                given = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
-                summary = _nothing(np, x.shape[0], y.shape[0], np.float64)[:2]
-            r, z, outside = reduction.fold(np, *summary, x.astype(np.float64), y.astype(np.float64))
-            summary, count = (r, z), count + x.shape[1]
-            left = reduction.together(np, left, outside)
-        if summary is None:
-            raise ValueError("batches is empty; allowed is at least one pair (x, y)")
-        if left == 0 and not summary[1].any():
-            raise ValueError("y is all zeros; allowed is a target with something to learn")
-        return cls._finish(np, *summary, left, count, dtype, np.finfo(given).eps)
+        return cls._finish(np, *batching.summarised(batches, rows))
 
     @classmethod
     def from_moments(cls, gram, cross, energy=None, count=None) -> Regression:
@@ -151,6 +145,27 @@ class Regression(Reduced):
         """
         leaves, dtype = moments.whitened(gram, cross, energy, count)
         return cls(*(jnp.asarray(leaf, dtype) for leaf in leaves))
+
+    @classmethod
+    def from_dask(cls, x, y, *, rows: str = "samples") -> Regression:
+        """The problem of data on a cluster: every chunk is summed to moments where it lies.
+
+        Only (d, d) and (m, d) come home, by the scheduler that dask has (that of an active
+        `distributed.Client`, which repeats what a lost worker had); memory on a worker is bounded
+        by a chunk and the moments. Conditions of X as in `from_moments`, in float64. Needs dask.
+
+        Args:
+          x: an array or frame of dask, (n, d).
+          y: the same, (n, m) or (n,).
+          rows: "samples", or "features" for x (d, n) and y (m, n).
+
+        Raises:
+          ValueError: as `from_data`, or data that are not dask's.
+
+        Example:
+          problem = Regression.from_dask(frame[["u", "v"]], frame[["a", "b"]])
+        """
+        return cls._from_moments(chunks.moments(x, y, rows), np.float64)
 
     @classmethod
     def from_weight(cls, weight, gram=None, *, ridge: float = 0.0) -> Regression:
@@ -250,6 +265,22 @@ class Regression(Reduced):
         return self._reduce(jnp, *old, x.astype(self.dtype), y.astype(self.dtype), self.dtype)
 
     @classmethod
+    def _from_sparse(cls, x, y) -> Regression:
+        for name, value in (("x", x), ("y", y)):
+            check = samples.check_sparse if checks.is_sparse(value) else checks.array
+            check(name, value)
+        checks.columns_match(x, y)
+        return cls._from_moments(moments.Moments.of(x, y), np.result_type(x.dtype, y.dtype))
+
+    @classmethod
+    def _from_moments(cls, sums: moments.Moments, dtype) -> Regression:
+        gram, cross, squares = sums.about()
+        checks.not_all_zero("y", squares[None])
+        problem = cls.from_moments(gram, cross, float(squares.sum()), sums.count)
+        # In the dtype of the data; the moments are in float64.
+        return jax.tree.map(lambda leaf: leaf.astype(checks.float_dtype(dtype)), problem)
+
+    @classmethod
     def _reduce(cls, xp, r, z, left, count, x, y, dtype) -> Regression:
         r, z, outside = reduction.fold(xp, r, z, x, y)
         left = reduction.together(xp, left, outside)
@@ -260,8 +291,3 @@ class Regression(Reduced):
         target, whitener, root, lost, rank = reduction.whiten(xp, r, z, eps)
         leaves = (target, whitener, root, reduction.together(xp, left, lost), count - rank)
         return cls(*(jnp.asarray(leaf, dtype) for leaf in leaves))
-
-
-def _nothing(xp, d: int, m: int, dtype):
-    """The summary of no columns: r (0, d), z (m, 0), and nothing unexplained, no columns."""
-    return xp.zeros((0, d), dtype), xp.zeros((m, 0), dtype), 0.0, 0

@@ -66,9 +66,9 @@ def path(gram: np.ndarray, cross: np.ndarray, ridge: float = 0.0) -> Path:
     Source: Izenman (1975); Mukherjee and Zhu (2011) for the ridge.
 
     Example:
-      >>> found = path(np.eye(2), np.diag([3.0, 1.0]))
-      >>> found.sizes.tolist(), found.error(np.eye(2), np.diag([3.0, 1.0]), 10.0).round(6).tolist()
-      ([3.0, 1.0], [10.0, 1.0, 0.0])
+      >>> fitted = path(np.eye(2), np.diag([3.0, 1.0]))
+      >>> fitted.error(np.eye(2), np.diag([3.0, 1.0]), 10.0).round(6).tolist()
+      [10.0, 1.0, 0.0]
     """
     m, d = cross.shape
     q = min(m, d)

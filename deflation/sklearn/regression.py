@@ -125,18 +125,18 @@ class ReducedRankRegression(
         y = np.asarray(y, np.float64)
         outputs = y.shape[1:]
         if not first and outputs != self._outputs:
-            raise ValueError(f"y has shape {y.shape}; allowed is (n, *{self._outputs}) as before")
+            raise ValueError(f"y has rows of shape {outputs}; allowed is {self._outputs}")
         y = y.reshape(len(y), -1)
-        seen = 0 if first else self.n_samples_seen_
+        before = 0 if first else self.n_samples_seen_
         folds = self.cv if self.rank == "auto" and self.rule != "noise_floor" else 1
-        if seen + len(y) < folds:
+        if before + len(y) < folds:
             raise ValueError(
-                f"n_samples={seen + len(y)}; allowed for rank='auto' are at least cv={folds}, "
+                f"n_samples={before + len(y)}; allowed for rank='auto' are at least cv={folds}, "
                 "one for every fold"
             )
         if not first and folds != len(self._moments):
             raise ValueError("rank, rule or cv has changed since the first samples; use fit")
-        number = paths.fold_numbers(seen, len(y), folds)
+        number = paths.fold_numbers(before, len(y), folds)
         new = [
             Moments.of(X[number == k].T, y[number == k].T) if np.any(number == k) else None
             for k in range(folds)
@@ -146,7 +146,7 @@ class ReducedRankRegression(
             new = [old if part is None else old.joined(part) for old, part in pairs]
         self._outputs = outputs
         self._solve(new)
-        self._moments, self.n_samples_seen_ = new, seen + len(y)
+        self._moments, self.n_samples_seen_ = new, before + len(y)
         return self
 
     def _check(self) -> None:
@@ -167,8 +167,8 @@ class ReducedRankRegression(
         gram, cross, squares = scaling.moments(whole)
         if self.standardise:
             self._require_spread(np.diag(gram), squares, whole.count)
-        found = paths.path(gram, cross, self.ridge)
-        limit = len(found.sizes)
+        fitted = paths.path(gram, cross, self.ridge)
+        limit = len(fitted.sizes)
         freedom = whole.count - int(self.intercept)
 
         def problem():
@@ -180,7 +180,7 @@ class ReducedRankRegression(
                 "rank", self.rank, 1, limit, " = min(n_targets, n_features)"
             )
         elif self.rule == "noise_floor":
-            self.rank_ = _above_noise(problem, found.sizes, cross)
+            self.rank_ = _above_noise(problem, fitted.sizes, cross)
         else:
             errors = paths.held_out(folds, self.intercept, self.standardise, self.ridge)
             self.rank_ = paths.chosen(errors, self.rule == "one_standard_error")
@@ -189,14 +189,14 @@ class ReducedRankRegression(
         if self.solver != "exact" and cross.any():
             b, a = solving.components(problem, self.rank_, self.solver, self.random_state)
             scale = np.linalg.norm(b, axis=1, keepdims=True)
-            found.left[:, : self.rank_] = (b / np.where(scale > 0, scale, 1)).T
-            found.right[: self.rank_] = a * scale
-        self._left = found.left * scaling.y_scale[:, None]
-        self._right = found.right / scaling.x_scale
+            fitted.left[:, : self.rank_] = (b / np.where(scale > 0, scale, 1)).T
+            fitted.right[: self.rank_] = a * scale
+        self._left = fitted.left * scaling.y_scale[:, None]
+        self._right = fitted.right / scaling.x_scale
         self._scaling = scaling
-        self.singular_values_ = found.sizes
+        self.singular_values_ = fitted.sizes
         total = squares.sum()
-        self.explained_variance_ratio_ = found.sizes**2 / (total if total > 0 else 1)
+        self.explained_variance_ratio_ = fitted.sizes**2 / (total if total > 0 else 1)
         self.coef_, self.intercept_ = self.coefficients(self.rank_)
 
     def _require_spread(self, inputs, outputs, count) -> None:

@@ -7,6 +7,8 @@ import os
 import pathlib
 from typing import Any
 
+import ml_dtypes
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from finetune.weights.entries import Checkpoint, Entry
@@ -21,6 +23,8 @@ DTYPES = {
     "F32": "float32",
     "F16": "float16",
     "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
     "I64": "int64",
     "I32": "int32",
     "I16": "int16",
@@ -28,6 +32,8 @@ DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+
+EIGHT_BITS = ("F8_E4M3", "F8_E5M2")  # numpy has no such types, and safetensors' reader asks it
 
 
 def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
@@ -79,9 +85,22 @@ def open_safetensors(path: str | os.PathLike) -> dict[str, Entry]:
         view = file.get_slice(name)
         dtype = view.get_dtype()
         shape = tuple(view.get_shape())
+        if dtype in EIGHT_BITS:
+            return Entry(shape, DTYPES[dtype], lambda: _eight_bits(path, name))
         return Entry(shape, DTYPES.get(dtype, dtype), lambda: file.get_tensor(name))
 
     return {name: entry(name) for name in names}
+
+
+def _eight_bits(path: str | os.PathLike, name: str) -> np.ndarray:
+    """A tensor of 8-bit floats by the layout of the format: header length, header, numbers."""
+    with pathlib.Path(path).open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        tensor = json.loads(file.read(size))[name]
+        start, end = tensor["data_offsets"]
+        file.seek(8 + size + start)
+        numbers = np.frombuffer(file.read(end - start), getattr(ml_dtypes, DTYPES[tensor["dtype"]]))
+    return numbers.reshape(tensor["shape"])
 
 
 def _open_shards(index: pathlib.Path) -> dict[str, Entry]:

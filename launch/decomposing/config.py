@@ -34,7 +34,10 @@ class DecomposeConfig:
         None, "the data of a regression: digits, or FILE.npz with x (d, n) and y (m, n)", path=True
     )
     matrix: str | None = option(
-        None, "in place of --data an (m, d) matrix: FILE.npy or FILE.safetensors:KEY", path=True
+        None,
+        "in place of --data an (m, d) matrix: FILE.npy or FILE.safetensors:KEY; a KEY with * is "
+        "every matrix that fits it, each as it is stored (8-bit floats without their scales)",
+        path=True,
     )
     rank: int = option(10, "number of components", lower=1)
     method: str = option(

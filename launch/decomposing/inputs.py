@@ -107,6 +107,6 @@ def _real(name: str, value: np.ndarray, dtype: str) -> np.ndarray:
     """
     if value.dtype == BFLOAT16_IN_NPY:
         value = value.view(ml_dtypes.bfloat16)
-    if value.dtype.kind not in "fiub" and value.dtype.name != "bfloat16":
+    if value.dtype.kind not in "fiub" and value.dtype.name not in DTYPES.values():
         raise ValueError(f"{name} has dtype {value.dtype}; {ALLOWED}")
     return value.astype(dtype if value.dtype.itemsize <= 4 else np.float64, copy=False)

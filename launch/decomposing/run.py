@@ -16,8 +16,8 @@ from rankwise import devices
 from rankwise.files import write_json
 
 
-def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path | None) -> None:
-    """Runs it in `folder`, from the state in `saved`."""
+def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path | None) -> dict:
+    """Runs it in `folder`, from the state in `saved`; the record of --json, {} elsewhere."""
     # The whole of an M that is cut is on the host alone, where the exact answer is found.
     host = jax.local_devices(backend="cpu")[0] if config.cut() else None
     with jax.default_device(host):
@@ -37,13 +37,14 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
     else:
         run = portions.run(state, rounds, workdir)
     if not distributed.first():
-        return
+        return {}
     result = compare(problem, config.method, run, exact)
     report(problem, result, run.solution, exact_seconds)
     write_json(config.json, result)
     if workdir.folder is not None:
         write_files(workdir.folder, data, run.solution, result)
     workdir.result(result)
+    return result
 
 
 def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]:

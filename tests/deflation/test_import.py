@@ -5,7 +5,10 @@ import sys
 
 import deflation
 
-HEAVY = ("flax", "transformers", "matplotlib", "sklearn", "datasets", "optax", "orbax", "absl.app")
+HEAVY = (
+    *("flax", "transformers", "matplotlib", "sklearn", "datasets", "optax", "orbax", "absl.app"),
+    *("pandas", "polars", "dask"),
+)
 
 
 def test_import_pulls_in_nothing_heavy():

@@ -19,6 +19,7 @@ CONFIGS = {
     "check": ("launch.evidence.checking", "CheckConfig"),
     "figures": ("launch.evidence.drawing", "FiguresConfig"),
     "decompose": ("launch.decomposing.config", "DecomposeConfig"),
+    "regress": ("launch.regressing.config", "RegressConfig"),
 }
 COMMANDS = tuple(CONFIGS)
 

@@ -14,7 +14,6 @@ from rankwise import checks
 # What GLUE's files hold in place of a label that is not published.
 HIDDEN = -1
 CHARACTERS = "whole characters (a cut emoji leaves half of a surrogate pair)"
-FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def texts(table: Table, name: str) -> list[str]:
@@ -56,8 +55,14 @@ def classes(table: Table, name: str, label_names: Sequence[str]) -> np.ndarray |
     return np.array(values, np.int32)
 
 
-def numbers(table: Table, name: str, low: float = -math.inf, high: float = math.inf):
-    """A column of numbers (or strings that are numbers) as float32 (n,); None if all are hidden.
+def numbers(
+    table: Table,
+    name: str,
+    low: float = -math.inf,
+    high: float = math.inf,
+    dtype: type = np.float32,
+):
+    """A column of numbers (or strings that are numbers) of a dtype (n,); None if all are hidden.
 
     Raises:
       ValueError: no such column, or a row that is missing, not finite or outside [low, high].
@@ -67,11 +72,11 @@ def numbers(table: Table, name: str, low: float = -math.inf, high: float = math.
         return None
     bounded = math.isfinite(low) or math.isfinite(high)
     allowed = f"numbers from {low:g} to {high:g}" if bounded else "finite numbers"
-    out = np.empty(len(values), np.float32)
+    out, largest = np.empty(len(values), dtype), float(np.finfo(dtype).max)
     for row, value in enumerate(values):
         number = _number(value)
-        # float32 is what they become: 1e300 is finite only before.
-        if not abs(number) <= FLOAT32 or not low <= number <= high:
+        # The dtype is what they become: 1e300 is finite only before it is float32.
+        if not abs(number) <= largest or not low <= number <= high:
             raise ValueError(_message(table, name, row, value, allowed))
         out[row] = number
     return out

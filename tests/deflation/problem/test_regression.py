@@ -23,6 +23,7 @@ from tests.deflation.problems import (
     collinear,
     data,
     errors,
+    from_data,
     maps,
     matrix,
     precision,
@@ -379,7 +380,7 @@ def test_sparse_matrices_are_products():
         with pytest.raises(ValueError, match=text):
             Regression.from_matrix(scipy.sparse.csr_array(bad))
     with pytest.raises(ValueError, match=r"pass x.toarray\(\)"):
-        Regression.from_data(scipy.sparse.csr_array(dense), dense)
+        from_data().update(scipy.sparse.csr_array(dense), dense)
 
 
 def test_samples_are_columns():
