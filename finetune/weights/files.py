@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from finetune.weights.entries import Checkpoint, Entry
+from finetune.weights.gguf_files import is_gguf, open_gguf
 from finetune.weights.torch_files import open_torch
 
 # In the order of preference; a safetensors file cannot hold anything but tensors.
@@ -31,7 +32,7 @@ DTYPES = {
 
 
 def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
-    """The tensors of a model folder; nothing but headers is read yet.
+    """The tensors of a model folder or of a GGUF file; nothing but headers is read yet.
 
     Looks for model.safetensors, model.safetensors.index.json, pytorch_model.bin and
     pytorch_model.bin.index.json, in this order.
@@ -41,6 +42,8 @@ def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
         tensors, or an index that does not fit its files.
     """
     folder = pathlib.Path(folder)
+    if is_gguf(folder):
+        return Checkpoint(str(folder), open_gguf(folder))
     for name in WHOLE:
         path, index = folder / name, folder / f"{name}.index.json"
         if path.is_file():

@@ -21,14 +21,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from finetune.tasks.tokens import sentencepiece_layouts, speech, tokenizer_settings
+from finetune.tasks.tokens import (
+    gguf_tokenizers,
+    sentencepiece_layouts,
+    speech,
+    tokenizer_settings,
+)
 from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.speech import Speech
+from finetune.weights.gguf_files import is_gguf
 
 # spm.model first: a tokenizer.json that transformers saved beside it has lost normalisation.
 WHOLE = ("spm.model", "tokenizer.json", "spiece.model", "tokenizer.model")
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
-FILES = (*WHOLE, *BESIDE, "vocab.txt")
+FILES = (*WHOLE, *BESIDE, "vocab.txt", tokenizer_settings.TEMPLATE)
 
 
 class Encoded(NamedTuple):
@@ -47,20 +53,22 @@ class Tokenizer:
       pad_id: the id that fills batches up.
       size: the largest id and one, at most the rows of the model's embedding.
       speech: what a language model needs; None where no token ends a text.
+      chat_template: of conversations, in Jinja's language; None where the model has none.
     """
 
     encode: Callable[[Sequence[str], Sequence[str] | None, int], Encoded]
     pad_id: int
     size: int
     speech: Speech | None = None
+    chat_template: str | None = None
 
 
 def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
     """The tokenizer of a model.
 
     Args:
-      source: a folder or a file (tokenizer.json, or a sentencepiece model), a name on the Hub, a
-        fast tokenizer of transformers, or a Tokenizer, which is returned.
+      source: a folder or a file (tokenizer.json, a sentencepiece model, or a GGUF file), a name on
+        the Hub, a fast tokenizer of transformers, or a Tokenizer, which is returned.
       revision: of a name on the Hub.
 
     Raises:
@@ -78,8 +86,29 @@ def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
         return _of_transformers(source)
     path = pathlib.Path(source)
     if path.is_file():
-        return _from_file(path)
+        return from_gguf(path) if is_gguf(path) else _from_file(path)
     folder = path if path.is_dir() else _download(str(source), revision)
+    template = tokenizer_settings.chat_template(folder)
+    return dataclasses.replace(_from_folder(folder, source), chat_template=template)
+
+
+def from_gguf(path: str | pathlib.Path) -> Tokenizer:
+    """The tokenizer of a GGUF file, which says itself what fills batches up and ends a text.
+
+    Raises:
+      ValueError: as `finetune.tasks.tokens.gguf_tokenizers.backend_of`.
+    """
+    pad_id, end_id = gguf_tokenizers.special_ids(path)
+    pad_id = end_id if pad_id is None else pad_id
+    fast = from_fast(gguf_tokenizers.backend_of(path), pad_id, segments=False)
+    spoken = fast.speech
+    if spoken is not None and end_id is not None:
+        spoken = spoken._replace(end_id=end_id)
+    template = gguf_tokenizers.chat_template(path)
+    return dataclasses.replace(fast, speech=spoken, chat_template=template)
+
+
+def _from_folder(folder: pathlib.Path, source: Any) -> Tokenizer:
     name = next((name for name in WHOLE if (folder / name).is_file()), None)
     settings = tokenizer_settings.beside(folder)
     if name is not None and name.endswith(".model"):
@@ -238,12 +267,14 @@ def _through_transformers(folder: pathlib.Path) -> Tokenizer:
 
 
 def _of_transformers(tokenizer: Any) -> Tokenizer:
-    return from_fast(
+    fast = from_fast(
         tokenizer.backend_tokenizer,
         tokenizer.pad_token_id,
         tokenizer.truncation_side,
         "token_type_ids" in tokenizer.model_input_names,
     )
+    template = tokenizer_settings.default_template(getattr(tokenizer, "chat_template", None))
+    return dataclasses.replace(fast, chat_template=template)
 
 
 def _download(name: str, revision: str | None) -> pathlib.Path:
