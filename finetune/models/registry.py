@@ -30,7 +30,9 @@ from finetune.models.distilbert import DistilBert
 from finetune.models.gguf_config import config_json
 from finetune.models.llama import Llama, Mistral, Qwen2, Qwen3
 from finetune.models.mlp import MLP
+from finetune.models.modernbert import ModernBert
 from finetune.models.resnet import ResNet
+from finetune.models.roberta import Roberta
 from finetune.models.t5 import T5
 from finetune.models.vgg import VGG
 from finetune.models.vit import ViT
@@ -40,7 +42,7 @@ from finetune.weights.gguf_files import is_gguf
 ARCHITECTURES: dict[str, type[nnx.Module]] = {
     kind.Config.model_type: kind
     for kind in (
-        *(Bert, DistilBert, DebertaV2),
+        *(Bert, Roberta, DistilBert, DebertaV2, ModernBert),
         *(T5, Llama, Mistral, Qwen2, Qwen3),
         *(MLP, Dense, VGG, ResNet, ViT),
     )
