@@ -37,17 +37,23 @@ def byte_pairs():
     return backend
 
 
-def written(path, backend, **more):
+def entries(backend, **more):
+    """The metadata of a tokenizer."""
     model = json.loads(backend.to_str())["model"]
     pieces = sorted(model["vocab"], key=model["vocab"].get)
     merges = [" ".join(pair) for pair in model["merges"]]
-    return gguf_bytes.write_tokenizer(
-        path,
-        tokenizer__ggml__tokens=pieces,
-        tokenizer__ggml__token_type=[CONTROL] * 2 + [NORMAL] * (len(pieces) - 2),
-        tokenizer__ggml__merges=merges,
-        **{"tokenizer__ggml__model": "gpt2", "tokenizer__ggml__pre": "smollm", **more},
-    )
+    return {
+        "tokenizer__ggml__tokens": pieces,
+        "tokenizer__ggml__token_type": [CONTROL] * 2 + [NORMAL] * (len(pieces) - 2),
+        "tokenizer__ggml__merges": merges,
+        "tokenizer__ggml__model": "gpt2",
+        "tokenizer__ggml__pre": "smollm",
+        **more,
+    }
+
+
+def written(path, backend, **more):
+    return gguf_bytes.write_tokenizer(path, **entries(backend, **more))
 
 
 ENDS = {"tokenizer__ggml__eos_token_id": 1, "tokenizer__ggml__bos_token_id": 1}
