@@ -6,7 +6,7 @@ from finetune.models.interface import Inputs, Output
 from finetune.models.loading import load, resolve
 from finetune.models.modules import embeddings, head_modules, linears
 from finetune.models.parts.ops import PLAIN, Ops, matmul
-from finetune.models.registry import ARCHITECTURES, read_config
+from finetune.models.registry import ARCHITECTURES, read_config, read_entries
 
 __all__ = [
     "ARCHITECTURES",
@@ -23,5 +23,6 @@ __all__ = [
     "load",
     "matmul",
     "read_config",
+    "read_entries",
     "resolve",
 ]

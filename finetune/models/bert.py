@@ -1,5 +1,7 @@
 """BERT (and MiniLM, which is a small BERT): absolute positions, post-norm, dot-product attention.
 
+RoBERTa is the same encoder with another count of positions; see `finetune.models.roberta`.
+
 Source: Devlin et al. (2019), BERT; Wang et al. (2020), MiniLM; transformers.models.bert.
 """
 
@@ -59,6 +61,8 @@ class BertConfig(Config):
 
     model_type: ClassVar[str] = "bert"
     architecture: ClassVar[str] = "BertForSequenceClassification"
+    pooled: ClassVar[bool] = True  # the encoder has a pooler of its own
+    padding: ClassVar[int | None] = None  # the id whose position it is too, before those of tokens
     divisible: ClassVar[tuple[str, str]] = ("hidden_size", "num_attention_heads")
     fixed: ClassVar[dict] = {
         "position_embedding_type": one_of("absolute"),
@@ -77,8 +81,15 @@ class BertConfig(Config):
 
     @property
     def positions(self) -> int:
-        """Tokens of the longest text: rows of the table of positions."""
-        return self.max_position_embeddings
+        """Tokens of the longest text: rows of the table of positions that are for tokens."""
+        unused = 0 if self.padding is None else self.padding + 1
+        return self.max_position_embeddings - unused
+
+    @property
+    def head_dropout(self) -> float:
+        """Before the classifier."""
+        given = self.classifier_dropout
+        return self.hidden_dropout_prob if given is None else given
 
 
 class SelfAttention(nnx.Module):
@@ -108,9 +119,10 @@ class Embeddings(nnx.Module):
     def __init__(self, path: str, config: BertConfig, dtype):
         size = config.hidden_size
         self.rate = config.hidden_dropout_prob
-        self.longest = config.max_position_embeddings
+        self.longest, self.padding = config.positions, config.padding
+        rows = config.max_position_embeddings
         self.word_embeddings = Embedding(f"{path}.word_embeddings", config.vocab_size, size)
-        self.position_embeddings = Embedding(f"{path}.position_embeddings", self.longest, size)
+        self.position_embeddings = Embedding(f"{path}.position_embeddings", rows, size)
         self.token_type_embeddings = Embedding(
             f"{path}.token_type_embeddings", config.type_vocab_size, size
         )
@@ -121,7 +133,11 @@ class Embeddings(nnx.Module):
         ids, types = inputs.input_ids, inputs.token_type_ids
         types = jnp.zeros_like(ids) if types is None else types
         x = self.word_embeddings(ids, ops) + self.token_type_embeddings(types, ops)
-        x = x + self.position_embeddings(positions(ids.shape[1], self.longest), ops)
+        places = positions(ids.shape[1], self.longest)
+        if self.padding is not None:
+            token = ids != self.padding
+            places = self.padding + jnp.cumsum(token, axis=1) * token
+        x = x + self.position_embeddings(places, ops)
         return dropout(self.LayerNorm(x), self.rate, key)
 
 
@@ -141,7 +157,7 @@ class BertModel(nnx.Module):
     def __init__(self, path: str, config: BertConfig, dtype):
         self.embeddings = Embeddings(f"{path}.embeddings", config, dtype)
         self.encoder = Encoder(f"{path}.encoder", config, dtype)
-        if config.pooling == "cls":
+        if config.pooled and config.pooling == "cls":
             self.pooler = Pooler(f"{path}.pooler", config.hidden_size, "tanh")
 
 
@@ -185,6 +201,5 @@ class Bert(nnx.Module):
         pooled_BD = pool(states[-1], mask_BL, config.pooling)
         if config.pooling == "cls":
             pooled_BD = self.bert.pooler(pooled_BD, ops)
-        rate = config.classifier_dropout
-        rate = config.hidden_dropout_prob if rate is None else rate
-        return Output(self.classifier(dropout(pooled_BD, rate, last), ops), states)
+        pooled_BD = dropout(pooled_BD, config.head_dropout, last)
+        return Output(self.classifier(pooled_BD, ops), states)

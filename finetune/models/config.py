@@ -178,18 +178,20 @@ def _refuse(kind: type[Config], problems: list[str]) -> None:
         raise ValueError(f"configuration of a {kind.model_type} model: " + "; ".join(problems))
 
 
+FULL, SLIDING = "full_attention", "sliding_attention"
+KINDS = Rule(
+    lambda v: v is None or (isinstance(v, tuple | list) and set(v) <= {FULL, SLIDING}),
+    f"null or lists of {FULL} and {SLIDING}",
+)
 OFF = Rule(lambda v: v is None or v is False or v in ([], {}, ()), "null or false")
 ONE = Rule(lambda v: v is None or (_number(v) and v == 1), "null or 1")
-FULL = Rule(
-    lambda v: v is None or (isinstance(v, list | tuple) and set(v) <= {"full_attention"}),
-    "full_attention in every layer",
-)
+ALL_FULL = Rule(lambda v: KINDS.holds(v) and set(v or ()) <= {FULL}, f"{FULL} in every layer")
 
 # Entries that any model may carry and that must be neutral where it does not say otherwise: parts
 # of other networks under the names of their configurations in transformers.
 NEUTRAL = {
     "chunk_size_feed_forward": Rule(lambda v: isinstance(v, int), "integers"),
-    "layer_types": FULL,
+    "layer_types": ALL_FULL,
     "rope_type": one_of(None, "default"),
     **dict.fromkeys(
         (

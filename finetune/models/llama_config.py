@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 from finetune.models.config import (
     ACTIVATION,
     COUNT,
+    FULL,
+    KINDS,
     MAYBE_SIZE,
     MAYBE_TOKEN,
     MAYBE_TOKENS,
     POSITIVE,
     RATE,
     SIZE,
+    SLIDING,
     Config,
     Rule,
     entry,
@@ -22,11 +25,6 @@ from finetune.models.config import (
 from finetune.models.parts import rotary
 from finetune.models.parts.rotary import Rope
 
-FULL, SLIDING = "full_attention", "sliding_attention"
-KINDS = Rule(
-    lambda v: v is None or (isinstance(v, tuple | list) and set(v) <= {FULL, SLIDING}),
-    f"null or lists of {FULL} and {SLIDING}",
-)
 ROPE = Rope()
 IS_ROPE = Rule(lambda value: isinstance(value, Rope), "a Rope")
 

@@ -14,6 +14,7 @@ from finetune.models.initialise import abstract, parameter
 from finetune.models.registry import read_config
 from finetune.weights.files import open_checkpoint
 from finetune.weights.filling import Placement, fill, place
+from finetune.weights.gguf_files import is_gguf
 
 # Single and sharded files, and the pickles of repositories that have nothing else.
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
@@ -35,7 +36,7 @@ def load(
 
     Args:
       source: a folder with config.json and weights (model.safetensors or pytorch_model.bin, whole
-        or sharded), or the name of a repository on the Hub.
+        or sharded), a GGUF file, or the name of a repository on the Hub.
       labels: columns of the logits; 1 for a regression, 0 for a language model.
       key: for the parameters that the checkpoint lacks (a new classifier).
       dtype: compute dtype, float32 or bfloat16; parameters are float32.
@@ -71,7 +72,7 @@ def load(
 
 
 def resolve(source: str | os.PathLike, *, revision: str | None = None) -> pathlib.Path:
-    """The local folder of a model; a name on the Hub is downloaded into the Hub's own cache.
+    """The local folder or GGUF file of a model; a name on the Hub is downloaded into its cache.
 
     Pickles are asked for only where the repository has no safetensors. The folder's name of a
     download is the commit.
@@ -80,8 +81,10 @@ def resolve(source: str | os.PathLike, *, revision: str | None = None) -> pathli
       ValueError: neither a folder nor a repository that can be reached.
     """
     folder = pathlib.Path(source)
-    if folder.is_dir():
+    if folder.is_dir() or (is_gguf(folder) and folder.is_file()):
         return folder
+    if is_gguf(folder):
+        raise ValueError(f"model is {os.fspath(source)!r}; no such file: give one that is there")
     # Imported here: a local folder needs no client.
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError

@@ -27,18 +27,22 @@ from finetune.models.config import Config, parse
 from finetune.models.deberta import DebertaV2
 from finetune.models.dense import Dense
 from finetune.models.distilbert import DistilBert
+from finetune.models.gguf_config import config_json
 from finetune.models.llama import Llama, Mistral, Qwen2, Qwen3
 from finetune.models.mlp import MLP
+from finetune.models.modernbert import ModernBert
 from finetune.models.resnet import ResNet
+from finetune.models.roberta import Roberta
 from finetune.models.t5 import T5
 from finetune.models.vgg import VGG
 from finetune.models.vit import ViT
 from finetune.weights.files import read_json
+from finetune.weights.gguf_files import is_gguf
 
 ARCHITECTURES: dict[str, type[nnx.Module]] = {
     kind.Config.model_type: kind
     for kind in (
-        *(Bert, DistilBert, DebertaV2),
+        *(Bert, Roberta, DistilBert, DebertaV2, ModernBert),
         *(T5, Llama, Mistral, Qwen2, Qwen3),
         *(MLP, Dense, VGG, ResNet, ViT),
     )
@@ -50,11 +54,20 @@ def architecture(config: Config) -> type[nnx.Module]:
     return ARCHITECTURES[config.model_type]
 
 
+def read_entries(place: str | os.PathLike) -> dict[str, Any]:
+    """The entries of the config.json of a model folder, or those that a GGUF file stands for.
+
+    Raises:
+      ValueError: no config.json, one that is not an object in JSON, or a GGUF file that is refused.
+    """
+    return config_json(place) if is_gguf(place) else read_json(pathlib.Path(place) / "config.json")
+
+
 def read_config(folder: str | os.PathLike, *, labels: int, pooling: str | None = None) -> Config:
     """The configuration of a model folder.
 
     Args:
-      folder: holds config.json.
+      folder: holds config.json; or a GGUF file.
       labels: columns of the logits, whatever the checkpoint was trained for; 0 for a language
         model, where the architecture is one.
       pooling: "cls" or "mean"; None keeps what the folder says, which is "cls" unless it was
@@ -68,8 +81,8 @@ def read_config(folder: str | os.PathLike, *, labels: int, pooling: str | None =
       >>> read_config("models/bert-base-uncased", labels=2).hidden_size  # doctest: +SKIP
       768
     """
-    path = pathlib.Path(folder) / "config.json"
-    raw = read_json(path)
+    path = folder if is_gguf(folder) else pathlib.Path(folder) / "config.json"
+    raw = read_entries(folder)
     kind = raw.get("model_type")
     if kind not in ARCHITECTURES:
         raise ValueError(

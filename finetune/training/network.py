@@ -108,7 +108,8 @@ class Network:
 
 
 def _apart(path: str) -> bool:
-    return "pooler" in path or path == "lm_head"
+    # ModernBERT's pooler comes with the head of its masked language model.
+    return "pooler" in path or path in ("lm_head", "head.dense")
 
 
 def from_module(

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from finetune.weights.entries import Checkpoint, Entry
+from finetune.weights.gguf_files import is_gguf, open_gguf
 from finetune.weights.torch_files import open_torch
 
 # In the order of preference; a safetensors file cannot hold anything but tensors.
@@ -37,7 +38,7 @@ EIGHT_BITS = ("F8_E4M3", "F8_E5M2")  # numpy has no such types, and safetensors'
 
 
 def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
-    """The tensors of a model folder; nothing but headers is read yet.
+    """The tensors of a model folder or of a GGUF file; nothing but headers is read yet.
 
     Looks for model.safetensors, model.safetensors.index.json, pytorch_model.bin and
     pytorch_model.bin.index.json, in this order.
@@ -47,6 +48,8 @@ def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
         tensors, or an index that does not fit its files.
     """
     folder = pathlib.Path(folder)
+    if is_gguf(folder):
+        return Checkpoint(str(folder), open_gguf(folder))
     for name in WHOLE:
         path, index = folder / name, folder / f"{name}.index.json"
         if path.is_file():

@@ -72,7 +72,8 @@ def classes_of_model(config: ProblemConfig) -> tuple[str, ...] | None:
 
 def pooling(config: ProblemConfig) -> str:
     """What the head of a model of text reads: "cls" or "mean"."""
-    return config.pooling or config.base_config.get("pooling") or "cls"
+    of_model = (config.base_config.get(name) for name in ("pooling", "classifier_pooling"))
+    return config.pooling or next(filter(None, of_model), "cls")
 
 
 def shape(base: str, revision: str | None = None) -> network.Network:

@@ -131,7 +131,8 @@ class ModelFlags:
 
     model: str | None = option(
         None,
-        "base model: a model folder, a name on the Hub, or mlp for a random network; by default "
+        "base model: a model folder, a GGUF file, a name on the Hub, or mlp for a random network; "
+        "by default "
         f"{TEXT_MODEL} for text and mlp for images",
         path=True,
     )
@@ -170,7 +171,7 @@ class ProblemConfig(ModelFlags, TaskFlags):
         """The base model's config.json; {} of the random network."""
         if self.base() == "mlp":
             return {}
-        return read_json(models.resolve(self.base(), revision=self.revision) / "config.json")
+        return models.read_entries(models.resolve(self.base(), revision=self.revision))
 
     def note(self, task: tasks.Task) -> str:
         """What has to be said beside a score."""

@@ -57,22 +57,22 @@ class Embedding(nnx.Module):
 class LayerNorm(nnx.Module):
     """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis, at least in float32.
 
-    The result has `dtype`, the compute dtype.
+    The result has `dtype`, the compute dtype; without `bias` nothing is added.
     """
 
-    def __init__(self, size: int, eps: float, dtype):
+    def __init__(self, size: int, eps: float, dtype, bias: bool = True):
         self.eps = eps
         self.dtype = jnp.dtype(dtype)
         self.scale = nnx.Param(jnp.ones(size, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(size, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(size, jnp.float32)) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(..., D) of any floating dtype -> (..., D) in the compute dtype."""
         x = x.astype(wide(x.dtype))
         x = x - x.mean(-1, keepdims=True)
         variance = (x * x).mean(-1, keepdims=True)
-        y = x * jax.lax.rsqrt(variance + self.eps) * self.scale[...] + self.bias[...]
-        return y.astype(self.dtype)
+        y = x * jax.lax.rsqrt(variance + self.eps) * self.scale[...]
+        return (y if self.bias is None else y + self.bias[...]).astype(self.dtype)
 
 
 class RMSNorm(nnx.Module):

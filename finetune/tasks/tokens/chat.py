@@ -16,8 +16,6 @@ from typing import Any
 
 from finetune.weights.files import read_json
 
-FILE = "chat_template.jinja"
-SETTINGS = "tokenizer_config.json"
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 Message = Mapping[str, Any]
 
@@ -80,21 +78,16 @@ class Chat:
         return before, whole[len(before) :]
 
 
-def of_folder(folder: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """chat_template (None where there is none) and special_tokens of a tokenizer's folder.
+def special_tokens(folder: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens of a tokenizer's folder, name -> text.
 
     Args:
       settings: the entries of its tokenizer_config.json.
     """
-    template = settings.get("chat_template")
-    if isinstance(template, list):  # several by name
-        template = {one["name"]: one["template"] for one in template}.get("default")
-    if (folder / FILE).is_file():
-        template = (folder / FILE).read_text(encoding="utf-8")
     named = dict(settings)
     if (folder / "special_tokens_map.json").is_file():
         named = {**read_json(folder / "special_tokens_map.json"), **named}
-    return {"chat_template": template, "special_tokens": texts(named)}
+    return texts(named)
 
 
 def texts(named: Mapping[str, Any]) -> dict[str, str]:

@@ -21,14 +21,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from finetune.tasks.tokens import chat, sentencepiece_layouts, speech, tokenizer_settings
+from finetune.tasks.tokens import (
+    chat,
+    gguf_tokenizers,
+    sentencepiece_layouts,
+    speech,
+    tokenizer_settings,
+)
 from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.speech import Speech
+from finetune.weights.gguf_files import is_gguf
 
 # spm.model first: a tokenizer.json that transformers saved beside it has lost normalisation.
 WHOLE = ("spm.model", "tokenizer.json", "spiece.model", "tokenizer.model")
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
-FILES = (*WHOLE, *BESIDE, "vocab.txt", chat.FILE)
+FILES = (*WHOLE, *BESIDE, "vocab.txt", tokenizer_settings.TEMPLATE)
 
 
 class Encoded(NamedTuple):
@@ -63,8 +70,8 @@ def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
     """The tokenizer of a model.
 
     Args:
-      source: a folder or a file (tokenizer.json, or a sentencepiece model), a name on the Hub, a
-        fast tokenizer of transformers, or a Tokenizer, which is returned.
+      source: a folder or a file (tokenizer.json, a sentencepiece model, or a GGUF file), a name on
+        the Hub, a fast tokenizer of transformers, or a Tokenizer, which is returned.
       revision: of a name on the Hub.
 
     Raises:
@@ -82,12 +89,31 @@ def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
         return _of_transformers(source)
     path = pathlib.Path(source)
     if path.is_file():
-        return _from_file(path)
+        return from_gguf(path) if is_gguf(path) else _from_file(path)
     folder = path if path.is_dir() else _download(str(source), revision)
     settings = tokenizer_settings.beside(folder)
     return dataclasses.replace(
-        _from_folder(folder, settings, str(source)), **chat.of_folder(folder, settings)
+        _from_folder(folder, settings, str(source)),
+        chat_template=tokenizer_settings.chat_template(folder),
+        special_tokens=chat.special_tokens(folder, settings),
     )
+
+
+def from_gguf(path: str | pathlib.Path) -> Tokenizer:
+    """The tokenizer of a GGUF file, which says itself what fills batches up and ends a text.
+
+    Raises:
+      ValueError: as `finetune.tasks.tokens.gguf_tokenizers.backend_of`.
+    """
+    pad_id, end_id = gguf_tokenizers.special_ids(path)
+    pad_id = end_id if pad_id is None else pad_id
+    fast = from_fast(gguf_tokenizers.backend_of(path), pad_id, segments=False)
+    spoken = fast.speech
+    if spoken is not None and end_id is not None:
+        spoken = spoken._replace(end_id=end_id)
+    template = gguf_tokenizers.chat_template(path)
+    tokens = chat.texts(gguf_tokenizers.settings(path))
+    return dataclasses.replace(fast, speech=spoken, chat_template=template, special_tokens=tokens)
 
 
 def _from_folder(folder: pathlib.Path, settings: Mapping[str, Any], source: str) -> Tokenizer:
@@ -254,8 +280,12 @@ def _of_transformers(tokenizer: Any) -> Tokenizer:
         tokenizer.truncation_side,
         "token_type_ids" in tokenizer.model_input_names,
     )
-    tokens = chat.texts(tokenizer.special_tokens_map)
-    return dataclasses.replace(fast, chat_template=tokenizer.chat_template, special_tokens=tokens)
+    template = getattr(tokenizer, "chat_template", None)
+    return dataclasses.replace(
+        fast,
+        chat_template=tokenizer_settings.default_template(template),
+        special_tokens=chat.texts(tokenizer.special_tokens_map),
+    )
 
 
 def _download(name: str, revision: str | None) -> pathlib.Path:

@@ -14,6 +14,7 @@ from typing import Any
 from finetune.weights.files import read_json
 
 FILE = "tokenizer_config.json"
+TEMPLATE = "chat_template.jinja"
 SIDES = ("right", "left")
 # Entries that change ids, with what the sentencepiece models here do.
 FIXED = {
@@ -30,6 +31,40 @@ FIXED = {
 def beside(folder: pathlib.Path) -> dict[str, Any]:
     """The entries of the file in a folder; {} if there is none."""
     return read_json(folder / FILE) if (folder / FILE).is_file() else {}
+
+
+def chat_template(folder: pathlib.Path) -> str | None:
+    """The template of conversations in a folder, from its own file or else from FILE.
+
+    Raises:
+      ValueError: a file that cannot be read, or a template that is not text.
+    """
+    path = folder / TEMPLATE
+    if not path.is_file():
+        return default_template(beside(folder).get("chat_template"))
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def default_template(given: Any) -> str | None:
+    """One template of what a tokenizer has: text, or several by name, of which "default" is it.
+
+    Raises:
+      ValueError: anything else.
+
+    Example:
+      >>> default_template([{"name": "default", "template": "a"}, {"name": "rag", "template": "b"}])
+      'a'
+    """
+    if isinstance(given, list):
+        given = {part.get("name"): part.get("template") for part in given if isinstance(part, dict)}
+    if isinstance(given, dict):
+        given = given.get("default")
+    if not (given is None or isinstance(given, str)):
+        raise ValueError(f"chat_template is {given!r}; allowed is text, or texts by their names")
+    return given
 
 
 def require(settings: Mapping[str, Any], model: Any, size: int, roles: Mapping[str, str]) -> None:

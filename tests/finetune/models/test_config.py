@@ -114,7 +114,7 @@ def test_folders(tmp_path):
         read_config(tmp_path, labels=2)
     with pytest.raises(ValueError, match="holds a list; allowed is an object"):
         read_config(write(tmp_path, []), labels=2)
-    with pytest.raises(ValueError, match="model_type is 'gpt2'; allowed are 'bert', 'distilbert'"):
+    with pytest.raises(ValueError, match="model_type is 'gpt2'; allowed are 'bert', 'roberta', "):
         read_config(write(tmp_path, {"model_type": "gpt2"}), labels=2)
     with pytest.raises(ValueError, match=r"config\.json: configuration of a bert model: voc"):
         read_config(write(tmp_path, {"model_type": "bert"}), labels=2)

@@ -12,6 +12,8 @@ from tests.finetune.models.tiny import (
     DEBERTA,
     DISTILBERT,
     GOLDEN,
+    MODERNBERT,
+    ROBERTA,
     batch,
     peft_folder,
     run,
@@ -32,9 +34,24 @@ DEBERTA_V3 = {
 
 # Overrides of the tiny configurations, labels, and the length of the sequences.
 ONE = {"num_hidden_layers": 1}
+BIASES = {
+    **{f"{name}_bias": True for name in ("norm", "attention", "mlp", "classifier")},
+    "num_hidden_layers": 2,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 50.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 20.0},
+    },
+    "classifier_pooling": "mean",
+    "hidden_activation": "silu",
+}
 CASES = {
     "bert": ("Bert", BERT, {"layer_norm_eps": 1e-3}, 3, 9),
     "bert-gelu-new": ("Bert", BERT, {"hidden_act": "gelu_new", **ONE}, 1, 20),
+    "roberta": ("Roberta", ROBERTA, {"classifier_dropout": 0.3}, 3, 9),
+    "roberta-published-padding": ("Roberta", ROBERTA, {"pad_token_id": 1, **ONE}, 1, 30),
+    "modernbert": ("ModernBert", MODERNBERT, {}, 3, 30),
+    "modernbert-biases": ("ModernBert", MODERNBERT, BIASES, 2, 30),
     "distilbert": ("DistilBert", DISTILBERT, {}, 2, 9),
     "distilbert-relu": ("DistilBert", DISTILBERT, {"activation": "relu", "n_layers": 1}, 1, 20),
     "deberta": ("DebertaV2", DEBERTA_V3, {}, 3, 3),
@@ -53,7 +70,7 @@ def torch_reference(transformers, name, settings, labels, folder):
     model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
-            gain = 1.0 if key.endswith("LayerNorm.weight") or "layer_norm.weight" in key else 0.0
+            gain = float(key.lower().endswith("norm.weight"))
             parameter.copy_(gain + 0.3 * torch.randn(parameter.shape))
     model.save_pretrained(folder)
     return model
@@ -66,8 +83,11 @@ def test_random_configurations(case, transformers, tmp_path):
     name, settings, overrides, labels, length = CASES[case]
     reference = torch_reference(transformers, name, {**settings, **overrides}, labels, tmp_path)
     inputs = batch(seed=1, length=length)
+    if name == "Roberta":  # they count what is not the padding's id, and have one type of token
+        inputs["input_ids"] = np.where(inputs["attention_mask"], inputs["input_ids"], 0)
+        inputs["token_type_ids"] *= 0
     fed = {k: torch.tensor(v).long() for k, v in inputs.items()}
-    if name == "DistilBert":
+    if name in ("DistilBert", "ModernBert"):
         del fed["token_type_ids"]
     with torch.no_grad():
         expected = reference(**fed, output_hidden_states=True)

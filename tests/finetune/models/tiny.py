@@ -76,6 +76,17 @@ T5 = {
     "relative_attention_max_distance": 12,
     "decoder_start_token_id": 0,
 }
+ROBERTA = {**BERT, "type_vocab_size": 1, "pad_token_id": 0, "max_position_embeddings": 32}
+MODERNBERT = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+    "local_attention": 6,
+    **{f"{name}_token_id": 0 for name in ("pad", "bos", "eos", "cls", "sep")},
+}
 MLP = {"input_size": 12, "hidden_size": 8}
 
 CONFIGS = {
