@@ -12,6 +12,7 @@ from finetune.models.registry import ARCHITECTURES
 from finetune.weights import saving
 from tests.finetune.tasks import spoken
 from tests.finetune.tasks.own_text.test_instructions import jsonl
+from tests.finetune.tasks.squad.test_task import published, question
 from tests.finetune.tasks.tokens.test_chat import CHATML
 from tests.launch.commands import command
 from tests.launch.test_language import SIZES
@@ -102,3 +103,17 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys, task, line, more, word)
     assert command("train", *given, *more) == 2
     err = capsys.readouterr().err
     assert word in err and err.count("\n") == 1
+
+
+def test_squad_in_words(folder, tmp_path):
+    rows = [question(0, ["3"], is_impossible=False), question(1, [], is_impossible=True)]
+    published(tmp_path / "squad_v2", "v2.0", rows * 4)
+    flags = [f"--model={folder}/llama", "--task=squad_v2", f"--data={tmp_path}", *TRAINED]
+    more = ["--max_length=128", "--target_length=8", f"--workdir={tmp_path}/run"]
+    assert command("train", *flags, *more, "--evaluate_every=4") == 0
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert set(result["scores"]) == {"f1", "exact_match"} and result["majority"] == 0.5
+    lines = tmp_path / "out.jsonl"
+    assert command("evaluate", f"--workdir={tmp_path}/run", f"--predictions={lines}") == 0
+    first = json.loads(lines.read_text().splitlines()[0])
+    assert first["id"] == "q0" and first["answers"] == ["3"] and "prediction" in first
