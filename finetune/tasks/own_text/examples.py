@@ -129,28 +129,40 @@ def _texts(table: Table, name: str) -> list[str]:
 def _chats(table: Table, name: str) -> list[list[dict[str, Any]]]:
     chats = []
     for row, value in enumerate(table.column(name)):
-        place, given = _at(table, name, row), value
-        if isinstance(value, str):  # as a CSV file has them
-            try:
-                value = json.loads(value)
-            except ValueError:
-                value = None
-        if not (isinstance(value, list) and value and all(map(_message, value))):
+        messages, place = chat_of(value), _at(table, name, row)
+        if messages is None:
             raise ValueError(
-                f"{place} is {checks.shown(given)}; allowed are lists of messages, objects with "
+                f"{place} is {checks.shown(value)}; allowed are lists of messages, objects with "
                 "role and content"
             )
-        if value[-1]["role"] != "assistant":
+        if messages[-1]["role"] != "assistant":
             raise ValueError(
-                f"{place} ends with a message of {value[-1]['role']!r}; allowed is the assistant's,"
-                " which is what is learnt"
+                f"{place} ends with a message of {messages[-1]['role']!r}; allowed is the "
+                "assistant's, which is what is learnt"
             )
-        content = value[-1]["content"]
+        content = messages[-1]["content"]
         if not (isinstance(content, str) and content.strip()):
             raise ValueError(f"{place} ends with an empty answer; allowed are texts with a word")
-        # Parquet has each key in every message.
-        chats.append([{k: v for k, v in one.items() if v is not None} for one in value])
+        chats.append(messages)
     return chats
+
+
+def chat_of(value: Any) -> list[dict[str, Any]] | None:
+    """A cell as a chat, a list of messages with role and content; None where it is none.
+
+    Example:
+      >>> chat_of('[{"role": "user", "content": "Hi"}]')
+      [{'role': 'user', 'content': 'Hi'}]
+    """
+    if isinstance(value, str):  # as a CSV file has them
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not (isinstance(value, list) and value and all(map(_message, value))):
+        return None
+    # Parquet has each key in every message.
+    return [{k: v for k, v in one.items() if v is not None} for one in value]
 
 
 def _message(value: Any) -> bool:
