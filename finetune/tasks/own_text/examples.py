@@ -104,13 +104,15 @@ def template(tokenizer: Tokenizer) -> Chat:
 
 def ends(tokenizer: Tokenizer, chat: bool) -> tuple[int, ...]:
     """The tokens that end an answer: that of texts, and of chats what their template puts there."""
-    end = tokenizer.speech.end_id
+    speech = tokenizer.speech
     if not chat:
-        return (end,)
-    answer = template(tokenizer).turn([said("user", "a"), said("assistant", "a")])[1]
-    behind = tokenizer.speech.plain([answer.rpartition("a")[2].strip() or "a"])[0]
-    special = tokenizer.speech.decode(behind[:1]) == ""
-    return tuple(dict.fromkeys((end, behind[0]) if special else (end,)))
+        return (speech.end_id,)
+    word = "Zq7"  # which no template has of its own
+    answer = template(tokenizer).turn([said("user", word), said("assistant", word)])[1]
+    behind = speech.plain([answer.rpartition(word)[2].strip()])[0][:1]
+    # Special tokens add no text; others may stand inside of an answer.
+    special = behind if speech.decode(behind) == "" else []
+    return tuple(dict.fromkeys((speech.end_id, *special)))
 
 
 def said(role: str, content: str) -> dict[str, str]:

@@ -17,7 +17,6 @@ from typing import Any
 from finetune.weights.files import read_json
 
 FILE = "chat_template.jinja"
-SETTINGS = "tokenizer_config.json"
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 Message = Mapping[str, Any]
 
@@ -86,15 +85,20 @@ def of_folder(folder: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, An
     Args:
       settings: the entries of its tokenizer_config.json.
     """
-    template = settings.get("chat_template")
-    if isinstance(template, list):  # several by name
-        template = {one["name"]: one["template"] for one in template}.get("default")
+    template = default(settings.get("chat_template"))
     if (folder / FILE).is_file():
         template = (folder / FILE).read_text(encoding="utf-8")
     named = dict(settings)
     if (folder / "special_tokens_map.json").is_file():
         named = {**read_json(folder / "special_tokens_map.json"), **named}
     return {"chat_template": template, "special_tokens": texts(named)}
+
+
+def default(template: Any) -> str | None:
+    """The template "default" of several by name, as a mapping or a list of entries."""
+    if isinstance(template, list):
+        template = {one["name"]: one["template"] for one in template}
+    return template.get("default") if isinstance(template, dict) else template
 
 
 def texts(named: Mapping[str, Any]) -> dict[str, str]:

@@ -254,8 +254,11 @@ def _of_transformers(tokenizer: Any) -> Tokenizer:
         tokenizer.truncation_side,
         "token_type_ids" in tokenizer.model_input_names,
     )
-    tokens = chat.texts(tokenizer.special_tokens_map)
-    return dataclasses.replace(fast, chat_template=tokenizer.chat_template, special_tokens=tokens)
+    return dataclasses.replace(
+        fast,
+        chat_template=chat.default(tokenizer.chat_template),
+        special_tokens=chat.texts(tokenizer.special_tokens_map),
+    )
 
 
 def _download(name: str, revision: str | None) -> pathlib.Path:
