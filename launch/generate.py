@@ -6,7 +6,7 @@ python -m launch.generate --model=MODEL --adapter=ADAPTER_FOLDER --chat --prompt
     --temperature=0.7 --top_p=0.9 --seed=1
 python -m launch.generate --model=MODEL --prompts=prompts.txt --stop='###' --output=out.jsonl
 
-Prompts are gone on with as they stand; with --chat, as in a run that was trained with it, they are
+Prompts are gone on with as they stand; with --chat, as of a run that was trained on chats, they are
 what the user says in a chat of the tokenizer's own template. A completion ends with the token that
 ends a text or an answer, before a --stop text, or after --max_new_tokens. The file has a line per
 completion: the columns of the prompts' file, completion, tokens and finish_reason.

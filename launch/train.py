@@ -10,6 +10,12 @@ python -m launch.train --task=mrpc --form=text_to_text --data_dir=data/glue --mo
 python -m launch.train --task=gsm8k --data_dir=data --model=LLAMA_FOLDER --method=lora \\
     --max_length=512 --target_length=512 --batch_size=32 --accumulate=32 --eval_batch_size=16
 
+A language model on your own text, a prompt and a completion a line, or chats; then it can be asked:
+
+python -m launch.train --task=instructions --data=mine.jsonl --heldout=0.1 --model=LLAMA_FOLDER \\
+    --method=lora --max_length=512 --workdir=runs/mine
+python -m launch.generate --workdir=runs/mine --prompt='What is rank one?'
+
 A network pretrained on half of the classes, as a model folder, and adapted to the others:
 
 python -m launch.train --task=mnist --classes=first --method=full --workdir=runs/base

@@ -70,6 +70,7 @@ class LanguageTask(Splits):
       target_lengths: what answers are padded to; a causal model's inputs to sums of both.
       window: batches that are sorted by length together, see `batches.shuffled`.
       note: what has to be said beside a score on these data; "" if nothing.
+      chat: prompts are chats in the tokenizer's template, and what is asked later should be one.
 
     Raises:
       ValueError: an unknown kind, no split, an empty split, or lengths that are too short.
@@ -88,6 +89,7 @@ class LanguageTask(Splits):
     start_id: int = 0
     window: int = 1
     note: str = ""
+    chat: bool = False
     num_labels: int = dataclasses.field(default=0, init=False)
 
     def __post_init__(self):

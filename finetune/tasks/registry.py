@@ -8,13 +8,15 @@ from typing import Any
 from finetune.tasks import glue, gsm8k, humaneval, images, tables, text, text_to_text
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.own_text import examples, instructions, plain_text
+from finetune.tasks.squad import task as squad
 from finetune.tasks.task import Task
 from finetune.tasks.tokens.tokenizer import Tokenizer, load_tokenizer
 from rankwise import checks
 
 TABLE = "table"
 # Tasks that only a language model can do.
-WRITTEN = ("gsm8k", "humaneval")
+SQUAD = ("squad", "squad_v2")
+WRITTEN = ("gsm8k", "humaneval", *SQUAD)
 OWN_TEXT = ("instructions", "text")
 INSTRUCTIONS = (
     *("prompt_column", "completion_column", "messages_column"),
@@ -45,7 +47,7 @@ class TaskConfig:
       loss_on_prompt, cut_long: see `finetune.tasks.own_text.instructions.load`.
       form: "classes", or "text_to_text" for a language model (GLUE).
       kind: of the model, "encoder", "causal" or "encoder_decoder".
-      target_length: tokens of an answer (gsm8k, humaneval); None for the task's own default.
+      target_length: tokens of an answer (gsm8k, humaneval, squad); None for the task's own default.
       samples, temperature, top_p, seed: of what is written (humaneval).
       run_generated_code: run it (humaneval).
     """
@@ -162,6 +164,8 @@ def _of_language(config: TaskConfig, tokenizer: Tokenizer, padding: dict) -> Lan
         padding["target_length"] = config.target_length
     if config.name == "gsm8k":
         return gsm8k.load(*given, **padding)
+    if config.name in SQUAD:
+        return squad.load(config.name, *given, **padding)
     del padding["window"]  # the rows are never shuffled
     drawn = {name: getattr(config, name) for name in ("samples", "temperature", "top_p", "seed")}
     return humaneval.load(*given, run=config.run_generated_code, **padding, **drawn)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from typing import Any, NamedTuple
 
 from finetune.tasks.files import columns, sources
+from finetune.tasks.own_text import examples
 from launch.generating.config import GenerateConfig
 
 WRITTEN = ("sample", "completion", "tokens", "finish_reason")
@@ -36,7 +36,11 @@ def read(config: GenerateConfig) -> Prompts:
     table = sources.read(path)
     chats = config.prompt_column not in table.names and config.messages_column in table.names
     column = config.messages_column if chats else config.prompt_column
-    values = [_chat(v) for v in table.column(column)] if chats else columns.texts(table, column)
+    values = (
+        [examples.chat_of(v) for v in table.column(column)]
+        if chats
+        else columns.texts(table, column)
+    )
     if None in values:
         raise ValueError(
             f"column {column!r} of {table.origin} is no chat in row {values.index(None)}; allowed "
@@ -51,13 +55,3 @@ def read(config: GenerateConfig) -> Prompts:
     each = [table.column(name) for name in table.names]
     rows = [dict(zip(table.names, row, strict=True)) for row in zip(*each, strict=True)]
     return Prompts(values, rows)
-
-
-def _chat(value: Any) -> list[dict[str, Any]] | None:
-    if isinstance(value, str):  # as a CSV file has them
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    right = isinstance(value, list) and all(isinstance(m, dict) and "content" in m for m in value)
-    return value if right and value else None

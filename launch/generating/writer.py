@@ -38,7 +38,7 @@ def load(config: GenerateConfig, prompts: list[Any]) -> Writer:
         prompts,
         problem.tokenizer(settings),
         kind,
-        chat=config.chat or settings.chat,
+        chat=config.chat or _of_chats(config.workdir),
         length=config.max_new_tokens,
         samples=config.samples,
         temperature=config.temperature,
@@ -50,6 +50,15 @@ def load(config: GenerateConfig, prompts: list[Any]) -> Writer:
     modules, head = _adapter(config, settings, net)
     forward = jax.jit(adapter_files.predict(net, modules, head, task.answer))
     return Writer(task, lambda batch: forward(net.params, batch))
+
+
+def _of_chats(workdir: str | None) -> bool:
+    """Whether a run has learnt chats."""
+    if workdir is None:
+        return False
+    return adapter_files.load(pathlib.Path(workdir) / "adapter.safetensors").about.get(
+        "chat", False
+    )
 
 
 def _settings(config: GenerateConfig) -> ProblemConfig:

@@ -215,6 +215,8 @@ def result(
     about = {"base": job.base, "head": config.head, "model": config.base(), "task": config.task}
     about["data"] = fingerprints(job.task)
     about["classes"] = list(run_classes.names(job.task))
+    if getattr(job.task, "chat", False):
+        about["chat"] = True
     kernels = job.network.kernels(job.paths)
     adapter = adapter_files.exported(job.method, outcome.state, kernels, about)
     metric = job.task.metric

@@ -81,7 +81,7 @@ class TaskFlags:
         "classes", "GLUE: predict a class, or write it in words with a language model", FORMS
     )
     target_length: int | None = option(
-        None, "gsm8k, humaneval: tokens of an answer; by default the task's own", lower=8
+        None, "gsm8k, humaneval, squad: tokens of an answer; by default the task's own", lower=8
     )
     samples: int = option(1, "humaneval: completions written per problem", lower=1)
     temperature: float = option(

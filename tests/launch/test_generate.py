@@ -86,6 +86,29 @@ def test_chats_are_rendered(folder, tmp_path):  # noqa: F811
     assert found[0] == found[1] != found[2]
 
 
+def test_a_run_on_chats_is_asked_in_a_chat(folder, tmp_path, capsys):  # noqa: F811
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": row["prompt"]},
+                {"role": "assistant", "content": row["completion"]},
+            ]
+        }
+        for row in ROWS
+    ]
+    jsonl(tmp_path / "chats.jsonl", rows)
+    flags = [f"--model={folder}/llama", "--task=instructions", f"--data={tmp_path}/chats.jsonl"]
+    given = [*flags, "--method=lora", "--steps=1", "--max_length=160", "--heldout=0.2"]
+    assert command("train", *given, "--batch_size=4", f"--workdir={tmp_path}/run") == 0
+    shown = []
+    for more in ([], ["--chat"]):
+        capsys.readouterr()
+        asked = ["--prompt=Add 3 and 4:", LENGTH, *more]
+        assert command("generate", f"--workdir={tmp_path}/run", *asked) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+
+
 @pytest.mark.parametrize(
     ("flags", "word"),
     [

@@ -10,8 +10,13 @@ from finetune import models
 from finetune.models.config import parse
 from finetune.models.registry import ARCHITECTURES
 from finetune.weights import saving
-from tests.finetune.tasks import spoken
+from launch.training import job as training
+from launch.training.config import TrainConfig
+from launch.training.problem_config import LATER
+from tests.finetune.tasks import made, spoken
 from tests.finetune.tasks.own_text.test_instructions import jsonl
+from tests.finetune.tasks.squad.test_task import published, question
+from tests.finetune.tasks.test_gsm8k import rows as sums
 from tests.finetune.tasks.tokens.test_chat import CHATML
 from tests.launch.commands import command
 from tests.launch.test_language import SIZES
@@ -102,3 +107,49 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys, task, line, more, word)
     assert command("train", *given, *more) == 2
     err = capsys.readouterr().err
     assert word in err and err.count("\n") == 1
+
+
+def test_squad_in_words(folder, tmp_path):
+    rows = [question(0, ["3"], is_impossible=False), question(1, [], is_impossible=True)]
+    published(tmp_path / "squad_v2", "v2.0", rows * 4)
+    flags = [f"--model={folder}/llama", "--task=squad_v2", f"--data={tmp_path}", *TRAINED]
+    more = ["--max_length=128", "--target_length=8", f"--workdir={tmp_path}/run"]
+    assert command("train", *flags, *more, "--evaluate_every=4") == 0
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert set(result["scores"]) == {"f1", "exact_match"} and result["majority"] == 0.5
+    lines = tmp_path / "out.jsonl"
+    assert command("evaluate", f"--workdir={tmp_path}/run", f"--predictions={lines}") == 0
+    first = json.loads(lines.read_text().splitlines()[0])
+    assert first["id"] == "q0" and first["answers"] == ["3"] and "prediction" in first
+
+
+def test_a_run_of_an_earlier_version_is_scored_and_prolonged(folder, tmp_path, capsys):
+    flags = [f"--model={folder}/llama", "--task=gsm8k", f"--data_dir={tmp_path}/data"]
+    made.write_parquet(tmp_path / "data/train.parquet", sums(4))
+    made.write_parquet(tmp_path / "data/test.parquet", sums(4))
+    small = ["--method=lora", "--rank=2", "--batch_size=4", "--max_length=128"]
+    given = [*flags, *small, "--target_length=64", "--schedule=constant"]
+    given = [*given, f"--workdir={tmp_path}/run"]
+    assert command("train", *given, "--steps=1") == 0
+    path = tmp_path / "run/config.json"
+    record = json.loads(path.read_text())
+    assert set(record) >= LATER
+    path.write_text(json.dumps({n: v for n, v in record.items() if n not in LATER}))
+    assert command("evaluate", f"--workdir={tmp_path}/run") == 0
+    capsys.readouterr()
+    assert command("train", *given, "--steps=2") == 0
+    assert "goes on from step 1 to 2" in capsys.readouterr().err
+
+
+def test_what_identifies_a_run_has_no_flag_that_is_not_used(folder, tmp_path):
+    config = TrainConfig(
+        workdir=str(tmp_path / "run"),
+        task="text",
+        data_dir=str(folder / "book.txt"),
+        model=str(folder / "llama"),
+        heldout=0.2,
+        method="lora",
+        batch_size=4,
+    )
+    saved = training.checkpoints(config, training.prepare(config))
+    assert not LATER & set(saved._identity["configuration"])

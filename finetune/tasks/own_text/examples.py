@@ -104,13 +104,15 @@ def template(tokenizer: Tokenizer) -> Chat:
 
 def ends(tokenizer: Tokenizer, chat: bool) -> tuple[int, ...]:
     """The tokens that end an answer: that of texts, and of chats what their template puts there."""
-    end = tokenizer.speech.end_id
+    speech = tokenizer.speech
     if not chat:
-        return (end,)
-    answer = template(tokenizer).turn([said("user", "a"), said("assistant", "a")])[1]
-    behind = tokenizer.speech.plain([answer.rpartition("a")[2].strip() or "a"])[0]
-    special = tokenizer.speech.decode(behind[:1]) == ""
-    return tuple(dict.fromkeys((end, behind[0]) if special else (end,)))
+        return (speech.end_id,)
+    word = "Zq7"  # which no template has of its own
+    answer = template(tokenizer).turn([said("user", word), said("assistant", word)])[1]
+    behind = speech.plain([answer.rpartition(word)[2].strip()])[0][:1]
+    # Special tokens add no text; others may stand inside of an answer.
+    special = behind if speech.decode(behind) == "" else []
+    return tuple(dict.fromkeys((speech.end_id, *special)))
 
 
 def said(role: str, content: str) -> dict[str, str]:
@@ -129,28 +131,40 @@ def _texts(table: Table, name: str) -> list[str]:
 def _chats(table: Table, name: str) -> list[list[dict[str, Any]]]:
     chats = []
     for row, value in enumerate(table.column(name)):
-        place, given = _at(table, name, row), value
-        if isinstance(value, str):  # as a CSV file has them
-            try:
-                value = json.loads(value)
-            except ValueError:
-                value = None
-        if not (isinstance(value, list) and value and all(map(_message, value))):
+        messages, place = chat_of(value), _at(table, name, row)
+        if messages is None:
             raise ValueError(
-                f"{place} is {checks.shown(given)}; allowed are lists of messages, objects with "
+                f"{place} is {checks.shown(value)}; allowed are lists of messages, objects with "
                 "role and content"
             )
-        if value[-1]["role"] != "assistant":
+        if messages[-1]["role"] != "assistant":
             raise ValueError(
-                f"{place} ends with a message of {value[-1]['role']!r}; allowed is the assistant's,"
-                " which is what is learnt"
+                f"{place} ends with a message of {messages[-1]['role']!r}; allowed is the "
+                "assistant's, which is what is learnt"
             )
-        content = value[-1]["content"]
+        content = messages[-1]["content"]
         if not (isinstance(content, str) and content.strip()):
             raise ValueError(f"{place} ends with an empty answer; allowed are texts with a word")
-        # Parquet has each key in every message.
-        chats.append([{k: v for k, v in one.items() if v is not None} for one in value])
+        chats.append(messages)
     return chats
+
+
+def chat_of(value: Any) -> list[dict[str, Any]] | None:
+    """A cell as a chat, a list of messages with role and content; None where it is none.
+
+    Example:
+      >>> chat_of('[{"role": "user", "content": "Hi"}]')
+      [{'role': 'user', 'content': 'Hi'}]
+    """
+    if isinstance(value, str):  # as a CSV file has them
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not (isinstance(value, list) and value and all(map(_message, value))):
+        return None
+    # Parquet has each key in every message.
+    return [{k: v for k, v in one.items() if v is not None} for one in value]
 
 
 def _message(value: Any) -> bool:

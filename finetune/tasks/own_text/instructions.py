@@ -65,8 +65,9 @@ def load(
             "decoder does not write prompts"
         )
     both = text.buckets(max_length, lengths)
+    read = tables.read(data)
     splits, notes = {}, []
-    for split, table in tables.read(data).items():
+    for split, table in read.items():
         source, target = examples.tokenized(table, wanted, tokenizer, speech, kind)
         long = [_longest(s, t, kind) > max_length for s, t in zip(source, target, strict=True)]
         if any(long):
@@ -102,6 +103,7 @@ def load(
         target_lengths=both,
         window=window,
         note="; ".join(notes),
+        chat=wanted.chat or any(map(wanted.of_chats, read.values())),
     )
 
 
