@@ -1,4 +1,4 @@
-"""`rankwise COMMAND` and `python -m launch COMMAND`: the eight commands under one name.
+"""`rankwise COMMAND` and `python -m launch COMMAND`: the nine commands under one name.
 
 rankwise check --claims=cascade
 rankwise train --task=digits --method=adapad --workdir=runs/digits
@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "score, or predict with, what was trained",
     "compare": "train several methods under one protocol",
     "export": "write an adapter or a merged model for others to load",
+    "adapter": "inspect, resize and merge adapters, exactly",
     "benchmark": "time the solvers and a training step beside their peers",
 }
 ABOUT = "`rankwise COMMAND --help` lists the flags of one."

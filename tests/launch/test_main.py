@@ -1,4 +1,4 @@
-"""One name for the eight commands."""
+"""One name for the nine commands."""
 
 import pathlib
 import sys
