@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -126,9 +126,10 @@ def write(
         (part / "README.md").write_text(readme, encoding="utf-8")
 
 
-def plain(base: str | None, task_type: str | None = None) -> AdapterConfig:
+def plain(base: str | None, modules_to_save: Sequence[str] = ()) -> AdapterConfig:
     """The configuration of a new adapter."""
-    return parse({"peft_type": "LORA", "base_model_name_or_path": base, "task_type": task_type})
+    saved = list(modules_to_save) or None
+    return parse({"peft_type": "LORA", "base_model_name_or_path": base, "modules_to_save": saved})
 
 
 def rounded(factors: Factors, dtype: str) -> Factors:

@@ -10,6 +10,7 @@ NEEDS = {
     "inspect": ("adapter",),
     "resize": ("adapter", "output"),
     "merge": ("adapters", "output"),
+    "extract": ("model", "base", "output"),
 }
 SIZES = ("rank", "energy", "budget")
 # Flags that only some actions read.
@@ -19,8 +20,11 @@ ONLY = {
     "weights": ("merge",),
     "heads": ("merge",),
     "force": ("merge",),
-    "output": ("resize", "merge"),
-    **dict.fromkeys(SIZES, ("resize", "merge")),
+    "model": ("extract",),
+    "base": ("extract",),
+    "outside": ("extract",),
+    "output": ("resize", "merge", "extract"),
+    **dict.fromkeys(SIZES, ("resize", "merge", "extract")),
 }
 
 
@@ -40,10 +44,12 @@ class AdapterConfig:
     weights: tuple[str, ...] = option(
         (), "of merge: a factor for each adapter, of any sign; 1 each by default"
     )
+    model: str | None = option(None, "of extract: folder of the tuned model", path=True)
+    base: str | None = option(None, "of extract: folder of the model it came from", path=True)
     rank: str | None = option(
         None,
-        "components per module, or exact for all there are; merge keeps all by default, resize "
-        "needs one of --rank, --energy, --budget",
+        "components per module, or exact for all there are; merge keeps all by default, the others "
+        "need one of --rank, --energy, --budget",
     )
     energy: float | None = option(
         None,
@@ -62,6 +68,12 @@ class AdapterConfig:
         ("refuse", "mean"),
     )
     force: bool = option(False, "of merge: also adapters that name different base models")
+    outside: str = option(
+        "refuse",
+        "of extract: refuse changes outside of linear maps (norms, biases, tables), or save these "
+        "parameters whole beside the factors",
+        ("refuse", "save"),
+    )
     output: str | None = option(None, "new folder for the result", path=True)
     json: str | None = option(None, "file for the table and all singular values", path=True)
 
@@ -90,7 +102,7 @@ class AdapterConfig:
         chosen = [name for name in SIZES if getattr(self, name) is not None]
         if len(chosen) > 1:
             raise ValueError(f"--{chosen[0]} and --{chosen[1]} exclude each other; give one")
-        if not chosen and self.action == "resize":
+        if not chosen and self.action in ("resize", "extract"):
             raise ValueError(f"{self.action} needs one of --rank, --energy and --budget")
         if self.rank not in (None, "exact") and not (self.rank.isdecimal() and int(self.rank) >= 1):
             raise ValueError(f"--rank is {self.rank}; allowed are integers >= 1 and exact")

@@ -6,7 +6,18 @@ from absl import flags
 from launch.shell import path_flags
 from tests.launch.commands import COMMANDS, defined
 
-PLACES = {"adapter", "adapters", "data", "data_dir", "figure", "json", "matrix", "methods", "model"}
+PLACES = {
+    "adapter",
+    "adapters",
+    "base",
+    "data",
+    "data_dir",
+    "figure",
+    "json",
+    "matrix",
+    "methods",
+    "model",
+}
 PLACES |= {"output", "predictions", "preset", "report", "submission", "tasks", "workdir"}
 
 
