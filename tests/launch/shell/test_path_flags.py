@@ -6,18 +6,8 @@ from absl import flags
 from launch.shell import path_flags
 from tests.launch.commands import COMMANDS, defined
 
-PLACES = {
-    "adapter",
-    "adapters",
-    "base",
-    "data",
-    "data_dir",
-    "figure",
-    "json",
-    "matrix",
-    "methods",
-    "model",
-}
+PLACES = {"adapter", "data", "data_dir", "figure", "json", "matrix", "methods", "model"}
+PLACES |= {"adapters", "base"}
 PLACES |= {"output", "predictions", "preset", "report", "submission", "tasks", "workdir"}
 
 
