@@ -17,8 +17,9 @@ import numpy as np
 from finetune.algebra.spectra import Spectrum
 from rankwise import checks
 
-SHARE = 4
-"""A block is as wide as 1 / SHARE of the rank."""
+SHARE = 2
+"""A block is 1 / SHARE of the rank wide. With a quarter the same time ends five times as far
+above the least error (4096 x 4096, s_i = i^-1/2, rank 64)."""
 SMALL = 1e-3
 """Share of ||D||^2 below which a difference of squares in float32 has lost its digits."""
 
@@ -37,7 +38,7 @@ class Leading(NamedTuple):
     error: float
 
 
-def leading(delta: np.ndarray, rank: int, *, tolerance: float = 0.01, seed: int = 0) -> Leading:
+def leading(delta: np.ndarray, rank: int, *, tolerance: float = 0.05, seed: int = 0) -> Leading:
     """min ||D - X||_F over X of that rank, to a relative accuracy that is looked at as it runs.
 
     Blocks are added until another one would lower ||D - X||_F by less than `tolerance` of it. At
@@ -64,7 +65,7 @@ def leading(delta: np.ndarray, rank: int, *, tolerance: float = 0.01, seed: int 
     norm = _norm(delta)
     width = max(-(-rank // SHARE), 8)
     least = min(delta.shape)
-    if SHARE * 2 * width >= least or not norm:
+    if 4 * width >= least or not norm:
         found = whole(delta)
         return Leading(found, norm, found.error(rank))
     start = np.random.default_rng(seed).standard_normal((delta.shape[1], width), delta.dtype)
