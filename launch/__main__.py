@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "score, or predict with, what was trained",
     "compare": "train several methods under one protocol",
     "export": "write an adapter or a merged model for others to load",
+    "adapter": "inspect, resize, merge and extract adapters",
     "benchmark": "time the solvers and a training step beside their peers",
 }
 ABOUT = "`rankwise COMMAND --help` lists the flags of one."

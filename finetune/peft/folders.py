@@ -25,7 +25,7 @@ def new_folder(target: str | os.PathLike) -> Iterator[pathlib.Path]:
       ...     (folder / "README.md").write_text("...")
     """
     target = pathlib.Path(target)
-    _refuse_existing(target)
+    require_new(target)
     target = target.absolute()
     # Not tempfile: its folders are closed to all but their owner, and stay so after the move.
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -41,14 +41,15 @@ def new_folder(target: str | os.PathLike) -> Iterator[pathlib.Path]:
             raise OSError(f"{target} cannot be written: {error}") from None
         for file in part.iterdir():
             _flush(file)
-        _refuse_existing(target)  # again: the block may have taken a while
+        require_new(target)  # again: the block may have taken a while
         part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     _flush(target.parent)
 
 
-def _refuse_existing(target: pathlib.Path) -> None:
+def require_new(target: str | os.PathLike) -> None:
+    """Raises a ValueError if `target` exists."""
     if os.path.lexists(target):
         raise ValueError(f"{target} exists; nothing is overwritten, choose another folder")
 

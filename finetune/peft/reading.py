@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,14 @@ class Adapter(NamedTuple):
     config: AdapterConfig
 
 
-class _Group(NamedTuple):
+class Group(NamedTuple):
+    """The tensors of one module.
+
+    Attributes:
+      table: leaf -> the end of its name, for this kind of module.
+      entries: leaf -> tensor.
+    """
+
     table: Mapping[str, str]
     entries: dict[str, Entry]
 
@@ -70,12 +77,9 @@ def load(folder: str | os.PathLike, config: Config) -> Adapter:
     """
     folder = pathlib.Path(folder)
     settings = read_config(folder)
-    path = folder / (WEIGHTS if (folder / WEIGHTS).exists() else PICKLE)
-    entries = open_file(path) if path.exists() else None
-    if entries is None:
-        raise ValueError(f"{folder} holds no adapter; allowed are {WEIGHTS} and {PICKLE}")
+    path, entries = tensors_in(folder)
     frame, prefix = compatibility.frame(config), ""
-    groups, heads, problems = _sorted(entries, settings)
+    groups, heads, problems = by_module(entries, settings)
     alone = compatibility.bare(frame)
     if frame.base and not groups.keys() & frame.shapes and groups.keys() & alone.shapes:
         # The configuration's patterns mean these names: only what is handed out gets the prefix.
@@ -88,7 +92,7 @@ def load(folder: str | os.PathLike, config: Config) -> Adapter:
     compatibility.refuse(str(path), problems)
     numbers = {name: entry.read() for name, entry in entries.items()}
     compatibility.refuse(str(path), compatibility.number_misfits(numbers))
-    adapters = {prefix + p: _factors(p, group, settings) for p, group in sorted(groups.items())}
+    adapters = {prefix + p: factors_of(p, group, settings) for p, group in sorted(groups.items())}
     read = {
         prefix + name: _ours(entry, frame.leaves[name].transposed)
         for name, entry in sorted(heads.items())
@@ -96,10 +100,23 @@ def load(folder: str | os.PathLike, config: Config) -> Adapter:
     return Adapter(adapters, read, settings)
 
 
-def _sorted(
+def tensors_in(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Entry]]:
+    """The file of an adapter's tensors, and these.
+
+    Raises:
+      ValueError: no such file, or one that is truncated or foreign.
+    """
+    path = folder / (WEIGHTS if (folder / WEIGHTS).exists() else PICKLE)
+    if not path.exists():
+        raise ValueError(f"{folder} holds no adapter; allowed are {WEIGHTS} and {PICKLE}")
+    return path, open_file(path)
+
+
+def by_module(
     entries: Mapping[str, Entry], settings: AdapterConfig
-) -> tuple[dict[str, _Group], dict[str, Entry], list[str]]:
-    groups: dict[str, _Group] = {}
+) -> tuple[dict[str, Group], dict[str, Entry], list[str]]:
+    """The tensors of adapted modules by path, those that replace the base's, and misfits."""
+    groups: dict[str, Group] = {}
     heads, beside, problems = {}, {}, []
     for name, entry in entries.items():
         place = naming.place(name, settings.peft_type, settings.dora)
@@ -110,7 +127,7 @@ def _sorted(
         elif place.table is None:
             beside[name] = place, entry
         else:
-            group = groups.setdefault(place.path, _Group(place.table, {}))
+            group = groups.setdefault(place.path, Group(place.table, {}))
             if group.table is not place.table:
                 problems.append(f"{name} stands beside tensors of another kind")
             group.entries[place.leaf] = entry
@@ -122,25 +139,16 @@ def _sorted(
     return groups, heads, problems
 
 
-def _module_problems(groups: dict[str, _Group], settings: AdapterConfig, frame: Frame) -> list[str]:
+def _module_problems(groups: dict[str, Group], settings: AdapterConfig, frame: Frame) -> list[str]:
     problems, shapes = [], {}
-    for path, (table, entries) in groups.items():
-        wanted = {**table, "magnitude": naming.MAGNITUDE} if settings.dora else table
-        lacking = [naming.key(path, wanted[leaf]) for leaf in wanted if leaf not in entries]
-        problems += [f"{name} is missing" for name in lacking]
-        if lacking:
+    for path, group in groups.items():
+        table, entries = group
+        problems += group_problems(path, group, settings)
+        if not {"a", "b"} <= entries.keys() or (settings.dora and "magnitude" not in entries):
             continue
         shapes[path] = tuple(entries[leaf].shape[::-1] for leaf in ("a", "b"))
         if settings.dora:
             shapes[path] += (entries["magnitude"].shape,)
-        rank = entries["a"].shape[0] if entries["a"].shape else 0
-        if "d" in entries and entries["d"].shape != (rank, 1):
-            shape = entries["d"].shape
-            problems.append(f"lora_E of {path} has shape {shape}; allowed is {(rank, 1)}")
-        if rank != settings.rank_of(path):
-            problems.append(
-                f"{path} has rank {rank}; its configuration says {settings.rank_of(path)}"
-            )
         # PEFT adapts what the configuration names, and would drop these tensors.
         if path in frame.shapes and not targets.adapted(settings, path):
             problems.append(f"{path} has tensors but is none of target_modules")
@@ -150,6 +158,23 @@ def _module_problems(groups: dict[str, _Group], settings: AdapterConfig, frame: 
     problems += compatibility.adapter_misfits(frame, shapes)
     wanted = [path for path in frame.shapes if targets.adapted(settings, path)]
     return problems + [f"tensors of {path} are missing" for path in wanted if path not in groups]
+
+
+def group_problems(path: str, group: Group, settings: AdapterConfig) -> list[str]:
+    """What is missing of a module, and what contradicts the configuration, whatever the network."""
+    table, entries = group
+    wanted = {**table, "magnitude": naming.MAGNITUDE} if settings.dora else table
+    lacking = [leaf for leaf in wanted if leaf not in entries]
+    if lacking:
+        return [f"{naming.key(path, wanted[leaf])} is missing" for leaf in lacking]
+    problems = []
+    rank = entries["a"].shape[0] if entries["a"].shape else 0
+    if "d" in entries and entries["d"].shape != (rank, 1):
+        shape = entries["d"].shape
+        problems.append(f"lora_E of {path} has shape {shape}; allowed is {(rank, 1)}")
+    if rank != settings.rank_of(path):
+        problems.append(f"{path} has rank {rank}; its configuration says {settings.rank_of(path)}")
+    return problems
 
 
 def _head_problems(heads: dict[str, Entry], settings: AdapterConfig, frame: Frame) -> list[str]:
@@ -171,7 +196,11 @@ def _shapes(frame: Frame, entries: dict[str, Entry]) -> dict[str, tuple[int, ...
     return {n: e.shape[::-1] if n in turned else e.shape for n, e in entries.items()}
 
 
-def _factors(path: str, group: _Group, settings: AdapterConfig) -> Factors | Scaled:
+def factors_of(
+    path: str, group: Group, settings: AdapterConfig, dtype: Any = None
+) -> Factors | Scaled:
+    """A module's factors in our layout, all scales folded into a; in the file's dtype, at least
+    float32, or in `dtype`."""
     a, b = (_ours(group.entries[leaf], transposed=True) for leaf in ("a", "b"))
     gain = np.float64(settings.scale_of(path, max(a.shape[1], 1)))
     if "d" in group.entries:
@@ -179,7 +208,8 @@ def _factors(path: str, group: _Group, settings: AdapterConfig) -> Factors | Sca
         live = np.flatnonzero(gain)
         a, b, gain = a[:, live], b[live], gain[live]
     # Rounded once; a gain of 1 changes no bit.
-    found = Factors(np.ascontiguousarray((a * gain).astype(a.dtype)), np.ascontiguousarray(b))
+    a, b = (a * gain).astype(dtype or a.dtype), b.astype(dtype or b.dtype, copy=False)
+    found = Factors(np.ascontiguousarray(a), np.ascontiguousarray(b))
     if "magnitude" not in group.entries:
         return found
     return Scaled(*found, _ours(group.entries["magnitude"], transposed=False))

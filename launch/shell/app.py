@@ -48,7 +48,8 @@ def run(
     Args:
       main: takes the configuration, returns the exit status (None is 0).
       config_type: a frozen dataclass of options, a flag for each; what its `__post_init__` refuses
-        with a ValueError is reported like a bad flag.
+        with a ValueError is reported like a bad flag. Its ARGUMENT, if it has one, names the flag
+        that an argument without a name is the value of.
       argv: program name and arguments; `sys.argv` when None.
       beside: another one, whose flags the command takes as well and reads by itself.
 
@@ -130,6 +131,9 @@ def _help(main: Callable, names: Iterable[str]) -> str:
 
 
 def _configure(config_type: type, arguments: list[str]):
+    name = getattr(config_type, "ARGUMENT", None)
+    if name and len(arguments) > 1 and not flags.FLAGS[name].present:
+        flags.FLAGS[name].parse(arguments.pop(1))
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
     if not flags.FLAGS["verbosity"].present:

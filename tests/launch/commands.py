@@ -16,6 +16,7 @@ CONFIGS = {
     "compare": ("launch.comparing.config", "CompareConfig"),
     "benchmark": ("launch.bench.config", "BenchmarkConfig"),
     "export": ("launch.exporting.config", "ExportConfig"),
+    "adapter": ("launch.adapting.config", "AdapterConfig"),
     "check": ("launch.evidence.checking", "CheckConfig"),
     "figures": ("launch.evidence.drawing", "FiguresConfig"),
     "decompose": ("launch.decomposing.config", "DecomposeConfig"),

@@ -7,6 +7,7 @@ from launch.shell import path_flags
 from tests.launch.commands import COMMANDS, defined
 
 PLACES = {"adapter", "data", "data_dir", "figure", "json", "matrix", "methods", "model"}
+PLACES |= {"adapters", "base"}
 PLACES |= {"output", "predictions", "preset", "report", "submission", "tasks", "workdir"}
 
 

@@ -1,0 +1,188 @@
+"""An adapter's folder by itself, without the network it belongs to: read and written."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from safetensors.numpy import save_file
+
+from finetune.adapters.method import Factors
+from finetune.peft import compatibility, naming, reading, targets
+from finetune.peft.card import Card, render
+from finetune.peft.config import FILE, AdapterConfig, parse, read_config
+from finetune.peft.export import WEIGHTS, settings_of, write_json
+from finetune.peft.folders import new_folder
+
+REMEDY = "merge it into its base with PEFT, and take `launch.adapter extract` of the two models"
+FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+FLOATS["float64"] = np.float64
+
+
+class Standalone(NamedTuple):
+    """What an adapter's folder says by itself.
+
+    Attributes:
+      modules: module path -> a (in, r), b (r, out) in float64, all scales folded into a.
+      tables: the paths among them of embeddings, whose tensors have names of their own.
+      heads: torch name -> what replaces the base's parameter, in torch's layout and as stored.
+      dtype: of the file's factors, the widest.
+      config: what adapter_config.json says.
+    """
+
+    modules: dict[str, Factors]
+    tables: frozenset[str]
+    heads: dict[str, np.ndarray]
+    dtype: str
+    config: AdapterConfig
+
+
+def read(folder: str | os.PathLike) -> Standalone:
+    """The adapter in a folder: LoRA with any ranks, alphas and rsLoRA, or AdaLoRA.
+
+    Raises:
+      ValueError: one line with the file: another kind of adapter, DoRA (its change is not linear in
+        the factors and has full rank), convolutions, tensors that are missing, not known or
+        contradict the configuration, NaN or infinity.
+
+    Example:
+      >>> read("adapters/cola").modules["encoder.layer.0.query"].a.shape  # doctest: +SKIP
+      (768, 8)
+    """
+    folder = pathlib.Path(folder)
+    settings = _linear(folder)
+    path, entries = reading.tensors_in(folder)
+    groups, heads, problems = reading.by_module(entries, settings)
+    for module, group in groups.items():
+        problems += reading.group_problems(module, group, settings) or _misfits(module, group)
+        if not targets.adapted(settings, module):
+            problems.append(f"{module} has tensors but is none of target_modules")
+    if not groups:
+        problems.append("it holds no factors")
+    compatibility.refuse(str(path), problems)
+    numbers = {name: entry.read() for name, entry in entries.items()}
+    compatibility.refuse(str(path), compatibility.number_misfits(numbers))
+    heads |= {f"{p}.weight": g.entries["base"] for p, g in groups.items() if "base" in g.entries}
+    return Standalone(
+        {p: reading.factors_of(p, g, settings, np.float64) for p, g in sorted(groups.items())},
+        frozenset(p for p, g in groups.items() if g.table is naming.EMBEDDING),
+        {name: entry.read() for name, entry in sorted(heads.items())},
+        widest(g.entries["a"].dtype for g in groups.values()),
+        settings,
+    )
+
+
+def write(
+    folder: str | os.PathLike,
+    adapter: Standalone,
+    *,
+    card: Card | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a plain LoRA that PEFT loads into a new folder, which appears whole or not at all.
+
+    Ranks are in rank_pattern, alphas equal to them, so that every scale is one; modules of rank 0
+    are left out, as PEFT refuses them. Factors have the adapter's dtype.
+
+    Args:
+      folder: must not exist.
+      adapter: what is written; of its config the base, the task and modules_to_save.
+      card: what the model card says beyond ranks and base.
+      record: the entries of compression.json beside the tensors; None for no such file.
+
+    Raises:
+      ValueError: the folder exists, or paths that PEFT's patterns cannot tell apart.
+    """
+    ranks = {path: factors.a.shape[1] for path, factors in adapter.modules.items()}
+    config = adapter.config
+    settings = settings_of(
+        {path: rank for path, rank in ranks.items() if rank},
+        base=config.base,
+        revision=config.revision,
+        task_type=config.task_type,
+        modules_to_save=config.raw.get("modules_to_save") or (),
+    )
+    # Of the base's layout alone: the factors of a transposed kernel are stored as all others.
+    settings["fan_in_fan_out"] = bool(config.raw.get("fan_in_fan_out"))
+    readme = render(
+        card or Card(),
+        ranks,
+        form="peft",
+        base=config.base or "the base model",
+        revision=config.revision,
+        labels=0 if config.task_type in ("CAUSAL_LM", "SEQ_2_SEQ_LM") else None,
+        task_type=config.task_type,
+        parameters=sum(factor.size for pair in adapter.modules.values() for factor in pair),
+    )
+    with new_folder(folder) as part:
+        save_file(_tensors(adapter), part / WEIGHTS, metadata={"format": "pt"})
+        write_json(part / FILE, settings)
+        if record is not None:
+            write_json(part / "compression.json", record)
+        (part / "README.md").write_text(readme, encoding="utf-8")
+
+
+def plain(base: str | None, modules_to_save: Sequence[str] = ()) -> AdapterConfig:
+    """The configuration of a new adapter."""
+    saved = list(modules_to_save) or None
+    return parse({"peft_type": "LORA", "base_model_name_or_path": base, "modules_to_save": saved})
+
+
+def rounded(factors: Factors, dtype: str) -> Factors:
+    """The factors as a file of that dtype holds them."""
+    return Factors(*(np.asarray(factor).astype(FLOATS[dtype]) for factor in factors))
+
+
+def widest(names) -> str:
+    """The dtype that holds all of these; float32 of float16 and bfloat16.
+
+    Example:
+      >>> widest(["float16", "float32"]), widest(["bfloat16", "float16"])
+      ('float32', 'float32')
+    """
+    names = set(names)
+    if names == {"float16", "bfloat16"}:
+        return "float32"
+    return max(names, key=list(FLOATS).index)
+
+
+def _linear(folder: pathlib.Path) -> AdapterConfig:
+    try:
+        settings = read_config(folder)
+    except ValueError as error:
+        known = "cannot be read" in str(error) or "JSON" in str(error)
+        raise ValueError(str(error) if known else f"{error}; {REMEDY}") from None
+    if settings.dora:
+        raise ValueError(
+            f"{folder / FILE}: use_dora is true; the change of DoRA is not linear in its factors "
+            f"and has full rank: {REMEDY}"
+        )
+    return settings
+
+
+def _misfits(path: str, group: reading.Group) -> list[str]:
+    a, b = (group.entries[leaf].shape for leaf in ("a", "b"))
+    if len(a) == len(b) == 2 and a[0] == b[1]:
+        return []
+    kind = "a convolution" if len(a) == 4 else f"factors of shapes {a} and {b}"
+    return [f"{path} is {kind}; allowed are matrices (r, in) and (out, r)"]
+
+
+def _tensors(adapter: Standalone) -> dict[str, np.ndarray]:
+    tensors, based = {}, set()
+    for path, factors in adapter.modules.items():
+        if factors.a.shape[1]:  # PEFT knows no rank 0
+            based.add(f"{path}.weight")
+            table = naming.EMBEDDING if path in adapter.tables else naming.LINEAR
+            for leaf, factor in rounded(factors, adapter.dtype)._asdict().items():
+                tensors[naming.key(path, table[leaf])] = np.ascontiguousarray(factor.T)
+    for name, value in adapter.heads.items():
+        # An adapted module's own weight stands under another name.
+        end = naming.BASE if name in based else "weight"
+        place = name.removesuffix("weight") + end if name.endswith("weight") else name
+        tensors[naming.PREFIX + place] = np.ascontiguousarray(value)
+    return tensors

@@ -1,0 +1,26 @@
+"""Look into an adapter, make it smaller, add adapters up, take one out of a tuned model.
+
+python -m launch.adapter inspect --adapter=FOLDER
+python -m launch.adapter resize --adapter=FOLDER --rank=8|--energy=0.99|--budget=1e6 --output=NEW
+python -m launch.adapter merge --adapters=A,B --weights=0.7,0.3 --rank=16|exact --output=NEW
+python -m launch.adapter extract --model=TUNED --base=BASE --rank=32 --output=NEW
+
+Exact, in factors and float64, without torch: every prefix of a written file is the best adapter of
+its rank. Folders are PEFT's, LoRA of any ranks and scales and AdaLoRA; what is written is a plain
+LoRA of scale one, which PEFT, transformers and the servers that read it load.
+"""
+
+from __future__ import annotations
+
+from launch.adapting.config import AdapterConfig
+from launch.adapting.run import ACTIONS
+from launch.shell import app
+
+
+def main(config: AdapterConfig) -> None:
+    """Does what the first argument says."""
+    ACTIONS[config.action](config)
+
+
+if __name__ == "__main__":
+    app.run(main, AdapterConfig)

@@ -1,0 +1,110 @@
+"""The flags of `python -m launch.adapter`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rankwise.options import option
+
+NEEDS = {
+    "inspect": ("adapter",),
+    "resize": ("adapter", "output"),
+    "merge": ("adapters", "output"),
+    "extract": ("model", "base", "output"),
+}
+SIZES = ("rank", "energy", "budget")
+# Flags that only some actions read.
+ONLY = {
+    "adapter": ("inspect", "resize"),
+    "adapters": ("merge",),
+    "weights": ("merge",),
+    "heads": ("merge",),
+    "force": ("merge",),
+    "model": ("extract",),
+    "base": ("extract",),
+    "outside": ("extract",),
+    "output": ("resize", "merge", "extract"),
+    **dict.fromkeys(SIZES, ("resize", "merge", "extract")),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterConfig:
+    """What is done to which adapters, and how small the result is."""
+
+    ARGUMENT = "action"
+
+    action: str | None = option(
+        None, "what to do; also the first argument without --action=", tuple(NEEDS)
+    )
+    adapter: str | None = option(
+        None, "of inspect and resize: folder of an adapter in PEFT's format", path=True
+    )
+    adapters: tuple[str, ...] = option((), "of merge: folders, separated by commas", path=True)
+    weights: tuple[str, ...] = option(
+        (), "of merge: a factor for each adapter, of any sign; 1 each by default"
+    )
+    model: str | None = option(None, "of extract: folder of the tuned model", path=True)
+    base: str | None = option(None, "of extract: folder of the model it came from", path=True)
+    rank: str | None = option(
+        None,
+        "components per module, or exact for all there are; merge keeps all by default, the others "
+        "need one of --rank, --energy, --budget",
+    )
+    energy: float | None = option(
+        None,
+        "share of the squared Frobenius norm that every module keeps, above 0 and up to 1",
+        lower=0,
+        upper=1,
+    )
+    budget: float | None = option(
+        None,
+        "numbers in all factors together, shared among the modules for the least total error",
+        lower=1,
+    )
+    heads: str = option(
+        "refuse",
+        "of merge: refuse whole parameters that differ, or take their weighted mean",
+        ("refuse", "mean"),
+    )
+    force: bool = option(False, "of merge: also adapters that name different base models")
+    outside: str = option(
+        "refuse",
+        "of extract: refuse changes outside of linear maps (norms, biases, tables), or save these "
+        "parameters whole beside the factors",
+        ("refuse", "save"),
+    )
+    output: str | None = option(None, "new folder for the result", path=True)
+    json: str | None = option(None, "file for the table and all singular values", path=True)
+
+    def __post_init__(self):
+        if self.action is None:
+            raise ValueError(f"the first argument is missing; allowed are {', '.join(NEEDS)}")
+        if lacking := [name for name in NEEDS[self.action] if not getattr(self, name)]:
+            raise ValueError(f"{self.action} needs {' and '.join(f'--{n}' for n in lacking)}")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, actions in ONLY.items():
+            if self.action not in actions and getattr(self, name) != defaults[name]:
+                raise ValueError(f"--{name} is not read by {self.action}; leave it out")
+        self._check_sizes()
+        if self.weights and len(self.weights) != len(self.adapters):
+            raise ValueError(
+                f"--weights has {len(self.weights)} numbers and --adapters {len(self.adapters)} "
+                "folders; allowed is one each"
+            )
+        for text in self.weights:
+            try:
+                float(text)
+            except ValueError:
+                raise ValueError(f"--weights has {text!r}; allowed are numbers") from None
+
+    def _check_sizes(self):
+        chosen = [name for name in SIZES if getattr(self, name) is not None]
+        if len(chosen) > 1:
+            raise ValueError(f"--{chosen[0]} and --{chosen[1]} exclude each other; give one")
+        if not chosen and self.action in ("resize", "extract"):
+            raise ValueError(f"{self.action} needs one of --rank, --energy and --budget")
+        if self.rank not in (None, "exact") and not (self.rank.isdecimal() and int(self.rank) >= 1):
+            raise ValueError(f"--rank is {self.rank}; allowed are integers >= 1 and exact")
+        if self.energy == 0:
+            raise ValueError("--energy is 0; allowed are numbers above 0 and up to 1")

@@ -1,0 +1,71 @@
+"""The tables of `launch.adapter`, and the same as entries of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from finetune.algebra import cutting
+from finetune.algebra.cutting import Cut
+from finetune.algebra.spectra import Spectrum
+from launch.shell.tables import table
+
+
+def effective_rank(values: np.ndarray) -> float:
+    """exp of the entropy of s / sum(s): the number of equal values as spread as these.
+
+    Source: Roy and Vetterli (2007), The effective rank, definition 1.
+
+    Example:
+      >>> round(effective_rank(np.array([2.0, 2.0, 2.0])), 6), effective_rank(np.zeros(0))
+      (3.0, 0.0)
+    """
+    if not len(values):
+        return 0.0
+    share = values / values.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def contents(ranks: Mapping[str, int], spectra: Mapping[str, Spectrum]) -> str:
+    """What an adapter holds, a line per module."""
+    rows = [
+        (path, ranks[path], len(s.values), effective_rank(s.values), s.norm, ranks[path] * s.cost)
+        for path, s in spectra.items()
+    ]
+    norm = float(np.linalg.norm([s.norm for s in spectra.values()]))
+    rows.append(("all", *(sum(row[i] for row in rows) for i in (1, 2)), None, norm))
+    rows[-1] += (sum(row[5] for row in rows[:-1]),)
+    return table(("module", "rank", "true", "effective", "norm", "parameters"), rows)
+
+
+def results(ranks: Mapping[str, int], cuts: Mapping[str, Cut]) -> str:
+    """What became of each module: ranks before and after, parameters, relative error."""
+    rows = [
+        (path, ranks[path], one.rank, sum(f.size for f in one.factors), one.relative)
+        for path, one in cuts.items()
+    ]
+    sums = [sum(row[i] for row in rows) for i in (1, 2, 3)]
+    rows.append(("all", *sums, cutting.total(cuts)))
+    return table(("module", "before", "rank", "parameters", "relative error"), rows)
+
+
+def record(cuts: Mapping[str, Cut], spectra: Mapping[str, Spectrum], **about) -> dict:
+    """The entries of compression.json."""
+    modules = {
+        path: {
+            "rank": one.rank,
+            "parameters": sum(factor.size for factor in one.factors),
+            "relative_error": one.relative,
+            "norm": one.norm,
+            "singular_values": spectra[path].values.tolist(),
+        }
+        for path, one in cuts.items()
+    }
+    parameters = sum(module["parameters"] for module in modules.values())
+    return {
+        **about,
+        "parameters": parameters,
+        "relative_error": cutting.total(cuts),
+        "modules": modules,
+    }

@@ -1,0 +1,133 @@
+"""What each action of `launch.adapter` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from finetune.adapters.method import Factors
+from finetune.algebra import cutting, extraction, merging, ranks
+from finetune.algebra.cutting import Cut
+from finetune.algebra.spectra import Spectrum, spectrum
+from finetune.peft import standalone
+from finetune.peft.card import Card
+from finetune.peft.folders import require_new
+from finetune.peft.standalone import Standalone
+from launch.adapting import extracting, report
+from launch.adapting.config import AdapterConfig
+from launch.shell.waiting import progress, stage
+from rankwise.files import require_writable, write_json
+
+
+def inspect(config: AdapterConfig) -> None:
+    """Prints modules, ranks, norms and effective ranks of an adapter."""
+    require_writable(config.json)
+    adapter = _read(config.adapter)
+    spectra = _spectra(adapter.modules)
+    print(report.contents(_ranks(adapter), spectra))
+    print(f"base {adapter.config.base}, {adapter.dtype}, {len(adapter.heads)} parameters whole")
+    values = {path: one.values for path, one in spectra.items()}
+    write_json(config.json, {"ranks": _ranks(adapter), "singular_values": values})
+
+
+def resize(config: AdapterConfig) -> None:
+    """The best adapter of smaller ranks."""
+    _require_places(config)
+    _write(config, _read(config.adapter), f"resized from {config.adapter}")
+
+
+def merge(config: AdapterConfig) -> None:
+    """The weighted sum of adapters, all of it or the best of smaller ranks."""
+    _require_places(config)
+    weights = [float(text) for text in config.weights] or [1.0] * len(config.adapters)
+    adapters = [_read(folder) for folder in config.adapters]
+    joined = merging.merged(
+        adapters, weights, mean_heads=config.heads == "mean", any_base=config.force
+    )
+    terms = zip(weights, config.adapters, strict=True)
+    _write(config, joined, "sum of " + ", ".join(f"{w:g} x {folder}" for w, folder in terms))
+
+
+def extract(config: AdapterConfig) -> None:
+    """What a tuned model changed of its base, as the best adapter of the ranks."""
+    _require_places(config)
+    found = extracting.difference(config.model, config.base)
+    if config.outside == "refuse":
+        extracting.refuse_outside(found.outside)
+    by_rank = config.rank not in (None, "exact")
+    changes = {}
+    for path, delta in progress(found.linear.items(), len(found.linear), "modules"):
+        one = extraction.leading(delta, int(config.rank)) if by_rank else extraction.whole(delta)
+        changes[path] = one
+    saved = sorted({name.rpartition(".")[0] for name in found.outside})
+    settings = standalone.plain(config.base, saved)
+    adapter = Standalone({}, frozenset(), found.outside, "float32", settings)
+    spectra = {path: one.spectrum if by_rank else one for path, one in changes.items()}
+    before = {path: min(delta.shape) for path, delta in found.linear.items()}
+    cuts = cutting.cut(spectra, _chosen(config, spectra))
+    if by_rank:  # spectra are of projections, whose tails are not what is missed
+        cuts = {
+            p: c._replace(error=changes[p].error, norm=changes[p].norm) for p, c in cuts.items()
+        }
+    _finish(config, adapter, before, spectra, cuts, f"extracted from {config.model}")
+
+
+ACTIONS = {"inspect": inspect, "resize": resize, "merge": merge, "extract": extract}
+
+
+def _require_places(config: AdapterConfig) -> None:
+    require_new(config.output)
+    require_writable(config.json)
+
+
+def _read(folder: str) -> Standalone:
+    with stage(f"reading {folder}"):
+        return standalone.read(folder)
+
+
+def _ranks(adapter: Standalone) -> dict[str, int]:
+    return {path: factors.a.shape[1] for path, factors in adapter.modules.items()}
+
+
+def _spectra(modules: Mapping[str, Factors]) -> dict[str, Spectrum]:
+    items = progress(modules.items(), len(modules), "modules")
+    return {path: spectrum(factors) for path, factors in items}
+
+
+def _chosen(config: AdapterConfig, spectra: Mapping[str, Spectrum]) -> dict[str, int]:
+    if config.energy is not None:
+        return ranks.of_energy(spectra, config.energy)
+    if config.budget is not None:
+        return ranks.of_budget(spectra, config.budget)
+    if config.rank in (None, "exact"):
+        return {path: len(one.values) for path, one in spectra.items()}
+    return ranks.of_rank(spectra, int(config.rank))
+
+
+def _write(config: AdapterConfig, adapter: Standalone, method: str) -> None:
+    """Cuts the adapter to the ranks that the flags ask for, and writes and shows it."""
+    spectra = _spectra(adapter.modules)
+    cuts = cutting.cut(spectra, _chosen(config, spectra), adapter.dtype)
+    _finish(config, adapter, _ranks(adapter), spectra, cuts, method)
+
+
+def _finish(
+    config: AdapterConfig,
+    adapter: Standalone,
+    before: Mapping[str, int],
+    spectra: Mapping[str, Spectrum],
+    cuts: Mapping[str, Cut],
+    method: str,
+) -> None:
+    """Writes the folder and the files, and prints the table."""
+    asked = {name: getattr(config, name) for name in ("rank", "energy", "budget")}
+    record = report.record(cuts, spectra, action=config.action, asked=asked)
+    smaller = adapter._replace(modules={path: one.factors for path, one in cuts.items()})
+    note = f"relative error of the cut {record['relative_error']:.3g}; every prefix is the best"
+    card = Card(method=method, notes=(note + " adapter of its rank",))
+    with stage(f"writing {config.output}"):
+        standalone.write(config.output, smaller, card=card, record=record)
+    write_json(config.json, record)
+    print(report.results(before, cuts))
+    if empty := [path for path, one in cuts.items() if not one.rank]:
+        print(f"rank 0, left out of the file: {', '.join(empty)}")
+    print(f"{config.action}: {len(cuts) - len(empty)} modules in {config.output}")

@@ -1,0 +1,81 @@
+"""A tuned model and its base on disk -> an adapter in a folder."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from finetune.models.bert import BertConfig
+from finetune.peft import standalone
+from finetune.weights import saving
+from tests.finetune.models.tiny import BERT, random_model
+from tests.launch.commands import command
+
+FILE = "model.safetensors"
+QUERY = "bert.encoder.layer.0.attention.self.query"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A base, and the same with a change of rank 3 in a map and a shifted norm."""
+    folder = tmp_path_factory.mktemp("models")
+    saving.save(folder / "base", random_model(BertConfig(num_labels=2, **BERT)))
+    shutil.copytree(folder / "base", folder / "tuned")
+    shutil.copytree(folder / "base", folder / "linear")
+    rng = np.random.default_rng(0)
+    tensors = load_file(folder / "base" / FILE)
+    size_out, size_in = tensors[f"{QUERY}.weight"].shape
+    change = (rng.normal(size=(size_out, 3)) @ rng.normal(size=(3, size_in))).astype(np.float32)
+    tensors[f"{QUERY}.weight"] = tensors[f"{QUERY}.weight"] + change
+    save_file(tensors, folder / "linear" / FILE)
+    norm = "bert.encoder.layer.0.output.LayerNorm.weight"
+    save_file({**tensors, norm: tensors[norm] + 1}, folder / "tuned" / FILE)
+    return folder, change
+
+
+def extract(models, *flags, model="linear", base="base"):
+    folder = models[0]
+    return command(
+        "adapter", "extract", f"--model={folder}/{model}", f"--base={folder}/{base}", *flags
+    )
+
+
+@pytest.mark.parametrize("size", ["--rank=3", "--rank=2", "--energy=1", "--rank=exact"])
+def test_extract(models, size, tmp_path):
+    assert extract(models, size, f"--output={tmp_path}/x") == 0
+    adapter = standalone.read(tmp_path / "x")
+    assert list(adapter.modules) == [QUERY] and adapter.config.base == f"{models[0]}/base"
+    a, b = adapter.modules[QUERY]
+    error = np.linalg.norm(models[1].T - a @ b) / np.linalg.norm(models[1])
+    values = np.linalg.svd(models[1], compute_uv=False)
+    least = values[2] / np.linalg.norm(values) if size == "--rank=2" else 0
+    assert error == pytest.approx(least, abs=1e-5)
+    record = json.loads((tmp_path / "x" / "compression.json").read_text())
+    assert record["relative_error"] == pytest.approx(error, abs=1e-5)
+
+
+def test_outside_of_linear_maps(models, tmp_path, capsys):
+    flags = ["--rank=3", f"--output={tmp_path}/x"]
+    assert extract(models, *flags, model="tuned") == 2
+    assert "output.LayerNorm.weight differ and are no linear maps" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert extract(models, *flags, "--outside=save", model="tuned") == 0
+    tuned = load_file(models[0] / "tuned" / FILE)
+    for name, value in standalone.read(tmp_path / "x").heads.items():
+        np.testing.assert_array_equal(value, tuned[name])
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        ({"model": "base"}, "no linear map of"),
+        ({"model": "none"}, "none"),
+        ({"base": "none"}, "none"),
+    ],
+)
+def test_refused(models, places, words, tmp_path, capsys):
+    assert extract(models, "--rank=2", f"--output={tmp_path}/x", **places) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
