@@ -143,12 +143,15 @@ def _arpack(target: Target, rank: int):
     if checks.traced(target):
         raise ValueError("exact of an operator runs on the host; it cannot be traced")
 
-    def one(function):
+    def vector_product(function):
         run = jax.jit(lambda v: function(target, v[None])[0])
         return lambda v: np.asarray(run(jnp.asarray(v.reshape(-1), target.dtype)))
 
     operator = LinearOperator(
-        target.shape, matvec=one(times), rmatvec=one(times_transposed), dtype=target.dtype
+        target.shape,
+        matvec=vector_product(times),
+        rmatvec=vector_product(times_transposed),
+        dtype=target.dtype,
     )
     count = min(rank + 1, min(target.shape) - 1)
     start_vector = np.random.default_rng(0).normal(size=min(target.shape))

@@ -90,10 +90,10 @@ def sharded_rounds(problem, solver, controls, progress, plan, rounds):
                 problem, solver, plan, controls, progress, index, exchange, rounds=rounds
             )
 
-        def one(progress):
+        def one_round(progress):
             return parallel_round(problem, solver, plan, controls, progress, index, exchange)
 
-        return loop(one, progress, rounds)
+        return loop(one_round, progress, rounds)
 
     everywhere = jax.sharding.PartitionSpec()
     here, axes = everywhere, {axis}

@@ -118,8 +118,8 @@ def errors(case: Case, b: np.ndarray, a: np.ndarray) -> tuple[float, float]:
     overlap = np.sum(b * case.left, axis=1) * np.sum(a * case.right, axis=1)
     size = np.linalg.norm(b, axis=1) * np.linalg.norm(a, axis=1)
     square = size**2 + case.sizes**2 - 2 * case.sizes * overlap
-    found = np.sqrt(np.maximum(square, 0)) / case.sizes
-    return residual / case.rest - 1, float(np.max(found))
+    relative = np.sqrt(np.maximum(square, 0)) / case.sizes
+    return residual / case.rest - 1, float(np.max(relative))
 
 
 def climb(method: Method, case: Case, limit: float) -> list[Point]:
@@ -127,9 +127,9 @@ def climb(method: Method, case: Case, limit: float) -> list[Point]:
     points = []
     for setting in method.settings:
         call = method.prepare(case.matrix, case.rank, setting)
-        found = errors(case, *call())  # compiles
-        points.append(Point(call, found, statistics.median(seconds(call) for _ in range(TRIES))))
-        enough = all(found[which] <= target for which, target in QUESTIONS.values())
+        reached = errors(case, *call())  # compiles
+        points.append(Point(call, reached, statistics.median(seconds(call) for _ in range(TRIES))))
+        enough = all(reached[which] <= target for which, target in QUESTIONS.values())
         if enough or points[-1].seconds > limit:
             break
     return points
