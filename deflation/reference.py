@@ -9,7 +9,7 @@ import numpy as np
 from deflation.problem import implicit
 from deflation.problem.components import Components, canonical
 from deflation.problem.regression import Regression
-from deflation.problem.targets import Operator, Target, times, times_transposed
+from deflation.problem.targets import Target, entries, times, times_transposed
 from deflation.problem.units import scaled, unit_of
 from deflation.rounds.bounds import certify
 from deflation.rounds.outcome import verdict
@@ -100,7 +100,7 @@ def exact(problem: Regression, rank: int) -> Solution:
     limit = min(problem.shape)
     unit = unit_of(jax.lax.stop_gradient(problem.target))
     own = scaled(problem, unit).target
-    if isinstance(problem.target, Operator):
+    if entries(problem.target) is None:
         rank = checks.integer("rank", rank, 1, limit - 1, why=" = min(m, d) - 1 for an operator")
         u, s, vt = _arpack(own, rank)
     else:
@@ -143,12 +143,15 @@ def _arpack(target: Target, rank: int):
     if checks.traced(target):
         raise ValueError("exact of an operator runs on the host; it cannot be traced")
 
-    def one(function):
+    def vector_product(function):
         run = jax.jit(lambda v: function(target, v[None])[0])
         return lambda v: np.asarray(run(jnp.asarray(v.reshape(-1), target.dtype)))
 
     operator = LinearOperator(
-        target.shape, matvec=one(times), rmatvec=one(times_transposed), dtype=target.dtype
+        target.shape,
+        matvec=vector_product(times),
+        rmatvec=vector_product(times_transposed),
+        dtype=target.dtype,
     )
     count = min(rank + 1, min(target.shape) - 1)
     start_vector = np.random.default_rng(0).normal(size=min(target.shape))

@@ -2,13 +2,12 @@
 
 import ast
 import collections
-import pathlib
 
 import pytest
 
-import rankwise
+from tests.test_house import house
 
-ROOT = pathlib.Path(rankwise.__file__).parents[1]
+ROOT = house.ROOT
 # What a package may import besides itself.
 BELOW = {
     "rankwise": set(),
@@ -29,36 +28,24 @@ LINES = 300  # of a source file
 MODULES = 25  # of a folder
 MANY = {"finetune/methods"}  # one file per method, and nothing else
 COMMAND = 100  # lines of a command
-FILES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for package in BELOW
-    for path in sorted((ROOT / package).rglob("*.py"))
-}
+FILES = house.modules()
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+GRAPH = {name: house.imported(path, FILES) for name, path in FILES.items()}
 
 
-def statements(node):
-    """All imports that run, those inside of functions as well; not those for annotations alone."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
-            continue
-        if isinstance(child, ast.Import | ast.ImportFrom):
-            yield child
-        yield from statements(child)
-
-
-def imports(name):
-    found = set()
-    for node in statements(TREES[name]):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        else:
-            children = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {child if child in FILES else node.module for child in children}
-    return found & set(FILES)
-
-
-GRAPH = {name: imports(name) for name in FILES}
+def test_imports_in_functions_count_and_those_for_annotations_do_not(tmp_path):
+    lines = (
+        "from a import b, word",
+        "import c.d",
+        "def run():",
+        "    from e import f",
+        "if TYPE_CHECKING:",
+        "    import g",
+    )
+    path = tmp_path / "module.py"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    known = dict.fromkeys(("a", "a.b", "c.d", "e", "e.f", "g"), path)
+    assert house.imported(path, known) == {"a", "a.b", "c.d", "e.f"}
 
 
 def arrows():

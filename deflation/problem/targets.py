@@ -1,25 +1,107 @@
 """The target M (m, d) of a problem: a dense array, or an operator known by its products; and inside
 a run over devices that is cut by rows, what one of them holds.
 
-Everything a solver asks of the target is here: products with blocks of row vectors.
+Everything a solver asks of the target is here: products with blocks of row vectors. The functions
+take arrays as they are, and any other `Matrix`.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from deflation.problem.components import Components, frobenius, product, product_transposed
+from deflation.problem.components import (
+    Components,
+    frobenius,
+    product,
+    product_transposed,
+    row_norm,
+)
 
 BLOCK = 256  # identity columns per block when an operator's residual is summed
 
 
+class Matrix(abc.ABC):
+    """A matrix M that is known by its products with blocks of row vectors."""
+
+    shape: tuple[int, int]
+    dtype: jnp.dtype
+
+    @abc.abstractmethod
+    def times(self, a: jax.Array) -> jax.Array:
+        """(M a_k)_k for rows a (K, d): shape (K, m)."""
+
+    @abc.abstractmethod
+    def transposed(self, b: jax.Array) -> jax.Array:
+        """(M^T b_k)_k for rows b (K, m): shape (K, d)."""
+
+    def entries(self) -> jax.Array | None:
+        """M as an array; None where it is known by its products alone."""
+        return None
+
+    def magnitude(self) -> jax.Array:
+        """A size of its entries: |M g| for a normal vector g, whose mean square is ||M||_F^2."""
+        probe = jax.random.normal(jax.random.key(0), (1, self.shape[1]), self.dtype)
+        return row_norm(self.times(probe))[0, 0]
+
+    def distance(self, components: Components) -> jax.Array:
+        """||M - sum_k b_k a_k^T||_F: d products, in blocks, so memory stays at BLOCK (m + d)."""
+        d = self.shape[1]
+
+        def add_block(total, start):
+            index = start + jnp.arange(BLOCK)
+            unit = jax.nn.one_hot(index, d, dtype=self.dtype)  # rows beyond d are zero
+            rest = self.times(unit) - product(product(unit, components.a.T), components.b)
+            return frobenius(jnp.stack([total, frobenius(rest)])), None
+
+        starts = jnp.arange(0, d, BLOCK)
+        return jax.lax.scan(add_block, jnp.zeros((), self.dtype), starts)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense(Matrix):
+    """An array."""
+
+    array: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, d)."""
+        return self.array.shape
+
+    @property
+    def dtype(self):
+        """That of M."""
+        return self.array.dtype
+
+    def times(self, a: jax.Array) -> jax.Array:
+        """(M a_k)_k."""
+        return product_transposed(a, self.array)
+
+    def transposed(self, b: jax.Array) -> jax.Array:
+        """(M^T b_k)_k."""
+        return product(b, self.array)
+
+    def entries(self) -> jax.Array:
+        """M itself."""
+        return self.array
+
+    def magnitude(self) -> jax.Array:
+        """The largest entry."""
+        return jnp.max(jnp.abs(self.array))
+
+    def distance(self, components: Components) -> jax.Array:
+        """Computed from the difference itself."""
+        return frobenius(self.array - components.matrix())
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Operator:
+class Operator(Matrix):
     """An implicit matrix: matvec (d,) -> (m,) and rmatvec (m,) -> (d,).
 
     The functions are `jax.tree_util.Partial`s, so that the arrays they hold are arguments of a
@@ -31,10 +113,18 @@ class Operator:
     shape: tuple[int, int] = dataclasses.field(metadata={"static": True})
     dtype: jnp.dtype = dataclasses.field(metadata={"static": True})
 
+    def times(self, a: jax.Array) -> jax.Array:
+        """(M a_k)_k."""
+        return jax.vmap(self.matvec)(a)
+
+    def transposed(self, b: jax.Array) -> jax.Array:
+        """(M^T b_k)_k."""
+        return jax.vmap(self.rmatvec)(b)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class RowBlock:
+class RowBlock(Matrix):
     """This device's rows (m/Q, d) of M, inside a `shard_map` over the Q devices of a mesh axis.
 
     Factors are whole on every device: M a is computed in blocks and gathered, M^T b is summed.
@@ -49,13 +139,25 @@ class RowBlock:
         """That of M."""
         return self.rows.dtype
 
+    def times(self, a: jax.Array) -> jax.Array:
+        """(M a_k)_k."""
+        block = product_transposed(a, self.rows)
+        return jax.lax.all_gather(block, self.axis, axis=1, tiled=True, to="invarying")
+
+    def transposed(self, b: jax.Array) -> jax.Array:
+        """(M^T b_k)_k."""
+        size = self.rows.shape[0]
+        start = jax.lax.axis_index(self.axis) * size
+        block = jax.lax.dynamic_slice_in_dim(b, start, size, axis=1)
+        return jax.lax.psum(product(block, self.rows), self.axis)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Scaled:
+class Scaled(Matrix):
     """factor M of another target M, without a copy of it: vectors are multiplied first."""
 
-    target: jax.Array | Operator | RowBlock
+    target: Target
     factor: jax.Array
 
     @property
@@ -68,64 +170,57 @@ class Scaled:
         """That of M."""
         return self.target.dtype
 
+    def times(self, a: jax.Array) -> jax.Array:
+        """(factor M a_k)_k."""
+        return times(self.target, self.factor * a)
 
-Target = jax.Array | Operator | RowBlock | Scaled
+    def transposed(self, b: jax.Array) -> jax.Array:
+        """(factor M^T b_k)_k."""
+        return times_transposed(self.target, self.factor * b)
+
+    def entries(self) -> jax.Array | None:
+        """factor M, a copy."""
+        inner = entries(self.target)
+        return None if inner is None else self.factor * inner
+
+    def magnitude(self) -> jax.Array:
+        """That of M, multiplied."""
+        return jnp.abs(self.factor) * magnitude(self.target)
+
+
+Target = jax.Array | Matrix
+
+
+def _matrix(target: Target) -> Matrix:
+    return target if isinstance(target, Matrix) else Dense(target)
 
 
 def times(target: Target, a: jax.Array) -> jax.Array:
     """(M a_k)_k for rows a (K, d): shape (K, m)."""
-    if isinstance(target, Scaled):
-        return times(target.target, target.factor * a)
-    if isinstance(target, Operator):
-        return jax.vmap(target.matvec)(a)
-    if isinstance(target, RowBlock):
-        block = product_transposed(a, target.rows)
-        return jax.lax.all_gather(block, target.axis, axis=1, tiled=True, to="invarying")
-    return product_transposed(a, target)
+    return _matrix(target).times(a)
 
 
 def times_transposed(target: Target, b: jax.Array) -> jax.Array:
     """(M^T b_k)_k for rows b (K, m): shape (K, d)."""
-    if isinstance(target, Scaled):
-        return times_transposed(target.target, target.factor * b)
-    if isinstance(target, Operator):
-        return jax.vmap(target.rmatvec)(b)
-    if isinstance(target, RowBlock):
-        size = target.rows.shape[0]
-        start = jax.lax.axis_index(target.axis) * size
-        block = jax.lax.dynamic_slice_in_dim(b, start, size, axis=1)
-        return jax.lax.psum(product(block, target.rows), target.axis)
-    return product(b, target)
+    return _matrix(target).transposed(b)
 
 
 def entries(target: Target) -> jax.Array | None:
     """M as an array; None where it is known by its products alone."""
-    if isinstance(target, Scaled):
-        inner = entries(target.target)
-        return None if inner is None else target.factor * inner
-    return target if isinstance(target, jax.Array) else None
+    return _matrix(target).entries()
 
 
-def distance(target: jax.Array | Operator, components: Components) -> jax.Array:
-    """||M - sum_k b_k a_k^T||_F, computed from the difference itself.
-
-    An operator costs d products, in blocks, so memory stays at BLOCK (m + d).
-    """
-    if not isinstance(target, Operator):
-        return frobenius(target - components.matrix())
-    d = target.shape[1]
-
-    def add_block(total, start):
-        index = start + jnp.arange(BLOCK)
-        unit = jax.nn.one_hot(index, d, dtype=target.dtype)  # rows beyond d are zero
-        rest = times(target, unit) - product(product(unit, components.a.T), components.b)
-        return frobenius(jnp.stack([total, frobenius(rest)])), None
-
-    starts = jnp.arange(0, d, BLOCK)
-    return jax.lax.scan(add_block, jnp.zeros((), target.dtype), starts)[0]
+def magnitude(target: Target) -> jax.Array:
+    """The size of its entries: the largest one, or of an operator |M g| for a normal vector g."""
+    return _matrix(target).magnitude()
 
 
-def size(target: jax.Array | Operator) -> jax.Array:
+def distance(target: Target, components: Components) -> jax.Array:
+    """||M - sum_k b_k a_k^T||_F; where entries are known, from the difference itself."""
+    return _matrix(target).distance(components)
+
+
+def size(target: Target) -> jax.Array:
     """||M||_F."""
     m, d = target.shape
     nothing = Components(jnp.zeros((1, m), target.dtype), jnp.zeros((1, d), target.dtype))

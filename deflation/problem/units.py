@@ -11,8 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from deflation.problem.components import row_norm
-from deflation.problem.targets import Operator, Scaled, Target, times
+from deflation.problem.targets import Scaled, Target, magnitude
 
 
 def unit_of(target: Target) -> jax.Array:
@@ -22,11 +21,7 @@ def unit_of(target: Target) -> jax.Array:
     mean square is ||M||_F^2.
     """
     dtype = target.dtype
-    if isinstance(target, Operator):
-        probe = jax.random.normal(jax.random.key(0), (1, target.shape[1]), dtype)
-        size = row_norm(times(target, probe))[0, 0]
-    else:
-        size = jnp.max(jnp.abs(target))
+    size = magnitude(target)
     info = jnp.finfo(dtype)
     bits = jnp.int32 if info.bits == 32 else jnp.int64
     # The exponent by its bits: powers and logarithms are not exact on every device.

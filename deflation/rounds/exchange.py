@@ -90,10 +90,10 @@ def sharded_rounds(problem, solver, controls, progress, plan, rounds):
                 problem, solver, plan, controls, progress, index, exchange, rounds=rounds
             )
 
-        def one(progress):
+        def one_round(progress):
             return parallel_round(problem, solver, plan, controls, progress, index, exchange)
 
-        return loop(one, progress, rounds)
+        return loop(one_round, progress, rounds)
 
     everywhere = jax.sharding.PartitionSpec()
     here, axes = everywhere, {axis}
@@ -148,8 +148,8 @@ def overlapped(
 ) -> tuple[Progress, History]:
     """Up to `rounds` rounds of the block `index` (K,), the same ones as of `parallel_round`.
 
-    A block goes on from what it has sent, not from what it gets back: the `combine` of a collective
-    solver would be one round late for a worker itself, which is why `start` refuses it.
+    A block goes on from what it has sent, not from what it gets back: a `combine` that makes
+    other factors would be one round late for a worker itself, so its solver refuses the run.
     """
 
     def work_ahead(progress, own, seen):

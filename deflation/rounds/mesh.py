@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from deflation.problem.regression import Regression
-from deflation.problem.targets import Operator
+from deflation.problem.targets import entries
 from deflation.rounds.options import Devices
 from deflation.rounds.state import State
 from rankwise import checks
@@ -51,7 +51,7 @@ def row_mesh(problem: Regression, mesh, axis_name: str, row_axis: str) -> jax.sh
     names = [name for name in mesh.axis_names if name != axis_name]
     if row_axis not in names:
         raise ValueError(f"row_axis is {checks.shown(row_axis)}; allowed are {names} of the mesh")
-    if isinstance(problem.target, Operator):
+    if entries(problem.target) is None:
         raise ValueError(f"row_axis is {row_axis!r}; allowed with an operator is None")
     parts, m = mesh.shape[row_axis], problem.shape[0]
     if m % parts:

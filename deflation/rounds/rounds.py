@@ -27,10 +27,10 @@ from deflation.rounds.worker import block_of, others, predecessors, work
 
 
 class Block(NamedTuple):
-    """What a block of K workers sends: factors (K, .), and how they moved, found where they are.
+    """What a block of K workers sends: factors (K, .), and how they moved, measured where they are.
 
-    Of a collective solver the first are what `share` makes, and the moves are known after the
-    gather only: None.
+    Where the solver makes something else to `share`, the moves are known after the gather only:
+    None.
     """
 
     factors: Components
@@ -60,8 +60,9 @@ def local_round(
     weights = (others if plan.way == "joint" else predecessors)(index, number < seen.active)
     active = _grown(plan, controls, progress)
     working = _working(plan, progress, active)[index]
-    if solver.collective:
-        return Block(solver.share(problem, own, working), None)
+    shared = solver.share(problem, own, working)
+    if shared is not None:
+        return Block(shared, None)
     new = work(
         problem,
         solver,
@@ -86,33 +87,30 @@ def gathered_round(
     number = jnp.arange(progress.done.shape[0])
     active = _grown(plan, controls, progress)
     working = _working(plan, progress, active)
-    if solver.collective:
-        everyone = predecessors(number, number < _joined(plan, active))
-        new = solver.combine(gathered.factors, progress.factors, everyone, working)
-        found = moves(new, progress.factors)
-    else:
-        new, found = gathered
+    everyone = predecessors(number, number < _joined(plan, active))
+    new = solver.combine(gathered.factors, progress.factors, everyone, working)
+    last = moves(new, progress.factors) if gathered.moves is None else gathered.moves
     earlier = _shifted(progress)
-    still = _settled(controls, found.moved, found.sizes, found.sizes, earlier)
-    moved = jnp.where(progress.done, progress.moved, found.moved)
+    still = _settled(controls, last.moved, last.sizes, last.sizes, earlier)
+    moved = jnp.where(progress.done, progress.moved, last.moved)
     earlier = jnp.where(progress.done, progress.earlier, earlier)
     # A worker is done only after its predecessors: their later moves would move it again.
     still = (still & (number < active)) | progress.done
     if plan.publish.staleness:
-        still = still & (rests_on(progress, found, controls.stop.tolerance) | progress.done)
+        still = still & (rests_on(progress, last, controls.stop.tolerance) | progress.done)
     done = jnp.cumprod(still | (number >= plan.rank)).astype(bool)
     if controls.stop.grow is not None:
         # Nobody else will be asked to join: the run ends when those who did are done.
-        sizes = jnp.where(number < active, found.sizes, 0)
+        sizes = jnp.where(number < active, last.sizes, 0)
         more = controls.stop.grow.more(controls.threshold, sizes, active)
         done = done | (~more & jnp.all(still | (number >= active)))
-    last = (progress.past, progress.past_active), (progress.factors, progress.active)
-    past, past_active = jax.tree.map(lambda x, y: jnp.append(x, y[None], axis=0)[1:], *last)
+    newest = (progress.past, progress.past_active), (progress.factors, progress.active)
+    past, past_active = jax.tree.map(lambda x, y: jnp.append(x, y[None], axis=0)[1:], *newest)
     return Progress(
         factors=new,
         moved=moved,
         earlier=earlier,
-        sizes=found.sizes,
+        sizes=last.sizes,
         done=done,
         spent=progress.spent + working,
         active=active,
@@ -194,10 +192,10 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     )
     new = _write(progress.factors, index, block)
     # Of the block alone: looking at all components would cost as much as the products.
-    found = moves(block, block_of(progress.factors, index))
-    sizes = progress.sizes.at[index].set(found.sizes)
+    last = moves(block, block_of(progress.factors, index))
+    sizes = progress.sizes.at[index].set(last.sizes)
     earlier = _shifted(progress)[:, index]
-    still = _settled(controls, found.moved, found.sizes, sizes, earlier)
+    still = _settled(controls, last.moved, last.sizes, sizes, earlier)
     spent = progress.spent.at[current].add(1)
     allowance = controls.steps[current]
     if plan.passes_on:
@@ -211,7 +209,7 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     new = _between_components(problem, solver, plan, new, current + 1, finished)
     return Progress(
         factors=new,
-        moved=progress.moved.at[index].set(found.moved),
+        moved=progress.moved.at[index].set(last.moved),
         earlier=progress.earlier.at[:, index].set(earlier),
         sizes=norms(new) if plan.extensions.reoptimise or plan.extensions.full_rank else sizes,
         done=done,

@@ -16,7 +16,7 @@ from deflation.problem.components import Components
 from deflation.problem.regression import Regression
 from deflation.problem.units import scaled, unit_of
 from deflation.rounds.mesh import on_devices, on_mesh
-from deflation.rounds.options import METHODS, PARALLEL, records
+from deflation.rounds.options import METHODS, records
 from deflation.rounds.state import Controls, History, Plan, State, initial_progress
 from deflation.solvers.alternating import alternating
 from deflation.solvers.sketching import Sketch, sketch
@@ -72,19 +72,13 @@ def start(
     limit = min(problem.shape)
     rank = checks.integer("rank", rank, 1, limit, why=f" = min(m, d) of shape {problem.shape}")
     solver = alternating() if solver is None else solver
-    _check_solver(solver, method, rank)
+    checks.instance("solver", solver, Solver, SOLVERS)
     if budget is not None and method != "sequential":
         raise ValueError(
             f"budget is {checks.shown(budget)}; allowed with method {method!r} is None"
         )
     stop, publish, extensions, devices = records(method, options)
     stop.check(problem)
-    if solver.collective and method in PARALLEL:
-        if extensions.orthogonal:
-            raise ValueError(f"orthogonal is True; allowed with {solver} is False")
-        if publish.staleness:
-            # Its triangular step is what makes predecessors current.
-            raise ValueError(f"staleness is {publish.staleness}; allowed with {solver} is 0")
     steps = budgets.as_budget(EACH * rank if budget is None else budget, rank)
     plan = Plan(
         way="parallel" if method == "sharded" else method,
@@ -94,6 +88,7 @@ def start(
         extensions=extensions,
         devices=on_devices(problem, devices) if method == "sharded" else devices,
     )
+    solver.check(plan)
     how, given = _checked_init(problem, rank, init)
     key = None if key is None else checks.random_key("key", key)
     tolerance = NEVER if stop.tolerance is None else stop.tolerance
@@ -131,17 +126,6 @@ def _begin(problem, solver, given, key, tolerance, steps, stop, plan: Plan, how)
     warm = how != "random" and plan.way == "parallel"
     published = plan.rank if warm or plan.way == "joint" else 0
     return controls, initial_progress(factors, key, published, plan.publish.staleness)
-
-
-def _check_solver(solver: Solver, method: str, rank: int) -> None:
-    checks.instance("solver", solver, Solver, SOLVERS)
-    size = getattr(solver, "step_size", None)
-    if method == "joint" and size is None:
-        raise ValueError(f"solver is {solver}; allowed for joint is gradient_descent(step_size)")
-    # One step size per worker needs all workers in one block.
-    shapes = ((), (rank, 1)) if method == "parallel" else ((),)
-    if size is not None and jnp.shape(size) not in shapes:
-        raise ValueError(f"step_size has shape {jnp.shape(size)}; allowed is one number")
 
 
 def _checked_init(problem, rank, init) -> tuple[str | Sketch, Components | None]:

@@ -89,14 +89,14 @@ def sight(progress: Progress, ahead: int = 0) -> Sight:
     return Sight(past, progress.past_active[ahead])
 
 
-def rests_on(progress: Progress, found: Moves, tolerance) -> jax.Array:
-    """Workers whose round from `progress`, with the moves `found`, rested on what has stayed (r,).
+def rests_on(progress: Progress, last: Moves, tolerance) -> jax.Array:
+    """Workers whose round from `progress`, with the moves `last`, rested on what has stayed (r,).
 
     Their predecessors were all published, and as the round saw them they are within the tolerance
     of what they are now. A worker that stops for less still fits what its predecessors were before
     they settled. With it the last round of a worker was made, whatever the staleness, for a target
     that its predecessors have left by one tolerance each.
     """
-    kept = settled(found.drift, found.sizes, rounding(found.sizes), tolerance)
+    kept = settled(last.drift, last.sizes, rounding(last.sizes), tolerance)
     earlier = jnp.append(True, jnp.cumprod(kept)[:-1].astype(bool))
     return earlier & (jnp.arange(kept.shape[0]) <= sight(progress).active)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,9 @@ from deflation.solvers.consistency import consistent_sweep, payload
 from deflation.solvers.solver import Solver, away_from_published
 from rankwise import checks
 
+if TYPE_CHECKING:
+    from deflation.rounds.state import Plan
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +30,23 @@ class Alternating(Solver):
     sweeps: int = dataclasses.field(default=1, metadata={"static": True})
     consistent: bool = dataclasses.field(default=False, metadata={"static": True})
 
-    @property
-    def collective(self) -> bool:
-        """Consistent workers send products, which are turned into factors after the gather."""
-        return self.consistent
+    def check(self, plan: Plan) -> None:
+        """Consistent workers know no others but those of their round, and correct them once."""
+        super().check(plan)
+        if self.consistent and plan.way == "parallel":
+            if plan.extensions.orthogonal:
+                raise ValueError(f"orthogonal is True; allowed with {self} is False")
+            if plan.publish.staleness:
+                # Its triangular step is what makes predecessors current.
+                raise ValueError(f"staleness is {plan.publish.staleness}; allowed with {self} is 0")
 
-    def share(self, problem: Regression, own: Components, working: jax.Array) -> Components:
-        """What a block of consistent workers sends."""
-        return payload(problem.target, own, working)
+    def share(self, problem: Regression, own: Components, working: jax.Array) -> Components | None:
+        """Consistent workers send products, which are turned into factors after the gather."""
+        return payload(problem.target, own, working) if self.consistent else None
 
     def combine(self, sent: Components, old: Components, weights, working) -> Components:
-        """All consistent workers' factors, by a triangular step on what was gathered (r, .)."""
-        return consistent_sweep(sent, old, weights, working)
+        """Of consistent workers by a triangular step."""
+        return consistent_sweep(sent, old, weights, working) if self.consistent else sent
 
     def local(self, problem: Regression, view, own: Components) -> Components:
         """b <- M_k a, then `sweeps` times a <- M_k^T b / |.|, b <- M_k a."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,9 @@ from deflation.problem.targets import times_transposed
 from deflation.solvers.solver import Solver
 from rankwise import checks
 
+if TYPE_CHECKING:
+    from deflation.rounds.state import Plan
+
 COORDINATES = ("whitened", "original")
 
 
@@ -30,6 +34,15 @@ class GradientDescent(Solver):
     step_size: jax.Array | float | None = None
     steps: int = dataclasses.field(default=1, metadata={"static": True})
     coordinates: str = dataclasses.field(default="whitened", metadata={"static": True})
+
+    def check(self, plan: Plan) -> None:
+        """A joint run needs a step size; one for each worker needs all workers in one block."""
+        if self.step_size is None:
+            return super().check(plan)
+        each = plan.way == "parallel" and plan.devices.mesh is None
+        shape = jnp.shape(self.step_size)
+        if shape not in (((), (plan.rank, 1)) if each else ((),)):
+            raise ValueError(f"step_size has shape {shape}; allowed is one number")
 
     def init(self, problem: Regression, rank: int, key: jax.Array) -> Components:
         """a = 0, b ~ N(0, s I / m), s a guess of the top singular value: scales with the target."""

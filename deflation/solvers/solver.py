@@ -7,11 +7,10 @@ target with its predecessors subtracted. A solver is configured first and run la
   warm(factors)              the same from given factors
   local(problem, view, own)  a round's steps of a block of workers; `view` multiplies by M_k
   finish(factors)            the published form
-
-and, where it is `collective`, in place of local
-
-  share(problem, own, ...)   what a block of workers sends
+  share(problem, own, ...)   what a block of parallel workers sends in place of local's factors
   combine(sent, ...)         an r x r step that makes factors of what was gathered
+  check(plan)                refuses runs that it cannot be part of
+  scaled, multiplied         the solver and its factors in other units
 
 All but `local` have a default in `Solver`. A solver has a file of its own: alternating.py,
 gradient_descent.py, krylov.py. Its configuration is a pytree: numbers are data (changing a step
@@ -21,6 +20,7 @@ size does not recompile), choices are static.
 from __future__ import annotations
 
 import abc
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -34,15 +34,18 @@ from deflation.problem.components import (
 )
 from deflation.problem.regression import Regression
 
+if TYPE_CHECKING:
+    from deflation.rounds.state import Plan
+
 
 class Solver(abc.ABC):
     """What the solvers share: directions alone to begin with, and nothing is exchanged but the
     factors themselves."""
 
-    @property
-    def collective(self) -> bool:
-        """Whether parallel workers send what `share` makes, and `combine` makes factors of it."""
-        return False
+    def check(self, plan: Plan) -> None:
+        """Raises ValueError for a run that the solver cannot be part of."""
+        if plan.way == "joint":
+            raise ValueError(f"solver is {self}; allowed for joint is gradient_descent(step_size)")
 
     def init(self, problem: Regression, rank: int, key: jax.Array) -> Components:
         """Random unit directions a, b = 0: nothing is published before the first round."""
@@ -57,6 +60,17 @@ class Solver(abc.ABC):
     @abc.abstractmethod
     def local(self, problem: Regression, view, own: Components) -> Components:
         """A round's steps of a block of workers."""
+
+    def share(self, problem: Regression, own: Components, working: jax.Array) -> Components | None:
+        """What a block of workers sends for `combine`; None where it is the factors of `local`."""
+        del problem, own, working
+        return None
+
+    def combine(self, sent: Components, old: Components, weights, working) -> Components:
+        """All workers' factors (r, .) from what was gathered, which are these factors if `share`
+        made nothing else."""
+        del old, weights, working
+        return sent
 
     def scaled(self, unit: jax.Array) -> Solver:
         """The same solver of M / unit."""

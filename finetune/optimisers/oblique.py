@@ -17,12 +17,12 @@ def unit(theta: Tree) -> Tree:
       [[0.6000000238418579], [0.800000011920929]]
     """
 
-    def one(name, leaf):
+    def unit_leaf(name, leaf):
         if name == "d":
             return leaf
         return leaf / jnp.linalg.norm(leaf, axis=1 - AXIS[name], keepdims=True)
 
-    return {p: {n: one(n, leaf) for n, leaf in leaves.items()} for p, leaves in theta.items()}
+    return {p: {n: unit_leaf(n, leaf) for n, leaf in leaves.items()} for p, leaves in theta.items()}
 
 
 def tangent(gradients: Tree, theta: Tree) -> Tree:
@@ -34,12 +34,12 @@ def tangent(gradients: Tree, theta: Tree) -> Tree:
       [[0.0], [1.0]]
     """
 
-    def one(name, g, p):
+    def tangent_leaf(name, g, p):
         if name == "d":
             return jnp.zeros_like(g)
         return g - p * along(jnp.sum(g * p, axis=1 - AXIS[name]), name)
 
     return {
-        path: {name: one(name, g, theta[path][name]) for name, g in leaves.items()}
+        path: {name: tangent_leaf(name, g, theta[path][name]) for name, g in leaves.items()}
         for path, leaves in gradients.items()
     }

@@ -156,7 +156,7 @@ class Choices:
         for number, row in enumerate(self.tokens):
             table[number, : len(row)] = row
 
-        def one(row):
+        def log_likelihood(row):
             counted = row != IGNORED
             logits = forward(_given(task, inputs, first, row))
             places = first[:, None] + jnp.arange(width)
@@ -165,7 +165,7 @@ class Choices:
             wanted = jnp.broadcast_to(jnp.where(counted, row, 0), places.shape)[..., None]
             return jnp.sum(jnp.take_along_axis(log_p, wanted, axis=-1)[..., 0] * counted, axis=1)
 
-        return jax.lax.map(one, jnp.asarray(table)).T
+        return jax.lax.map(log_likelihood, jnp.asarray(table)).T
 
 
 def _given(task, inputs, first, row) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Written:
         def advance(cache, tokens):
             return network.advance(params, cache, tokens, ops)
 
-        def one(sample):
+        def completions(sample):
             return generate(
                 begin,
                 advance,
@@ -84,7 +84,7 @@ class Written:
             )
 
         # One after the other: each has a cache of its own.
-        return jnp.moveaxis(jax.lax.map(one, jnp.arange(self.samples)), 0, 1)
+        return jnp.moveaxis(jax.lax.map(completions, jnp.arange(self.samples)), 0, 1)
 
     def texts(self, found: np.ndarray) -> list[list[str]]:
         """The samples of every row as text, without what follows the end."""

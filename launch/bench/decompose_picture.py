@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from launch.bench.decompose_methods import COMPETITORS
-from launch.bench.decompose_suite import SPECTRA
 
 QUESTION = "residual 1e-3"
 FLOOR = 1e-8  # an error of rounding, or below the best one by it, is drawn here
@@ -32,9 +31,9 @@ def draw(rows: list[dict], points: dict) -> Figure:
         (axes[0, 0], 0, "excess of the residual"),
         (axes[0, 1], 1, "largest component error $G_k$"),
     ):
-        for method, found in points[name].items():
-            times = [point.seconds for point in found]
-            errors = [max(point.errors[which], FLOOR) for point in found]
+        for method, measured in points[name].items():
+            times = [point.seconds for point in measured]
+            errors = [max(point.errors[which], FLOOR) for point in measured]
             axis.loglog(times, errors, label=method, **_style(method))
         axis.set(xlabel="seconds", ylabel=label, title=name)
     cost = costs(rows)
@@ -84,13 +83,8 @@ def costs(rows: list[dict]) -> dict[str, dict[tuple[int, int], float]]:
     }
 
 
-def made(case: str) -> bool:
-    """Whether the name is that of a made matrix, by its spectrum."""
-    return case.startswith(SPECTRA)
-
-
 def _is_made(row: dict) -> bool:
-    return made(row.get("matrix", ""))  # a rate has none
+    return row.get("spectrum") is not None  # of a real matrix there is none, nor of a rate
 
 
 def _commonest(values) -> int | None:

@@ -34,18 +34,18 @@ INPUTS, TARGETS, BATCH = 64, 32, 1000
 def cases(size: str) -> dict[str, Callable[[int], dict]]:
     """By name, functions of the number of repeats that return a row; the error of a reduction is
     that of M, relative."""
-    found = {
+    measures = {
         f"a round of {m} x {d}, r = {rank}": functools.partial(round_row, m, d, rank)
         for m, d, rank in SHAPES[size]
     }
     shortest, *longer = STREAMS[size]
-    found |= {
+    measures |= {
         f"a column of n = {n}, m = {TARGETS}, d = {INPUTS}": functools.partial(
             stream_row, n, shortest
         )
         for n in longer
     }
-    return found
+    return measures
 
 
 def round_row(m: int, d: int, rank: int, repeats: int) -> dict:
@@ -85,9 +85,9 @@ def stream_row(columns: int, shortest: int, repeats: int) -> dict:
     """The reduction of a stream beside that of the shortest: seconds per column."""
     lengths = (columns, shortest)
     calls = [functools.partial(reduction, n) for n in lengths]
-    found = [call() for call in calls]
+    reduced = [call() for call in calls]
     times = [total / n for total, n in zip(alternating(calls, repeats), lengths, strict=True)]
-    wrong = [stream_error(problem, n) for problem, n in zip(found, lengths, strict=True)]
+    wrong = [stream_error(problem, n) for problem, n in zip(reduced, lengths, strict=True)]
     return record(
         "decompose",
         f"a column of n = {columns}, m = {TARGETS}, d = {INPUTS}",

@@ -36,7 +36,8 @@ TRIES = 3  # warm calls of every setting, for the picture; those of the rows are
 
 
 class Case(NamedTuple):
-    """A matrix, its leading triplets in double precision, and the norm of the rest."""
+    """A matrix, its leading triplets in double precision, the norm of the rest, and the spectrum
+    that it was made with, None of a real one."""
 
     name: str
     matrix: np.ndarray
@@ -45,6 +46,14 @@ class Case(NamedTuple):
     sizes: np.ndarray
     right: np.ndarray
     rest: float
+    spectrum: str | None = None
+
+
+class Input(NamedTuple):
+    """What a case is made of when it is called: its spectrum is known before."""
+
+    spectrum: str | None
+    case: Callable[[], Case]
 
 
 class Point(NamedTuple):
@@ -55,31 +64,30 @@ class Point(NamedTuple):
     seconds: float
 
 
-def cases(
-    size: str, data_dir: str | None = None, model: str | None = None
-) -> dict[str, Callable[[], Case]]:
+def cases(size: str, data_dir: str | None = None, model: str | None = None) -> dict[str, Input]:
     """By name, every spectrum in every shape of a size, then the real matrices; nothing is computed
-    before a case is called.
+    before it is asked for.
 
     Args:
       size: a name of `SIZES`.
       data_dir, model: folders with real matrices, see `decompose_inputs.real`.
     """
-    found = {}
+    inputs = {}
     for m, d, rank in SIZES[size][0]:
         for spectrum in SPECTRA:
             name = f"{spectrum} {m} x {d}, r = {rank}"
-            found[name] = functools.partial(_made, name, spectrum, m, d, rank)
+            make = functools.partial(_made, name, spectrum, m, d, rank)
+            inputs[name] = Input(spectrum, make)
     for name, matrix in real(data_dir, model):
         m, d = matrix.shape
         rank = min(64, min(m, d) // 4)
         name = f"{name} {m} x {d}, r = {rank}"
-        found[name] = functools.partial(case, name, matrix, rank)
-    return found
+        inputs[name] = Input(None, functools.partial(case, name, matrix, rank))
+    return inputs
 
 
 def _made(name: str, spectrum: str, m: int, d: int, rank: int) -> Case:
-    return case(name, spectral(spectrum, m, d, rank), rank)
+    return case(name, spectral(spectrum, m, d, rank), rank)._replace(spectrum=spectrum)
 
 
 def spectral(spectrum: str, m: int, d: int, rank: int) -> np.ndarray:
@@ -110,8 +118,8 @@ def errors(case: Case, b: np.ndarray, a: np.ndarray) -> tuple[float, float]:
     overlap = np.sum(b * case.left, axis=1) * np.sum(a * case.right, axis=1)
     size = np.linalg.norm(b, axis=1) * np.linalg.norm(a, axis=1)
     square = size**2 + case.sizes**2 - 2 * case.sizes * overlap
-    found = np.sqrt(np.maximum(square, 0)) / case.sizes
-    return residual / case.rest - 1, float(np.max(found))
+    relative = np.sqrt(np.maximum(square, 0)) / case.sizes
+    return residual / case.rest - 1, float(np.max(relative))
 
 
 def climb(method: Method, case: Case, limit: float) -> list[Point]:
@@ -119,9 +127,9 @@ def climb(method: Method, case: Case, limit: float) -> list[Point]:
     points = []
     for setting in method.settings:
         call = method.prepare(case.matrix, case.rank, setting)
-        found = errors(case, *call())  # compiles
-        points.append(Point(call, found, statistics.median(seconds(call) for _ in range(TRIES))))
-        enough = all(found[which] <= target for which, target in QUESTIONS.values())
+        reached = errors(case, *call())  # compiles
+        points.append(Point(call, reached, statistics.median(seconds(call) for _ in range(TRIES))))
+        enough = all(reached[which] <= target for which, target in QUESTIONS.values())
         if enough or points[-1].seconds > limit:
             break
     return points
@@ -132,7 +140,7 @@ def usable(name: str, case: Case) -> bool:
     return name != "LOBPCG" or 5 * case.rank < case.matrix.shape[1]
 
 
-def run(chosen: dict[str, Callable[[], Case]], limit: float, repeats: int) -> Iterator[tuple]:
+def run(chosen: dict[str, Input], limit: float, repeats: int) -> Iterator[tuple]:
     """Of every case its name, its rows, and every point measured, by method.
 
     Args:
@@ -140,8 +148,8 @@ def run(chosen: dict[str, Callable[[], Case]], limit: float, repeats: int) -> It
       limit: seconds of a call after which a method climbs no further.
       repeats: calls of each setting that are timed for the rows.
     """
-    for name, make in waiting.progress(chosen.items(), len(chosen), "cases"):
-        case = make()
+    for name, entry in waiting.progress(chosen.items(), len(chosen), "cases"):
+        case = entry.case()
         climbed = {"deflation": climb(OURS, case, limit)}
         climbed |= {n: climb(m, case, limit) for n, m in COMPETITORS.items() if usable(n, case)}
         yield name, rows(case, climbed, repeats), climbed
@@ -161,12 +169,12 @@ def rows(case: Case, climbed: dict[str, list[Point]], repeats: int) -> list[dict
     def seconds_of(point: Point | None) -> float | None:
         return taken[id(point.call)] if point else None
 
-    found = []
+    result = []
     m, d = case.matrix.shape
     for question, (which, _) in QUESTIONS.items():
         for method in (name for name in climbed if name != "deflation"):
             pair = [(first[question, name], climbed[name]) for name in ("deflation", method)]
-            found.append(
+            result.append(
                 record(
                     "decompose",
                     f"{case.name}, {question}",
@@ -174,12 +182,13 @@ def rows(case: Case, climbed: dict[str, list[Point]], repeats: int) -> list[dict
                     tuple(seconds_of(point) for point, _ in pair),
                     tuple(_error(point, points, which) for point, points in pair),
                     matrix=case.name,
+                    spectrum=case.spectrum,
                     question=question,
                     entries=m * d,
                     rank=case.rank,
                 )
             )
-    return found
+    return result
 
 
 def versions() -> str:

@@ -147,13 +147,13 @@ def frozen(base: Base) -> Program:
         logits = net.forward({**params, **head}, step.inputs(batch), ops, None)
         return base.loss(logits, batch["labels"], batch["weight"])
 
-    def one(both, params, batch):
+    def gradient_step(both, params, batch):
         at, _ = both
-        loss, found = jax.value_and_grad(value)(at, params, batch)
-        return (at, found), loss
+        loss, gradients = jax.value_and_grad(value)(at, params, batch)
+        return (at, gradients), loss
 
     at = (shift, net.head())
-    return Program(one, jax.tree.map(jnp.copy, (at, at)), base)
+    return Program(gradient_step, jax.tree.map(jnp.copy, (at, at)), base)
 
 
 def product(base: Base) -> tuple[Callable[[], Any], float]:

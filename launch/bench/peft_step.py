@@ -61,14 +61,14 @@ def device() -> str:
 def network(base: Base) -> Any:
     """The network in PyTorch; its head is given our numbers."""
     torch, transformers, _ = packages()
-    found = transformers.AutoModelForSequenceClassification.from_pretrained(
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
         base.folder, num_labels=LABELS
     )
     with torch.no_grad():
         for name, ours in base.net.head().items():
             ours = np.array(ours)
-            found.get_parameter(name).copy_(torch.tensor(ours.T))
-    return found.eval()  # no dropout; gradients flow all the same
+            model.get_parameter(name).copy_(torch.tensor(ours.T))
+    return model.eval()  # no dropout; gradients flow all the same
 
 
 def batch(base: Base) -> dict[str, Any]:
@@ -115,13 +115,13 @@ class Program:
         torch, _, _ = packages()
         self.optimiser.zero_grad()
         with self.casts:
-            found = self.network(**self.given)
-        found.loss.backward()
+            output = self.network(**self.given)
+        output.loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
         if hasattr(self.network.base_model, "update_and_allocate"):
             self.network.base_model.update_and_allocate(self.number)
-        loss = torch.nn.functional.cross_entropy(found.logits.float(), self.given["labels"])
+        loss = torch.nn.functional.cross_entropy(output.logits.float(), self.given["labels"])
         loss = loss.item()  # waits for an accelerator
         self.begun = loss if self.begun is None else self.begun
         return loss

@@ -81,13 +81,13 @@ def rows(size: Size, links: tuple[Link, ...] = LINKS) -> list[dict]:
     work = size.work
     compute = {work.per_device(p): alone[f"share {p}"] for p in DEVICES}
     counts = {way: rounds_to_accuracy(size, *way) for way in WAYS}
-    found = []
+    rows = []
     for link in links:
         for devices in DEVICES[1:]:
-            found += [_round_row(work, devices, tau, link, compute) for tau in (0, 1)]
+            rows += [_round_row(work, devices, tau, link, compute) for tau in (0, 1)]
             for way in WAYS:
-                found.append(_whole_row(work, devices, way, link, compute, counts, alone["sketch"]))
-    return found + (_pair_rows(work, alone, _measured(size, PAIR)[0], compute) if host else [])
+                rows.append(_whole_row(work, devices, way, link, compute, counts, alone["sketch"]))
+    return rows + (_pair_rows(work, alone, _measured(size, PAIR)[0], compute) if host else [])
 
 
 def rounds_to_accuracy(size: Size, begin: str, staleness: int) -> tuple[int, float]:
@@ -103,12 +103,12 @@ def rounds_to_accuracy(size: Size, begin: str, staleness: int) -> tuple[int, flo
 
     @jax.jit
     def portion(state):
-        def one(state, _):
+        def measured_step(state, _):
             state = step(state)
             worst = jnp.max(distances(state.progress.factors, best) / norms(best))
             return state, jnp.where(state.progress.active == size.rank, worst, jnp.inf)
 
-        return jax.lax.scan(one, state, length=PORTION)
+        return jax.lax.scan(measured_step, state, length=PORTION)
 
     for before in range(0, size.longest, PORTION):
         state, path = portion(state)
@@ -144,12 +144,12 @@ def _pair_rows(work: Work, alone: dict, pair: dict, compute) -> list[dict]:
     """Two processes beside one, and beside what the model says of the link that was measured."""
     # CPU collectives are synchronous: nothing is hidden, whatever the staleness.
     model = compute[work.per_device(PAIR)] + pair["gather"]
-    found = []
+    rows = []
     for tau in (0, 1):
         case, ours = f"round, P={PAIR}, staleness {tau}", pair[f"staleness {tau}"]
-        found.append(_row(case, "2 processes measured", "1 process measured", ours, alone["run"]))
-        found.append(_row(case, "2 processes measured", "model, measured link", ours, model))
-    return found
+        rows.append(_row(case, "2 processes measured", "1 process measured", ours, alone["run"]))
+        rows.append(_row(case, "2 processes measured", "model, measured link", ours, model))
+    return rows
 
 
 def _row(case, ours, competitor, seconds, theirs, *errors) -> dict:

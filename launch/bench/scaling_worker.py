@@ -47,7 +47,7 @@ def share(problem: Regression, rank: int, devices: int, rounds: int) -> Program:
 
     @jax.jit
     def run(problem, controls, progress):
-        def one(_, progress):
+        def local_round(_, progress):
             def exchange(block):
                 held = Block(progress.factors, Moves(progress.moved, progress.sizes, None))
                 return jax.tree.map(
@@ -58,7 +58,7 @@ def share(problem: Regression, rank: int, devices: int, rounds: int) -> Program:
                 problem, state.solver, state.plan, controls, progress, index, exchange
             )
 
-        return jax.lax.fori_loop(0, rounds, one, progress).factors.b
+        return jax.lax.fori_loop(0, rounds, local_round, progress).factors.b
 
     return lambda: run(problem, state.controls, state.progress)
 
@@ -75,12 +75,12 @@ def gathers(rank: int, numbers: int, rounds: int) -> Program:
     rows, here = -(-rank // jax.device_count()), jax.sharding.PartitionSpec("worker")
 
     def repeated(block):
-        def one(_, block):
+        def gathered(_, block):
             every = jax.lax.all_gather(block, "worker", axis=0, tiled=True)
             # What the next one sends depends on what this one received.
             return block + 0 * every[-1:]
 
-        return jax.lax.fori_loop(0, rounds, one, block)
+        return jax.lax.fori_loop(0, rounds, gathered, block)
 
     run = jax.jit(jax.shard_map(repeated, mesh=mesh, in_specs=here, out_specs=here))
     block = jax.device_put(
@@ -116,13 +116,13 @@ def main(told: dict) -> dict:
     else:
         programs = {f"share {p}": share(problem, rank, p, rounds) for p in told["parts"]}
         programs["run"] = real(problem, rank, rounds)
-    found = {name: total / rounds for name, total in shortest(programs, repeats).items()}
+    per_round = {name: total / rounds for name, total in shortest(programs, repeats).items()}
     if several:
         jax.distributed.shutdown()
     else:
         sketch = {"sketch": lambda: start(problem, rank, init="sketch").progress.factors.b}
-        found |= shortest(sketch, repeats)
-    return found
+        per_round |= shortest(sketch, repeats)
+    return per_round
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def solve(program, targets: np.ndarray, tolerances: np.ndarray):
     way, solver, init, measure, _, operator = program
     options = ROUNDS["sequential" if way is sequential else "parallel"] | {"init": init}
 
-    def one(target, tolerance):
+    def solution(target, tolerance):
         problem = Regression.from_matrix(target)
         if operator:
             products = Partial(jnp.matmul, target), Partial(jnp.matmul, target.T)
@@ -147,7 +147,7 @@ def solve(program, targets: np.ndarray, tolerances: np.ndarray):
             problem, RANK, solver, tolerance=tolerance, tolerance_of=measure, **options
         )._replace(history=None)
 
-    return jax.block_until_ready(jax.jit(jax.vmap(one))(targets, tolerances))
+    return jax.block_until_ready(jax.jit(jax.vmap(solution))(targets, tolerances))
 
 
 def judged(program, solutions, targets, tolerances, truths) -> dict[str, int]:

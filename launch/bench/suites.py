@@ -35,7 +35,7 @@ def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
             f"cases is {config.cases!r}; allowed is what is found in a name such as "
             f"{next(iter(every))!r}"
         )
-    if config.figure is not None and not any(map(decompose_picture.made, chosen)):
+    if config.figure is not None and not any(one.spectrum for one in chosen.values()):
         raise ValueError(
             f"figure is {config.figure!r}; allowed with these cases is none, as it shows matrices "
             f"of the spectra {', '.join(decompose_suite.SPECTRA)}"

@@ -195,12 +195,12 @@ def _sines(basis, moved_basis, count: int) -> jax.Array:
     From the part of the moved basis outside the first one: 1 - cos^2 would lose half the digits.
     """
 
-    def one(r):
+    def sine_norm(r):
         leading = jnp.arange(basis.shape[1]) < r
         old, new = basis * leading, moved_basis * leading
         return jnp.linalg.norm(new - old @ (old.T @ new))
 
-    return jax.vmap(one)(jnp.arange(1, count + 1))
+    return jax.vmap(sine_norm)(jnp.arange(1, count + 1))
 
 
 def _eigh_descending(matrix):

@@ -73,7 +73,7 @@ def errors(problem: Regression, truth: jax.Array, factors: Components) -> tuple:
 
 @functools.partial(jax.jit, static_argnums=(6, 7, 8, 9))
 def _curves(problem, truth, solver, steps, first, stop, rounds, keep_factors, stops, options):
-    def one(problem, steps, first):
+    def curves(problem, steps, first):
         def measure(before, after):
             current = jnp.sum(before.progress.done)
             training, reconstruction = errors(problem, truth, after.progress.factors)
@@ -90,12 +90,12 @@ def _curves(problem, truth, solver, steps, first, stop, rounds, keep_factors, st
             state, measured = trajectory(state, rounds, measure)
         return Descent(*measured, problem.to_original(state.progress.factors))
 
-    return _all(one, problem)(problem, steps, first)
+    return _all(curves, problem)(problem, steps, first)
 
 
 @functools.partial(jax.jit, static_argnums=6)
 def _ends(problem, truth, solver, steps, first, rounds, options):
-    def one(problem, steps, first):
+    def ends(problem, steps, first):
         state = _start(problem, solver, steps, first, dict(options))
         # A loop of a traced length: budgets of every total share this program.
         state = jax.lax.fori_loop(0, rounds, lambda _, state: step(state), state)
@@ -103,13 +103,13 @@ def _ends(problem, truth, solver, steps, first, rounds, options):
         measured = (value[None] for value in errors(problem, truth, factors))
         return Descent(*measured, None, None, problem.to_original(factors))
 
-    return _all(one, problem)(problem, steps, first)
+    return _all(ends, problem)(problem, steps, first)
 
 
-def _all(one, problem):
-    """`one` over trials, then over schedules."""
+def _all(function, problem):
+    """`function` over trials, then over schedules."""
     stacked = 0 if problem.target.ndim == 3 else None
-    return jax.vmap(jax.vmap(one, in_axes=(stacked, None, 0)), in_axes=(None, 0, None))
+    return jax.vmap(jax.vmap(function, in_axes=(stacked, None, 0)), in_axes=(None, 0, None))
 
 
 def _start(problem, solver, steps, first, options, passes_on=False) -> State:
@@ -129,7 +129,7 @@ def _stopped(state: State, rounds: int, measure, stop):
     The library's tolerance looks at the component itself instead, which costs nothing.
     """
 
-    def one(carry, _):
+    def stopped_step(carry, _):
         before, last = carry
         after = step(before)
         measured = measure(before, after)
@@ -139,7 +139,7 @@ def _stopped(state: State, rounds: int, measure, stop):
         after = dataclasses.replace(after, progress=after.progress._replace(done=done))
         return (after, measured[0]), measured
 
-    (state, _), measured = jax.lax.scan(one, (state, jnp.inf), None, length=rounds)
+    (state, _), measured = jax.lax.scan(stopped_step, (state, jnp.inf), None, length=rounds)
     return state, measured
 
 
@@ -170,11 +170,11 @@ def step_errors(problem: Regression, final: Components, running: Components, com
         u, s, vt = jnp.linalg.svd(rest, full_matrices=False)
         return s[0] * u[:, 0], vt[0]
 
-    def one(run):
+    def errors_of_run(run):
         final, running, component = run
         factors = problem.to_whitened(final)
         numbers = jnp.arange(factors.b.shape[0])
         exact = problem.to_original(Components(*jax.lax.map(lambda k: best(factors, k), numbers)))
         return distances(running, Components(exact.b[component], exact.a[component]))
 
-    return jax.lax.map(one, (final, running, component))
+    return jax.lax.map(errors_of_run, (final, running, component))

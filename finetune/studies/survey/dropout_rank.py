@@ -153,7 +153,7 @@ def _program(setting: DropoutSetting, activation: str):
         chunks = keys[rest:].reshape(setting.snapshots, chunk)
         test = jax.random.normal(for_test, (setting.examples, width))
 
-        def one(rate):
+        def run_at(rate):
             def loss(params, key):
                 for_x, for_masks = jax.random.split(key)
                 x = jax.random.normal(for_x, (setting.batch_size, width))
@@ -176,6 +176,6 @@ def _program(setting: DropoutSetting, activation: str):
             return singular_values(first), jnp.concatenate([start[None], course]), error
 
         # The keys are not mapped: all rates see the same examples and the same uniform draws.
-        return jax.vmap(one)(jnp.asarray(setting.rates))
+        return jax.vmap(run_at)(jnp.asarray(setting.rates))
 
     return jax.jit(fit)

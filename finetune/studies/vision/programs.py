@@ -135,7 +135,7 @@ def _epoch(network, method, loss, tx):
     step = train_step(network, method, loss, tx, StepConfig(clip=0))
 
     def epoch(state, params, images, rows):
-        def one(state, row):
+        def train_row(state, row):
             batch = {
                 "pixels": images.pixels[row.indices],
                 "labels": images.labels[row.indices],
@@ -144,7 +144,7 @@ def _epoch(network, method, loss, tx):
             state, metrics = step(state, params, batch)
             return state, metrics["loss"]
 
-        return jax.lax.scan(one, state, rows)
+        return jax.lax.scan(train_row, state, rows)
 
     return epoch
 

@@ -75,7 +75,7 @@ def best_rank(
     def measure(level):
         problems = reduced(drawn.x, drawn.y + level * noise)
 
-        def one(problem):
+        def errors_and_rank(problem):
             exact_components = exact(problem, len(ranks)).components
             terms = exact_components.b[:, :, None] * exact_components.a[:, None, :]
             rest = drawn.truth - jnp.cumsum(terms, axis=0)
@@ -83,7 +83,7 @@ def best_rank(
             retained = rule.keep(rule.threshold(problem), sizes)
             return jnp.linalg.norm(rest, axis=(1, 2)), retained
 
-        return jax.lax.map(one, problems)
+        return jax.lax.map(errors_and_rank, problems)
 
     error, chosen = zip(*[measure(level) for level in levels], strict=True)
     return {

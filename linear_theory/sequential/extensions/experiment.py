@@ -74,7 +74,7 @@ def _run(problem, solver, budget: budgets.Budget, factors, option: dict):
     @jax.jit
     def run(problem, factors):
         # One trial after the other: batching would turn the occasional step into one every round.
-        def one(first):
+        def trial(first):
             options = {"method": "sequential", "budget": budget, "init": first} | option
             state = start(problem, rank, solver, **options)
             state, training = trajectory(
@@ -82,7 +82,7 @@ def _run(problem, solver, budget: budgets.Budget, factors, option: dict):
             )
             return training, distances(state.progress.factors, ideal) / norms(ideal)
 
-        return jax.lax.map(one, factors)
+        return jax.lax.map(trial, factors)
 
     return run(problem, factors)
 

@@ -125,11 +125,12 @@ def test_the_setting_is_chosen_by_the_ladder_not_by_its_time():
 
 def test_costs_are_medians_over_the_spectra_that_were_answered():
     def row(spectrum, ours, theirs):
-        about = {"matrix": f"{spectrum}, any name", "question": "residual 1e-3", "entries": 12}
-        about |= {"rank": 2, "competitor": "ARPACK"}
+        about = {"matrix": f"{spectrum}, any name", "spectrum": spectrum, "entries": 12, "rank": 2}
+        about |= {"question": "residual 1e-3", "competitor": "ARPACK"}
         return about | {"seconds_ours": ours, "seconds_competitor": theirs}
 
-    rows = [row("noisy", 1.0, None), row("plateau", 3.0, 5.0), row("digits", 9.0, 9.0)]
+    real = row("digits", 9.0, 9.0) | {"spectrum": None}
+    rows = [row("noisy", 1.0, None), row("plateau", 3.0, 5.0), row("new", 2.0, 5.0), real]
     assert costs(rows) == {"deflation": {(12, 2): 2.0}, "ARPACK": {(12, 2): 5.0}}
 
 
