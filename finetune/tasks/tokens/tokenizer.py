@@ -7,9 +7,8 @@ on text in ASCII), and AutoTokenizer may refuse the folder (transformers #42583)
 (spiece.model) and Llama (tokenizer.model) are read the same way where there is no tokenizer.json.
 
 A tokenizer_config.json in the folder is obeyed: beside a tokenizer.json transformers reads both,
-beside a sentencepiece model see `finetune.tasks.tokens.tokenizer_settings`. Its model_max_length
-gives way to max_length, as in transformers, and padding, which is masked, is where the model wants
-it.
+beside a sentencepiece model see `tokenizer_settings`. Its model_max_length gives way to max_length,
+as in transformers, and padding, which is masked, is where the model wants it.
 """
 
 from __future__ import annotations
@@ -108,11 +107,10 @@ def from_gguf(path: str | pathlib.Path) -> Tokenizer:
     pad_id, end_id = gguf_tokenizers.special_ids(path)
     pad_id = end_id if pad_id is None else pad_id
     fast = from_fast(gguf_tokenizers.backend_of(path), pad_id, segments=False)
-    spoken = fast.speech
+    spoken, settings = fast.speech, gguf_tokenizers.settings(path)
     if spoken is not None and end_id is not None:
         spoken = spoken._replace(end_id=end_id)
-    template = gguf_tokenizers.chat_template(path)
-    tokens = chat.texts(gguf_tokenizers.settings(path))
+    template, tokens = settings.get("chat_template"), chat.texts(settings)
     return dataclasses.replace(fast, speech=spoken, chat_template=template, special_tokens=tokens)
 
 
@@ -124,10 +122,8 @@ def _from_folder(folder: pathlib.Path, settings: Mapping[str, Any], source: str)
         return _from_file(folder / name)
     if name is not None or (folder / "vocab.txt").is_file():
         return _through_transformers(folder)
-    raise FileNotFoundError(
-        f"tokenizer {source!r} has no file of a tokenizer; "
-        f"allowed are {', '.join(WHOLE)}, vocab.txt"
-    )
+    allowed = ", ".join((*WHOLE, "vocab.txt"))
+    raise FileNotFoundError(f"tokenizer {source!r} has no file of one; allowed are {allowed}")
 
 
 def from_fast(
