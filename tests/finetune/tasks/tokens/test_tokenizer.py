@@ -119,7 +119,7 @@ def test_longest_first_is_that_of_fast_tokenizers(first, second, length):
     [
         ("spm.model", b"no", ValueError, "spm.model' is not a sentencepiece model"),
         ("tokenizer.json", b"{}", ValueError, "tokenizer.json' is not a tokenizer.json"),
-        ("notes.txt", b"", FileNotFoundError, "has no file of a tokenizer; allowed are spm.model"),
+        ("notes.txt", b"", FileNotFoundError, "has no file of one; allowed are spm.model"),
     ],
 )
 def test_refused(tmp_path, name, content, error, message):
