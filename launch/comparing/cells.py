@@ -131,6 +131,8 @@ def _best(tried: dict[float, dict[str, Any]]) -> float | None:
     if not tried:
         return None
     scored = {
-        r: metrics.gain(t["metric"], t["score"]) for r, t in tried.items() if t["score"] is not None
+        r: metrics.gain(t.get("metric", ""), t["score"])
+        for r, t in tried.items()
+        if t["score"] is not None
     }
     return max(sorted(scored or tried), key=lambda rate: scored.get(rate, 0))

@@ -56,7 +56,7 @@ def test_row_23_last_and_best_are_reported_apart_and_the_last_is_compared():
     scores = iter([0.2, 0.9, 0.4])
     run = small.Run("lora", steps=12)
     run.task = type("Falling", (), {})()
-    for name in ("batch", "run", "predict", "labels", "evaluation", "metric"):
+    for name in ("batch", "run", "predict", "labels", "evaluation", "metric", "gain"):
         setattr(run.task, name, getattr(small.task(), name))
     run.task.score = lambda predictions, labels: {"accuracy": next(scores)}
     outcome = run.fit()
