@@ -5,9 +5,10 @@ python -m launch.adapter resize --adapter=FOLDER --rank=8|--energy=0.99|--budget
 python -m launch.adapter merge --adapters=A,B --weights=0.7,0.3 --rank=16|exact --output=NEW
 python -m launch.adapter extract --model=TUNED --base=BASE --rank=32 --output=NEW
 
-Exact, in factors and float64, without torch: every prefix of a written file is the best adapter of
-its rank. Folders are PEFT's, LoRA of any ranks and scales and AdaLoRA; what is written is a plain
-LoRA of scale one, which PEFT, transformers and the servers that read it load.
+In factors and float64, without torch: every prefix of a written file is the best adapter of its
+rank (of extract by --rank close to it, with the error measured). Folders are PEFT's, LoRA of any
+ranks and scales and AdaLoRA; what is written is a plain LoRA of scale one, which PEFT, transformers
+and the servers that read it load.
 """
 
 from __future__ import annotations

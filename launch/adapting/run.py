@@ -17,6 +17,9 @@ from launch.adapting.config import AdapterConfig
 from launch.shell.waiting import progress, stage
 from rankwise.files import require_writable, write_json
 
+BEST = "every prefix is the best adapter of its rank"
+RANDOMISED = "close to the best of its rank, by a randomised method; the error is measured"
+
 
 def inspect(config: AdapterConfig) -> None:
     """Prints modules, ranks, norms and effective ranks of an adapter."""
@@ -68,7 +71,8 @@ def extract(config: AdapterConfig) -> None:
         cuts = {
             p: c._replace(error=changes[p].error, norm=changes[p].norm) for p, c in cuts.items()
         }
-    _finish(config, adapter, before, spectra, cuts, f"extracted from {config.model}")
+    how = RANDOMISED if by_rank else BEST
+    _finish(config, adapter, before, spectra, cuts, f"extracted from {config.model}", how)
 
 
 ACTIONS = {"inspect": inspect, "resize": resize, "merge": merge, "extract": extract}
@@ -107,7 +111,7 @@ def _write(config: AdapterConfig, adapter: Standalone, method: str) -> None:
     """Cuts the adapter to the ranks that the flags ask for, and writes and shows it."""
     spectra = _spectra(adapter.modules)
     cuts = cutting.cut(spectra, _chosen(config, spectra), adapter.dtype)
-    _finish(config, adapter, _ranks(adapter), spectra, cuts, method)
+    _finish(config, adapter, _ranks(adapter), spectra, cuts, method, BEST)
 
 
 def _finish(
@@ -117,13 +121,15 @@ def _finish(
     spectra: Mapping[str, Spectrum],
     cuts: Mapping[str, Cut],
     method: str,
+    how: str,
 ) -> None:
     """Writes the folder and the files, and prints the table."""
     asked = {name: getattr(config, name) for name in ("rank", "energy", "budget")}
     record = report.record(cuts, spectra, action=config.action, asked=asked)
     smaller = adapter._replace(modules={path: one.factors for path, one in cuts.items()})
-    note = f"relative error of the cut {record['relative_error']:.3g}; every prefix is the best"
-    card = Card(method=method, notes=(note + " adapter of its rank",))
+    card = Card(
+        method=method, notes=(f"relative error of the cut {record['relative_error']:.3g}; {how}",)
+    )
     with stage(f"writing {config.output}"):
         standalone.write(config.output, smaller, card=card, record=record)
     write_json(config.json, record)
