@@ -1,7 +1,8 @@
 """Architectures by the model_type of config.json.
 
 An architecture is an nnx module class with these attributes:
-  Config: its configuration class;
+  Config: its configuration class, with `positions`, the number of tokens that it has places for
+    (None for no limit), where lengths are to be checked;
   kind: "encoder", "causal" or "encoder_decoder"; language models of the last two have `begin` and
     `advance`, see `finetune.models.llama`;
   base: the module that a bare encoder's checkpoint leaves out of its names ('bert', or '');

@@ -143,8 +143,8 @@ def require_read(config: DecomposeConfig) -> None:
     """Refuses flags that are given and would not be read; `DecomposeConfig` knows no others."""
     unread = ()
     if config.method == "exact":
-        unread = ("solver", *SOLVERS["alternating"], "depth", "step_size", "tolerance")
-        unread += ("tolerance_of", "init", "seed")
+        of_solvers = dict.fromkeys(flag for flags in SOLVERS.values() for flag in flags)
+        unread = ("solver", *of_solvers, "tolerance", "tolerance_of", "init", "seed")
     elif not config.stops():
         unread = ("tolerance_of",)
     for text in app.given(unread, without=()):

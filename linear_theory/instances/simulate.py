@@ -1,4 +1,4 @@
-"""One generator of regression problems for every claim, figure, notebook and benchmark.
+"""The regression problems Y = W X + E of claims, figures, notebooks and the benchmark.
 
 Legend: X (d, n) inputs, Y (m, n) targets, W (m, d) the map, E (m, n) noise; Y = W X + E.
 """

@@ -391,6 +391,21 @@ def test_files_of_format_3(tmp_path, name):
     same(load(tmp_path / "run.npz", fresh), state)
 
 
+# Written before the options of a run became records.
+FORMAT4 = pathlib.Path(__file__).parent / "data" / "format4"
+
+
+@pytest.mark.parametrize("name", OLD_RUNS)
+def test_files_of_format_4(name):
+    problem, _ = old_problem(name)
+    state = load(FORMAT4 / f"{name}.npz", start(problem, R, **OLD_RUNS[name]))
+    assert int(state.progress.round) == 5 and state.history.size.shape == (5, R)
+    end = finish(advance(state, 20), certify=False).components
+    with np.load(FORMAT4 / "ends.npz") as ends:
+        wanted = np.einsum("km,kd->kmd", ends[f"{name}_b"], ends[f"{name}_a"])
+    close(maps(end), wanted, "float32")
+
+
 def test_files_of_format_3_of_other_runs():
     problem, _ = old_problem("data")
     options = OLD_RUNS["growing"]
