@@ -4,4 +4,4 @@ from launch.bench import config, suites
 
 
 def test_every_suite_has_its_flag():
-    assert config.SUITES == tuple(suites.SUITES)
+    assert tuple(suites.SUITES) == config.SUITES
