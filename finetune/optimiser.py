@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from rankwise import checks
+from rankwise.options import option
 
 Rate = Callable[[jax.Array], jax.Array]
 OPTIMISERS = ("adamw", "sgd")
@@ -23,29 +24,30 @@ SCHEDULES = ("linear", "cosine", "constant")
 
 @dataclasses.dataclass(frozen=True)
 class OptimiserConfig:
-    """Settings of the optimiser.
+    """Settings of the optimiser: "adamw", or "sgd" with neither moments nor decay."""
 
-    Attributes:
-      name: "adamw" (decoupled weight decay) or "sgd" (neither moments nor decay).
-      learning_rate: the largest rate.
-      schedule: after the warm-up "linear" or "cosine" to 0, or "constant".
-      warmup: steps of linear warm-up; below 1 a share of all steps.
-      weight_decay: decoupled, of adamw.
-      clip: largest global norm of the gradients; 0 for none.
-      beta1, beta2, epsilon: of Adam.
-      renew_every: steps after which moments and schedule begin anew; None for never.
-    """
-
-    name: str = "adamw"
-    learning_rate: float = 1e-3
-    schedule: str = "linear"
-    warmup: float = 0.06
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    renew_every: int | None = None
+    name: str = option("adamw", "optimiser of adapter and head", OPTIMISERS)
+    learning_rate: float = option(1e-3, "largest learning rate", lower=0)
+    schedule: str = option(
+        "linear",
+        "course of the learning rate after the warm-up: linear or cosine to 0, or constant",
+        SCHEDULES,
+    )
+    warmup: float = option(
+        0.06, "steps of linear warm-up; below 1 it is a share of all steps", lower=0
+    )
+    weight_decay: float = option(0.0, "decoupled weight decay of adamw", lower=0)
+    clip: float = option(
+        1.0, "largest global norm of the gradients, which are clipped to it; 0 for none", lower=0
+    )
+    beta1: float = option(0.9, "decay rate of adamw's mean of gradients, per step")
+    beta2: float = option(0.999, "decay rate of adamw's mean of squared gradients, per step")
+    epsilon: float = option(1e-8, "added to the root of the mean that adamw divides by")
+    renew_every: int | None = option(
+        None,
+        "steps after which the optimiser's moments and the schedule begin anew; by default never",
+        lower=1,
+    )
 
     def __post_init__(self):
         checks.choice("optimiser", self.name, OPTIMISERS)

@@ -1,7 +1,7 @@
 """Options: the fields of a frozen dataclass of settings, each with its help and its limits.
 
 A launcher makes a flag of every field. Methods may share an option; it then means the same and has
-one type, though its default may differ.
+one type and the same limits, though its default may differ.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Record = TypeVar("Record")
 
 
 def option(
@@ -26,7 +28,8 @@ def option(
     """A field of settings.
 
     Args:
-      default: None leaves the choice to the method, or to the command.
+      default: None leaves the choice to the method, or to the command; `dataclasses.MISSING` makes
+        a field that has to be given.
       text: what it is, in one line of help.
       choices: the values of a text that are allowed.
       lower, upper: the least and the largest number that a command line may give.
@@ -44,6 +47,44 @@ def option(
     return dataclasses.field(default=default, metadata={"text": text, "choices": choices, **limits})
 
 
+def option_of(record: type, name: str, **changes: Any) -> Any:
+    """The option `name` of `record` as a field of other settings, said once for both.
+
+    Args:
+      changes: arguments of `option` that are others here.
+
+    Raises:
+      KeyError: `record` has no such field.
+
+    Example:
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Settings:
+      ...     rank: int = option(4, "components per module", lower=1)
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Flags:
+      ...     rank: int = option_of(Settings, "rank", default=8)
+      >>> Flags(), dataclasses.fields(Flags)[0].metadata["text"]
+      (Flags(rank=8), 'components per module')
+    """
+    field = {field.name: field for field in dataclasses.fields(record)}[name]
+    return option(**{"default": field.default, **field.metadata, **changes})
+
+
+def filled(record: type[Record], source: Any, /, **others: Any) -> Record:
+    """`record` with the attributes of `source` that have the names of its fields, and `others`.
+
+    Example:
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Settings:
+      ...     rank: int
+      ...     scale: float = 1.0
+      >>> filled(Settings, types.SimpleNamespace(rank=3, seed=0), scale=2.0)
+      Settings(rank=3, scale=2.0)
+    """
+    names = [field.name for field in dataclasses.fields(record) if hasattr(source, field.name)]
+    return record(**{name: getattr(source, name) for name in names} | others)
+
+
 class Option(NamedTuple):
     """One option of one or several methods.
 
@@ -51,12 +92,14 @@ class Option(NamedTuple):
       name: of the field and of the flag.
       kind: int, float, bool, str, or tuple for several numbers.
       choices: allowed texts, () for any.
+      limits: the `lower`, `upper` and `path` of `option`.
       texts: help -> the methods that it holds for, with their defaults.
     """
 
     name: str
     kind: type
     choices: tuple[str, ...]
+    limits: dict[str, Any]
     texts: dict[str, dict[str, Any]]
 
     @property
@@ -74,7 +117,8 @@ def collected(settings: Mapping[str, type]) -> dict[str, Option]:
     """Option name -> Option, over methods by name.
 
     Raises:
-      TypeError: two methods that have an option of one name with different types or choices.
+      TypeError: two methods that have an option of one name with different types, choices or
+        limits; an option with an alias, which would be a flag of all methods.
     """
     options: dict[str, Option] = {}
     for method, cls in settings.items():
@@ -82,12 +126,15 @@ def collected(settings: Mapping[str, type]) -> dict[str, Option]:
         for field in dataclasses.fields(cls):
             if "text" not in field.metadata:
                 continue  # not an option: set by the code that builds the method
-            kind, choices = kind_of(hints[field.name]), field.metadata["choices"]
-            new = Option(field.name, kind, choices, {})
+            about = field.metadata
+            if about["alias"]:
+                raise TypeError(f"option {field.name} of {method} has an alias; allowed is none")
+            limits = {name: about[name] for name in ("lower", "upper", "path")}
+            new = Option(field.name, kind_of(hints[field.name]), about["choices"], limits, {})
             there = options.setdefault(field.name, new)
-            if there[:3] != new[:3]:
+            if there[:4] != new[:4]:
                 raise TypeError(f"option {field.name} of {method} is another one elsewhere")
-            there.texts.setdefault(field.metadata["text"], {})[method] = field.default
+            there.texts.setdefault(about["text"], {})[method] = field.default
     return options
 
 

@@ -14,6 +14,7 @@ from finetune.training.checkpoints import Checkpoints
 from finetune.training.network import Params
 from finetune.training.state import TrainState
 from rankwise import checks
+from rankwise.options import option
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -24,28 +25,19 @@ class Diverged(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """Settings of `fit`.
+    """Settings of `fit`, which evaluates, saves and logs at the end of a run in any case."""
 
-    Attributes:
-      steps: optimiser steps of the whole run.
-      batch_size: rows per step.
-      seed: of the order of the rows.
-      evaluate_every, checkpoint_every, log_every: in steps; the end of the run counts too.
-      eval_batch_size: rows per forward pass of an evaluation.
-    """
-
-    steps: int
-    batch_size: int = 32
-    seed: int = 0
-    evaluate_every: int = 100
-    checkpoint_every: int = 100
-    log_every: int = 10
-    eval_batch_size: int = 128
+    steps: int = option(dataclasses.MISSING, "optimiser steps of the whole run", lower=1)
+    batch_size: int = option(32, "rows per step", lower=1)
+    seed: int = option(0, "seed of the order of the rows", lower=0)
+    evaluate_every: int = option(100, "steps between evaluations", lower=1)
+    checkpoint_every: int = option(100, "steps between checkpoints", lower=1)
+    log_every: int = option(10, "steps between lines of metrics.jsonl", lower=1)
+    eval_batch_size: int = option(128, "rows per forward pass of an evaluation", lower=1)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            least = 0 if field.name == "seed" else 1
-            checks.integer(field.name, getattr(self, field.name), least)
+            checks.integer(field.name, getattr(self, field.name), field.metadata["lower"])
 
 
 class Outcome(NamedTuple):

@@ -14,10 +14,11 @@ from finetune.adapters.factors import path_key
 from finetune.adapters.method import Gradients, Info, Leaves, Method, Objective, Pieces, Tree
 from finetune.models.parts.layers import dropout
 from finetune.models.parts.ops import Ops
-from finetune.optimiser import clipped
+from finetune.optimiser import OptimiserConfig, clipped
 from finetune.training.adapted_ops import adapted
 from finetune.training.network import Network, Params
 from finetune.training.state import TrainState
+from rankwise.options import option, option_of
 
 Batch = Mapping[str, Any]
 LABELS = ("labels", "weight")
@@ -27,19 +28,16 @@ Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None
 
 @dataclasses.dataclass(frozen=True)
 class StepConfig:
-    """Settings of `train_step`.
+    """Settings of `train_step`."""
 
-    Attributes:
-      clip: largest global norm of the gradients, 0 for none.
-      accumulate: parts that a batch is cut into, one after the other.
-      dropout: use the network's own dropout rates.
-      adapter_dropout: rate on the input of every adapter.
-    """
-
-    clip: float = 1.0
-    accumulate: int = 1
-    dropout: bool = True
-    adapter_dropout: float = 0.0
+    clip: float = option_of(OptimiserConfig, "clip")
+    accumulate: int = option(
+        1, "equal parts that a batch is cut into, computed one after the other", lower=1
+    )
+    dropout: bool = option(True, "apply the model's own dropout")
+    adapter_dropout: float = option(
+        0.0, "dropout rate on the input of every adapter", lower=0, upper=0.99
+    )
 
 
 def train_step(

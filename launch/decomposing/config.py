@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from deflation.rounds.state import MEASURES
+from deflation.rounds.options import MEASURES
 from launch.shell import app, distributed, earlier
 from launch.shell.config_flags import LARGEST_SEED
 from rankwise import devices

@@ -85,7 +85,8 @@ def _define(field: dataclasses.Field, kind: type) -> None:
     about = field.metadata
     if "options" in about:
         for entry in about["options"].values():
-            _flag(entry.name, None, entry.text, entry.kind, {"choices": entry.choices})
+            allowed = {"choices": entry.choices, **entry.limits}
+            _flag(entry.name, None, entry.text, entry.kind, allowed)
             flag = flags.FLAGS[entry.name]
             flag.texts, flag.group = entry.texts, help_page.METHODS
     elif field.name in flags.FLAGS:

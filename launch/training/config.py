@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from finetune.methods import NAMES, OPTIONS, MethodConfig
-from finetune.optimiser import OPTIMISERS, SCHEDULES, OptimiserConfig
+from finetune.optimiser import OptimiserConfig
 from finetune.training.devices import parse, rows
 from finetune.training.loop import LoopConfig
 from finetune.training.step import StepConfig
@@ -20,7 +20,7 @@ from finetune.weights.files import read_json
 from launch.shell import config_flags, distributed
 from launch.training import problem_config
 from launch.training.problem_config import ProblemConfig
-from rankwise.options import option
+from rankwise.options import filled, option, option_of
 
 EPOCHS = 10
 PLAIN = ("full", "head", "lora", "rslora", "loraplus", "dora", "pissa", "sequential")
@@ -62,29 +62,20 @@ class OptimiserFlags:
 
     GROUP = "optimiser"
 
-    optimiser: str = option("adamw", "optimiser of adapter and head", OPTIMISERS)
-    learning_rate: float = option(3e-3, "largest learning rate", lower=0)
+    optimiser: str = option_of(OptimiserConfig, "name")
+    learning_rate: float = option_of(OptimiserConfig, "learning_rate", default=3e-3)
     head_learning_rate: float | None = option(
         None, "largest learning rate of the head; by default that of --learning_rate", lower=0
     )
-    schedule: str = option("linear", "course of the learning rate after the warm-up", SCHEDULES)
-    warmup: float = option(
-        0.06, "steps of linear warm-up; below 1 it is a share of all steps", lower=0
-    )
-    renew_every: int | None = option(
-        None,
-        "steps after which the optimiser's moments and the schedule begin anew; by default never",
-        lower=1,
-    )
-    weight_decay: float = option(0.0, "decoupled weight decay of adamw", lower=0)
-    clip: float = option(
-        1.0, "largest norm of the gradient, to which it is clipped; 0 for none", lower=0
-    )
+    schedule: str = option_of(OptimiserConfig, "schedule")
+    warmup: float = option_of(OptimiserConfig, "warmup")
+    renew_every: int | None = option_of(OptimiserConfig, "renew_every")
+    weight_decay: float = option_of(OptimiserConfig, "weight_decay")
+    clip: float = option_of(OptimiserConfig, "clip")
 
     def optimiser_config(self, head: bool = False) -> OptimiserConfig:
         """The optimiser of the adapter, or of the head."""
-        names = [f.name for f in dataclasses.fields(OptimiserConfig) if hasattr(self, f.name)]
-        chosen = OptimiserConfig(name=self.optimiser, **{n: getattr(self, n) for n in names})
+        chosen = filled(OptimiserConfig, self, name=self.optimiser)
         rate = self.head_learning_rate
         return dataclasses.replace(chosen, learning_rate=rate) if head and rate else chosen
 
@@ -95,21 +86,17 @@ class StepFlags(OptimiserFlags):
 
     GROUP = "step"
 
-    batch_size: int = option(32, "rows per step", lower=1)
-    accumulate: int = option(
-        1, "equal parts that a batch is cut into, computed one after the other", lower=1
-    )
-    dropout: bool = option(True, "apply the model's own dropout")
-    adapter_dropout: float = option(
-        0.0, "dropout rate on the input of every adapter", lower=0, upper=0.99
-    )
+    batch_size: int = option_of(LoopConfig, "batch_size")
+    accumulate: int = option_of(StepConfig, "accumulate")
+    dropout: bool = option_of(StepConfig, "dropout")
+    adapter_dropout: float = option_of(StepConfig, "adapter_dropout")
     remat: bool = option(
         False, "recompute the layers for the gradient rather than store them: takes less memory"
     )
 
     def step_config(self) -> StepConfig:
         """One step."""
-        return StepConfig(self.clip, self.accumulate, self.dropout, self.adapter_dropout)
+        return filled(StepConfig, self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,35 +105,44 @@ class LoopFlags(StepFlags):
 
     GROUP = "loop"
 
-    steps: int | None = option(None, "optimiser steps; by default those of --epochs", lower=1)
+    steps: int | None = option_of(
+        LoopConfig, "steps", default=None, text="optimiser steps; by default those of --epochs"
+    )
     epochs: float | None = option(
         None, f"passes over the training rows, in place of --steps; by default {EPOCHS}", lower=0
     )
-    seed: int = option(
-        0,
-        "seed of the adapter, of dropout and of the order of the rows",
-        lower=0,
+    seed: int = option_of(
+        LoopConfig,
+        "seed",
+        text="seed of the adapter, of dropout and of the order of the rows",
         upper=config_flags.LARGEST_SEED,
     )
-    evaluate_every: int | None = option(
-        None, "steps between evaluations; by default a tenth of the run", lower=1
+    evaluate_every: int | None = option_of(
+        LoopConfig,
+        "evaluate_every",
+        default=None,
+        text="steps between evaluations; by default a tenth of the run",
     )
-    checkpoint_every: int | None = option(
-        None, "steps between checkpoints; by default a tenth of the run", lower=1
+    checkpoint_every: int | None = option_of(
+        LoopConfig,
+        "checkpoint_every",
+        default=None,
+        text="steps between checkpoints; by default a tenth of the run",
     )
-    log_every: int = option(10, "steps between lines of metrics.jsonl", lower=1)
-    eval_batch_size: int = option(128, "rows per forward pass of an evaluation", lower=1)
+    log_every: int = option_of(LoopConfig, "log_every")
+    eval_batch_size: int = option_of(LoopConfig, "eval_batch_size")
 
     def loop_config(self, per_epoch: int) -> LoopConfig:
         """The run; about ten evaluations and checkpoints unless told otherwise."""
         epochs = EPOCHS if self.epochs is None else self.epochs
         steps = self.steps or max(round(epochs * per_epoch), 1)
         tenth = max(steps // 10, 1)
-        return LoopConfig(
+        return filled(
+            LoopConfig,
+            self,
             steps=steps,
             evaluate_every=self.evaluate_every or tenth,
             checkpoint_every=self.checkpoint_every or tenth,
-            **{n: getattr(self, n) for n in ("batch_size", "seed", "log_every", "eval_batch_size")},
         )
 
 

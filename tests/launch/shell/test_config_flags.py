@@ -12,7 +12,8 @@ from rankwise.options import collected, option
 
 @dataclasses.dataclass(frozen=True)
 class MethodSettings:
-    rate: float = option(0.5, "a rate")
+    rate: float = option(0.5, "a rate", lower=0, upper=2)
+    place: str | None = option(None, "a folder", path=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,13 +64,15 @@ def test_defaults_are_those_of_the_record(call):
 
 
 def test_values_are_of_the_field_s_type(call):
-    arguments = ["--rank=8", "--places=~,b", "--kind=b", "--names=u,v", "--rate=1"]
+    arguments = ["--rank=8", "--places=~,b", "--kind=b", "--names=u,v", "--rate=1", "--place=~"]
     home = os.path.expanduser("~")
-    expected = Config(8, (home, "b"), "b", ("u", "v"), {"rate": 1.0})
+    expected = Config(8, (home, "b"), "b", ("u", "v"), {"rate": 1.0, "place": home})
     assert call(Config, *arguments)[1] == expected
 
 
-@pytest.mark.parametrize("argument", ["--rank=0", "--rank=9", "--kind=c", "--rate=x"])
+@pytest.mark.parametrize(
+    "argument", ["--rank=0", "--rank=9", "--kind=c", "--rate=x", "--rate=-1", "--rate=3"]
+)
 def test_what_a_field_refuses(argument, call):
     status, config, _, err = call(Config, argument)
     assert status == 2 and config is None and err.count("\n") == 1
@@ -91,7 +94,7 @@ def test_a_flag_of_both_records_is_one(call):
 
 
 def test_names_and_json():
-    assert config_flags.names(Config) == ["rank", "places", "kind", "names", "rate"]
+    assert config_flags.names(Config) == ["rank", "places", "kind", "names", "rate", "place"]
     record = {"rank": 2, "names": ["u"], "settings": {"rate": 1.0}}
     expected = Config(rank=2, names=("u",), settings={"rate": 1.0})
     assert config_flags.from_json(Config, record) == expected

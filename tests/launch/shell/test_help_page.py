@@ -55,7 +55,8 @@ def test_defaults_and_limits_are_said(capsys):
     assert command("train", "--help") == 0
     out = capsys.readouterr().out
     assert "--max_length=N\n      text: tokens that a text is cut to [128; integer >= 8]" in out
-    assert "      course of the learning rate after the warm-up [linear]" in out
+    course = "course of the learning rate after the warm-up: linear or cosine to 0, or constant"
+    assert f"      {course} [linear]" in out
 
 
 def test_the_version_is_one_line(capsys):
