@@ -94,7 +94,7 @@ def start(
     tolerance = NEVER if stop.tolerance is None else stop.tolerance
     allowance = np.asarray(steps.steps, np.int32)
     controls, progress = _begin(problem, solver, given, key, tolerance, allowance, stop, plan, how)
-    # The rule as it was given: a program returns arrays.
+    # The rule as it was given, as a program returns arrays.
     stop = dataclasses.replace(controls.stop, grow=stop.grow)
     controls = controls._replace(stop=stop)
     empty = np.zeros((0, rank), problem.dtype)
@@ -117,7 +117,7 @@ def _begin(problem, solver, given, key, tolerance, steps, stop, plan: Plan, how)
     else:
         factors = solver.multiplied(solver.warm(sketch(own.target, plan.rank, key, how)), unit)
     controls = Controls(
-        stop=dataclasses.replace(stop, tolerance=jnp.asarray(tolerance, problem.dtype)),
+        stop=dataclasses.replace(stop, tolerance=jnp.asarray(tolerance, problem.dtype), grow=None),
         steps=jnp.asarray(steps, jnp.int32),
         threshold=None if stop.grow is None else stop.grow.threshold(problem),
         unit=unit,
