@@ -12,6 +12,7 @@ import shutil
 import tempfile
 
 from finetune.tasks.tokens import gguf_tokenizers
+from finetune.tasks.tokens.tokenizer_settings import TEMPLATE
 from finetune.weights.gguf_files import is_gguf
 
 FILES = (
@@ -25,7 +26,7 @@ FILES = (
     "spm.model",
     "spiece.model",
     "tokenizer.model",
-    "chat_template.jinja",
+    TEMPLATE,
 )
 
 
