@@ -9,9 +9,14 @@ import tempfile
 # pytest-xdist must not fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Tests compile far more than they compute: without XLA's optimisations they take a quarter less
-# time. The notebooks and the benchmark run with them.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Tests compile far more than they compute: without XLA's optimisations, its newer emitters of fused
+# loops and its pool of compiling threads they compile in a third of the time. The notebooks and the
+# benchmark run with all three.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
+)
 
 import jax
 import pytest
