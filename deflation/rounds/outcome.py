@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from deflation.problem.components import Components, norms
-from deflation.problem.units import enter, scaled
+from deflation.problem.targets import Scaled
+from deflation.problem.units import enter
 from deflation.rounds.bounds import Bounds, certify, unknown
 from deflation.rounds.state import Controls, Plan, Progress, Status
 from deflation.rounds.stopping import remaining, rounding
 from rankwise import checks
+from rankwise.compiling import jit_quickly
 
 # Relative gap below which components that still move are taken to turn into each other.
 NEAR = 0.1
@@ -25,7 +27,7 @@ SUM_LAG = 1e-3
 FLOOR = 32
 
 
-@functools.partial(jax.jit, static_argnames=("plan",))
+@functools.partial(jit_quickly, static_argnames=("plan",))
 def published(problem, solver, controls: Controls, progress: Progress, plan: Plan):
     """What a run publishes, in its own units.
 
@@ -50,8 +52,8 @@ def published(problem, solver, controls: Controls, progress: Progress, plan: Pla
 def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, certified: bool):
     """Publishes the factors of a run and says how it ended.
 
-    Three programs, of which the one that is long to compile, `certify`, does not know the plan: all
-    runs on targets of one shape share it.
+    Two programs, of which the one that is long to compile, `measure`, does not know the plan: all
+    runs on targets of one shape share it. The rest is done on the host.
 
     Returns:
       published factors (r, .) in whitened coordinates and units of the run, their Bounds in the
@@ -59,14 +61,15 @@ def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, c
       components kept.
     """
     factors, rank, left = published(problem, solver, controls, progress, plan)
+    unit = controls.unit if checks.traced(controls.unit) else np.asarray(controls.unit)
     if certified:
-        inputs = scaled(problem, controls.unit).target, factors, rank
+        inputs = Scaled(problem.target, 1 / unit), factors, rank
         bounds = certify(*_beside(problem.target, inputs))
     else:
-        bounds = unknown(norms(factors))
+        bounds = unknown(factors.b[:, 0])
     joint = plan.way == "joint"
     code, component = verdict(factors, bounds, rank, controls.stop.tolerance, left, joint=joint)
-    return factors, bounds.multiplied(controls.unit), code, component, rank
+    return factors, bounds.multiplied(unit), code, component, rank
 
 
 def _beside(target, inputs):

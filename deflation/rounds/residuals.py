@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deflation.problem.components import product, row_norm
 from deflation.problem.targets import Target, entries, times, times_transposed
@@ -46,18 +47,26 @@ class Residuals(NamedTuple):
     rounding: float
 
 
+class Along(NamedTuple):
+    """How large residuals are (r, 1), and along approximate triplets x, y near by (r, p)."""
+
+    size_e: jax.Array
+    size_f: jax.Array
+    along_e: jax.Array
+    along_f: jax.Array
+    rounding: jax.Array | float
+
+
 class Known(NamedTuple):
-    """What is known of the exact triplets of one place each (p,), beside approximate ones.
+    """What is known of the exact triplets u_j, s_j, v_j of one place each (p,).
 
     Attributes:
-      near: approximate triplets, x (p, m), y (p, d).
-      turned: bounds on |u_j - x_j| and |v_j - y_j|.
+      turned: bounds on |u_j - x_j| and |v_j - y_j| for the approximate ones of the same place.
       lower, upper: of s_j.
       count: how many there are; the others are not looked at.
       beyond: bound on every s_j after these.
     """
 
-    near: Triplets
     turned: jax.Array
     lower: jax.Array
     upper: jax.Array
@@ -97,28 +106,35 @@ def _cut(rows: jax.Array, step) -> tuple[jax.Array, jax.Array]:
     return leading, rows - leading
 
 
-def proved_distances(target: Target, triplets: Triplets, known: Known, noise) -> jax.Array:
+def along(target: Target, triplets: Triplets, near: Triplets) -> Along:
+    """The residuals of `triplets` (r), along others (p) that are near the exact ones."""
+    e, f, share = residuals(target, triplets)
+    return Along(row_norm(e), row_norm(f), product(e, near.x.T), product(f, near.y.T), share)
+
+
+def proved_distances(xp, sizes, measured: Along, known: Known, noise) -> jax.Array:
     """Bounds on ||t x y^T - s u v^T||_F for the triplet s, u, v of the same place (r,).
 
     Args:
-      triplets: r <= p of them.
+      xp: numpy or jax.numpy.
+      sizes: t, r <= p of them.
+      measured: their residuals.
+      known: what is known of the exact ones.
       noise: rounding of a product with M.
 
     Returns:
       The bounds; infinite where a gap is closed or an angle is not small.
     """
-    t = triplets.values[:, None]
+    t = sizes[:, None]
     r, p = t.shape[0], known.upper.shape[0]
-    e, f, share = residuals(target, triplets)
-    size_e, size_f = row_norm(e), row_norm(f)
-    along_e, along_f = product(e, known.near.x.T), product(f, known.near.y.T)
-    place, number = jnp.arange(r)[:, None], jnp.arange(p)
+    size_e, size_f, along_e, along_f, share = measured
+    place, number = xp.arange(r)[:, None], xp.arange(p)
     lower, upper = known.lower, known.upper
     # Between t^2 and s_j^2, at least.
-    gap = jnp.where(number < place, lower - t, t - upper)
-    apart = gap * (t + jnp.where(number < place, lower, upper))
-    apart = jnp.where(gap > 0, apart, 0)
-    eps = jnp.finfo(t.dtype).eps
+    gap = xp.where(number < place, lower - t, t - upper)
+    apart = gap * (t + xp.where(number < place, lower, upper))
+    apart = xp.where(gap > 0, apart, 0)
+    eps = xp.finfo(t.dtype).eps
     loose = known.turned + 8 * eps
     fine = share * noise
     middle, width = (upper + lower) / 2, (upper - lower) / 2
@@ -126,27 +142,27 @@ def proved_distances(target: Target, triplets: Triplets, known: Known, noise) ->
     def turned(of_e, of_f, far):
         """The squared sine of the angle between two sides, from a t-or-s multiple of e and f."""
         (weight_e, wide_e), (weight_f, wide_f) = of_e, of_f
-        along = jnp.abs(weight_e * along_e + weight_f * along_f) + wide_e * size_e + wide_f * size_f
+        along = xp.abs(weight_e * along_e + weight_f * along_f) + wide_e * size_e + wide_f * size_f
         along += (weight_e + wide_e) * (loose * size_e + fine)
         along += (weight_f + wide_f) * (loose * size_f + fine)
         others = (number < known.count) & (number != place)
-        into = jnp.where(others, along / jnp.where(apart > 0, apart, 1), 0)
-        into = jnp.where(others & (apart == 0), jnp.inf, into)
-        return jnp.sum(into**2, axis=1, keepdims=True) + far**2
+        into = xp.where(others, along / xp.where(apart > 0, apart, 1), 0)
+        into = xp.where(others & (apart == 0), np.inf, into)
+        return xp.sum(into**2, axis=1, keepdims=True) + far**2
 
     exact, of_t, of_s = known.beyond, (t, 0 * t), (middle, width)
-    clear = jnp.maximum((t - exact) * (t + exact), 0)
+    clear = xp.maximum((t - exact) * (t + exact), 0)
     whole_e, whole_f = size_e + fine, size_f + fine
     far_y, far_x = ((exact * whole_e + t * whole_f), (t * whole_e + exact * whole_f))
-    far_y, far_x = (jnp.where(clear > 0, far / clear, jnp.inf) for far in (far_y, far_x))
+    far_y, far_x = (xp.where(clear > 0, far / clear, np.inf) for far in (far_y, far_x))
     of_y, of_x = turned(of_s, of_t, far_y), turned(of_t, of_s, far_x)
-    own = jnp.abs(jnp.sum(jnp.where(number == place, along_e, 0), axis=1, keepdims=True))
-    own += jnp.sum(jnp.where(number == place, loose, 0), axis=1, keepdims=True) * size_e + fine
+    own = xp.abs(xp.sum(xp.where(number == place, along_e, 0), axis=1, keepdims=True))
+    own += xp.sum(xp.where(number == place, loose, 0), axis=1, keepdims=True) * size_e + fine
     # From s (v . y) - t (u . x) = u . e; cosines are at least 0.7.
     small = (of_y <= 0.5) & (of_x <= 0.5)
-    of_y, of_x = jnp.where(small, of_y, 0), jnp.where(small, of_x, 0)
-    value = (own + t * jnp.maximum(of_y, of_x)) / jnp.sqrt(1 - of_y)
-    cosines = jnp.sqrt((1 - of_y) * (1 - of_x))
-    turn = jnp.sqrt(2 * (of_y + of_x - of_y * of_x) / (1 + cosines))
-    bound = jnp.hypot(value, jnp.sqrt(t * (t + value)) * turn)
-    return jnp.where(small, bound, jnp.inf)[:, 0]
+    of_y, of_x = xp.where(small, of_y, 0), xp.where(small, of_x, 0)
+    value = (own + t * xp.maximum(of_y, of_x)) / xp.sqrt(1 - of_y)
+    cosines = xp.sqrt((1 - of_y) * (1 - of_x))
+    turn = xp.sqrt(2 * (of_y + of_x - of_y * of_x) / (1 + cosines))
+    bound = xp.hypot(value, xp.sqrt(t * (t + value)) * turn)
+    return xp.where(small, bound, np.inf)[:, 0]

@@ -25,6 +25,7 @@ from deflation.rounds.outcome import judge
 from deflation.rounds.rounds import parallel_round, sequential_round, unless
 from deflation.rounds.state import Progress, Solution, State, Status
 from rankwise import checks
+from rankwise.compiling import jit_quickly
 
 
 def advance(state: State, rounds: int) -> State:
@@ -94,7 +95,7 @@ def finish(state: State, *, certify: bool = True) -> Solution:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("joint",))
+@functools.partial(jit_quickly, static_argnames=("joint",))
 def _answer(problem, unit, factors: Components, keep, joint: bool) -> Components:
     """Published factors with their derivative, in original coordinates and the user's units.
 

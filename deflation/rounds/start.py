@@ -22,6 +22,7 @@ from deflation.solvers.alternating import alternating
 from deflation.solvers.sketching import Sketch, sketch
 from deflation.solvers.solver import Solver
 from rankwise import checks
+from rankwise.compiling import jit_quickly
 
 NEVER = -1.0
 EACH = 50  # rounds of a component of a sequential run that names no budget
@@ -102,7 +103,7 @@ def start(
     return state if plan.devices.mesh is None else on_mesh(state)
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "how"))
+@functools.partial(jit_quickly, static_argnames=("plan", "how"))
 def _begin(problem, solver, given, key, tolerance, steps, stop, plan: Plan, how):
     """Controls and Progress before the first round; one program, as a small problem has few
     products to hide the cost of single operations behind."""

@@ -21,9 +21,9 @@ from deflation import (
     start,
 )
 from deflation.problem.units import scaled
-from deflation.rounds.bounds import BLOCK, DEPTH, certify
 from deflation.rounds.mesh import row_mesh
 from deflation.rounds.outcome import published
+from deflation.rounds.ritz import BLOCK, DEPTH, measure
 from deflation.rounds.run import _advance
 from tests.deflation.problems import (
     D,
@@ -146,7 +146,7 @@ def test_the_end_does_not_gather_the_matrix():
     inputs = (state.problem, state.solver, state.controls, state.progress)
     factors, rank, _ = published(*inputs, state.plan)
     target = scaled(state.problem, state.controls.unit).target
-    found = collectives(certify.lower(target, factors, rank).compile().as_text())
+    found = collectives(measure.lower(target, factors, rank).compile().as_text())
     searched = r + BLOCK * DEPTH
     assert found and max(numbers for _, numbers, _ in found) <= searched * max(m, d) < m * d / 2
 

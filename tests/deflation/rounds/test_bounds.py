@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from deflation import Components, Regression
-from deflation.rounds.bounds import SMALL, certify
+from deflation.rounds.bounds import certify
+from deflation.rounds.ritz import SMALL
 from tests.deflation.problems import D, R, from_matrix, maps, matrix, orthonormal, precision
 
 DTYPES = ("float32", "float64")

@@ -1,0 +1,45 @@
+"""Programs that are compiled quickly give the same numbers, wherever they are called."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rankwise.compiling import QUICKLY, jit_quickly, known
+
+X = jnp.arange(12.0).reshape(3, 4)
+
+
+@functools.partial(jit_quickly, static_argnames=("power",))
+def length(x, power=2):
+    """A loop over entries and a product."""
+    return jnp.sum((x @ x.T) ** power)
+
+
+USES = {
+    "alone": length,
+    "in a program": lambda x: jax.jit(lambda y: 2 * length(y))(x) / 2,
+    "of a constant in a program": lambda x: jax.jit(lambda: length(X))(),
+    "mapped": lambda x: jax.vmap(length)(x[None])[0],
+    "in a loop": lambda x: jax.lax.fori_loop(0, 1, lambda _, total: total + length(x), 0.0),
+    "with its derivative": lambda x: jax.value_and_grad(length)(x)[0],
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_every_use(use):
+    x = np.asarray(X)
+    np.testing.assert_allclose(USES[use](X), np.sum((x @ x.T) ** 2), rtol=1e-6)
+
+
+def test_static_arguments_are_those_of_jit():
+    x = np.asarray(X)
+    np.testing.assert_allclose(length(X, power=1), np.sum(x @ x.T), rtol=1e-6)
+    assert length.__doc__ == "A loop over entries and a product."
+
+
+def test_options_that_the_compiler_does_not_know_are_left_out():
+    assert known(QUICKLY) == QUICKLY  # of the tested version; else this module does nothing
+    assert known({**QUICKLY, "xla_cpu_no_such_option": 1}) == QUICKLY
