@@ -132,7 +132,7 @@ def _constant(leaf):
     return leaf
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "rounds"))
+@functools.partial(jit_quickly, level=1, static_argnames=("plan", "rounds"))
 def _advance(problem, solver, controls, progress, plan, rounds):
     inputs = enter(problem, solver, controls, progress)
     if plan.devices.mesh is None:

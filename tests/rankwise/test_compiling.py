@@ -40,6 +40,20 @@ def test_static_arguments_are_those_of_jit():
     assert length.__doc__ == "A loop over entries and a product."
 
 
-def test_options_that_the_compiler_does_not_know_are_left_out():
+def test_options_that_the_compiler_does_not_know_are_left_out(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     assert known(QUICKLY) == QUICKLY  # of the tested version; else this module does nothing
     assert known({**QUICKLY, "xla_cpu_no_such_option": 1}) == QUICKLY
+
+
+def test_what_the_environment_says_goes_first(monkeypatch):
+    name, *others = QUICKLY
+    monkeypatch.setenv("XLA_FLAGS", f"--{name}=true")
+    assert list(known(QUICKLY)) == others
+
+
+def test_a_program_is_compiled_once():
+    before = length.programs()
+    for _ in range(3):
+        length(X[:2])
+    assert length.programs() == before + 1

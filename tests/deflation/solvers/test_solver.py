@@ -199,9 +199,9 @@ def test_inputs_of_least_squares_solvers_may_be_mixed():
 def test_step_size_is_data_and_steps_are_not():
     problem = from_matrix()
     parallel(problem, R, gradient_descent(0.01), rounds=3)
-    before = _advance._cache_size()
+    before = _advance.programs()
     parallel(problem, R, gradient_descent(0.02), rounds=3)
-    assert _advance._cache_size() == before
+    assert _advance.programs() == before
 
 
 @pytest.mark.parametrize("dtype", [float, np.float64, np.float32, int, jnp.float32])
