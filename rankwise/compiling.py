@@ -9,6 +9,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from rankwise import checks
+
 # Products, decompositions and exchanges are libraries' own; what XLA makes for CPUs is loops over
 # entries. Its newer emitters of these and its pool of threads take half of the time to compile and
 # gave no faster loops; its optimisations take half of the rest, and loops run 2 to 4 times as fast.
@@ -41,20 +43,24 @@ def jit_quickly(function: Callable, *, level: int = 0, **options) -> Callable:
 
     @functools.cache
     def quick():
-        return jax.jit(function, compiler_options=known(chosen), **options)
+        left = known(chosen)
+        return jax.jit(function, compiler_options=left, **options) if left else usual
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         # Options are those of a whole program: jax refuses them in a part of one.
-        part = isinstance(jnp.zeros(()), jax.core.Tracer)
-        inputs = jax.tree.leaves((args, kwargs))
-        part = part or any(isinstance(leaf, jax.core.Tracer) for leaf in inputs)
-        compiled = quick() if jax.default_backend() == "cpu" and not part else usual
-        return compiled(*args, **kwargs)
+        if jax.default_backend() == "cpu" and not is_part_of_program((args, kwargs)):
+            return quick()(*args, **kwargs)
+        return usual(*args, **kwargs)
 
     call.lower = usual.lower
-    call.programs = lambda: usual._cache_size() + quick()._cache_size()
+    call.programs = lambda: sum(each._cache_size() for each in {usual, quick()})
     return call
+
+
+def is_part_of_program(inputs) -> bool:
+    """Whether what is computed of them here is traced, as they are or all around them is."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer) or checks.traced(inputs)
 
 
 def known(options: dict) -> dict:

@@ -36,24 +36,27 @@ from deflation.rounds.stopping import sight
 from deflation.rounds.worker import block_of
 
 
-def loop(one_round, progress: Progress, rounds: int) -> tuple[Progress, History]:
-    """Up to `rounds` rounds, fewer if every component is done before, and their history."""
+def loop(one_round, progress: Progress, limit, rows: int) -> tuple[Progress, History]:
+    """Up to `limit` rounds, fewer if every component is done before, and their history.
+
+    The limit is a number of the run, and rows >= limit, those of the history, are its program's.
+    """
 
     def unfinished(carry):
         count, progress, _ = carry
-        return (count < rounds) & ~jnp.all(progress.done)
+        return (count < limit) & ~jnp.all(progress.done)
 
     def body(carry):
         count, progress, history = carry
         progress = one_round(progress)
         return count + 1, progress, recorded(history, count, progress)
 
-    carry = (jnp.zeros((), jnp.int32), progress, no_history(progress, rounds))
+    carry = (jnp.zeros((), jnp.int32), progress, no_history(progress, rows))
     _, progress, history = jax.lax.while_loop(unfinished, body, carry)
     return progress, history
 
 
-def sharded_rounds(problem, solver, controls, progress, plan, rounds):
+def sharded_rounds(problem, solver, controls, progress, limit, plan, rows):
     """The same rounds with a block of workers per device.
 
     Component k lives on device k mod P at slot k div P, so that the load is even while workers
@@ -79,7 +82,7 @@ def sharded_rounds(problem, solver, controls, progress, plan, rounds):
         parts = zip(jnp.split(rows, ends[:-1], axis=1), leaves, strict=True)
         return form.unflatten(part.reshape(-1, *leaf.shape[1:]) for part, leaf in parts)
 
-    def run(problem, solver, controls, progress):
+    def run(problem, solver, controls, progress, limit):
         if row_axis is not None:
             block = RowBlock(problem.target.target, row_axis, (m, d))
             target = dataclasses.replace(problem.target, target=block)
@@ -87,13 +90,13 @@ def sharded_rounds(problem, solver, controls, progress, plan, rounds):
         index = jax.lax.axis_index(axis) + devices * jnp.arange(slots)
         if plan.publish.staleness:
             return overlapped(
-                problem, solver, plan, controls, progress, index, exchange, rounds=rounds
+                problem, solver, plan, controls, progress, index, exchange, limit=limit, rows=rows
             )
 
         def one_round(progress):
             return parallel_round(problem, solver, plan, controls, progress, index, exchange)
 
-        return loop(one_round, progress, rounds)
+        return loop(one_round, progress, limit, rows)
 
     everywhere = jax.sharding.PartitionSpec()
     here, axes = everywhere, {axis}
@@ -104,12 +107,12 @@ def sharded_rounds(problem, solver, controls, progress, plan, rounds):
     run = jax.shard_map(
         run,
         mesh=mesh,
-        in_specs=(here, everywhere, everywhere, everywhere),
+        in_specs=(here, everywhere, everywhere, everywhere, everywhere),
         out_specs=everywhere,
         axis_names=axes,
     )
     padded = _resize(progress, slots * devices)
-    progress, history = run(problem, solver, controls, padded)
+    progress, history = run(problem, solver, controls, padded, limit)
     history = jax.tree.map(lambda rows: rows[:, : plan.rank], history)
     return _resize(progress, plan.rank), history
 
@@ -144,9 +147,10 @@ def overlapped(
     index: jax.Array,
     exchange: Exchange,
     *,
-    rounds: int,
+    limit,
+    rows: int,
 ) -> tuple[Progress, History]:
-    """Up to `rounds` rounds of the block `index` (K,), the same ones as of `parallel_round`.
+    """Up to `limit` rounds of the block `index` (K,), the same ones as of `parallel_round`.
 
     A block goes on from what it has sent, not from what it gets back: a `combine` that makes
     other factors would be one round late for a worker itself, so its solver refuses the run.
@@ -160,7 +164,7 @@ def overlapped(
 
     def unfinished(carry):
         count, progress, _, _ = carry
-        return (count < rounds - 1) & ~jnp.all(progress.done)
+        return (count < limit - 1) & ~jnp.all(progress.done)
 
     def body(carry):
         count, progress, block, history = carry
@@ -170,10 +174,10 @@ def overlapped(
         return count + 1, progress, block, recorded(history, count, progress)
 
     first = work_ahead(progress, block_of(progress.factors, index), sight(progress))
-    carry = (jnp.zeros((), jnp.int32), progress, first, no_history(progress, rounds))
+    carry = (jnp.zeros((), jnp.int32), progress, first, no_history(progress, rows))
     count, progress, block, history = jax.lax.while_loop(unfinished, body, carry)
     # The last round's gather has no next round beside it. A run that is finished has no last round.
     finished = jnp.all(progress.done)
     last = unless(finished, take(progress, block), progress)
-    row = jnp.where(finished, rounds, count)  # a row that does not exist is not written
+    row = jnp.where(finished, rows, count)  # a row that does not exist is not written
     return last, recorded(history, row, last)

@@ -25,7 +25,9 @@ from deflation.rounds.outcome import judge
 from deflation.rounds.rounds import parallel_round, sequential_round, unless
 from deflation.rounds.state import Progress, Solution, State, Status
 from rankwise import checks
-from rankwise.compiling import jit_quickly
+from rankwise.compiling import is_part_of_program, jit_quickly
+
+LEAST_ROWS = 256  # of the history that a compiled program has room for
 
 
 def advance(state: State, rounds: int) -> State:
@@ -33,7 +35,8 @@ def advance(state: State, rounds: int) -> State:
 
     Args:
       state: from `start`, `advance`, or `load`.
-      rounds: at least 1. A change of it recompiles, so use equal portions.
+      rounds: at least 1. All numbers up to 256, and then up to the next power of two, share a
+        program, unless `advance` is itself part of one.
 
     Returns:
       The state after them, its history extended. advance(advance(s, 2), 3) equals advance(s, 5),
@@ -52,7 +55,9 @@ def advance(state: State, rounds: int) -> State:
     checks.instance("state", state, State, "a State, as start returns it")
     rounds = checks.integer("rounds", rounds, 1)
     inputs = (state.problem, state.solver, state.controls, state.progress)
-    progress, history = _advance(*jax.tree.map(_constant, inputs), state.plan, rounds)
+    rows = rounds if is_part_of_program(inputs) else max(LEAST_ROWS, 1 << (rounds - 1).bit_length())
+    inputs = jax.tree.map(_constant, inputs)
+    progress, history = _advance(*inputs, np.int32(rounds), state.plan, rows)
     join = jnp.concatenate
     if not checks.traced((state.history, history)):
         # On the host: its shape is new every time.
@@ -132,15 +137,15 @@ def _constant(leaf):
     return leaf
 
 
-@functools.partial(jit_quickly, level=1, static_argnames=("plan", "rounds"))
-def _advance(problem, solver, controls, progress, plan, rounds):
+@functools.partial(jit_quickly, level=1, static_argnames=("plan", "rows"))
+def _advance(problem, solver, controls, progress, limit, plan, rows):
     inputs = enter(problem, solver, controls, progress)
     if plan.devices.mesh is None:
         problem, solver, controls, progress = inputs
         one = functools.partial(_round, problem, solver, plan, controls)
-        progress, history = loop(one, progress, rounds)
+        progress, history = loop(one, progress, limit, rows)
     else:
-        progress, history = sharded_rounds(*inputs, plan, rounds)
+        progress, history = sharded_rounds(*inputs, limit, plan, rows)
     unit = controls.unit
     return converted(solver, progress, unit), jax.tree.map(lambda rows: rows * unit, history)
 

@@ -127,7 +127,7 @@ def test_one_all_gather_over_workers_per_round():
     workers = {"{{0,2},{1,3}}", "[2,2]<=[2,2]T(1,0)"}
     state = start(from_data(), 4, method="sharded", mesh=grid(), **BOTH)
     inputs = (state.problem, state.solver, state.controls, state.progress)
-    found = collectives(_advance.lower(*inputs, state.plan, 5).compile().as_text())
+    found = collectives(_advance.lower(*inputs, 5, state.plan, 5).compile().as_text())
     over_workers = [hit[:2] for hit in found if hit[2] in workers]
     over_rows = [hit for hit in found if hit[2] not in workers]
     assert over_workers == [("all-gather", 4 * (M + D + 2))]

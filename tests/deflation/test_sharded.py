@@ -170,7 +170,7 @@ COLLECTIVE = re.compile(
 def compiled_text(rank: int, devices: int, **options) -> str:
     state = start(from_data(), rank, method="sharded", mesh=mesh_of(devices), **options)
     inputs = (state.problem, state.solver, state.controls, state.progress)
-    return _advance.lower(*inputs, state.plan, 5).compile().as_text()
+    return _advance.lower(*inputs, 5, state.plan, 5).compile().as_text()
 
 
 def computations(text: str) -> dict[str, str]:

@@ -265,7 +265,7 @@ def test_what_is_no_number_of_rounds(value):
 def sharded_program(tau, **options):
     state = start(from_data(), 4, method="sharded", mesh=mesh_of(2), staleness=tau, **options)
     inputs = (state.problem, state.solver, state.controls, state.progress)
-    return lambda *given: _advance(*given, state.plan, 5), inputs
+    return lambda *given: _advance(*given, 5, state.plan, 5), inputs
 
 
 @pytest.mark.parametrize("tau", [1])

@@ -267,3 +267,20 @@ def test_private_workers_leave_the_direction_that_was_published(sweeps, staggere
                 key=jax.random.key(seed),
             )
             np.testing.assert_allclose(solution.history.size[-1], sizes[:4], rtol=1e-8)
+
+
+def test_numbers_of_rounds_share_a_program():
+    parallel(from_matrix(), R, rounds=3)
+    before = _advance.programs()
+    for rounds in (1, 7, 256):
+        solution = parallel(from_matrix(), R, rounds=rounds)
+        assert solution.history.size.shape == (rounds, R)
+    assert _advance.programs() == before
+    parallel(from_matrix(), R, rounds=257)
+    assert _advance.programs() == before + 1
+
+
+def test_within_a_program_the_history_has_the_rounds_asked_for():
+    problem = from_matrix()
+    history = jax.jit(lambda: parallel(problem, R, rounds=3).history)()
+    assert history.size.shape == (3, R)
