@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 
-from launch.comparing import picture as comparison_picture
 from launch.comparing import presets
 from launch.comparing import table as comparison
 from launch.comparing.cells import Runner
@@ -14,7 +13,6 @@ from launch.shell import waiting
 from launch.shell.tables import table
 from launch.training import job as training
 from rankwise.files import write_json, write_text
-from rankwise.plots.files import save as save_figure
 
 
 def compare(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
@@ -30,7 +28,11 @@ def compare(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     write_text(folder / "compare.csv", comparison.comma_separated(rows))
     text = comparison.markdown(rows) + f"\n{legend}\n" + preset.markdown(rows)
     write_text(folder / "compare.md", text)
-    save_figure(comparison_picture.scores(records, rows), folder / "compare")
+    # Matplotlib takes as long to import as all else, and is needed by this line alone.
+    from launch.comparing import picture
+    from rankwise.plots.files import save
+
+    save(picture.scores(records, rows), folder / "compare")
     print(table(comparison.HEADER, rows))
     print(legend + "\n" + preset.text(rows))
     drawn = sorted({name for record in records for name in record.get("drawn", ())})

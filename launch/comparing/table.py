@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 HEADER = (
     "task",
@@ -67,7 +67,7 @@ def paired(runs: Sequence[Record], reference: Sequence[Record]) -> tuple[float |
         return None, None
     if len(gaps) < 2:
         return float(gaps.mean()), None
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1)
+    quantile = stdtrit(len(gaps) - 1, (1 + CONFIDENCE) / 2)
     return float(gaps.mean()), float(quantile * gaps.std(ddof=1) / len(gaps) ** 0.5)
 
 
