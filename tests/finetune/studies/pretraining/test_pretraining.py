@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from deflation.problem.spectrum import effective_rank, stable_rank
 from finetune.studies.pretraining import corpus
 from finetune.studies.pretraining.pretraining import PretrainingSetting, pretraining
-from finetune.studies.pretraining.probe import effective_rank, stable_rank, token_loss
+from finetune.studies.pretraining.probe import token_loss
 from finetune.studies.survey.registry import registry
 from tests.finetune.studies.survey.test_survey import _readable
 
