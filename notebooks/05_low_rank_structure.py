@@ -29,6 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy.optimize
 
+from deflation.problem.spectrum import effective_rank, stable_rank
 from linear_theory import check, registry
 from linear_theory.instances.random_matrices import norm, orthogonal, squared_norm, with_values
 from linear_theory.structure.deep_linear import silent_scales
@@ -465,7 +466,7 @@ plt.show()
 problem = draw_linear(jax.random.key(4), 20 if QUICK else 200, terms=3, adverse=True)
 last = 60
 path = np.asarray(gradient_rank.linear_gradients(*problem[:4], steps=last))
-measured = np.asarray(gradient_rank.stable_rank(np.linalg.svd(path, compute_uv=False))).T
+measured = np.asarray(stable_rank(np.linalg.svd(path, compute_uv=False))).T
 top = np.linalg.svd(problem.kept, compute_uv=False)[:, None]
 sides = top, problem.rest[:, None], problem.ratio[:, None], np.arange(last + 1)
 printed, corrected = (
@@ -480,9 +481,7 @@ for side, style, label in (
     (corrected, "C0-", "corrected"),
 ):
     axis.plot(side[worst], style, label=label)
-axis.axhline(
-    float(gradient_rank.stable_rank(top[worst])[0]), color="0.5", linestyle=":", label="sr($G^p$)"
-)
+axis.axhline(float(stable_rank(top[worst])[0]), color="0.5", linestyle=":", label="sr($G^p$)")
 axis.set(xlabel="step t", ylabel="stable rank of $G_t$", title="sum of three products")
 axis.legend(fontsize=8)
 plt.show()
@@ -512,7 +511,7 @@ for rate in (1.0, 0.7, 0.4, 0.1):
         range(1, 7),
         spectrum / spectrum[0],
         "o-",
-        label=f"$\\mu$ = {rate:g}: {float(masking.effective_rank(spectrum)):.2f}",
+        label=f"$\\mu$ = {rate:g}: {float(effective_rank(spectrum)):.2f}",
     )
 axes[0].set(xlabel="index", ylabel="singular values of $WX$ (relative)", title="equal variances")
 axes[0].legend(title="effective rank", fontsize=8)
@@ -522,9 +521,7 @@ for draw, color, name in ((draw_inputs, "C0", "equal"), (draw_unequal, "C1", "un
         models = jax.vmap(masking.masked_reconstruction, (None, 0))(inputs @ inputs.T, rates)
         spectra = np.linalg.svd(np.asarray(models) @ inputs, compute_uv=False)
         label = f"{name} variances" if index == 0 else None
-        axes[1].plot(
-            rates, gradient_rank.stable_rank(spectra), color=color, linewidth=1, label=label
-        )
+        axes[1].plot(rates, stable_rank(spectra), color=color, linewidth=1, label=label)
 axes[1].set(
     xlabel="share of inputs kept $\\mu$", ylabel="stable rank of $WX$", title="5 data sets each"
 )

@@ -39,6 +39,11 @@ class Factors(NamedTuple):
     a: jax.Array
     b: jax.Array
 
+    @property
+    def delta(self) -> jax.Array:
+        """The change itself, (in, out)."""
+        return self.a @ self.b
+
 
 class Scaled(NamedTuple):
     """A change of a kernel that sets the lengths of its columns, V diag(magnitude / |V|).

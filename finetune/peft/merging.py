@@ -135,10 +135,10 @@ def export_merged(
 
 def changed_kernel(kernel: Any, change: Change) -> np.ndarray:
     """W with its change (in, out), float64."""
-    wide = [np.asarray(leaf, np.float64) for leaf in change]
-    delta = wide[0] if isinstance(change, Dense) else wide[0] @ wide[1]
-    new = np.asarray(kernel, np.float64) + delta
-    if isinstance(change, Scaled):
-        length = np.linalg.norm(new, axis=0)
-        new = new * (wide[2] / np.where(length > 0, length, 1))
-    return new
+    wide = type(change)(*(np.asarray(leaf, np.float64) for leaf in change))
+    new = np.asarray(kernel, np.float64)
+    if not isinstance(wide, Scaled):
+        return new + wide.delta
+    new = new + wide.a @ wide.b
+    length = np.linalg.norm(new, axis=0)
+    return new * (wide.magnitude / np.where(length > 0, length, 1))

@@ -153,7 +153,7 @@ def tables(
     spec = GLUE[name]
     wanted = [split for split in (*spec.rows, "heldout") if test or not split.startswith("test")]
     read = {}
-    for split, table in _tables(name, data_dir, wanted).items():
+    for split, table in sources.of_task(name, REPOSITORY, name, wanted, data_dir).items():
         labels = _labels(table, spec)
         if labels is None and not split.startswith("test"):
             raise ValueError(
@@ -174,14 +174,6 @@ def note(name: str, splits: Mapping[str, Sequence]) -> str:
         elif official != len(rows):
             parts.append(f"{split} has {len(rows)} of {official} official rows")
     return "; ".join(parts)
-
-
-def _tables(name: str, data_dir, wanted: Sequence[str]) -> dict[str, Table]:
-    if data_dir is None:
-        return sources.from_hub(REPOSITORY, name, wanted)
-    folder = pathlib.Path(data_dir)
-    inner = folder / name
-    return sources.read_splits(inner if inner.is_dir() else folder, wanted)
 
 
 def _labels(table: Table, spec: Spec):

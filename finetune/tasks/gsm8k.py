@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from finetune.tasks import text
+from finetune.tasks import prompts, text
 from finetune.tasks.files import columns, sources
 from finetune.tasks.files.sources import Table
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.splits import Split
 from finetune.tasks.text_to_text import spoken
-from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.speech import Speech
 from finetune.tasks.tokens.tokenizer import Tokenizer
 from finetune.tasks.written import Written
@@ -115,7 +114,8 @@ def load(
     """
     speech = spoken(tokenizer)
     splits, notes = {}, []
-    for split, table in _tables(data_dir).items():
+    tables = sources.of_task("gsm8k", REPOSITORY, "main", SPLITS, data_dir)
+    for split, table in tables.items():
         names = COLUMNS[split == "train" and "query" in table.names]
         questions, answers = (columns.texts(table, name) for name in names)
         parts = [_parts(table, names[1], row, answer) for row, answer in enumerate(answers)]
@@ -123,7 +123,7 @@ def load(
         source = framed([FRAME.format(question=q.strip()) for q in questions], speech, kind)
         target = _targets(parts, speech)
         if split == "test":
-            _require_room(source, max_length)
+            prompts.require_room("split 'test'", source, max_length)
             # Never read: the model writes its own. Cut, as its length decides nothing.
             target = [row[:target_length] for row in target]
         pairs = zip(source, target, strict=True)
@@ -136,11 +136,8 @@ def load(
         if not all(keep):
             notes.append(f"{split} without {keep.count(False)} rows that are too long")
         chosen = np.flatnonzero(keep)
-        inputs = {
-            "source": Ragged.from_rows(source[row] for row in chosen),
-            "target": Ragged.from_rows(target[row] for row in chosen),
-        }
-        splits[split] = Split(inputs, labels[chosen], chosen)
+        inputs = prompts.paired(source, target)
+        splits[split] = Split(inputs, labels)[chosen]
     return LanguageTask(
         name="gsm8k",
         splits=splits,
@@ -181,10 +178,10 @@ def same(written: str, label: str) -> bool:
     return number is not None and number == final_number(str(label))
 
 
-def framed(prompts: Sequence[str], speech: Speech, kind: str) -> list[list[int]]:
+def framed(asked: Sequence[str], speech: Speech, kind: str) -> list[list[int]]:
     """Whole prompts as ids with the special tokens that the kind of model reads."""
     end = [speech.end_id] if kind == "encoder_decoder" else []
-    return [[*speech.before, *row, *end] for row in speech.plain(prompts)]
+    return [[*speech.before, *row, *end] for row in speech.plain(asked)]
 
 
 def _targets(parts: Sequence[tuple[str, str]], speech: Speech) -> list[list[int]]:
@@ -216,19 +213,3 @@ def _value(found: str) -> Fraction | None:
         return Fraction(found.replace("$", "").replace(",", ""))
     except (ValueError, ZeroDivisionError):
         return None
-
-
-def _require_room(source: list[list[int]], max_length: int) -> None:
-    longest = max(map(len, source))
-    if longest > max_length:
-        raise ValueError(
-            f"max_length is {max_length}; allowed with the prompts of split 'test' are {longest} "
-            "or more, as a cut question has no answer"
-        )
-
-
-def _tables(data_dir) -> dict[str, Table]:
-    if data_dir is None:
-        return sources.from_hub(REPOSITORY, "main", SPLITS)
-    inner = pathlib.Path(data_dir) / "gsm8k"
-    return sources.read_splits(inner if inner.is_dir() else pathlib.Path(data_dir), SPLITS)

@@ -15,15 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from finetune.tasks import text
+from finetune.tasks import prompts, text
 from finetune.tasks.execution import sandbox
 from finetune.tasks.execution.sandbox import Limits
 from finetune.tasks.files import columns, sources
-from finetune.tasks.files.sources import Table
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.splits import Split
 from finetune.tasks.text_to_text import spoken
-from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.tokenizer import Tokenizer
 from finetune.tasks.written import Written
 from rankwise import checks
@@ -172,21 +170,13 @@ def load(
     """
     checks.choice("kind of a model for humaneval", kind, ("causal",))
     speech = spoken(tokenizer)
-    table = _table(data_dir)
+    table = sources.of_task("humaneval", REPOSITORY, None, ("test",), data_dir)["test"]
     given = zip(*(columns.texts(table, name) for name in Problem._fields), strict=True)
     problems = tuple(Problem(*row) for row in given)
     source = [[*speech.before, *row] for row in speech.plain([p.prompt for p in problems])]
-    longest = max(map(len, source), default=0)
-    if longest > max_length:
-        raise ValueError(
-            f"max_length is {max_length}; allowed with the prompts of humaneval are {longest} "
-            "or more"
-        )
+    prompts.require_room("humaneval", source, max_length)
     # The benchmark is not for training: the targets are empty.
-    inputs = {
-        "source": Ragged.from_rows(source),
-        "target": Ragged.from_rows([[speech.end_id]] * len(source)),
-    }
+    inputs = prompts.paired(source, [[speech.end_id]] * len(source))
     drawn = (target_length, samples, temperature, top_p, seed)
     return LanguageTask(
         name="humaneval",
@@ -224,12 +214,3 @@ def cut(completion: str) -> str:
     """
     ends = [completion.find(stop) for stop in STOPS]
     return completion[: min((end for end in ends if end >= 0), default=len(completion))]
-
-
-def _table(data_dir) -> Table:
-    if data_dir is None:
-        return sources.from_hub(REPOSITORY, None, ("test",))["test"]
-    inner = pathlib.Path(data_dir) / "humaneval"
-    return sources.read_splits(inner if inner.is_dir() else pathlib.Path(data_dir), ("test",))[
-        "test"
-    ]

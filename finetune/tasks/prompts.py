@@ -6,7 +6,7 @@ few fixed lengths, so that a step compiles a few times only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -97,6 +97,28 @@ def causal(
         "labels": labels,
         "weight": (chosen.weight * count).astype(np.float32),
     }
+
+
+def paired(source: Iterable[Sequence[int]], target: Iterable[Sequence[int]]) -> dict[str, Ragged]:
+    """The inputs of a `Split` of a `LanguageTask`: token ids of prompts and of their answers."""
+    return {"source": Ragged.from_rows(source), "target": Ragged.from_rows(target)}
+
+
+def require_room(rows: str, source: Sequence[Sequence[int]], max_length: int) -> None:
+    """Refuses prompts longer than max_length where none may be left out.
+
+    Args:
+      rows: whose prompts they are, for the message.
+
+    Raises:
+      ValueError: a longer one.
+    """
+    needed = max(map(len, source), default=0)
+    if needed > max_length:
+        raise ValueError(
+            f"max_length is {max_length}; allowed with the prompts of {rows} are {needed} or more, "
+            "as a cut prompt has no answer"
+        )
 
 
 def longest(rows: Ragged, indices: np.ndarray) -> int:

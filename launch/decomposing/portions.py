@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import time
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from launch.shell import distributed, waiting
 from launch.shell.earlier import REMEDIES, SAVED
 from launch.shell.outputs import Workdir
 from rankwise.devices import fetched
+from rankwise.records import read
 
 CHUNKS = 10
 
@@ -83,6 +83,5 @@ def run(state: State, rounds: int, workdir: Workdir) -> Run:
 
 def _seconds_so_far(folder: pathlib.Path, reached: int) -> float:
     """The seconds that the saved rounds took, from the line that was written with them."""
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    return max((r["seconds"] for r in records if r["round"] <= reached), default=0.0)
+    records = read(folder / "metrics.jsonl", reached, "round")
+    return max((record["seconds"] for record in records), default=0.0)

@@ -25,13 +25,15 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
     problem = jax.device_put(data.problem, host)
     with waiting.stage("finding the exact answer"):
         exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
+    reached = 0
     if config.method != "exact":
         state, rounds = first_state(config, problem)
         state = portions.resumed(state, rounds, saved)
+        reached = int(state.progress.round)
     # Only now, when nothing was refused, is anything written or deleted.
     if config.overwrite and folder is not None:
         earlier.clear(folder)
-    workdir = Workdir(folder, config, resume=saved is not None)
+    workdir = Workdir(folder, config, upto=reached)
     if config.method == "exact":
         run = portions.Run(exact, exact_seconds)
     else:

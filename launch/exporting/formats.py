@@ -18,7 +18,8 @@ from finetune.weights.naming import rebuild
 from launch.exporting.config import ExportConfig
 from launch.training import classes as run_classes
 from launch.training import problem
-from launch.training.config import TrainConfig, of_run
+from launch.training.config import TrainConfig
+from launch.training.problem_config import of_run
 
 WHOLE = ("full", "welore")
 """Methods that replace kernels of the base: what they did is no change of low rank."""
@@ -31,7 +32,7 @@ MEAN = (
 def write(config: ExportConfig) -> None:
     """Loads base and adapter of the run, checks that they belong together, and writes."""
     run = pathlib.Path(config.workdir)
-    record, train = read_json(run / "result.json"), of_run(run / "config.json")
+    record, train = read_json(run / "result.json"), of_run(run / "config.json", TrainConfig)
     classes = run_classes.of_run(run)
     base = problem.load(train, classes=classes)
     adapter = problem.adapter_of(run, train, base)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
+from finetune.training.loop import LoopConfig
 from rankwise.files import require_writable
-from rankwise.options import option
+from rankwise.options import option, option_of
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -28,7 +29,7 @@ class PredictConfig:
         "write the rows with their predictions to this file, .csv or .jsonl; needed",
         path=True,
     )
-    eval_batch_size: int = option(128, "rows per forward pass", lower=1)
+    eval_batch_size: int = option_of(LoopConfig, "eval_batch_size", text="rows per forward pass")
 
     def __post_init__(self):
         missing = [n for n in ("workdir", "data", "output") if getattr(self, n) is None]

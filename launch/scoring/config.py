@@ -7,11 +7,12 @@ import pathlib
 
 from absl import flags
 
+from finetune.training.loop import LoopConfig
 from launch.shell import config_flags
 from launch.training import problem_config
 from launch.training.problem_config import ProblemConfig
 from rankwise.files import require_writable
-from rankwise.options import option
+from rankwise.options import option, option_of
 
 # What of a run's problem an evaluation may replace; the rest belongs to what was learnt.
 REPLACED = (
@@ -36,7 +37,7 @@ class EvaluateConfig(ProblemConfig):
     split: str | None = option(
         None, "split of the data to score; by default the one that training scores"
     )
-    eval_batch_size: int = option(128, "rows per forward pass", lower=1)
+    eval_batch_size: int = option_of(LoopConfig, "eval_batch_size", text="rows per forward pass")
     allow_drawn: bool = option(False, "score an --adapter on parameters drawn at random too")
     predictions: str | None = option(
         None, "write the predictions to this file, .csv or .jsonl", path=True

@@ -10,7 +10,8 @@ import os
 import pathlib
 from typing import Any
 
-from rankwise.files import append_json_line, write_json, write_text
+from rankwise.files import write_json
+from rankwise.records import JsonLines
 
 
 class Workdir:
@@ -22,13 +23,20 @@ class Workdir:
     Args:
       folder: made if missing; None for a run that leaves nothing.
       config: what the run was asked to do.
-      resume: keep the metrics of an earlier run and add to them.
+      upto: keep the metrics of an earlier run up to this step or round, and add to them.
+      count: name of the entry of a metric that counts them.
 
     Raises:
       OSError: if the folder or its files cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike | None, config: Any, resume: bool = False):
+    def __init__(
+        self,
+        folder: str | os.PathLike | None,
+        config: Any,
+        upto: int = 0,
+        count: str = "round",
+    ):
         self.folder = None if folder is None else pathlib.Path(folder)
         if self.folder is None:
             return
@@ -36,21 +44,14 @@ class Workdir:
         write_json(self.folder / "config.json", config)
         # A result of an earlier run would look as if this one had finished.
         (self.folder / "result.json").unlink(missing_ok=True)
-        metrics = self.folder / "metrics.jsonl"
-        write_text(metrics, _whole_lines(metrics) if resume else "")
+        self.metrics = JsonLines(self.folder / "metrics.jsonl", upto, count)
 
     def metric(self, record: Any) -> None:
         """Adds one line to metrics.jsonl."""
         if self.folder is not None:
-            append_json_line(self.folder / "metrics.jsonl", record)
+            self.metrics.write(record)
 
     def result(self, value: Any) -> None:
         """Writes result.json, which marks the run as finished."""
         if self.folder is not None:
             write_json(self.folder / "result.json", value)
-
-
-def _whole_lines(path: pathlib.Path) -> str:
-    """The content up to its last line end: a kill may have cut the last line short."""
-    content = path.read_bytes() if path.exists() else b""
-    return content[: content.rfind(b"\n") + 1].decode()

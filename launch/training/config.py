@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,17 +15,13 @@ from finetune.optimiser import OptimiserConfig
 from finetune.training.devices import parse, rows
 from finetune.training.loop import LoopConfig
 from finetune.training.step import StepConfig
-from finetune.weights.files import read_json
 from launch.shell import config_flags, distributed
-from launch.training import problem_config
 from launch.training.problem_config import ProblemConfig
 from rankwise.options import filled, option, option_of
 
 EPOCHS = 10
 PLAIN = ("full", "head", "lora", "rslora", "loraplus", "dora", "pissa", "sequential")
 """Methods with the plain optimiser, which may restart; others keep moments in ways of their own."""
-LATER = {"renew_every", "overwrite", *problem_config.LATER}
-"""Flags that runs of earlier versions lack."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,19 +195,6 @@ class TrainConfig(RunFlags, LoopFlags, MethodFlags, ProblemConfig):
             )
         if self.method == "full" and self.head_learning_rate:
             raise ValueError("--head_learning_rate is for heads; --method=full trains all at one")
-
-
-def of_run(path: pathlib.Path) -> TrainConfig:
-    """The configuration in a run's config.json.
-
-    Raises:
-      ValueError: that of another version, or of something else.
-    """
-    record = read_json(path)
-    names = {field.name for field in dataclasses.fields(TrainConfig)}
-    if not names - LATER <= set(record) <= names:
-        raise ValueError(f"{path} is no configuration of this version of launch.train")
-    return config_flags.from_json(TrainConfig, record)
 
 
 def _numbers(name: str, entries: Iterable[Any]) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from typing import Any
+from typing import Any, TypeVar
 
 from finetune import models, tasks
 from finetune.tasks.glue import GLUE
@@ -21,7 +21,9 @@ from rankwise.options import option
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 LATER = frozenset(INSTRUCTIONS)
-"""Fields that runs of earlier versions lack; all of them are without effect by default."""
+"""Flags that runs of earlier versions lack, and that identify a run only where they are set."""
+LACKING = LATER | {"renew_every", "overwrite"}
+"""All that runs of earlier versions may lack; they are without effect by default."""
 RANDOM = "the base network is random, not pretrained"
 
 
@@ -178,13 +180,21 @@ class ProblemConfig(ModelFlags, TaskFlags):
         return "; ".join(filter(None, (task.note, RANDOM if self.base() == "mlp" else "")))
 
 
-def of_run(path: pathlib.Path) -> ProblemConfig:
-    """The problem in a run's config.json.
+Config = TypeVar("Config", bound=ProblemConfig)
+
+
+def of_run(path: pathlib.Path, config_type: type[Config] = ProblemConfig) -> Config:
+    """The configuration in a run's config.json.
+
+    Args:
+      config_type: `TrainConfig` for all of it, or the part that is the problem.
 
     Raises:
       ValueError: that of another version, or of something else.
     """
-    record, names = read_json(path), config_flags.names(ProblemConfig)
-    if not set(names) - LATER <= set(record):
+    record = read_json(path)
+    names = {field.name for field in dataclasses.fields(config_type)}
+    known = set(record) & names if config_type is ProblemConfig else set(record)
+    if not names - LACKING <= known <= names:
         raise ValueError(f"{path} is no configuration of this version of launch.train")
-    return config_flags.from_json(ProblemConfig, {n: record[n] for n in names if n in record})
+    return config_flags.from_json(config_type, {name: record[name] for name in known})

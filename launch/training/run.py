@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from finetune.training import adapter_files, metrics
+from finetune.training import adapter_files
 from launch.shell import app, distributed, earlier
 from launch.shell.outputs import Workdir
 from launch.shell.tables import table
@@ -13,6 +13,7 @@ from launch.training import pictures as train_pictures
 from launch.training.config import TrainConfig
 from launch.training.display import Display
 from rankwise.plots.files import save as save_figure
+from rankwise.records import read
 
 MEAN = (
     "Note: transformers has no classifier on the mean of the tokens: launch.export will write "
@@ -40,17 +41,13 @@ def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
     folder = config.workdir if distributed.first() else None
     if config.overwrite and folder is not None:
         earlier.clear(folder)
-    workdir = Workdir(folder, config, resume=True)
-    lines = None
-    if workdir.folder is not None:
-        lines = metrics.JsonLines(workdir.folder / "metrics.jsonl", upto=done)
+    workdir = Workdir(folder, config, upto=done, count="step")
     display = Display(job.loop.steps, done, job.task.metric, distributed.first(), name)
     passes = job.task.steps(job.task.evaluation, job.loop.eval_batch_size)
     watched = job._replace(predict=display.watched(job.predict, passes))
 
     def report(record):
-        if lines is not None:
-            lines.write(record)
+        workdir.metric(record)
         display(record)
 
     try:
@@ -100,7 +97,7 @@ def print_result(record: dict) -> None:
 
 def draw(folder: pathlib.Path, record: dict) -> None:
     """curves and ranks, PNG and SVG."""
-    records = metrics.read(folder / "metrics.jsonl")
+    records = read(folder / "metrics.jsonl")
     curves = train_pictures.curves(records, record["metric"], record["majority"])
     save_figure(curves, folder / "curves")
     ranks = train_pictures.rank_map(records, record["steps"])

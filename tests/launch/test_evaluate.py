@@ -8,7 +8,8 @@ from safetensors.numpy import load_file, save_file
 
 from finetune.models.bert import BertConfig
 from finetune.weights import saving
-from launch.training.config import of_run
+from launch.training.config import TrainConfig
+from launch.training.problem_config import of_run
 from tests.finetune.models.tiny import BERT, random_model
 from tests.launch.commands import command
 from tests.launch.texts import made
@@ -141,7 +142,7 @@ def test_another_base_model_is_refused(digits, tmp_path, capsys):
     config = json.loads((digits / "config.json").read_text())
     del config["renew_every"]  # as in runs of earlier versions
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert of_run(tmp_path / "config.json").renew_every is None
+    assert of_run(tmp_path / "config.json", TrainConfig).renew_every is None
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_seed": 1}))
     (tmp_path / "adapter.safetensors").write_bytes((digits / "adapter.safetensors").read_bytes())
     assert evaluate(f"--workdir={tmp_path}") == 2

@@ -24,13 +24,14 @@ import numpy as np
 import optax
 
 from finetune.adapters.method import Run
-from finetune.methods import Dense, MethodConfig
+from finetune.methods import MethodConfig
 from finetune.methods.registry import METHODS
 from finetune.models import initialise
 from finetune.models.llama import LlamaConfig
 from finetune.optimiser import OptimiserConfig, by_rate, rate
 from finetune.studies.pretraining import corpus
 from finetune.studies.pretraining.probe import Snapshot, make_probe, token_loss
+from finetune.studies.snapshots import snapshots
 from finetune.training import network, state
 from finetune.training.step import StepConfig, train_step
 from rankwise import checks
@@ -180,16 +181,20 @@ def _run(setting, run: str, net: network.Network, text: corpus.Corpus, probe, pr
     name, stops = run.removesuffix(WARM), _stops(setting)
     switch = int(setting.warm * setting.steps) if run.endswith(WARM) else 0
     # A warm start is the beginning of the run that trains everything.
-    phase = _Phase(setting, "full" if switch else name, net, 0, programs)
-    shots, ranks = [probe(net.params)], [phase.rank()]
-    for step in range(setting.steps):
+    first = _Phase(setting, "full" if switch else name, net, 0, programs)
+
+    def train(phase, step):
         if switch and step == switch:
             warmed = dataclasses.replace(net, params=phase.params())
             phase = _Phase(setting, name, warmed, switch, programs)
-        phase.advance(text.batch(setting.seed, step, setting.batch_size, setting.length))
-        if step + 1 in stops:
-            shots.append(probe(phase.params()))
-            ranks.append(phase.rank())
+        return phase, phase.advance(
+            text.batch(setting.seed, step, setting.batch_size, setting.length)
+        )
+
+    shots, ranks = [probe(net.params)], [first.rank()]
+    for phase, _ in snapshots(train, first, range(setting.steps), stops):
+        shots.append(probe(phase.params()))
+        ranks.append(phase.rank())
     columns = {field: [getattr(shot, field) for shot in shots] for field in Snapshot._fields}
     return columns | {"rank": ranks, "bytes": phase.memory()}
 
@@ -232,16 +237,17 @@ class _Phase:
             programs[name, before] = jax.jit(one, donate_argnums=0)
         self.step = programs[name, before]
 
-    def advance(self, batch) -> None:
-        self.state, _ = self.step(self.state, self.net.params, batch)
+    def advance(self, batch) -> jax.Array:
+        """One step; the loss before it."""
+        self.state, metrics = self.step(self.state, self.net.params, batch)
+        return metrics["loss"]
 
     def params(self) -> network.Params:
         """The parameters of the network as it is now, with the base's kernels changed."""
         now = {**self.net.params, **self.state.head}
         for path, leaves in self.state.theta.items():
             change = self.method.export(self.kernels[path], leaves, self.state.aux[path])
-            delta = change.delta if isinstance(change, Dense) else change.a @ change.b
-            now[f"{path}.weight"] = self.kernels[path] + delta
+            now[f"{path}.weight"] = self.kernels[path] + change.delta
         return jax.tree.map(jnp.copy, now)  # the state's buffers are written into
 
     def rank(self) -> float:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from deflation.problem.spectrum import effective_rank, stable_rank
 from finetune.models.parts.ops import PLAIN
 from finetune.training import network
 
@@ -50,33 +51,10 @@ def make_probe(net: network.Network, paths: tuple[str, ...], batch) -> Callable[
     def snapshot(params) -> Snapshot:
         loss, gradients = measured(params)
         values = [np.linalg.svd(np.asarray(g), compute_uv=False) for g in gradients.values()]
-        return Snapshot(float(loss), *(float(np.mean([rank(v) for v in values])) for rank in RANKS))
+        ranks = [[float(rank(v, np)) for v in values] for rank in RANKS]
+        return Snapshot(float(loss), *(float(np.mean(row)) for row in ranks))
 
     return snapshot
-
-
-def stable_rank(values: np.ndarray) -> float:
-    """||G||_F^2 / ||G||_2^2 from singular values, descending.
-
-    Example:
-      >>> stable_rank(np.array([2.0, 2.0, 0.0]))
-      2.0
-    """
-    return float(np.sum(values**2) / values[0] ** 2)
-
-
-def effective_rank(values: np.ndarray) -> float:
-    """exp(-sum_i p_i log p_i) with p_i = s_i / sum_j s_j.
-
-    Source: Roy and Vetterli (2007), The effective rank.
-
-    Example:
-      >>> round(effective_rank(np.array([2.0, 2.0, 0.0])), 6)
-      2.0
-    """
-    shares = values / values.sum()
-    shares = shares[shares > 0]
-    return float(np.exp(-np.sum(shares * np.log(shares))))
 
 
 RANKS = (stable_rank, effective_rank)

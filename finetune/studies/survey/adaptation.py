@@ -19,6 +19,7 @@ from finetune.adapters.method import Method
 from finetune.methods.full import full
 from finetune.models.dense import DenseConfig
 from finetune.optimiser import OptimiserConfig
+from finetune.studies.snapshots import snapshots
 from finetune.training import gradient_pass, network, step
 from finetune.training.network import DRAWN_HEADS, HEADS, TRAINED_HEADS, Network
 from finetune.training.state import TrainState
@@ -190,7 +191,7 @@ class Trainer:
             self.step = jax.jit(
                 step.train_step(case.network, self.method, task.loss, self.head_tx, settings)
             )
-        state = gradient_pass.start(
+        start = gradient_pass.start(
             self.method,
             case.network,
             task,
@@ -199,20 +200,25 @@ class Trainer:
             head_tx=self.head_tx,
             seed=seed,
         ).state
-        losses, snapshots = [], [look(state)]
-        for number in range(setting.steps):
+
+        def train(state, number):
             batch = task.batch("train", seed, number, setting.batch_size)
             state, metrics = self.step(state, case.network.params, batch)
-            losses.append(metrics["loss"])
-            if (number + 1) % (setting.steps // setting.snapshots) == 0:
-                snapshots.append(look(state))
+            return state, metrics["loss"]
+
+        every = setting.steps // setting.snapshots
+        stops = range(every, setting.steps + 1, every)
+        losses, looks = [], [look(start)]
+        for state, parts in snapshots(train, start, range(setting.steps), stops):
+            losses += parts
+            looks.append(look(state))
         values = np.asarray(jax.device_get(losses))
         if not np.isfinite(values).all():
             raise ValueError(
                 f"learning_rate is {setting.learning_rate}; with it the loss of "
                 f"{self.method.name} is not finite"
             )
-        return Trained(state, values, snapshots)
+        return Trained(state, values, looks)
 
     def score(self, case: Problem, state: TrainState) -> float:
         """The main metric on the evaluation split."""
@@ -227,11 +233,10 @@ class Trainer:
 
 def changes(method: Method, state: TrainState, net: Network) -> dict[str, np.ndarray]:
     """path -> the change of the kernel (in, out) as a dense matrix."""
-    dense = {}
-    for path, kernel in net.kernels(tuple(state.theta)).items():
-        parts = method.export(kernel, state.theta[path], state.aux[path])
-        dense[path] = np.linalg.multi_dot(parts) if len(parts) > 1 else np.asarray(parts[0])
-    return dense
+    return {
+        path: np.asarray(method.export(kernel, state.theta[path], state.aux[path]).delta)
+        for path, kernel in net.kernels(tuple(state.theta)).items()
+    }
 
 
 def described(setting: AdaptationSetting, case: Problem) -> dict[str, np.ndarray]:

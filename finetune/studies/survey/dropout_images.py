@@ -27,10 +27,10 @@ from finetune.studies.survey.image_training import (
     config_of,
     example_loss,
     optimiser,
+    parts,
     train_data,
 )
 from finetune.tasks import images
-from finetune.tasks.batches import Rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +106,7 @@ def dropout_images(
     for rate in setting.rates:
         params, moments = start, tx.init(start)
         course = [look(params)[1]]
-        for number in range(training.snapshots):
-            part = Rows(*[jnp.asarray(leaf[number]) for leaf in rows])
+        for number, part in enumerate(parts(rows)):
             keys = jax.random.split(jax.random.fold_in(key, number), chunk)
             params, moments = advance(params, moments, rate, part, keys)
             first, last, predicted = look(params)

@@ -6,7 +6,7 @@ Source: arXiv 2503.19859, Figures 1, 8, 9 and 10.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -117,6 +117,12 @@ def chunks(setting, task: Task) -> Rows:
         )
     count = chunk * setting.snapshots
     return jax.tree.map(lambda x: x[:count].reshape(setting.snapshots, chunk, -1), rows)
+
+
+def parts(rows: Rows) -> Iterator[Rows]:
+    """The batches of each snapshot of `chunks`, on the device."""
+    for number in range(len(rows.indices)):
+        yield Rows(*(jnp.asarray(leaf[number]) for leaf in rows))
 
 
 def optimiser(setting, steps: int) -> optax.GradientTransformation:

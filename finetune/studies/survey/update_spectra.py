@@ -24,10 +24,10 @@ from finetune.studies.survey.image_training import (
     config_of,
     example_loss,
     optimiser,
+    parts,
     train_data,
 )
 from finetune.tasks import images
-from finetune.tasks.batches import Rows
 from finetune.weights.naming import named_leaves, rebuild
 
 FC2 = r"layer\.\d+\.output"
@@ -107,13 +107,12 @@ def update_spectra(
         lambda now, then: jax.tree.map(lambda a, b: singular_values(a - b), now, then)
     )
     found, losses = [[np.zeros(min(w.shape)) for w in first]], [np.nan]
-    for number in range(setting.snapshots):
-        part = [jnp.asarray(leaf[number]) for leaf in rows]
-        params, moments, value = advance(params, moments, Rows(*part))
+    for number, part in enumerate(parts(rows), start=1):
+        params, moments, value = advance(params, moments, part)
         if not np.isfinite(value):
             raise ValueError(
                 f"learning_rate is {setting.learning_rate}; with it the loss of the "
-                f"{setting.network} is not finite after {(number + 1) * chunk} steps"
+                f"{setting.network} is not finite after {number * chunk} steps"
             )
         found.append([np.asarray(s) for s in spectra(kernels(params), first)])
         losses.append(float(value))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from finetune.studies.snapshots import snapshots
 from finetune.studies.vision.halves import Half, Halves, orders
 from finetune.studies.vision.programs import Programs, Trainer
 from finetune.studies.vision.setting import COMPONENTS, VisionSetting
@@ -53,10 +54,10 @@ def run_seed(
     for depth in range(1, COMPONENTS + 1):
         grown, scores = {}, np.zeros((len(setting.epochs),) * depth, np.float32)
         for place, start in nodes.items():
-            snapshots = component(setting, programs, new, start, depth, seed, tick)
-            for index, snapshot in enumerate(snapshots):
-                grown[(*place, index)] = snapshot if depth < COMPONENTS else None
-                scores[(*place, index)] = programs.accuracy(snapshot, new.test)
+            ends = component(setting, programs, new, start, depth, seed, tick)
+            for index, end in enumerate(ends):
+                grown[(*place, index)] = end if depth < COMPONENTS else None
+                scores[(*place, index)] = programs.accuracy(end, new.test)
         nodes, found[f"component_{depth}"] = grown, scores
     found["joint"] = joint(setting, programs, new, base, seed, tick)
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
@@ -86,9 +87,12 @@ def _trained(setting, trainer: Trainer, half, params, role: int, seed: int, stop
     state = trainer.start(jax.random.key(stream), params)
     size = half.train.labels.shape[0]
     name = {BASE: "base", JOINT: "joint"}.get(role, f"component {role}")
-    for epoch in range(max(stops)):
+
+    def train(state, epoch):
         rows = orders(size, setting.batch_size, stream, epoch)
-        state, _ = trainer.epoch(state, params, half.train, rows)
+        state, losses = trainer.epoch(state, params, half.train, rows)
         tick(name)
-        if epoch + 1 in stops:
-            yield trainer.result(state, params)
+        return state, losses
+
+    for now, _ in snapshots(train, state, range(max(stops)), stops):
+        yield trainer.result(now, params)

@@ -155,6 +155,24 @@ def read_splits(folder: pathlib.Path, splits: Iterable[str]) -> dict[str, Table]
     return tables
 
 
+def of_task(
+    name: str,
+    repository: str,
+    config: str | None,
+    splits: Iterable[str],
+    data_dir: str | pathlib.Path | None,
+) -> dict[str, Table]:
+    """The splits of a published task: of data_dir/name, else data_dir itself; None is the Hub.
+
+    Raises:
+      FileNotFoundError, ConnectionError, ValueError: as `read_splits` and `from_hub`.
+    """
+    if data_dir is None:
+        return from_hub(repository, config, splits)
+    inner = pathlib.Path(data_dir) / name
+    return read_splits(inner if inner.is_dir() else inner.parent, splits)
+
+
 def from_hub(repository: str, config: str | None, splits: Iterable[str]) -> dict[str, Table]:
     """The splits among `splits` of a data set on the Hub, from the local cache when it is there.
 

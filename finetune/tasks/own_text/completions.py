@@ -11,10 +11,10 @@ import numpy as np
 from finetune.tasks import text
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.own_text import examples
+from finetune.tasks.prompts import paired
 from finetune.tasks.splits import Split
 from finetune.tasks.text_to_text import spoken
 from finetune.tasks.tokens.chat import Message
-from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.tokenizer import Tokenizer
 from finetune.tasks.written import Written
 
@@ -106,18 +106,17 @@ def load(
             rows += examples.asked([prompt], speech, kind)
         if not rows[-1]:
             raise ValueError(f"prompt {number} is empty; allowed are texts of a token or more")
-    source = Ragged.from_rows(rows)
-    # Never read: the model writes its own.
-    target = Ragged.from_rows([[speech.end_id]] * len(rows))
+    # The answers are never read: the model writes its own.
+    inputs = paired(rows, [[speech.end_id]] * len(rows))
     return LanguageTask(
         name=SPLIT,
-        splits={SPLIT: Split({"source": source, "target": target}, None)},
+        splits={SPLIT: Split(inputs, None)},
         kind=kind,
         reading=Completions(
             speech, length, samples, temperature, top_p, seed, tuple(ends), tuple(words)
         ),
         pad_id=tokenizer.pad_id,
         start_id=tokenizer.pad_id,
-        lengths=text.buckets(max(8, int(source.lengths.max()))),
+        lengths=text.buckets(max(8, max(map(len, rows)))),
         target_lengths=(1,),
     )

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from finetune.tasks import holding, tables, text
+from finetune.tasks import holding, prompts, tables, text
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.own_text import examples
 from finetune.tasks.own_text.examples import Columns, Rows
 from finetune.tasks.own_text.likelihood import Likelihood
 from finetune.tasks.splits import Split
 from finetune.tasks.text_to_text import spoken
-from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.tokenizer import Tokenizer, longest_first
 
 
@@ -89,9 +88,8 @@ def load(
         if loss_on_prompt:
             # One token has nothing before it that it could follow from.
             pairs = [(s[:1], [*s[1:], *t]) for s, t in pairs]
-        target = Ragged.from_rows(t for _, t in pairs)
-        inputs = {"source": Ragged.from_rows(s for s, _ in pairs), "target": target}
-        splits[split] = Split(inputs, target, chosen)
+        inputs = prompts.paired((s for s, _ in pairs), (t for _, t in pairs))
+        splits[split] = Split(inputs, inputs["target"], chosen)
     return LanguageTask(
         name="instructions",
         splits=holding.with_share(splits, heldout),

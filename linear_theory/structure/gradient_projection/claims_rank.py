@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deflation.problem.spectrum import stable_rank
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.random_matrices import generator, norm
 from linear_theory.structure.gradient_projection import gradient_rank as rank
@@ -75,7 +76,7 @@ def _wishart(rng, trials: int, terms: int) -> np.ndarray:
 def _against(problem: Linear, bound=rank.stable_rank_bound, tail: bool = True) -> Evidence:
     path = rank.linear_gradients(*problem[:4], steps=int(STEPS[-1]))
     values = np.linalg.svd(np.asarray(path)[STEPS], compute_uv=False)
-    measured = np.asarray(rank.stable_rank(values)).T
+    measured = np.asarray(stable_rank(values)).T
     kept = np.linalg.svd(problem.kept, compute_uv=False)[:, None]
     side = bound(kept, tail * problem.rest[:, None], problem.ratio[:, None], STEPS)
     return Evidence(measured, np.asarray(side) * (1 + ROOM))

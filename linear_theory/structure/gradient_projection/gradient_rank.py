@@ -14,18 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-
-@jax.jit
-def stable_rank(values: jax.Array) -> jax.Array:
-    """||G||^2 / ||G||_2^2 from the singular values (..., K).
-
-    Source: arXiv 2403.03507, section 3.
-
-    Example:
-      >>> stable_rank(jnp.array([2.0, 1.0, 1.0])).item()
-      1.5
-    """
-    return jnp.sum(values**2, axis=-1) / jnp.max(values, axis=-1) ** 2
+from deflation.problem.spectrum import stable_rank
 
 
 @functools.partial(jax.jit, static_argnames="steps")

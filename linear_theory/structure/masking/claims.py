@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deflation.problem.spectrum import effective_rank, stable_rank
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.batching import per_instance
 from linear_theory.instances.random_matrices import generator, norm, with_values
 from linear_theory.structure.dropout.instances import masks
-from linear_theory.structure.gradient_projection.gradient_rank import stable_rank
 from linear_theory.structure.masking import theory as masking
 
 DIM, SAMPLES = 6, 8
@@ -89,7 +89,7 @@ def _linear_rank(problem: Inputs) -> Evidence:
     ranks = []
     for keep in (*problem.keep.T, np.ones(len(gram))):
         values = np.linalg.svd(_reconstruction(gram, keep) @ problem.inputs, compute_uv=False)
-        ranks.append(np.stack([masking.effective_rank(values), stable_rank(values)], axis=1))
+        ranks.append(np.stack([effective_rank(values), stable_rank(values)], axis=1))
     lower, higher, none = ranks
     return Evidence(np.concatenate([lower, higher], axis=1), np.concatenate([higher, none], axis=1))
 
@@ -195,7 +195,7 @@ def _ranks(layers: masking.Layers, inputs) -> np.ndarray:
     for output in masking.features(layers, inputs):
         centred = np.asarray(output, np.float64)
         centred = centred - centred.mean(axis=1, keepdims=True)
-        ranks.append(masking.effective_rank(np.linalg.svd(centred, compute_uv=False)))
+        ranks.append(effective_rank(np.linalg.svd(centred, compute_uv=False)))
     return np.stack(ranks, axis=1)
 
 

@@ -41,23 +41,6 @@ def masked_reconstruction(gram: jax.Array, keep: jax.Array) -> jax.Array:
     return jnp.linalg.solve(ridge, gram).T
 
 
-@jax.jit
-def effective_rank(values: jax.Array) -> jax.Array:
-    """exp(-sum_i p_i log p_i), p_i = s_i / sum_j s_j, from singular values (..., K).
-
-    Between 1 and K. Falls when the spectrum becomes steeper (it is Schur concave).
-
-    Source: Roy and Vetterli, EUSIPCO 2007.
-
-    Example:
-      >>> round(effective_rank(jnp.array([2.0, 2.0, 0.0])).item(), 4)
-      2.0
-    """
-    share = values / jnp.sum(values, axis=-1, keepdims=True)
-    logs = jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1)), 0)
-    return jnp.exp(-jnp.sum(share * logs, axis=-1))
-
-
 def features(layers: Layers, inputs: jax.Array) -> list[jax.Array]:
     """The outputs of all layers, tanh after all but the last.
 

@@ -176,7 +176,7 @@ def test_a_resumed_run_keeps_whole_lines(tmp_path):
     Workdir(tmp_path, {}).metric({"round": 1})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"round": 2, "err')
-    Workdir(tmp_path, {}, resume=True).metric({"round": 2})
+    Workdir(tmp_path, {}, upto=1).metric({"round": 2})
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"round": 1}, {"round": 2}]
 

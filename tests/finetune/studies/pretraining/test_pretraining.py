@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from deflation.problem.spectrum import effective_rank, stable_rank
 from finetune.studies.pretraining import corpus
 from finetune.studies.pretraining.pretraining import PretrainingSetting, pretraining
-from finetune.studies.pretraining.probe import effective_rank, stable_rank, token_loss
+from finetune.studies.pretraining.probe import token_loss
 from finetune.studies.survey.registry import registry
-from tests.finetune.studies.survey.test_survey import _readable
+from tests.finetune.studies.survey.readable import readable
 
 TINY = PretrainingSetting(
     **{"layers": 1, "width": 16, "heads": 2, "length": 12, "batch_size": 4, "size": 20_000},
@@ -141,6 +142,6 @@ def test_scales_and_where_the_text_is_from(tmp_path):
 
 def test_the_figure_is_readable(arrays):
     figure = registry()["pretraining"].draw(arrays, TINY)
-    _readable(figure)
+    readable(figure)
     assert "Python's help texts" in figure.get_suptitle()
     assert len(figure.axes) == 4 and len(figure.axes[0].lines) == 5

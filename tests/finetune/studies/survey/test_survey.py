@@ -4,19 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from finetune.studies.survey import update_spectra as spectra
-from finetune.studies.survey.deep_adaptation import DeepSetting
 from finetune.studies.survey.deep_factors import FactorsSetting, deep_factors, value_matrix
 from finetune.studies.survey.dropout_images import ImageDropoutSetting, dropout_images
 from finetune.studies.survey.dropout_rank import DropoutSetting, count, dropout_rank, teacher
-from finetune.studies.survey.factor_rates import RatesSetting
 from finetune.studies.survey.image_training import ImageSetting, config_of
 from finetune.studies.survey.registry import registry
 from finetune.studies.survey.update_spectra import update_spectra
 from finetune.tasks import images
 from tests.finetune.models.tiny import DATA
+from tests.finetune.studies.survey.readable import readable
 
 SMALL = {"rows": 64, "epochs": 2, "batch_size": 32, "snapshots": 2}
 SIZES = {
@@ -88,7 +86,7 @@ def test_dropout_in_a_resnet():
     assert np.ptp(found["resnet_values"], axis=1).max() > 0
     assert ((found["resnet_counts"] >= 1) & (found["resnet_counts"] <= 8)).all()
     figure = registry()["survey_dropout_resnet"].draw(found, None)
-    _readable(figure)
+    readable(figure)
     assert "digits, 64 images" in figure.get_suptitle()
     with pytest.raises(ValueError, match="network is 'vgg'; allowed is 'resnet'"):
         ImageDropoutSetting(small("vgg"))
@@ -129,7 +127,7 @@ def test_layers_of_a_transformer():
     arrays = recipe.experiment(small("vit"))
     assert arrays["fc2_values"].shape == (2, 3, 8) == arrays["value_values"].shape
     assert arrays["fc2_paths"].tolist() == ["layer.0.output", "layer.1.output"]
-    _readable(recipe.draw(arrays, None))
+    readable(recipe.draw(arrays, None))
 
 
 @pytest.mark.parametrize("optimiser", ["gd", "adam"])
@@ -150,7 +148,7 @@ def test_few_directions_of_a_factor_move(optimiser):
         assert found["left_middle"].max() < 0.1
     else:
         assert np.ptp(others[-1]) > 1e-3
-    _readable(registry()["survey_adaptation"].draw(found, setting))
+    readable(registry()["survey_adaptation"].draw(found, setting))
 
 
 def test_the_change_of_a_product_starts_at_zero():
@@ -201,7 +199,7 @@ def test_a_vgg_is_trained_as_published():
 def test_figures_are_readable(networks, rates, name):
     arrays = networks if name == "survey_updates" else rates
     figure = registry()[name].draw(arrays, None)
-    _readable(figure)
+    readable(figure)
     if name == "survey_dropout":
         assert "linear teacher" in figure.get_suptitle() and "1 seed" in figure.get_suptitle()
     else:
@@ -218,19 +216,6 @@ def test_arrays_of_earlier_versions_are_drawn(rates):
     older = {k: v for k, v in found.items() if not k.startswith("left")}
     drawn = [registry()["survey_factors"].draw(arrays, setting) for arrays in (found, older)]
     assert [len(figure.axes) for figure in drawn] == [3, 2]
-
-
-def _readable(figure):
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer, page = canvas.get_renderer(), figure.bbox.padded(1)
-    texts = [t for ax in figure.axes for t in (ax.title, ax.xaxis.label, ax.yaxis.label)]
-    boxes = [t.get_window_extent(renderer) for t in (*texts, figure._suptitle) if t.get_text()]
-    assert all(axis.get_xlabel() and axis.get_ylabel() for axis in figure.axes)
-    for number, box in enumerate(boxes):
-        assert page.x0 <= box.x0 and box.x1 <= page.x1
-        assert page.y0 <= box.y0 and box.y1 <= page.y1
-        assert not any(box.padded(-1).overlaps(other) for other in boxes[:number])
 
 
 def test_scales(tmp_path):
@@ -270,54 +255,3 @@ def test_scales(tmp_path):
 def test_mistakes(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-SMALL_ADAPTATION = {"steps": 4, "snapshots": 2, "base_steps": 5, "hidden_size": 12, "rank": 2}
-
-
-def test_a_faster_second_factor_grows_faster():
-    recipe = registry()["survey_factor_rates"]
-    setting = RatesSetting(**SMALL_ADAPTATION, ratios=(1.0, 1.0, 4.0), learning_rate=1e-3)
-    found = recipe.experiment(setting)
-    assert found["steps"].tolist() == [0, 2, 4] and found["losses"].shape == (3, 4)
-    # One start and one order of the rows: the rates alone make the difference.
-    np.testing.assert_array_equal(found["norm_b"][0], found["norm_b"][1])
-    assert (found["norm_b"][:, 0] == 0).all() and len(set(found["norm_a"][:, 0])) == 1
-    ratio = found["norm_b"][2, 1] / found["norm_b"][0, 1]
-    assert 3 < ratio < 4.5  # Adam: its steps are of the rates' size, whatever the gradients
-    _readable(recipe.draw(found, setting))
-
-
-def test_deep_adapters_have_few_directions():
-    recipe = registry()["survey_deep_lora"]
-    options = SMALL_ADAPTATION | {"steps": 40, "base_steps": 60}
-    setting = DeepSetting(
-        **options, learning_rate=5e-3, few=(8, 64), few_steps=20, values=5, subspace=2, seeds=(0,)
-    )
-    found = recipe.experiment(setting)
-    assert found["paths"].tolist() == ["layers.0", "layers.1", "layers.2"]
-    assert found["values"].shape == (3, 3, 5) and (found["values"][:, 0] == 0).all()
-    assert np.isnan(found["alignment"][:, 0]).all()
-    np.testing.assert_allclose(found["alignment"][:, -1], 1, atol=1e-5)
-    assert ((found["alignment"][:, 1] > 0) & (found["alignment"][:, 1] <= 1 + 1e-6)).all()
-    assert found["scores"].shape == (2, 2, 1) and found["ranks"].shape == (2, 3)
-    assert (found["ranks"][0] <= 2).all()  # LoRA's own bound
-    _readable(recipe.draw(found, setting))
-    other = recipe.experiment(dataclasses.replace(setting, side="input"))
-    np.testing.assert_array_equal(other["values"], found["values"])
-    assert not np.array_equal(other["alignment"], found["alignment"])
-
-
-def test_sizes_of_adapters_follow_the_folders(tmp_path):
-    (tmp_path / "stsb").mkdir()
-    (tmp_path / "stsb" / "train.parquet").touch()
-    for name in ("survey_factor_rates", "survey_deep_lora"):
-        recipe = registry()[name]
-        for given in ((None, None), (tmp_path, None), (None, tmp_path)):
-            assert recipe.scale("quick", None, *given).setting.task == "digits"
-        setting = recipe.scale("paper", 3, tmp_path, tmp_path).setting
-        assert (setting.task, setting.seed, setting.rank) == ("stsb", 3, 8)
-        assert setting.learning_rate == 1e-4
-    assert len(setting.seeds) == 20 and setting.head == "frozen_random" and setting.steps == 2000
-    with pytest.raises(ValueError, match="snapshots is 3; allowed are divisors of the 4 steps"):
-        RatesSetting(steps=4, snapshots=3)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from deflation.problem.spectrum import effective_rank
 from linear_theory.structure.masking import theory as masking
 from linear_theory.structure.masking.claims import TOKENS, VOCABULARY, draw_chains
 
@@ -40,9 +41,9 @@ def test_reconstruction_minimises_the_loss_with_its_penalty():
 @settings(deadline=None, max_examples=30)
 def test_effective_rank_lies_between_one_and_the_number_of_values(values):
     with jax.enable_x64(True):
-        rank = float(masking.effective_rank(np.array(values)))
+        rank = float(effective_rank(np.array(values)))
         assert 1 - 1e-12 <= rank <= np.count_nonzero(values) + 1e-9
-        assert float(masking.effective_rank(3 * np.array(values))) == pytest.approx(rank)
+        assert float(effective_rank(3 * np.array(values))) == pytest.approx(rank)
 
 
 def test_features():
