@@ -83,6 +83,8 @@ METHODS: dict[str, Entry] = {
 NAMES = tuple(METHODS)
 # They deal the steps of a run out: to phases, components, links or thresholds.
 _PLANNED = ("adalora", "adapad", "cola", "debora", "increlora", "relora", "sequential", "sora")
+# Their step treats every array by itself: no SVD of a factor, no ranks, no sums over a module.
+_LAYERWISE = ("full", "head", "untouched", "lora", "rslora", "pissa", "dora", "loraga")
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})
 
 
@@ -124,6 +126,11 @@ class MethodConfig:
         """Whether the number of steps says more than how the learning rate falls."""
         return self.name in _PLANNED and getattr(self.settings, "every", None) is None
 
+    @property
+    def layerwise(self) -> bool:
+        """See `Method.layerwise`."""
+        return self.name in _LAYERWISE
+
 
 def make(
     config: MethodConfig,
@@ -145,4 +152,5 @@ def make(
       'sequential'
     """
     total = checks.integer("steps", total, 1)
-    return METHODS[config.name].build(config.settings, Run(options, total, mesh))
+    method = METHODS[config.name].build(config.settings, Run(options, total, mesh))
+    return dataclasses.replace(method, layerwise=config.layerwise)

@@ -172,6 +172,7 @@ class Bert(nnx.Module):
     Config: ClassVar[type] = BertConfig
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "bert"
+    deep: ClassVar[str] = "bert.encoder.layer"
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
     optional: ClassVar[tuple[str, ...]] = ("bert.pooler", "classifier")
     ignored: ClassVar[tuple[str, ...]] = (
@@ -182,7 +183,7 @@ class Bert(nnx.Module):
 
     def __init__(self, config: BertConfig, dtype=jnp.float32):
         self.config = config
-        self.remat = False
+        self.remat, self.scan = False, 0
         self.bert = BertModel("bert", config, dtype)
         self.classifier = Linear("classifier", config.hidden_size, config.num_labels)
 
@@ -197,7 +198,8 @@ class Bert(nnx.Module):
         first, middle, last = fork(key, 3)
         x_BLD = self.bert.embeddings(inputs, ops, first)
         mask_BL = inputs.attention_mask
-        states = stack(self.bert.encoder.layer, x_BLD, mask_BL, ops, middle, self.remat)
+        layers, how = self.bert.encoder.layer, (self.remat, self.scan)
+        states = stack(layers, x_BLD, mask_BL, ops, middle, *how)
         pooled_BD = pool(states[-1], mask_BL, config.pooling)
         if config.pooling == "cls":
             pooled_BD = self.bert.pooler(pooled_BD, ops)

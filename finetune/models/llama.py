@@ -19,8 +19,8 @@ from flax import nnx
 from finetune.models.interface import Output, tokens
 from finetune.models.llama_config import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 from finetune.models.parts import rotary
-from finetune.models.parts.blocks import recomputed
 from finetune.models.parts.cache import KeyValue, causal, last, roomy, written
+from finetune.models.parts.depth import through
 from finetune.models.parts.heads import vocabulary
 from finetune.models.parts.layers import (
     ACTIVATIONS,
@@ -28,7 +28,6 @@ from finetune.models.parts.layers import (
     Linear,
     RMSNorm,
     attend,
-    fork,
     grouped_scores,
     split_heads,
     wide,
@@ -113,6 +112,7 @@ class Layer(nnx.Module):
 
     def __init__(self, path: str, config: LlamaConfig, window: int | None, dtype):
         size, eps = config.hidden_size, config.rms_norm_eps
+        self.kind = window
         self.self_attn = SelfAttention(f"{path}.self_attn", config, window, dtype)
         self.mlp = FeedForward(f"{path}.mlp", config)
         self.input_layernorm = RMSNorm(size, eps, dtype)
@@ -137,17 +137,15 @@ class LlamaModel(nnx.Module):
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
 
-    def __call__(self, ids_BL: jax.Array, where: Where, ops: Ops, key, remat: bool):
+    def __call__(self, ids_BL: jax.Array, where: Where, ops: Ops, key, remat: bool, scan: int):
         """The embeddings, the output of every layer but the last, and the normed last one."""
-        states = [self.embed_tokens(ids_BL, ops).astype(self.dtype)]
-        for layer, part in zip(self.layers, fork(key, len(self.layers)), strict=True):
 
-            def output(x, layer=layer, part=part):
-                return layer(x, where, ops, part, None)[0]
+        def call(layer, x, ops, key):
+            return layer(x, where, ops, key, None)[0]
 
-            states.append(recomputed(output, remat)(states[-1]))
-        states[-1] = self.norm(states[-1])
-        return tuple(states)
+        x = self.embed_tokens(ids_BL, ops).astype(self.dtype)
+        *states, x = through(self.layers, x, ops, key, call, remat, scan)
+        return *states, self.norm(x)
 
     def read(self, ids_BL: jax.Array, where: Where, ops: Ops, past=None):
         """The normed last states (B, L, D), and keys and values of every layer."""
@@ -190,10 +188,11 @@ class Llama(nnx.Module):
     Config: ClassVar[type] = LlamaConfig
     kind: ClassVar[str] = "causal"
     base: ClassVar[str] = "model"
+    deep: ClassVar[str] = "model.layers"
 
     def __init__(self, config: LlamaConfig, dtype=jnp.float32):
         self.config = config
-        self.remat = False
+        self.remat, self.scan = False, 0
         self.model = LlamaModel("model", config, dtype)
         heads = () if config.num_labels == 0 else ("score",)
         self.trainable_heads = self.optional = heads
@@ -217,7 +216,7 @@ class Llama(nnx.Module):
         ids_BL, mask_BL = inputs.input_ids, inputs.attention_mask
         places = jnp.arange(ids_BL.shape[1])
         where = Where(places, causal(mask_BL), places)
-        states = self.model(ids_BL, where, ops, key, self.remat)
+        states = self.model(ids_BL, where, ops, key, self.remat, self.scan)
         if not self.config.num_labels:
             return Output(self.logits(states[-1], ops), states)
         x_BD = last(states[-1], mask_BL)

@@ -11,7 +11,7 @@ An architecture is an nnx module class with these attributes:
   optional: module paths that a pretrained checkpoint may lack, filled at random then;
   ignored: patterns of checkpoint names that belong to no forward pass of ours;
   copies: where it has them, pairs of a checkpoint's name and the parameter that it may repeat;
-  remat: where it has transformer layers, false; see `finetune.models.parts.blocks.recomputed`;
+  remat: where it has transformer layers, false; see `finetune.models.parts.depth.recomputed`;
   tied: where it has them, paths of tables that transformers uses under other names too.
 """
 

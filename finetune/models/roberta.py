@@ -79,6 +79,7 @@ class Roberta(nnx.Module):
     Config: ClassVar[type] = RobertaConfig
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "roberta"
+    deep: ClassVar[str] = "roberta.encoder.layer"
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
     optional: ClassVar[tuple[str, ...]] = ("classifier",)
     ignored: ClassVar[tuple[str, ...]] = (
@@ -89,7 +90,7 @@ class Roberta(nnx.Module):
 
     def __init__(self, config: RobertaConfig, dtype=jnp.float32):
         self.config = config
-        self.remat = False
+        self.remat, self.scan = False, 0
         self.roberta = BertModel("roberta", config, dtype)
         self.classifier = ClassificationHead("classifier", config)
 
@@ -103,6 +104,8 @@ class Roberta(nnx.Module):
         first, middle, last = fork(key, 3)
         x_BLD = self.roberta.embeddings(inputs, ops, first)
         mask_BL = inputs.attention_mask
-        states = stack(self.roberta.encoder.layer, x_BLD, mask_BL, ops, middle, self.remat)
+        states = stack(
+            self.roberta.encoder.layer, x_BLD, mask_BL, ops, middle, self.remat, self.scan
+        )
         pooled_BD = pool(states[-1], mask_BL, self.config.pooling)
         return Output(self.classifier(pooled_BD, ops, last), states)

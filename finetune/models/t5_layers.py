@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from finetune.models.parts import buckets
-from finetune.models.parts.blocks import recomputed
 from finetune.models.parts.cache import KeyValue, causal, written
+from finetune.models.parts.depth import recomputed
 from finetune.models.parts.layers import (
     ACTIVATIONS,
     Embedding,

@@ -21,8 +21,9 @@ from flax import nnx
 from finetune.models.bert import SelfAttention
 from finetune.models.config import ACTIVATION, POSITIVE, RATE, SIZE, Config, entry
 from finetune.models.interface import Output, pixels
-from finetune.models.parts.blocks import Intermediate, recomputed
+from finetune.models.parts.blocks import Intermediate
 from finetune.models.parts.convolution import head, images
+from finetune.models.parts.depth import recomputed
 from finetune.models.parts.layers import Embedding, LayerNorm, Linear, dropout, fork
 from finetune.models.parts.ops import PLAIN, Ops
 

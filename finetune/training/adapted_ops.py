@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from finetune.adapters.method import Leaves, Method, Tree
+from finetune.models.parts import layered
+from finetune.models.parts.layered import Layered
 from finetune.models.parts.ops import PLAIN, Ops
 
 Drop = Callable[[Any, jax.Array], jax.Array]
@@ -58,7 +60,16 @@ def adapted(
     def at(path, leaves):
         return _entry(method, path, leaves, drop)
 
-    return Ops(linear, embed, kernel, stacked, at)
+    def form(path):
+        return tuple(_form(tree, path) for tree in (theta, aux, kernels))
+
+    return Ops(linear, embed, kernel, stacked, at, form)
+
+
+def _form(tree: Tree, path: str) -> Hashable:
+    if path not in tree:
+        return None
+    return layered.form(tree.entry(path) if isinstance(tree, Layered) else tree[path])
 
 
 def _stacked(paths: tuple[str, ...], theta: Tree, aux: Tree, kernels: Leaves) -> Leaves:
@@ -66,6 +77,10 @@ def _stacked(paths: tuple[str, ...], theta: Tree, aux: Tree, kernels: Leaves) ->
     number = np.asarray([zlib.crc32(path.encode()) for path in paths], np.uint32)
     leaves = {"number": jnp.asarray(number)}
     for name, trees in {"theta": theta, "aux": aux, "kernel": kernels}.items():
+        together = trees.together(paths) if isinstance(trees, Layered) else None
+        if together is not None:
+            leaves[name] = together
+            continue
         there = [path in trees for path in paths]
         if any(there):
             like = jax.tree.map(jnp.zeros_like, trees[paths[there.index(True)]])

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from finetune.models.parts.layered import Layered
 from finetune.training.state import TrainState
 from rankwise import devices as meshes
 from rankwise.devices import place
@@ -106,11 +107,21 @@ class Devices:
         wide = (jax.tree.map(whole, part) for part in (state.head, state.head_opt))
         return everywhere._replace(**dict(zip(("head", "head_opt"), wide, strict=True)))
 
-    def parameters(self, params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def parameters(self, params: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
         """The parameters where they belong."""
+        if isinstance(params, Layered):
+            stacks = (jax.tree.map(self._layers, stack) for stack in params.stacks)
+            return Layered(params.groups, tuple(stacks), self.parameters(params.rest))
         if self.mesh is None:
             return dict(params)
         return {n: place(leaf, self.of_parameter(n, leaf.shape)) for n, leaf in params.items()}
+
+    def _layers(self, leaf: jax.Array) -> jax.Array:
+        """Parameters of several layers in one array, each cut as it would be by itself."""
+        if self.mesh is None:
+            return leaf
+        spec = self.of_parameter("", leaf.shape[1:]).spec
+        return place(leaf, NamedSharding(self.mesh, PartitionSpec(None, *spec)))
 
     def state(self, state: TrainState) -> TrainState:
         """The training state where it belongs."""

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from finetune.models.parts.layered import Runs
 from finetune.training.checkpoints import Checkpoints
 from finetune.training.network import Params
+from finetune.training.packing import packed, unpacked
 from finetune.training.state import TrainState
 from rankwise import checks
 from rankwise.options import option
@@ -70,6 +72,7 @@ def fit(
     report: Report = lambda record: None,
     ranks: Callable[[TrainState], Mapping[str, jax.Array]] | None = None,
     place: Callable[[Mapping[str, Any]], Any] = lambda batch: batch,
+    runs: Runs = (),
 ) -> Outcome:
     """Trains from `state` to `config.steps` steps in all.
 
@@ -86,6 +89,7 @@ def fit(
       report: called with every record: step and loss, or scores, or ranks when they changed.
       ranks: state -> path -> rank, for these records.
       place: puts a batch on the devices.
+      runs: of a network and a method that allow it, see `finetune.training.packing`.
 
     Returns:
       The Outcome; `best` is chosen on the evaluation split itself, so it is no held-out score.
@@ -103,6 +107,7 @@ def fit(
         answers = task.run(forward, split, config.eval_batch_size)
         return task.score(task.predict(answers), task.labels(split))
 
+    state = packed(state, runs)
     done = int(state.step)
     pending = None
     while done < config.steps:
@@ -128,12 +133,12 @@ def fit(
         if evaluates:
             run.evaluated(done, evaluate(state))
         if saves:
-            run.save(done, state)
+            run.save(done, unpacked(state))
     if checkpoints is not None:
         checkpoints.close()
     if not run.scores:
         run.evaluated(done, evaluate(state))
-    return Outcome(state, run.scores, run.best, run.best_step, run.seconds())
+    return Outcome(unpacked(state), run.scores, run.best, run.best_step, run.seconds())
 
 
 class _Run:

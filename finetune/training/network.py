@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +15,8 @@ from flax import nnx
 
 from finetune.models import head_modules, linears
 from finetune.models.initialise import parameter
+from finetune.models.parts.depth import alike
+from finetune.models.parts.layered import Layered, Runs, layered
 from finetune.models.parts.ops import Ops
 from finetune.weights.naming import named_leaves
 from rankwise.devices import fetched
@@ -22,7 +25,7 @@ HEADS = ("train", "new", "freeze", "frozen_random")
 TRAINED_HEADS = ("train", "new")
 DRAWN_HEADS = ("new", "frozen_random")
 """Heads of which nothing is read from the checkpoint."""
-Params = dict[str, jax.Array]
+Params = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +44,7 @@ class Network:
       advance: likewise (params, cache, tokens (b,), ops) -> (cache, logits (b, V)).
       kernel: (params, path) -> kernel (in, out), for parameters with other names or axes.
       untrained: names of arrays that are no parameters, such as counters and statistics.
+      runs: paths of layers, of those together whose parameters lie in one array.
     """
 
     forward: Callable[[Params, Mapping[str, Any], Ops, jax.Array | None], jax.Array]
@@ -53,6 +57,7 @@ class Network:
     advance: Callable[[Params, Any, jax.Array, Ops], tuple[Any, jax.Array]] | None = None
     kernel: Callable[[Params, str], jax.Array] = lambda params, path: params[f"{path}.weight"]
     untrained: tuple[str, ...] = ()
+    runs: Runs = ()
 
     def kernels(self, paths: tuple[str, ...], params: Params | None = None) -> Params:
         """path -> kernel (in, out)."""
@@ -113,7 +118,11 @@ def _apart(path: str) -> bool:
 
 
 def from_module(
-    model: nnx.Module, head: str = "train", key: jax.Array | None = None, remat: bool = False
+    model: nnx.Module,
+    head: str = "train",
+    key: jax.Array | None = None,
+    remat: bool = False,
+    scan: int = 0,
 ) -> Network:
     """The network of a model of `finetune.models`.
 
@@ -121,6 +130,9 @@ def from_module(
       head: "new" and "frozen_random" draw the head's parameters anew from `key`; else they are as
         they are.
       key: only needed for that.
+      scan: the layers that are alike are one traced layer in a loop, where at least so many follow
+        each other; 0 traces each. Their parameters lie together then, see `Layered`. Of networks
+        that cannot, and in `begin` and `advance`, each is traced.
       remat: gradient checkpointing. The backward pass computes the inner values of each layer
         again, instead of keeping them; the gradients are the same.
 
@@ -133,20 +145,27 @@ def from_module(
         name = type(model).__name__
         raise ValueError(f"remat is True; {name} has no transformer layers to compute again")
     graphdef, tree = nnx.split(model)
-    if remat:
-        model = nnx.merge(graphdef, tree)
-        model.remat = True
-        graphdef, tree = nnx.split(model)
+    runs = _runs(model, scan)
+    if remat or runs:
+        changed = nnx.merge(graphdef, tree)
+        changed.remat = remat
+        if runs:
+            changed.scan = scan
+        graphdef, tree = nnx.split(changed)
     structure = jax.tree.structure(tree)
-    params = {name: leaf.value for name, leaf in named_leaves(model).items()}
+    params: Params = {name: leaf.value for name, leaf in named_leaves(model).items()}
     names = tuple(params)
+    if runs:
+        params = layered(params, runs)
 
-    def module(params):
-        leaves = [params[name] for name in names]
+    def module(params, scanned=False):
+        # What is scanned takes the arrays of all its layers: none of them is cut out.
+        together = scanned and isinstance(params, Layered)
+        leaves = [params.entry(name) if together else params[name] for name in names]
         return nnx.merge(graphdef, jax.tree.unflatten(structure, leaves))
 
     def forward(params, inputs, ops, key):
-        return module(params)(inputs, ops, key).logits
+        return module(params, bool(runs))(inputs, ops, key).logits
 
     def begin(params, inputs, ops, length):
         return module(params).begin(inputs, ops, length)
@@ -161,6 +180,7 @@ def from_module(
         tuple(linears(model)),
         head_modules(model),
         getattr(model, "fresh", ()),
+        runs=runs,
         kind=model.kind,
         begin=begin if generates else None,
         advance=advance if generates else None,
@@ -169,7 +189,15 @@ def from_module(
         return network
     fresh = {n: parameter(model.config, key, n, leaf.shape) for n, leaf in network.head().items()}
     drawn = tuple(sorted({*network.drawn, *fresh}))
-    return dataclasses.replace(network, params={**params, **fresh}, drawn=drawn)
+    return dataclasses.replace(network, params=params | fresh, drawn=drawn)
+
+
+def _runs(model: nnx.Module, least: int) -> Runs:
+    """Paths of the layers that are scanned together; none with `least` 0."""
+    if not least or not hasattr(model, "deep"):
+        return ()
+    runs = alike(operator.attrgetter(model.deep)(model))
+    return tuple(tuple(f"{model.deep}.{i}" for i in run) for run in runs if len(run) >= least)
 
 
 def digest(params: Params) -> str:

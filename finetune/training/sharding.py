@@ -69,7 +69,10 @@ def gathering(devices: Devices, ops: Ops) -> Ops:
     def embed(path, ids, table):
         return jax.checkpoint(lambda table: ops.embed(path, ids, whole(table)))(table)
 
-    return Ops(linear, embed)
+    def at(path, leaves):
+        return gathering(devices, ops.at(path, leaves))
+
+    return ops._replace(linear=linear, embed=embed, at=at)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))

@@ -164,7 +164,7 @@ def predict(
     """
 
     def answered(theta: Tree, aux: Tree, head: Leaves, params: Params, batch: Batch):
-        return answer(network, {**params, **head}, adapted(method, theta, aux), batch)
+        return answer(network, params | head, adapted(method, theta, aux), batch)
 
     return answered
 
@@ -205,7 +205,7 @@ def objective(
 
     def value(theta, aux, head, kernels=None):
         ops = adapted(method, theta, aux, kernels, None if adapter_key is None else drop)
-        return loss_of(network, loss, {**params, **head}, batch, ops, model_key)
+        return loss_of(network, loss, params | head, batch, ops, model_key)
 
     return Objective(value, lambda: network.kernels(paths, params))
 

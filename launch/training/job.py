@@ -12,17 +12,19 @@ import numpy as np
 import optax
 
 from finetune import methods, optimiser, tasks
+from finetune.models.parts.layered import Runs
 from finetune.training import adapter_files, gradient_pass, network, state, step
 from finetune.training.checkpoints import Checkpoints, Restored
 from finetune.training.devices import Devices, devices
 from finetune.training.loop import LoopConfig, Outcome, fit
+from finetune.training.packing import packed
 from launch.shell import earlier
 from launch.training import classes as run_classes
 from launch.training import problem, problem_config
 from launch.training.config import TrainConfig
 from rankwise.files import to_json
 
-FREE = ("workdir", "log_every", "distributed", "overwrite")
+FREE = ("workdir", "log_every", "distributed", "overwrite", "scan")
 """Flags that a resumed run may change."""
 LENGTH = ("steps", "epochs")
 """Flags that prolong a run."""
@@ -48,10 +50,16 @@ class Job(NamedTuple):
     base: str
     devices: Devices
 
+    @property
+    def runs(self) -> Runs:
+        """Paths of layers, of those together whose state is one; none where a state is cut."""
+        together = self.method.layerwise and self.devices.parts == 1
+        return self.network.runs if together else ()
+
 
 def load(config: TrainConfig) -> problem.Problem:
     """Data and network, on the devices of the run."""
-    return problem.load(config, devices(config.axes), remat=config.remat)
+    return problem.load(config, devices(config.axes), remat=config.remat, scan=config.scanned())
 
 
 def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
@@ -201,6 +209,7 @@ def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:
         report=report,
         ranks=ranks,
         place=job.devices.dealt,
+        runs=job.runs,
     )
 
 
@@ -262,6 +271,7 @@ def _in_head(job: Job, config: TrainConfig) -> int:
 def _step_bytes(config: TrainConfig, job: Job, state: Any) -> int | None:
     """`held_bytes` of a training step, of the run's first batch."""
     batch = job.devices.dealt(job.task.batch("train", config.seed, 0, config.batch_size))
+    state = packed(state, job.runs)
     return held_bytes(job.step.lower(state, job.network.params, batch).compile())
 
 

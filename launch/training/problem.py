@@ -37,13 +37,14 @@ def load(
     devices: Devices = ONE_DEVICE,
     test: bool = False,
     remat: bool = False,
+    scan: int = 0,
     classes: tuple[str, ...] | None = None,
 ) -> Problem:
     """Reads data and weights; the weights go to the devices leaf by leaf.
 
     Args:
       test: also the unlabelled test split of a GLUE task.
-      remat: gradient checkpointing, see `finetune.training.network.from_module`.
+      remat, scan: see `finetune.training.network.from_module`.
       classes: their names by number, of a network that is trained already; () of one that numbers
         them as the data do. None takes those of the model's config.json, if the data have these.
 
@@ -59,7 +60,7 @@ def load(
         task = run_classes.begun(task, classes_of_model(config), config.base())
     else:
         task = run_classes.fixed(task, classes)
-    net = network_for(config, task, devices, remat)
+    net = network_for(config, task, devices, remat, scan)
     return Problem(task, net, network.digest(net.params))
 
 
@@ -137,6 +138,7 @@ def network_for(
     task: tasks.Task | tasks.LanguageTask,
     devices: Devices = ONE_DEVICE,
     remat: bool = False,
+    scan: int = 0,
 ) -> network.Network:
     """The base network with the outputs that the task needs, on the devices."""
     key, dtype = jax.random.key(config.model_seed), jnp.dtype(config.dtype)
@@ -160,7 +162,7 @@ def network_for(
         )
         fitting.require_fit(config, task, sizes)
         fitting.require_tables(config, task, sizes)
-    net = network.from_module(model, config.head, jax.random.fold_in(key, 1), remat)
+    net = network.from_module(model, config.head, jax.random.fold_in(key, 1), remat, scan)
     if config.base() == "mlp":
         net = dataclasses.replace(net, drawn=tuple(net.params))
     # Also what was drawn and not read.

@@ -22,7 +22,7 @@ from rankwise.options import option
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 LATER = frozenset(INSTRUCTIONS)
 """Flags that runs of earlier versions lack, and that identify a run only where they are set."""
-LACKING = LATER | {"renew_every", "overwrite"}
+LACKING = LATER | {"renew_every", "overwrite", "scan"}
 """All that runs of earlier versions may lack; they are without effect by default."""
 RANDOM = "the base network is random, not pretrained"
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from finetune.models.parts.depth import through
 from finetune.models.parts.layers import ACTIVATIONS, LayerNorm, Linear, dropout, fork
 from finetune.models.parts.ops import Ops
 
@@ -71,22 +72,17 @@ class Layer(nnx.Module):
 
 
 def stack(
-    layers: nnx.List, x: jax.Array, context: Any, ops: Ops, key, remat: bool = False
+    layers: nnx.List,
+    x: jax.Array,
+    context: Any,
+    ops: Ops,
+    key,
+    remat: bool = False,
+    scan: int = 0,
 ) -> tuple[jax.Array, ...]:
-    """x and the output of each layer in turn, layer by layer (no scan: each has its own paths)."""
-    states = [x]
-    for layer, part in zip(layers, fork(key, len(layers)), strict=True):
+    """x and the output of each layer in turn, as `depth.through` has it."""
 
-        def output(x, layer=layer, part=part):
-            return layer(x, context, ops, part)
+    def call(layer, x, ops, key):
+        return layer(x, context, ops, key)
 
-        states.append(recomputed(output, remat)(states[-1]))
-    return tuple(states)
-
-
-def recomputed(function: Callable, remat: bool) -> Callable:
-    """`function`, whose inner values the backward pass computes again where `remat` is true.
-
-    Gradient checkpointing: of a layer only the input is kept, for one more forward pass in time.
-    """
-    return jax.checkpoint(function) if remat else function
+    return through(layers, x, ops, key, call, remat, scan)

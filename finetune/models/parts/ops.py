@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -59,6 +59,8 @@ class Ops(NamedTuple):
       stacked: paths of kernels that a loop goes through -> what changes them, arrays with the
         kernels along the first axis.
       at: (path, one entry of such arrays) -> the Ops of that kernel.
+      form: path -> what kernels have in common that `stacked` puts together as they are: equal
+        where shapes and structure of what changes them are.
 
     Paths are those of transformers' classifiers and language models, for example
     'bert.encoder.layer.0.attention.self.query'; a kernel is the transpose of torch's weight.
@@ -69,6 +71,7 @@ class Ops(NamedTuple):
     kernel: Callable[[str, jax.Array], jax.Array] = lambda path, kernel: kernel
     stacked: Callable[[tuple[str, ...]], Any] = lambda paths: ()
     at: Callable[[str, Any], Any] = lambda path, leaves: PLAIN
+    form: Callable[[str], Hashable] = lambda path: None
 
 
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -25,6 +25,7 @@ FLAGS = [
     ("dropout", True, None, None, ()),
     ("adapter_dropout", 0.0, 0, 0.99, ()),
     ("remat", False, None, None, ()),
+    ("scan", None, 0, None, ()),
     ("steps", None, 1, None, ()),
     ("epochs", None, 0, None, ()),
     ("seed", 0, 0, 2**32 - 1, ()),

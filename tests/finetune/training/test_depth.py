@@ -1,0 +1,180 @@
+"""Layers in a loop: one traced layer says what each of them says by itself."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from finetune import optimiser
+from finetune.methods import NAMES, MethodConfig, make
+from finetune.models.llama_config import LlamaConfig, Qwen2Config
+from finetune.models.parts.depth import alike
+from finetune.models.parts.layered import Layered
+from finetune.models.parts.ops import PLAIN
+from finetune.models.roberta import RobertaConfig
+from finetune.training import network, packing, sharding, state, step
+from finetune.training.devices import devices
+from tests.finetune.models.tiny import CONFIGS, FAST, LLAMA, ROBERTA, batch, random_model
+
+OPTIMISER = optimiser.OptimiserConfig(learning_rate=0.01)
+DEEP = {
+    "llama": LlamaConfig(num_labels=2, **{**LLAMA, "num_hidden_layers": 3}),
+    "bert": dataclasses.replace(CONFIGS["bert"], num_labels=2, num_hidden_layers=3),
+    "roberta": RobertaConfig(num_labels=2, **{**ROBERTA, "num_hidden_layers": 3}),
+}
+LAYERWISE = [name for name in NAMES if MethodConfig(name).layerwise]
+
+
+@functools.cache
+def net(kind, scan=0, remat=False):
+    return network.from_module(random_model(DEEP[kind]), remat=remat, scan=scan)
+
+
+def loss(logits, labels, weight):
+    entropy = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)[:, 0]
+    return (entropy * weight).sum() / weight.sum()
+
+
+def rows():
+    labels = {"labels": np.array([0, 1, 1]), "weight": np.ones(3, np.float32)}
+    return {**{n: v for n, v in batch().items() if n != "token_type_ids"}, **labels}
+
+
+def prepared(name, base, settings, modules=None):
+    """State with changes that are not zero, and the step."""
+    rank = {} if name in ("full", "head", "untouched") else {"rank": 2}
+    method = make(MethodConfig(name, **rank), OPTIMISER, 20)
+    paths = base.adapted(modules) if method.beside == "head" else ()
+    head, tx = base.trained(True, method.beside), optimiser.optimiser(OPTIMISER, 20)
+    kernels = base.kernels(paths)
+    first = state.start(method, kernels, head, tx, jax.random.key(1), kernels)
+    moved = jax.tree.map(
+        lambda leaf: (
+            leaf + 0.05 * jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)
+        ),
+        first.theta,
+    )
+    return first._replace(theta=moved), method, step.train_step(base, method, loss, tx, settings)
+
+
+def gradients(base, name, settings, modules=None):
+    now, method, _ = prepared(name, base, settings, modules)
+
+    def grads(now, params):
+        key = jax.random.key(3)
+        target = step.objective(base, method, loss, tuple(now.theta), params, rows(), settings, key)
+        return method.grads(target, now.theta, now.aux, now.head, now.step, key)[:3]
+
+    return jax.jit(grads, compiler_options=FAST)(now, base.params)
+
+
+def close(found, wanted, tolerance=1e-5):
+    found, wanted = (jax.tree.leaves_with_path(tree) for tree in (found, wanted))
+    assert [path for path, _ in found] == [path for path, _ in wanted]
+    largest = max(float(np.abs(leaf).max()) for _, leaf in wanted)
+    for (path, leaf), (_, other) in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(leaf, other, atol=tolerance * largest, err_msg=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("lora", "llama"),
+        ("dora", "llama"),
+        ("adapad", "llama"),
+        ("lora", "bert"),
+        ("lora", "roberta"),
+    ],
+)
+def test_loss_and_gradients_of_the_loop_are_those_of_each_layer(name, kind):
+    # With both dropouts: every layer draws what it draws by itself.
+    settings = step.StepConfig(adapter_dropout=0.2)
+    close(*(gradients(net(kind, scan), name, settings) for scan in (2, 0)))
+
+
+def scans(base, name, modules=None, params=None):
+    """Lengths of the loops of a forward pass."""
+    now, method, _ = prepared(name, base, step.StepConfig(), modules)
+    forward = step.predict(base, method)
+    program = jax.make_jaxpr(forward)(now.theta, now.aux, now.head, base.params, rows())
+    return [e.params["length"] for e in program.eqns if e.primitive.name == "scan"]
+
+
+def test_layers_that_an_adapter_leaves_out_are_traced_by_themselves():
+    first_only = r"layers\.0\..*q_proj"
+    assert scans(net("llama", 2), "lora") == [3]
+    assert scans(net("llama", 2), "lora", first_only) == [2]
+    assert scans(net("llama", 3), "lora", first_only) == []  # two alike are too few
+    assert scans(net("llama"), "lora") == []
+    settings = step.StepConfig()
+    close(*(gradients(net("llama", scan), "lora", settings, first_only) for scan in (2, 0)))
+
+
+def test_layers_of_one_window_are_alike():
+    sizes = {**LLAMA, "num_hidden_layers": 4}
+    windows = {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}
+    config = Qwen2Config(num_labels=2, **sizes, **windows)
+    assert alike(random_model(config).model.layers) == [[0], [1, 2, 3]]
+    base = network.from_module(random_model(config), scan=2)
+    assert base.runs == (("model.layers.1", "model.layers.2", "model.layers.3"),)
+    plain = network.from_module(random_model(config))
+    found, wanted = (n.forward(n.params, rows(), PLAIN, None) for n in (base, plain))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_parameters_keep_their_names():
+    base, plain = net("llama", 2), net("llama")
+    assert isinstance(base.params, Layered)
+    assert set(base.params) == set(plain.params) and base.linears == plain.linears
+    assert network.digest(base.params) == network.digest(plain.params)
+    assert len(jax.tree.leaves(base.params)) < len(plain.params) / 2
+
+
+@pytest.mark.parametrize("name", LAYERWISE)
+def test_a_packed_state_takes_the_same_steps(name):
+    results = []
+    for scan in (0, 2):
+        base = net("llama", scan)
+        now, _, one = prepared(name, base, step.StepConfig())
+        now = packing.packed(now, base.runs)
+        assert len(jax.tree.leaves(now)) == len(jax.tree.leaves(packing.packed(now, ())))
+        one = jax.jit(one, compiler_options=FAST)
+        for _ in range(2):
+            now, metrics = one(now, base.params, rows())
+        results.append((packing.unpacked(now)._replace(key=jnp.zeros(())), metrics))
+    # Adam divides by the root of squares: rounding of small gradients is rounding of a step.
+    close(*results, tolerance=1e-3)
+
+
+def test_recomputed_layers_are_scanned_too():
+    settings = step.StepConfig()
+    found, wanted = (gradients(net("llama", 2, remat), "lora", settings) for remat in (True, False))
+    close(found, wanted)
+
+
+def test_layers_are_scanned_where_parameters_are_cut():
+    base, plain = net("llama", 2), net("llama")
+    whole = sharding.network(devices({"shard": 4}), base)
+    forward = jax.jit(lambda params: whole.forward(params, rows(), PLAIN, None))
+    wanted = plain.forward(plain.params, rows(), PLAIN, None)
+    np.testing.assert_allclose(forward(whole.params), wanted, rtol=1e-4, atol=1e-5)
+    for stack in jax.tree.leaves(whole.params.stacks):
+        if stack.ndim == 3:  # every device has a part of every layer
+            assert stack.sharding.shard_shape(stack.shape)[0] == 3
+            assert stack.sharding.shard_shape(stack.shape) != stack.shape
+
+
+def test_the_loop_keeps_no_more_than_the_layers():
+    config = LlamaConfig(num_labels=2, **{**LLAMA, "num_hidden_layers": 6, "hidden_size": 32})
+    held = {}
+    for scan in (0, 2):
+        base = network.from_module(random_model(config), scan=scan)
+        now, _, one = prepared("lora", base, step.StepConfig())
+        now = packing.packed(now, base.runs)
+        many = jax.tree.map(lambda leaf: np.repeat(leaf, 8, axis=0), rows())
+        found = jax.jit(one, donate_argnums=0).lower(now, base.params, many).compile()
+        held[scan] = found.memory_analysis().temp_size_in_bytes
+    assert held[2] < 1.05 * held[0]
