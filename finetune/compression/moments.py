@@ -100,6 +100,7 @@ def collect(
             together = groups(forward, params, batch, paths)
             sums = _zeros(forward, params, batch, together, anchor is not None)
         sums = _add(forward, tuple(g[0] for g in together), params, anchor, batch, sums)
+        jax.block_until_ready(sums)  # else batches pile up, and progress runs ahead
         tokens += int(np.asarray(batch["attention_mask"]).sum())
     if sums is None or not tokens:
         raise ValueError("calibration is empty; allowed are texts with a token or more")
