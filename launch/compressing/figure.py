@@ -14,7 +14,6 @@ from rankwise.plots.style import (
     MARKERS,
     PALETTE,
     labelled,
-    legend_below,
     log_axis,
     panels,
     styled,
@@ -29,7 +28,12 @@ def draw(record: dict[str, Any]) -> Figure:
     title = f"ratio {asked['ratio']:g}, plan {asked['plan']}, form {asked['form']}"
     figure, axes = panels(1, 1 + bool(others), title, size=(4.6, 3.4))
     _errors(axes[0, 0], record["modules"])
-    legend_below(figure, axes[0, 0], "kind of map: held out (line), calibration (dots)")
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2 + bool(others),
+        title="kind of map: held out (line), calibration (dots)",
+    )
     if others:
         _scores(axes[0, 1], record)
         axes[0, 1].legend()
