@@ -40,9 +40,12 @@ class Directions(NamedTuple):
 
     def errors(self, gram: np.ndarray) -> np.ndarray:
         """tr (K - V_r)^T S (K - V_r) of rank r = 0, ..., k, on inputs with this Gram matrix S."""
-        image = self.kernel.T @ gram.astype(np.float64) @ self.kernel
-        captured = np.einsum("ok,op,pk->k", self.basis, image, self.basis, optimize=True)
-        beyond = max(np.trace(image) - captured.sum(), 0.0)
+        gram, along = gram.astype(np.float64), self.kernel @ self.basis
+        captured = np.sum(along * (gram @ along), axis=0)
+        beyond = 0.0
+        if self.basis.shape[1] < len(self.basis):
+            energy = np.sum(self.kernel * (gram @ self.kernel))
+            beyond = max(energy - captured.sum(), 0.0)
         # From the smallest on: a difference from the whole would lose their digits.
         return np.append(np.cumsum(captured[::-1])[::-1], 0.0) + beyond
 
