@@ -35,6 +35,7 @@ class Blocks(NamedTuple):
     def batches(self, size: int) -> Iterator[dict[str, np.ndarray]]:
         """Batches of rows of like length, cut to that of LENGTHS; the last one is filled up."""
         order, longest = self.order(), self.ids.shape[1]
+        size = min(size, len(order))
         for start in range(0, len(order), size):
             ids, mask = (part[order[start : start + size]] for part in self)
             needed = int(mask.sum(axis=1).max())

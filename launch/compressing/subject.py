@@ -21,6 +21,7 @@ from finetune.weights.naming import named_leaves, rebuild
 from launch.compressing import sources
 from launch.compressing.config import CompressConfig
 
+ROWS = 4  # of a batch of logits over the vocabulary, which are larger than all else
 JUDGED = 4
 """Texts are judged on a share 1 / JUDGED of the tokens of calibration."""
 PAIRS = 400
@@ -131,7 +132,7 @@ def judge(subject: Subject, material: Material, size: int) -> Callable[[Params],
     """
     if subject.kind == "causal":
         return lambda params: {
-            f"perplexity, {name}": quality.perplexity(subject.forward, params, text, size)
+            f"perplexity, {name}": quality.perplexity(subject.forward, params, text, ROWS)
             for name, text in material.judged.items()
         }
 
