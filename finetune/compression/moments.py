@@ -96,23 +96,17 @@ def collect(
     """
     sums, tokens, together = None, 0, []
     for batch in batches:
-        if sums is None:
-            together = groups(forward, params, batch, paths)
-            sums = _zeros(forward, params, batch, together, anchor is not None)
-        sums = _add(forward, tuple(g[0] for g in together), params, anchor, batch, sums)
+        together = together or groups(forward, params, batch, paths)
+        products = _products(forward, tuple(g[0] for g in together), params, anchor, batch)
+        sums = products if sums is None else _added(sums, products)
         jax.block_until_ready(sums)  # else batches pile up, and progress runs ahead
         tokens += int(np.asarray(batch["attention_mask"]).sum())
     if sums is None or not tokens:
         raise ValueError("calibration is empty; allowed are texts with a token or more")
+    means = [{path: np.asarray(one) / tokens for path, one in side.items()} for side in sums]
     grams, cross = (
-        {
-            p: matrix
-            for group in together
-            if group[0] in side
-            for matrix in [np.asarray(side[group[0]]) / tokens]
-            for p in group
-        }
-        for side in sums
+        {path: side[group[0]] for group in together for path in group} if side else {}
+        for side in means
     )
     for path, gram in grams.items():
         if not np.isfinite(gram).all():
@@ -123,25 +117,17 @@ def collect(
     return Moments(grams, cross, tokens)
 
 
-def _zeros(forward, params, batch, together, crossed):
-    shapes = {}
-
-    def linear(path, x, kernel):
-        shapes[path] = (x.shape[-1],) * 2
-        return PLAIN.linear(path, x, kernel)
-
-    jax.eval_shape(lambda p, b: _nothing(forward(p, b, Ops(linear, PLAIN.embed))), params, batch)
-    first = {group[0]: jnp.zeros(shapes[group[0]], jnp.float32) for group in together}
-    return first, jax.tree.map(jnp.zeros_like, first) if crossed else {}
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
-def _add(forward, paths, params, anchor, batch, sums):
-    grams, cross = sums
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _products(forward, paths, params, anchor, batch):
     now = _inputs(forward, paths, params, batch)
-    before = now if anchor is None else _inputs(forward, paths, anchor, batch)
-    grams = {p: grams[p] + _product(now[p], now[p]) for p in paths}
-    return grams, {p: cross[p] + _product(now[p], before[p]) for p in cross}
+    before = {} if anchor is None else _inputs(forward, paths, anchor, batch)
+    grams = {path: _product(x, x) for path, x in now.items()}
+    return grams, {path: _product(now[path], x) for path, x in before.items()}
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _added(sums, products):
+    return jax.tree.map(jnp.add, sums, products)
 
 
 def _inputs(forward, paths, params, batch):
@@ -151,11 +137,8 @@ def _inputs(forward, paths, params, batch):
 
     def linear(path, x, kernel):
         if path in read:
-            if x.shape[:-1] == mask.shape:
-                x_or_0 = x * mask[..., None].astype(x.dtype)
-            else:
-                x_or_0 = x
-            read[path].append(x_or_0.reshape(-1, x.shape[-1]).astype(jnp.float32))
+            rows = x * mask[..., None].astype(x.dtype) if x.shape[:-1] == mask.shape else x
+            read[path].append(rows.reshape(-1, x.shape[-1]).astype(jnp.float32))
         return PLAIN.linear(path, x, kernel)
 
     forward(params, batch, Ops(linear, PLAIN.embed))
