@@ -7,7 +7,7 @@ stays as it is; sum_j c_j(r_j) <= ratio sum_j in_j out_j.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -64,22 +64,27 @@ def plan(name: str, curves: Mapping[str, Curve], ratio: float, form: str = "fact
       {'key': 1, 'value': None}
     """
     checks.choice("plan", name, PLANS)
-    checks.choice("form", form, forms.FORMS)
-    if not 0 < checks.real("ratio", ratio) < 1:
-        raise ValueError(
-            f"ratio is {ratio:g}; allowed are numbers between 0 and 1: the share of the numbers in "
-            "linear maps that is left"
-        )
+    require_ratio(ratio, [curve.shape for curve in curves.values()], form)
     tables = {path: _Choices(curve, form) for path, curve in curves.items()}
-    least = max(min(forms.cost(form, *c.shape, 1) / np.prod(c.shape), 1) for c in curves.values())
-    if ratio < least:
-        raise ValueError(f"ratio is {ratio:g}; allowed are at least {least:.3g}, a rank of 1 each")
     if name == "uniform":
         return {p: forms.largest_rank(form, *c.shape, ratio) for p, c in curves.items()}
     budget = ratio * sum(np.prod(curve.shape) for curve in curves.values())
     if name == "threshold":
         return _largest_that_fits(tables, budget, *_levels(tables))
     return _lagrangian(tables, budget)
+
+
+def require_ratio(ratio: float, shapes: Iterable[tuple[int, int]], form: str) -> None:
+    """Raises a ValueError unless the ratio is in (0, 1) and leaves every map a rank of 1."""
+    checks.choice("form", form, forms.FORMS)
+    if not 0 < checks.real("ratio", ratio) < 1:
+        raise ValueError(
+            f"ratio is {ratio:g}; allowed are numbers between 0 and 1: the share of the numbers in "
+            "linear maps that is left"
+        )
+    least = max(forms.cost(form, *shape, 1) / np.prod(shape) for shape in shapes)
+    if ratio < least:
+        raise ValueError(f"ratio is {ratio:g}; allowed are at least {least:.3g}, a rank of 1 each")
 
 
 def spent(ranks: Ranks, curves: Mapping[str, Curve], form: str) -> int:

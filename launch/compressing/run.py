@@ -47,6 +47,9 @@ def compress(config: CompressConfig) -> None:
     started = time.monotonic()
     with stage("loading model and texts"):
         subject = load(config)
+        shapes = [subject.shape(path) for path in subject.paths]
+        for ratio in (config.ratio, *map(float, config.ratios)):
+            plans.require_ratio(ratio, shapes, config.form)
         texts = material(config, subject)
     fitted = fit(config, subject, texts)
     ranks = plans.plan(config.plan, fitted.curves, config.ratio, config.form)
