@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "train several methods under one protocol",
     "export": "write an adapter or a merged model for others to load",
     "adapter": "inspect, resize, merge and extract adapters",
+    "compress": "make a language model or an encoder smaller, without training",
     "benchmark": "time the solvers and a training step beside their peers",
 }
 ABOUT = "`rankwise COMMAND --help` lists the flags of one."

@@ -7,8 +7,9 @@ python -m launch.adapter extract --model=TUNED --base=BASE --rank=32 --output=NE
 
 In factors and float64, without torch: every prefix of a written file is the best adapter of its
 rank (of extract by --rank close to it, with the error measured). Folders are PEFT's, LoRA of any
-ranks and scales and AdaLoRA; what is written is a plain LoRA of scale one, which PEFT, transformers
-and the servers that read it load.
+ranks and scales and AdaLoRA, or files of kohya's scripts (--component says which network of
+several); what is written is a plain LoRA of scale one, which PEFT, transformers and the servers
+that read it load.
 """
 
 from __future__ import annotations

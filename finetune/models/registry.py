@@ -37,6 +37,7 @@ from finetune.models.roberta import Roberta
 from finetune.models.t5 import T5
 from finetune.models.vgg import VGG
 from finetune.models.vit import ViT
+from finetune.weights import low_rank
 from finetune.weights.files import read_json
 from finetune.weights.gguf_files import is_gguf
 
@@ -61,7 +62,9 @@ def read_entries(place: str | os.PathLike) -> dict[str, Any]:
     Raises:
       ValueError: no config.json, one that is not an object in JSON, or a GGUF file that is refused.
     """
-    return config_json(place) if is_gguf(place) else read_json(pathlib.Path(place) / "config.json")
+    if is_gguf(place):
+        return config_json(place)
+    return low_rank.plain(read_json(pathlib.Path(place) / "config.json"))
 
 
 def read_config(folder: str | os.PathLike, *, labels: int, pooling: str | None = None) -> Config:

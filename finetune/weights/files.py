@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from finetune.weights import low_rank
 from finetune.weights.entries import Checkpoint, Entry
 from finetune.weights.gguf_files import is_gguf, open_gguf
 from finetune.weights.torch_files import open_torch
@@ -53,7 +54,7 @@ def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
     for name in WHOLE:
         path, index = folder / name, folder / f"{name}.index.json"
         if path.is_file():
-            return Checkpoint(str(path), open_file(path))
+            return Checkpoint(str(path), low_rank.expanded(open_file(path)))
         if index.is_file():
             return Checkpoint(str(index), _open_shards(index))
     wanted = ", ".join(f"{name}, {name}.index.json" for name in WHOLE)

@@ -20,6 +20,7 @@ ONLY = {
     "weights": ("merge",),
     "heads": ("merge",),
     "force": ("merge",),
+    "component": ("inspect", "resize", "merge"),
     "model": ("extract",),
     "base": ("extract",),
     "outside": ("extract",),
@@ -38,9 +39,17 @@ class AdapterConfig:
         None, "what to do; also the first argument without --action=", tuple(NEEDS)
     )
     adapter: str | None = option(
-        None, "of inspect and resize: folder of an adapter in PEFT's format", path=True
+        None,
+        "of inspect and resize: folder of an adapter in PEFT's format, or a .safetensors file in "
+        "that of kohya's scripts",
+        path=True,
     )
-    adapters: tuple[str, ...] = option((), "of merge: folders, separated by commas", path=True)
+    adapters: tuple[str, ...] = option(
+        (), "of merge: folders or files, separated by commas", path=True
+    )
+    component: str | None = option(
+        None, "of a file in kohya's format with several networks: which, as unet or te"
+    )
     weights: tuple[str, ...] = option(
         (), "of merge: a factor for each adapter, of any sign; 1 each by default"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from finetune.adapters.method import Factors
-from finetune.algebra import cutting, extraction, merging, ranks
+from finetune.algebra import cutting, extraction, kohya, merging, ranks
 from finetune.algebra.cutting import Cut
 from finetune.algebra.spectra import Spectrum, spectrum
 from finetune.peft import standalone
@@ -24,7 +24,7 @@ RANDOMISED = "close to the best of its rank, by a randomised method; the error i
 def inspect(config: AdapterConfig) -> None:
     """Prints modules, ranks, norms and effective ranks of an adapter."""
     require_writable(config.json)
-    adapter = _read(config.adapter)
+    adapter = _read(config, config.adapter)
     spectra = _spectra(adapter.modules)
     print(report.contents(_ranks(adapter), spectra))
     print(f"base {adapter.config.base}, {adapter.dtype}, {len(adapter.heads)} parameters whole")
@@ -35,14 +35,14 @@ def inspect(config: AdapterConfig) -> None:
 def resize(config: AdapterConfig) -> None:
     """The best adapter of smaller ranks."""
     _require_places(config)
-    _write(config, _read(config.adapter), f"resized from {config.adapter}")
+    _write(config, _read(config, config.adapter), f"resized from {config.adapter}")
 
 
 def merge(config: AdapterConfig) -> None:
     """The weighted sum of adapters, all of it or the best of smaller ranks."""
     _require_places(config)
     weights = [float(text) for text in config.weights] or [1.0] * len(config.adapters)
-    adapters = [_read(folder) for folder in config.adapters]
+    adapters = [_read(config, place) for place in config.adapters]
     joined = merging.merged(
         adapters, weights, mean_heads=config.heads == "mean", any_base=config.force
     )
@@ -83,9 +83,11 @@ def _require_places(config: AdapterConfig) -> None:
     require_writable(config.json)
 
 
-def _read(folder: str) -> Standalone:
-    with stage(f"reading {folder}"):
-        return standalone.read(folder)
+def _read(config: AdapterConfig, place: str) -> Standalone:
+    with stage(f"reading {place}"):
+        if kohya.is_kohya(place):
+            return kohya.read(place, config.component)
+        return standalone.read(place)
 
 
 def _ranks(adapter: Standalone) -> dict[str, int]:

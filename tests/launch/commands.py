@@ -17,6 +17,7 @@ CONFIGS = {
     "benchmark": ("launch.bench.config", "BenchmarkConfig"),
     "export": ("launch.exporting.config", "ExportConfig"),
     "adapter": ("launch.adapting.config", "AdapterConfig"),
+    "compress": ("launch.compressing.config", "CompressConfig"),
     "check": ("launch.evidence.checking", "CheckConfig"),
     "figures": ("launch.evidence.drawing", "FiguresConfig"),
     "decompose": ("launch.decomposing.config", "DecomposeConfig"),

@@ -195,3 +195,16 @@ def test_other_bases_if_asked_for(tmp_path):
     folders = made(tmp_path / "a"), made(tmp_path / "b", base_model_name_or_path="other")
     flags = [f"--adapters={folders[0]},{folders[1]}", "--force", f"--output={tmp_path}/new"]
     assert command("adapter", "merge", *flags) == 0
+
+
+def test_a_file_of_kohyas_scripts(tmp_path):
+    rng, name = np.random.default_rng(0), "lora_te_text_model_encoder_layers_0_mlp_fc1"
+    down, up = rng.normal(size=(3, 6)), rng.normal(size=(5, 3))
+    tensors = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+    tensors = {n: value.astype(np.float32) for n, value in tensors.items()}
+    tensors[f"{name}.alpha"] = np.array(6.0, np.float32)
+    save_file(tensors, tmp_path / "style.safetensors")
+    flags = [f"--adapter={tmp_path}/style.safetensors", "--rank=2", f"--output={tmp_path}/new"]
+    assert command("adapter", "resize", *flags) == 0
+    (product,) = products(tmp_path / "new").values()
+    np.testing.assert_allclose(product, best((up @ down).T * 2, 2), atol=1e-5)

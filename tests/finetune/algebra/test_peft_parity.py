@@ -48,6 +48,10 @@ def test_merge(pair, rank):
     again = peft.PeftModel.from_pretrained(network(), folder / "new")
     expected = changes(model, "m")
     for path, got in changes(again, "default").items():
-        # Theirs is a decomposition in float32.
-        assert np.linalg.norm(got - expected[path]) < 2e-6 * np.linalg.norm(expected[path])
+        u, values, vt = np.linalg.svd(both.modules[path].a @ both.modules[path].b)
+        best = (u[:, :rank] * values[:rank]) @ vt[:rank]
+        size = np.linalg.norm(best)
+        assert np.linalg.norm(got - best) < 2e-7 * size  # float32 of the file
+        # Theirs is a decomposition in float32, of which vectors turn by rounding over the gap.
+        assert np.linalg.norm(got - expected[path]) < 2e-6 * size
         assert again.base_model.model[path].scaling["default"] == 1

@@ -1,0 +1,1 @@
+"""The words of `launch.compress`: its flags, the texts it reads, tables and picture."""

@@ -1,0 +1,139 @@
+"""The flags of `python -m launch.compress`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from finetune.compression.forms import FORMS
+from finetune.compression.maps import ORDERS
+from finetune.compression.plans import PLANS
+from finetune.peft.folders import require_new
+from rankwise.files import require_writable
+from rankwise.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFlags:
+    """What the network is calibrated and judged on."""
+
+    GROUP = "texts"
+
+    data: tuple[str, ...] = option(
+        (),
+        "files or folders of texts for calibration, separated by commas and mixed in equal shares: "
+        ".jsonl, .csv, .parquet, or .txt; needed",
+        path=True,
+    )
+    texts: tuple[str, ...] = option(
+        ("text",), "columns of texts; of a causal model those of a row follow each other"
+    )
+    label: str | None = option(
+        None, "encoders with two --texts: column of numbers that say how alike the two are"
+    )
+    heldout: float = option(
+        0.1,
+        "share of the rows to judge by, between 0 and 1, of data without validation or test split",
+    )
+    other: tuple[str, ...] = option(
+        (),
+        "texts of another kind to judge by as well, with the same --texts or a column text",
+        path=True,
+    )
+    tokens: int = option(16384, "tokens for calibration; a quarter of it to judge by", lower=2)
+    max_length: int = option(256, "tokens of a text, or of a block of a causal model", lower=8)
+    batch_size: int = option(16, "texts of a forward pass", lower=1)
+    seed: int = option(0, "seed of the choice of texts", lower=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeFlags:
+    """How small, and by which rule."""
+
+    GROUP = "size and method"
+
+    ratio: float = option(0.9, "share of the numbers in linear maps that is left, between 0 and 1")
+    ratios: tuple[str, ...] = option(
+        (), "further ratios at which every plan is measured, for the table and the picture"
+    )
+    plan: str = option(
+        "uniform",
+        "ranks: the same share everywhere (uniform), one relative error everywhere (threshold), or "
+        "the least sum of relative errors (lagrangian)",
+        PLANS,
+    )
+    form: str = option(
+        "dense",
+        "how maps are stored: multiplied out (dense), as two factors, or as the rows that span the "
+        "others (pivot, which has the larger ranks at a ratio)",
+        FORMS,
+    )
+    order: str = option(
+        "once",
+        "maps are fitted all at once, to inputs that those before have changed (sequential), or to "
+        "these inputs and the old outputs (anchored); the last two run the network once per step",
+        ORDERS,
+    )
+    power: float = option(
+        1.0,
+        "metric S^power of the inputs' second moments S: 1 has the least output error, 2 keeps "
+        "strong directions more, 0 ignores the data",
+        lower=0,
+        upper=4,
+    )
+    shrink: str = option(
+        "auto",
+        "added to the second moments, in units of their mean: a number, or auto for .1 below 8 "
+        "tokens per input of the widest map, .01 above, and .03 of --order=anchored",
+    )
+    modules: str | None = option(
+        None,
+        "regular expression: compress the linear maps whose name contains it; by default all but "
+        "those of heads and poolers",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressConfig(SizeFlags, TextFlags):
+    """Which network, how small, and where it goes."""
+
+    GROUP = "model and output"
+
+    model: str | None = option(
+        None, "a model folder, a GGUF file, or a name on the Hub; needed", path=True
+    )
+    revision: str | None = option(
+        None, "branch, tag or commit of a model on the Hub; by default its main branch"
+    )
+    output: str | None = option(
+        None, "new folder for the model; by default it is measured and not written", path=True
+    )
+    json: str | None = option(None, "file for the table, an object", path=True)
+
+    def __post_init__(self):
+        if not (self.model and self.data):
+            raise ValueError("--model and --data are needed")
+        for name, texts in (("ratio", (self.ratio,)), ("ratios", self.ratios)):
+            for text in texts:
+                if not 0 < _number(name, text) < 1:
+                    raise ValueError(
+                        f"--{name} is {text}; allowed are numbers between 0 and 1, the share of "
+                        "the numbers in linear maps that is left: 0.9 takes a tenth away"
+                    )
+        if self.shrink != "auto" and _number("shrink", self.shrink) < 0:
+            raise ValueError(f"--shrink is {self.shrink}; allowed are auto and numbers from 0 on")
+        if not 0 < self.heldout < 1:
+            raise ValueError(f"--heldout is {self.heldout}; allowed are numbers between 0 and 1")
+        if self.label is not None and len(self.texts) != 2:
+            raise ValueError(f"--label needs two --texts, of which there are {len(self.texts)}")
+        if self.order == "anchored" and self.power != 1:
+            raise ValueError(f"--power is {self.power} with --order=anchored; allowed is 1 there")
+        if self.output is not None:
+            require_new(self.output)
+        require_writable(self.json)
+
+
+def _number(name: str, text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--{name} has {text!r}; allowed are numbers") from None
