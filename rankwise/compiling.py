@@ -58,6 +58,16 @@ def jit_quickly(function: Callable, *, level: int = 0, **options) -> Callable:
     return call
 
 
+def flags(level: int = 0) -> str:
+    """XLA_FLAGS of a process that compiles all its programs quickly: the present ones, and more.
+
+    They are read when the first program is compiled, so they are for one that is yet to be started.
+    """
+    options = known(QUICKLY | {"xla_backend_optimization_level": level})
+    texts = [f"--{name}={str(value).lower()}" for name, value in options.items()]
+    return " ".join([*os.environ.get("XLA_FLAGS", "").split(), *texts])
+
+
 def is_part_of_program(inputs) -> bool:
     """Whether what is computed of them here is traced, as they are or all around them is."""
     return isinstance(jnp.zeros(()), jax.core.Tracer) or checks.traced(inputs)

@@ -6,13 +6,12 @@ import dataclasses
 import re
 import time
 
-import jax
-
+from launch.evidence.rows import checked, processes
 from launch.shell import waiting
 from launch.shell.config_flags import LARGEST_SEED
 from launch.shell.outputs import Workdir
 from launch.shell.tables import table
-from linear_theory import Claim, Row, check, registry
+from linear_theory import Claim, Row, registry
 from rankwise.files import write_json
 from rankwise.options import option
 
@@ -28,6 +27,9 @@ class CheckConfig:
     list: bool = option(False, "print the claims and check nothing")
     trials: int = option(256, "number of random instances per claim", lower=1)
     seed: int = option(0, "seed of all randomness", lower=0, upper=LARGEST_SEED)
+    jobs: int | None = option(
+        None, "processes that share the claims; by default one per CPU core", lower=1
+    )
     json: str | None = option(
         None, "write the whole table to this file, a list of objects", path=True
     )
@@ -46,11 +48,11 @@ def check_claims(config: CheckConfig, claims: list[Claim]) -> int:
     workdir = Workdir(config.workdir, config)
     started = time.perf_counter()
     rows = []
-    for claim in waiting.progress(claims, len(claims), "claims"):
-        try:
-            rows.append(check(claim, jax.random.key(config.seed), config.trials))
-        except Exception as error:  # a defect of the claim's, not a mistake of the user's
-            raise RuntimeError(f"claim {claim.name} could not be checked") from error
+    jobs = config.jobs or processes(len(claims))
+    for row in waiting.progress(
+        checked(claims, config.seed, config.trials, jobs), len(claims), "claims"
+    ):
+        rows.append(row)
         workdir.metric(dict(zip(KEYS, rows[-1], strict=False)))
     records = [dict(zip(KEYS, row, strict=False)) for row in rows]
     write_json(config.json, records)

@@ -183,7 +183,8 @@ def test_workdir(launch, tmp_path):
     files = {path.name: path.read_text() for path in (tmp_path / "run").iterdir()}
     assert sorted(files) == ["config.json", "metrics.jsonl", "result.json"]
     config = {"claims": "", "list": False, "trials": 4, "seed": 3, "json": None, "report": None}
-    assert json.loads(files["config.json"]) == {**config, "workdir": f"{tmp_path}/run"}
+    config |= {"jobs": None, "workdir": f"{tmp_path}/run"}
+    assert json.loads(files["config.json"]) == config
     rows = [json.loads(line) for line in files["metrics.jsonl"].splitlines()]
     assert rows == json.loads(files["result.json"])["rows"]
     assert [list(row) for row in rows] == [KEYS, KEYS]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rankwise.compiling import QUICKLY, jit_quickly, known
+from rankwise.compiling import QUICKLY, flags, jit_quickly, known
 
 X = jnp.arange(12.0).reshape(3, 4)
 
@@ -50,6 +50,17 @@ def test_what_the_environment_says_goes_first(monkeypatch):
     name, *others = QUICKLY
     monkeypatch.setenv("XLA_FLAGS", f"--{name}=true")
     assert list(known(QUICKLY)) == others
+
+
+def test_flags_of_a_process_are_those_of_a_program_after_the_given_ones(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert {text.partition("=")[0] for text in flags().split()} == {
+        f"--{name}" for name in (*QUICKLY, "xla_backend_optimization_level")
+    }
+    given = "--xla_backend_optimization_level=3"
+    monkeypatch.setenv("XLA_FLAGS", given)
+    first, *others = flags(level=1).split()
+    assert first == given and len(others) == len(QUICKLY)
 
 
 def test_a_program_is_compiled_once():
