@@ -75,11 +75,11 @@ def renewed(inner: optax.GradientTransformation, every: int) -> optax.GradientTr
 
     Example:
       >>> tx = renewed(optax.scale_by_schedule(lambda count: count), every=2)
-      >>> state, found = tx.init(jnp.ones(())), []
+      >>> state, updates = tx.init(jnp.ones(())), []
       >>> for _ in range(5):
       ...     update, state = tx.update(jnp.ones(()), state)
-      ...     found.append(float(update))
-      >>> found
+      ...     updates.append(float(update))
+      >>> updates
       [0.0, 1.0, 0.0, 1.0, 0.0]
     """
 

@@ -223,8 +223,8 @@ def _nothing(aux: Tree) -> Leaves:
 
 def _due(settings: AdapadConfig, aux: Tree, step: jax.Array) -> jax.Array:
     """Whether the step scores: some module may still grow, and it is the turn."""
-    wanted = sum(entry["rank"] for entry in aux.values()) < settings.budget
-    return wanted & ((step + 1) % settings.score_every == 0)
+    needed = sum(entry["rank"] for entry in aux.values()) < settings.budget
+    return needed & ((step + 1) % settings.score_every == 0)
 
 
 def _turn(config: AdapadConfig, aux: Tree, step: jax.Array) -> Leaves:
@@ -242,9 +242,9 @@ def _joint(config: AdapadConfig, now: Snapshot, norm: float):
     if not config.advance:
         return published, active
     index: Leaves = {path: entry["rank"] for path, entry in aux.items()}
-    wanted = jnp.any(jnp.stack([entry["private"] > 0 for entry in aux.values()]))
+    needed = jnp.any(jnp.stack([entry["private"] > 0 for entry in aux.values()]))
     private, also = jax.lax.cond(
-        wanted,
+        needed,
         lambda _: _at(now, index, norm),
         lambda _: (
             jax.tree.map(jnp.zeros_like, theta),

@@ -110,12 +110,12 @@ def chained(
         link = next(iter(aux.values()))["link"]
         due = (info.step + 1 >= jnp.asarray(ends, jnp.int32)[link]) & (link < count - 1)
 
-        def begun(theta, aux, opt):
+        def restarted(theta, aux, opt):
             frozen = {path: _frozen(leaves, aux[path]) for path, leaves in theta.items()}
             fresh = _fresh(jax.random.fold_in(info.key, 0), theta)
             return fresh, frozen, restart(info.key, opt, tx.init(fresh))
 
-        return jax.lax.cond(due, begun, lambda *same: same, theta, aux, opt)
+        return jax.lax.cond(due, restarted, lambda *same: same, theta, aux, opt)
 
     return dataclasses.replace(
         plain,

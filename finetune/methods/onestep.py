@@ -82,8 +82,8 @@ def onestep(config: OneStepConfig, run: Run | None = None) -> Method:
             whole = gradients[path]
             if config.rank:
                 own = factors.path_key(key, path) if config.svd == "randomised" else None
-                found = leading(whole, config.rank, own, 4 * config.rank, config.svd_iterations)
-                theta[path] = {"a": found.u, "b": -found.s[:, None] * found.vt}
+                pair = leading(whole, config.rank, own, 4 * config.rank, config.svd_iterations)
+                theta[path] = {"a": pair.u, "b": -pair.s[:, None] * pair.vt}
             else:
                 theta[path] = {"delta": -whole}
             aux[path] = {size: jnp.zeros((config.rank,) if config.rank else (), whole.dtype)}
