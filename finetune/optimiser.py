@@ -27,7 +27,7 @@ class OptimiserConfig:
     """Settings of the optimiser: "adamw", or "sgd" with neither moments nor decay."""
 
     name: str = option("adamw", "optimiser of adapter and head", OPTIMISERS)
-    learning_rate: float = option(1e-3, "largest learning rate", lower=0)
+    learning_rate: float = option(1e-3, "largest learning rate of the schedule", lower=0)
     schedule: str = option(
         "linear",
         "course of the learning rate after the warm-up: linear or cosine to 0, or constant",

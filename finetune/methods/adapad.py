@@ -53,17 +53,28 @@ class AdapadConfig:
 
     rank: int = option(4, texts.LARGEST_RANK)
     budget: int | None = option(None, texts.BUDGET)
-    phase: str = option("parallel", "which components a step trains", PHASES)
+    phase: str = option(
+        "parallel",
+        "components that a step trains: of all levels (parallel), of one level (split), or of "
+        "all against one loss (joint)",
+        PHASES,
+    )
     advance: bool = option(True, texts.ADVANCE)
     every: int | None = option(None, texts.EVERY)
     grow: int | None = option(None, texts.GROW)
-    score: str = option("effective", "which modules grow", scores.KINDS)
+    score: str = option(
+        "effective", "score by which the modules that grow are chosen", scores.KINDS
+    )
     score_every: int = option(5, texts.SCORE_EVERY)
     beta: float = option(0.85, texts.BETA)
     scale: float = option(1.0, texts.SCALE)
     std: float = option(0.02, texts.STD)
-    cycle: int = option(10, "steps per level of --phase=split")
-    head_loss: str = option("deployed", "what trains the head; own with --phase=split", HEADS)
+    cycle: int = option(10, "optimiser steps per level of --phase=split")
+    head_loss: str = option(
+        "deployed",
+        "network whose loss trains the head; own, that of the level, needs --phase=split",
+        HEADS,
+    )
     way: str = option("in_turn", texts.WAY, WAYS)
 
     def __post_init__(self):

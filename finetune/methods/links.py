@@ -41,9 +41,13 @@ class ChainConfig(LoraConfig):
       rewarm: of "jagged": steps, or below 1 a share of the longest link's. Linear, 0 for none.
     """
 
-    store: str = option("links", "finished links one by one, or their dense sum", STORES)
+    store: str = option(
+        "links", "what is stored of finished links: the links one by one, or a dense sum", STORES
+    )
     rates: str = option("jagged", texts.RATES, RATES)
-    rewarm: float = option(0.05, "steps of warm-up after a restart, below 1 a share of a link's")
+    rewarm: float = option(
+        0.05, "optimiser steps of warm-up after a restart; below 1 a share of the steps of a link"
+    )
 
     def __post_init__(self):
         super().__post_init__()

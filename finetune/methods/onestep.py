@@ -35,8 +35,10 @@ class OneStepConfig(GradientOptions):
       svd, svd_iterations: as in `loraga`.
     """
 
-    rank: int = option(8, "components per module; 0 for all")
-    step_size: float | None = option(None, "of the gradient; else the best of a grid")
+    rank: int = option(8, "number of components of every module; 0 takes the whole gradient")
+    step_size: float | None = option(
+        None, "size of the step along the gradient; by default the best of a grid"
+    )
     svd: str = option("exact", texts.SVD, SVDS)
     svd_iterations: int = option(4, texts.SVD_ITERATIONS)
 
