@@ -27,7 +27,7 @@ class OptimiserConfig:
     """Settings of the optimiser: "adamw", or "sgd" with neither moments nor decay."""
 
     name: str = option("adamw", "optimiser of adapter and head", OPTIMISERS)
-    learning_rate: float = option(1e-3, "largest learning rate", lower=0)
+    learning_rate: float = option(1e-3, "largest learning rate of the schedule", lower=0)
     schedule: str = option(
         "linear",
         "course of the learning rate after the warm-up: linear or cosine to 0, or constant",
@@ -75,11 +75,11 @@ def renewed(inner: optax.GradientTransformation, every: int) -> optax.GradientTr
 
     Example:
       >>> tx = renewed(optax.scale_by_schedule(lambda count: count), every=2)
-      >>> state, found = tx.init(jnp.ones(())), []
+      >>> state, updates = tx.init(jnp.ones(())), []
       >>> for _ in range(5):
       ...     update, state = tx.update(jnp.ones(()), state)
-      ...     found.append(float(update))
-      >>> found
+      ...     updates.append(float(update))
+      >>> updates
       [0.0, 1.0, 0.0, 1.0, 0.0]
     """
 

@@ -55,7 +55,7 @@ def _one(config: DecomposeConfig) -> int | None:
 
 def _run(config: DecomposeConfig) -> dict:
     wide = jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
-    folder = config.workdir if distributed.first() else None
+    folder = config.workdir if distributed.is_main_process() else None
     with one_writer(folder), wide:
         return decompose(config, folder, _saved(config) if going_on(config) else None)
 

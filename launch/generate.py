@@ -30,10 +30,10 @@ def main(config: GenerateConfig) -> None:
         task, write = writer.load(config, asked.prompts)
     passes = task.steps(SPLIT, config.batch_size)
     batches = waiting.progress(task.in_order(SPLIT, config.batch_size), passes, "batches")
-    found = task.predict(task.gathered(SPLIT, map(write, batches)))
+    completions = task.predict(task.gathered(SPLIT, map(write, batches)))
     lines = [
         {**row, **({"sample": n} if config.samples > 1 else {}), **one}
-        for row, samples in zip(asked.rows, found, strict=True)
+        for row, samples in zip(asked.rows, completions, strict=True)
         for n, one in enumerate(samples)
     ]
     if config.output is not None:

@@ -44,14 +44,14 @@ def main(config: TrainConfig) -> int | None:
         saved = None if config.workdir is None else training.folder(config.workdir)
         return supervise.run("launch.train", config.distributed, saved)
     distributed.join(config.distributed)
-    with one_writer(config.workdir if distributed.first() else None):
+    with one_writer(config.workdir if distributed.is_main_process() else None):
         going_on(config)
         with waiting.stage("loading data and model"):
             job = training.prepare(config)
-        if distributed.first():
+        if distributed.is_main_process():
             run.print_start(job, mean=problem.pooling(config) == "mean")
         record = run.train(config, job)
-    if distributed.first():
+    if distributed.is_main_process():
         run.print_result(record)
 
 

@@ -58,13 +58,13 @@ def errors_by_round(problem, rank, rounds, **options):
     reference = problem.to_whitened(exact(problem, rank).components)
     state = start(problem, rank, alternating(), key=jax.random.key(3), **options)
 
-    def one(state, _):
+    def advance(state, _):
         state = step(state)
         published = (jnp.arange(rank) < state.progress.active)[:, None]
         shown = jax.tree.map(lambda rows: jnp.where(published, rows, 0), state.progress.factors)
         return state, distances(shown, reference) / norms(reference)
 
-    return np.asarray(jax.lax.scan(one, state, length=rounds)[1])
+    return np.asarray(jax.lax.scan(advance, state, length=rounds)[1])
 
 
 ratios = jnp.array([0.95, 0.6, 0.6, 0.6, 0.6])

@@ -103,8 +103,8 @@ objective = Objective(squared, lambda: {"fc": jnp.asarray(kernel)})
 
 @jax.jit
 def descend(theta, aux, opt, step):
-    found = method.grads(objective, theta, aux, {}, step, None)
-    updates, opt = method.tx.update(found.theta, opt, theta, step=step, **found.info)
+    gradients = method.grads(objective, theta, aux, {}, step, None)
+    updates, opt = method.tx.update(gradients.theta, opt, theta, step=step, **gradients.info)
     return optax.apply_updates(theta, updates), opt
 
 
@@ -216,7 +216,7 @@ def points(values):
 
 
 for data in panels.split(arrays):
-    found, final = comparisons.orders(data), data["component_3"]
+    ordered, final = comparisons.orders(data), data["component_3"]
     joint, length = data["joint"].mean(axis=0), comparisons.stages(data)
     more = [points(length[:, k, -1] - length[:, k, 0]) for k in range(3)]
     same = data["joint"][
@@ -230,7 +230,7 @@ for data in panels.split(arrays):
     print(
         f"  paths: best {final.mean(0).max():.4f}, mean {final.mean():.4f}, worst {final.mean(0).min():.4f}"
     )
-    print(f"  falling minus rising: {points(found.difference.mean(axis=1))} points")
+    print(f"  falling minus rising: {points(ordered.difference.mean(axis=1))} points")
     print(f"  stage 1, 2, 3 with 10 in place of 1 epoch: {', '.join(more)} points")
     print(
         f"  paths against joint: {(np.nanmean(comparisons.at_equal_flops(data), 0) > 0).sum()} of 64 better "

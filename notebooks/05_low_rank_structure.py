@@ -332,14 +332,14 @@ def loss_and_slope(flat, keep, width):
 
 def least_loss(width, keep):
     """The least expected loss found, and the singular values of Z there."""
-    found = scipy.optimize.minimize(
+    minimum = scipy.optimize.minimize(
         lambda flat: tuple(np.asarray(part) for part in loss_and_slope(flat, keep, width)),
         rng.standard_normal(9 * width), jac=True, method="L-BFGS-B",
         options={"maxiter": 5000, "maxfun": 10000, "ftol": 1e-15, "gtol": 1e-10},
     )  # fmt: skip
-    first, second = np.split(found.x, [5 * width])
+    first, second = np.split(minimum.x, [5 * width])
     product = second.reshape(4, width) @ first.reshape(width, 5) @ inputs
-    return found.fun, np.linalg.svd(product, compute_uv=False)
+    return minimum.fun, np.linalg.svd(product, compute_uv=False)
 
 
 def predicted_loss(keep, width, printed=False):
@@ -374,11 +374,11 @@ corrections[f"least dropout loss, d = {widths[wide]}, keep rate 0.5"] = (
 width = 8
 rates = np.array([0.9, 0.5, 0.2]) if QUICK else np.array([0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1])
 weights = np.asarray(dropout.nuclear_weight(rates, width))
-found = np.stack([least_loss(width, rate)[1] for rate in rates])
+losses = np.stack([least_loss(width, rate)[1] for rate in rates])
 curve = np.geomspace(weights.min() / 2, weights.max() * 2, 300)
 paths = np.stack([dropout.squared_nuclear_values(values, weight, width) for weight in curve])
 axes[1].semilogx(curve, paths, "C0")
-axes[1].semilogx(weights, found, "ko", markersize=5)
+axes[1].semilogx(weights, losses, "ko", markersize=5)
 axes[1].plot([], [], "C0", label="closed form")
 axes[1].plot([], [], "ko", label="found, d = 8")
 axes[1].set(xlabel="$\\nu = (1-\\mu)/(\\mu d)$", ylabel="singular values of $Z$")

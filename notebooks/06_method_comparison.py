@@ -134,14 +134,14 @@ comparison_picture.scores(smoke, rows)
 tried = json.loads((ROOT / "notebooks" / "06_results" / "rates.json").read_text())
 rates = sorted({r["rate"] for r in tried})
 for task in dict.fromkeys(r["task"] for r in tried):
-    found = {(r["method"], r["rate"]): r["score"] for r in tried if r["task"] == task}
+    scores = {(r["method"], r["rate"]): r["score"] for r in tried if r["task"] == task}
     majority = next(r["majority"] for r in tried if r["task"] == task)
     constant = [round(majority, 4), round(1 - majority, 4)]
-    names = [name for name in NAMES if (name, rates[0]) in found]
-    lines = [(name, *(found[name, rate] for rate in rates)) for name in names]
+    names = [name for name in NAMES if (name, rates[0]) in scores]
+    lines = [(name, *(scores[name, rate] for rate in rates)) for name in names]
     print(table((task, *(f"{rate:g}" for rate in rates)), lines))
     for rate in rates:
-        ends = [name for name in names if round(found[name, rate], 4) in constant]
+        ends = [name for name in names if round(scores[name, rate], 4) in constant]
         print(f"one class for every row at {rate:g}: {len(ends)} of {len(names)}")
     print()
 

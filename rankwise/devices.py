@@ -48,16 +48,16 @@ def make(sizes: Mapping[str, int]) -> Mesh:
       >>> dict(make({"worker": 1, "rows": 1}).shape)
       {'worker': 1, 'rows': 1}
     """
-    wanted, there = math.prod(sizes.values()), jax.devices()
+    needed, there = math.prod(sizes.values()), jax.devices()
     shown = ",".join(f"{name}:{size}" for name, size in sizes.items())
-    if jax.process_count() > 1 and wanted != len(there):
+    if jax.process_count() > 1 and needed != len(there):
         raise ValueError(
-            f"mesh {shown} has {wanted} devices; allowed are {len(there)}, all of them"
+            f"mesh {shown} has {needed} devices; allowed are {len(there)}, all of them"
         )
-    checks.integer(f"devices of mesh {shown}", wanted, 1, len(there))
+    checks.integer(f"devices of mesh {shown}", needed, 1, len(there))
     kinds = (AxisType.Auto,) * len(sizes)
     shape, names = tuple(sizes.values()), tuple(sizes)
-    return jax.make_mesh(shape, names, axis_types=kinds, devices=there[:wanted])
+    return jax.make_mesh(shape, names, axis_types=kinds, devices=there[:needed])
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -63,7 +63,7 @@ def arrows():
 
 def circles(graph):
     """Groups of modules that reach each other (Tarjan's algorithm)."""
-    number, low, stack, found = {}, {}, [], []
+    number, low, stack, result = {}, {}, [], []
 
     def visit(name):
         number[name] = low[name] = len(number)
@@ -78,12 +78,12 @@ def circles(graph):
             group = stack[stack.index(name) :]
             del stack[stack.index(name) :]
             if len(group) > 1:
-                found.append(sorted(group))
+                result.append(sorted(group))
 
     for name in graph:
         if name not in number:
             visit(name)
-    return found
+    return result
 
 
 def test_circles_are_found():

@@ -59,8 +59,8 @@ def compressed(
     full-width factors start from.
 
     Example:
-      >>> found = compressed(jax.random.key(0), jnp.eye(3), 2, 3, 0.1, "transported")
-      >>> bool(jnp.allclose(found["right"] @ found["right"].T, jnp.eye(2), atol=1e-5))
+      >>> factors = compressed(jax.random.key(0), jnp.eye(3), 2, 3, 0.1, "transported")
+      >>> bool(jnp.allclose(factors["right"] @ factors["right"].T, jnp.eye(2), atol=1e-5))
       True
     """
     dtype = gradient.dtype

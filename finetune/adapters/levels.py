@@ -128,8 +128,8 @@ def view(theta: Tree, aux: Tree, rows: Tree, index: Index) -> tuple[Tree, Tree]:
         entry, k = aux[path], index[path]
         number = jnp.arange(entry["gain"].shape[0])
         before = number < jnp.minimum(k, entry["rank"])
-        mine = (number == k) & trainable(entry)
-        gain = jnp.where(before | mine, entry["scale"], 0).astype(entry["gain"].dtype)
+        owned = (number == k) & trainable(entry)
+        gain = jnp.where(before | owned, entry["scale"], 0).astype(entry["gain"].dtype)
         gains[path] = {**entry, "gain": gain}
     return visible, gains
 
@@ -179,10 +179,10 @@ def every(
         return single(now, everywhere(aux, k), norm)
 
     def guarded(k):
-        wanted = jnp.stack([trainable(entry)[k] for entry in aux.values()])
+        trains = jnp.stack([trainable(entry)[k] for entry in aux.values()])
         like = jax.eval_shape(level, k)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-        return jax.lax.cond(jnp.any(wanted), level, lambda _: nothing, k)
+        return jax.lax.cond(jnp.any(trains), level, lambda _: nothing, k)
 
     if mesh is not None:
         loss, rows = _dealt(level, size, mesh)
@@ -209,9 +209,9 @@ def _dealt(level, size: int, mesh: jax.sharding.Mesh):
     dtype = jnp.result_type(*leaves)
 
     def block():
-        mine = jax.lax.axis_index(DEVICES) + devices * jnp.arange(slots)
+        numbers = jax.lax.axis_index(DEVICES) + devices * jnp.arange(slots)
         # Places past the last level repeat it; their rows are cut off below.
-        results = jax.lax.map(level, jnp.minimum(mine, size - 1))
+        results = jax.lax.map(level, jnp.minimum(numbers, size - 1))
         flat = [leaf.reshape(slots, -1).astype(dtype) for leaf in jax.tree.leaves(results)]
         rows = jnp.concatenate(flat, axis=1)[:, None]
         gathered = jax.lax.all_gather(rows, DEVICES, axis=1, tiled=True, to="invarying")

@@ -107,5 +107,5 @@ def _along_rows(x: jax.Array, y: jax.Array) -> jax.Array:
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     asked = ops.asked()
     precision = asked.precision if asked else ops.precision(x.dtype)
-    found = jax.lax.dot_general(rows, y, (((1,), (1,)), ((), ())), precision=precision)
-    return found.reshape(*x.shape[:-1], y.shape[0])
+    product = jax.lax.dot_general(rows, y, (((1,), (1,)), ((), ())), precision=precision)
+    return product.reshape(*x.shape[:-1], y.shape[0])

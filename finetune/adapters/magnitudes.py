@@ -42,10 +42,10 @@ def lengths(kernel: jax.Array, theta: Leaves, aux: Leaves) -> jax.Array:
     a = theta["a"].astype(square.dtype) * aux["gain"].astype(square.dtype)
     a, b = jax.lax.stop_gradient((a, theta["b"].astype(square.dtype)))
     mixed = 2 * matmul(kernel.T.astype(square.dtype), a).T + matmul(matmul(a.T, a), b)
-    found = square + jnp.sum(mixed * b, axis=0)
+    total = square + jnp.sum(mixed * b, axis=0)
     # Where a b cancels W the sum is a difference of close numbers, and what is left of it below
     # one rounding of |W|^2 is noise, which may be negative.
-    return jnp.sqrt(jnp.maximum(found, jnp.finfo(square.dtype).eps * square))
+    return jnp.sqrt(jnp.maximum(total, jnp.finfo(square.dtype).eps * square))
 
 
 def factor(kernel: jax.Array, theta: Leaves, aux: Leaves) -> jax.Array:

@@ -201,8 +201,8 @@ def assembled(name: str, run: Run, tx, decay_base: bool, **more) -> Method:
     """The Method with theta[path] = {delta} and this optimiser."""
 
     def with_base(objective, theta, aux, head, step, key) -> Gradients:
-        found = together(objective, theta, aux, head, step, key)
-        return found._replace(info={"base": objective.kernels()})
+        gathered = together(objective, theta, aux, head, step, key)
+        return gathered._replace(info={"base": objective.kernels()})
 
     # Passed on only where it is read: the parts of an accumulated batch would each carry a copy.
     decays = decay_base and run.optimiser.weight_decay and run.optimiser.name == "adamw"

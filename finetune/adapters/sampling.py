@@ -26,11 +26,17 @@ class GradientOptions:
         and a pass and a compilation more for every such group.
     """
 
-    gradient_batches: int = option(8, "batches of the gradient before training")
-    gradient_batch_size: int = option(1, "rows of each of these batches")
-    gradient_shuffled: bool = option(False, "rows of that gradient drawn by the seed")
-    gradient_dropout: bool = option(False, "the model's own dropout in that gradient")
-    gradient_kernels: int | None = option(None, "kernels per pass of that gradient; all")
+    gradient_batches: int = option(8, "number of batches of the gradient before training")
+    gradient_batch_size: int = option(1, "rows of each batch of the gradient before training")
+    gradient_shuffled: bool = option(
+        False, "draw the rows of the gradient before training by the seed, not the first ones"
+    )
+    gradient_dropout: bool = option(
+        False, "apply the model's own dropout in the gradient before training"
+    )
+    gradient_kernels: int | None = option(
+        None, "kernels whose gradients one pass computes; by default all kernels"
+    )
 
     def __post_init__(self):
         checks.integer("gradient_batches", self.gradient_batches, 1)

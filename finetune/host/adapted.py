@@ -122,8 +122,8 @@ class Adapted:
 
     def ranks(self, state: TrainState) -> dict[str, int]:
         """Path of a kernel -> rank now."""
-        found = jax.device_get(self.method.ranks(state.theta, state.aux))
-        return {path: int(rank) for path, rank in sorted(found.items())}
+        by_path = jax.device_get(self.method.ranks(state.theta, state.aux))
+        return {path: int(rank) for path, rank in sorted(by_path.items())}
 
     def parameters(self, state: TrainState) -> int:
         """Numbers that were trained: of the adapters as they are, and of what is trained whole."""

@@ -94,13 +94,13 @@ def adapt(
     heads = choosing.whole(train, taken.params)
     discovered = examined(loss, taken, batch)
     arrays = {**taken.params, **taken.rest}
-    found = choosing.chosen(discovered, arrays, modules, heads, built)
-    network = host_network(loss, taken, found, heads)
+    choice = choosing.chosen(discovered, arrays, modules, heads, built)
+    network = host_network(loss, taken, choice, heads)
     head_tx = make_optimiser(own, steps)
     step_config = StepConfig(own.clip, accumulate, True, dropout)
     update = train_step(network, built, None, head_tx, step_config)
     return Adapted(
-        dict(sorted(found.items())), network.params, built, config, network, taken, head_tx, update
+        dict(sorted(choice.items())), network.params, built, config, network, taken, head_tx, update
     )
 
 

@@ -33,14 +33,14 @@ def whole(patterns: Sequence[str], params: Mapping[str, jax.Array]) -> tuple[str
     """
     if isinstance(patterns, str):
         patterns = (patterns,)
-    found = set()
+    names = set()
     for pattern in patterns:
         search = _expression("train", pattern)
         own = {name for name in params if search(name)}
         if not own:
             raise ValueError(f"train has {pattern!r}, which no parameter matches; {_some(params)}")
-        found |= own
-    return tuple(sorted(found))
+        names |= own
+    return tuple(sorted(names))
 
 
 def chosen(
@@ -64,18 +64,18 @@ def chosen(
     """
     modules = discovered.modules
     if pattern is None:
-        found = {n: m for n, m in modules.items() if m.kind == PRODUCT and n not in apart}
-        if not found:
+        products = {n: m for n, m in modules.items() if m.kind == PRODUCT and n not in apart}
+        if not products:
             raise ValueError(
                 "modules is None, and the loss multiplies by no parameter of the model beside "
                 f"those of train; {_some(arrays)}"
             )
     else:
-        found = _matching(discovered, arrays, _expression("modules", pattern), pattern)
-        both = sorted(set(found) & set(apart))
+        products = _matching(discovered, arrays, _expression("modules", pattern), pattern)
+        both = sorted(set(products) & set(apart))
         if both:
             raise ValueError(f"module {both[0]} is in modules and in train; choose one of them")
-    for name, module in found.items():
+    for name, module in products.items():
         if module.kind == ROWS and method.lookup is None:
             raise ValueError(
                 f"module {name} is a table of rows, which method {method.name!r} cannot adapt; "
@@ -89,15 +89,15 @@ def chosen(
                 f"use in {others[0]}, which would not see a small change; take float32 parameters "
                 "or leave it out with modules"
             )
-    return found
+    return products
 
 
 def _matching(discovered, arrays, search, pattern: str) -> dict[str, Module]:
-    found = {}
+    matches = {}
     for name, module in discovered.modules.items():
         hits = [bool(search(path)) for path in module.paths]
         if search(name) or all(hits):
-            found[name] = module
+            matches[name] = module
         elif any(hits):
             raise ValueError(
                 f"modules is {pattern!r}, which matches {sum(hits)} of the {len(hits)} kernels "
@@ -107,7 +107,7 @@ def _matching(discovered, arrays, search, pattern: str) -> dict[str, Module]:
         reasons = [HOPELESS[use.kind] for use in uses if use.kind in HOPELESS]
         if name not in discovered.modules and reasons and search(name):
             raise ValueError(reasons[0].format(name))
-    if not found:
+    if not matches:
         wrong = [
             f"; {name} has dtype {leaf.dtype.name}, and allowed are floating ones"
             for name, leaf in arrays.items()
@@ -117,7 +117,7 @@ def _matching(discovered, arrays, search, pattern: str) -> dict[str, Module]:
             f"modules is {pattern!r}, which matches no kernel that the loss multiplies by"
             f"{wrong[0] if wrong else ''}; {_some(discovered.modules)}"
         )
-    return found
+    return matches
 
 
 def _expression(what: str, pattern: str):

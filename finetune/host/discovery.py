@@ -101,8 +101,8 @@ def discover(
 
     Example:
       >>> kernel, x = jnp.ones((3, 5)), jnp.ones((2, 3))
-      >>> found = discover(lambda m, x: (x @ m["fc.kernel"], {}), {"fc.kernel": kernel}, (), x)
-      >>> module = found.modules["fc.kernel"]
+      >>> result = discover(lambda m, x: (x @ m["fc.kernel"], {}), {"fc.kernel": kernel}, (), x)
+      >>> module = result.modules["fc.kernel"]
       >>> module.ins, module.outs, module.paths
       ((0,), (1,), ('fc',))
     """
@@ -123,12 +123,12 @@ def discover(
         return ()
 
     jax.eval_shape(program, dict(arrays), *arguments)
-    found = {}
+    reads = {}
     for name, uses in recorder.uses.items():
         leaf = arrays[name]
         if jnp.issubdtype(leaf.dtype, jnp.floating) and (use := _defining(uses, leaf)):
-            found[name] = (use, leaf)
-    return Discovered(_named(found), dict(recorder.uses), tuple(changed))
+            reads[name] = (use, leaf)
+    return Discovered(_named(reads), dict(recorder.uses), tuple(changed))
 
 
 def _defining(uses: list[Use], leaf) -> Use | None:
@@ -142,15 +142,15 @@ def _defining(uses: list[Use], leaf) -> Use | None:
     return None
 
 
-def _named(found: Mapping[str, tuple[Use, Any]]) -> dict[str, Module]:
-    short = {name: name for name in found}
-    for name in found:
+def _named(uses: Mapping[str, tuple[Use, Any]]) -> dict[str, Module]:
+    short = {name: name for name in uses}
+    for name in uses:
         head, _, last = name.rpartition(".")
         if head and last in OWN:
             short[name] = head
     often = Counter(short.values())
     modules = {}
-    for name, (use, leaf) in sorted(found.items()):
+    for name, (use, leaf) in sorted(uses.items()):
         own = short[name] if often[short[name]] == 1 else name
         ends = {"ins": tuple(sorted(use.ins)), "outs": tuple(sorted(use.outs))}
         module = Module(

@@ -75,12 +75,12 @@ class _Evaluation(Walk):
         if view.leaves is None:
             return function(self.ops, *arrays)
 
-        def one(leaves, *arrays):
+        def applied(leaves, *arrays):
             return function(self.ops.at(path, leaves), *arrays)
 
         for _ in self._stack(view):
-            one = jax.vmap(one)
-        return one(view.leaves, *arrays)
+            applied = jax.vmap(applied)
+        return applied(view.leaves, *arrays)
 
     def value(self, view, primitive):
         module = self.modules[view.name]
@@ -96,8 +96,8 @@ class _Evaluation(Walk):
         module = self.modules[view.name]
         if module.kind != ROWS or module.stack or view.axes != (module.ins, module.outs):
             return None
-        found = self.ops.embed(module.paths[0], places[..., 0], view.value)
-        return found.astype(equation.outvars[0].aval.dtype)
+        embedded = self.ops.embed(module.paths[0], places[..., 0], view.value)
+        return embedded.astype(equation.outvars[0].aval.dtype)
 
     def product(self, view, other, equation, kernel_first):
         module, parameters = self.modules[view.name], equation.params

@@ -32,7 +32,7 @@ def changed(
     Raises:
       ValueError: the array's own dtype does not.
     """
-    found = {}
+    merged = {}
     before = after = 0.0  # |D|^2, and |rounding of W + D|^2
     for name, module in modules.items():
         if not any(path in changes for path in module.paths):
@@ -45,11 +45,11 @@ def changed(
             exact.append(new)
             kernels.append(jnp.asarray(new, dtype or module.dtype))
             after += float(np.sum((np.asarray(kernels[-1], np.float64) - new) ** 2))
-        found[name] = module.whole(kernels)
+        merged[name] = module.whole(kernels)
     if dtype is None and after > LOST**2 * before > 0:
-        kinds = sorted({modules[name].dtype.name for name in found})
+        kinds = sorted({modules[name].dtype.name for name in merged})
         raise ValueError(
             f"{', '.join(kinds)} kernels would lose {(after / before) ** 0.5:.0%} of the change; "
             "give merge a dtype, such as jnp.float32"
         )
-    return found
+    return merged

@@ -39,8 +39,8 @@ def parts(model: Any) -> Parts:
     floating arrays are.
 
     Example:
-      >>> found = parts({"w": jnp.ones((2, 3)), "layers": [jnp.zeros(3)], "count": jnp.array(0)})
-      >>> sorted(found.params), sorted(found.rest)
+      >>> split = parts({"w": jnp.ones((2, 3)), "layers": [jnp.zeros(3)], "count": jnp.array(0)})
+      >>> sorted(split.params), sorted(split.rest)
       (['layers.0', 'w'], ['count'])
     """
     return _of_module(model) if isinstance(model, nnx.Module) else _of_pytree(model)

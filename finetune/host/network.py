@@ -48,13 +48,13 @@ def examined(loss: Callable[..., Any], parts: Parts, batch: Any) -> Discovered:
         return value, {name: after[name] for name in parts.state}
 
     arrays = {**parts.params, **parts.rest}
-    found = discover(program, arrays, parts.state, batch, jax.random.key(0))
-    if found.changed:
+    discovered = discover(program, arrays, parts.state, batch, jax.random.key(0))
+    if discovered.changed:
         raise ValueError(
-            f"the loss changes {', '.join(found.changed[:3])} of the model; allowed are losses "
-            "that change nothing: call model.eval() before"
+            f"the loss changes {', '.join(discovered.changed[:3])} of the model; allowed are "
+            "losses that change nothing: call model.eval() before"
         )
-    return found
+    return discovered
 
 
 def host_network(

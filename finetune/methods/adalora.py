@@ -50,11 +50,19 @@ class AdaloraConfig:
     orthogonality: float = option(0.1, texts.ORTHOGONALITY)
     penalty: str = option("norm", texts.PENALTY, orthonormal.FORMS)
     beta: float = option(0.85, texts.BETA)
-    importance: str = option("after", "measured after or before the update", IMPORTANCE)
-    decline: str = option("code", "how the budget falls", schedule.FORMS)
+    importance: str = option(
+        "after", "whether importance is measured after or before the update", IMPORTANCE
+    )
+    decline: str = option(
+        "code", "how the budget falls: as in the published code or as in the paper", schedule.FORMS
+    )
     t_init: int | None = option(None, texts.T_INIT)
-    t_final: int | None = option(None, "steps of the final phase; half of them")
-    delta_t: int | None = option(None, "steps between masks")
+    t_final: int | None = option(
+        None, "optimiser steps of the final phase; by default half of the run"
+    )
+    delta_t: int | None = option(
+        None, "optimiser steps between masks of components; by default a 700th of the run"
+    )
     std: float = option(0.02, texts.STD)
 
     def __post_init__(self):

@@ -53,17 +53,28 @@ class AdapadConfig:
 
     rank: int = option(4, texts.LARGEST_RANK)
     budget: int | None = option(None, texts.BUDGET)
-    phase: str = option("parallel", "which components a step trains", PHASES)
+    phase: str = option(
+        "parallel",
+        "components that a step trains: of all levels (parallel), of one level (split), or of "
+        "all against one loss (joint)",
+        PHASES,
+    )
     advance: bool = option(True, texts.ADVANCE)
     every: int | None = option(None, texts.EVERY)
     grow: int | None = option(None, texts.GROW)
-    score: str = option("effective", "which modules grow", scores.KINDS)
+    score: str = option(
+        "effective", "score by which the modules that grow are chosen", scores.KINDS
+    )
     score_every: int = option(5, texts.SCORE_EVERY)
     beta: float = option(0.85, texts.BETA)
     scale: float = option(1.0, texts.SCALE)
     std: float = option(0.02, texts.STD)
-    cycle: int = option(10, "steps per level of --phase=split")
-    head_loss: str = option("deployed", "what trains the head; own with --phase=split", HEADS)
+    cycle: int = option(10, "optimiser steps per level of --phase=split")
+    head_loss: str = option(
+        "deployed",
+        "network whose loss trains the head; own, that of the level, needs --phase=split",
+        HEADS,
+    )
     way: str = option("in_turn", texts.WAY, WAYS)
 
     def __post_init__(self):
@@ -223,8 +234,8 @@ def _nothing(aux: Tree) -> Leaves:
 
 def _due(settings: AdapadConfig, aux: Tree, step: jax.Array) -> jax.Array:
     """Whether the step scores: some module may still grow, and it is the turn."""
-    wanted = sum(entry["rank"] for entry in aux.values()) < settings.budget
-    return wanted & ((step + 1) % settings.score_every == 0)
+    needed = sum(entry["rank"] for entry in aux.values()) < settings.budget
+    return needed & ((step + 1) % settings.score_every == 0)
 
 
 def _turn(config: AdapadConfig, aux: Tree, step: jax.Array) -> Leaves:
@@ -242,9 +253,9 @@ def _joint(config: AdapadConfig, now: Snapshot, norm: float):
     if not config.advance:
         return published, active
     index: Leaves = {path: entry["rank"] for path, entry in aux.items()}
-    wanted = jnp.any(jnp.stack([entry["private"] > 0 for entry in aux.values()]))
+    needed = jnp.any(jnp.stack([entry["private"] > 0 for entry in aux.values()]))
     private, also = jax.lax.cond(
-        wanted,
+        needed,
         lambda _: _at(now, index, norm),
         lambda _: (
             jax.tree.map(jnp.zeros_like, theta),

@@ -36,11 +36,15 @@ class AdaRankGradConfig(GaloreConfig):
     """
 
     rank: int = option(4, texts.LARGEST_RANK)
-    least_rank: int = option(1, "components per module at least")
+    least_rank: int = option(1, "smallest number of components of a module")
     residual: float = option(0.2, "share of the gradient that a basis may miss")
     moments: str = option("squared", texts.MOMENTS, projection.MOMENTS)
-    converged: float = option(0.1, "share of its norm at which a projected gradient is done")
-    sketch: int = option(2, "columns of the random sketch per component, 0: exact")
+    converged: float = option(
+        0.1, "share of the first norm of a projected gradient at which the basis is taken anew"
+    )
+    sketch: int = option(
+        2, "number of columns of the random sketch per component; 0 takes an exact decomposition"
+    )
 
     def __post_init__(self):
         super().__post_init__()

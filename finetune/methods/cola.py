@@ -23,7 +23,7 @@ class ColaConfig(ChainConfig):
       rates: see `ChainConfig`; a link is a training of its own here, so it has its own schedule.
     """
 
-    links: int = option(3, "adapters, one after the other")
+    links: int = option(3, "number of adapters that are trained one after the other")
     rates: str = option("own", texts.RATES, RATES)
 
     def __post_init__(self):

@@ -57,11 +57,13 @@ class DeboraConfig:
     """
 
     rank: int = option(8, texts.FIRST_RANK)
-    tau: float = option(16.0, "sum of all singular values at most")
-    least: float = option(1e-4, "smallest singular value")
+    tau: float = option(16.0, "largest sum of the singular values of all modules together")
+    least: float = option(1e-4, "smallest singular value that a component may have")
     lower: int = option(1, "steps on the factors per step on singular values")
     search: str = option("line", "how far a step on singular values goes", SEARCHES)
-    prune_after: int | None = option(None, "steps before small ones are removed; half of them")
+    prune_after: int | None = option(
+        None, "optimiser steps before small components are removed; by default half of the run"
+    )
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)

@@ -45,11 +45,15 @@ class DeepLoraConfig(GradientOptions):
     """
 
     rank: int = option(8, texts.RANK)
-    depth: int = option(3, "factors of a change")
-    init_scale: float = option(1e-3, "singular values of each factor at first")
-    compressed: bool = option(True, "small cores between frames from the gradient")
-    frames: str = option("gradient", "where the frames point at first", FRAMES)
-    outer_rate: float = option(0.01, "rate of the frames over that of the cores; 0 freezes them")
+    depth: int = option(3, "number of factors whose product is the change of a kernel")
+    init_scale: float = option(1e-3, "singular values of each factor when training begins")
+    compressed: bool = option(
+        True, "train small cores between frames from the gradient, not factors of full width"
+    )
+    frames: str = option("gradient", "where the frames point when training begins", FRAMES)
+    outer_rate: float = option(
+        0.01, "learning rate of the frames divided by that of the cores; 0 freezes the frames"
+    )
 
     def __post_init__(self):
         super().__post_init__()

@@ -34,11 +34,13 @@ class GaloreConfig:
     """
 
     rank: int = option(4, texts.RANK)
-    gap: int = option(200, "steps between refreshes of the bases at most")
-    update_scale: float = option(0.25, "of the projected update")
+    gap: int = option(200, "optimiser steps between refreshes of the bases at most")
+    update_scale: float = option(0.25, "scale that the projected update is multiplied by")
     moments: str = option("kept", texts.MOMENTS, projection.MOMENTS)
-    raw_epsilon: bool = option(False, "epsilon beside the uncorrected average")
-    decay_base: bool = option(True, "weight decay of the base too, not of the change alone")
+    raw_epsilon: bool = option(
+        False, "add Adam's epsilon beside the root of the uncorrected average"
+    )
+    decay_base: bool = option(True, "let weight decay act on the base too, not on the change alone")
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)

@@ -52,16 +52,18 @@ class IncreloraConfig:
 
     rank: int = option(8, texts.LARGEST_RANK)
     budget: int | None = option(None, texts.BUDGET)
-    add: int = option(1, "components that a module grows by")
+    add: int = option(1, "number of components that a module grows by")
     grow: int | None = option(None, texts.GROW)
     every: int | None = option(None, texts.EVERY)
     t_init: int | None = option(None, texts.T_INIT)
     alpha: float = option(16.0, texts.ALPHA)
-    rescale: bool = option(True, "the scale falls as the rank grows")
-    restart: bool = option(True, "new components warm up anew")
+    rescale: bool = option(True, "let the scale fall as the rank of a module grows")
+    restart: bool = option(True, "warm the learning rate of new components up anew")
     orthogonality: float = option(0.1, texts.ORTHOGONALITY)
     penalty: str = option("norm", texts.PENALTY, orthonormal.FORMS)
-    normalise: str = option("root", "the score is divided by the size's root or size", NORMALISE)
+    normalise: str = option(
+        "root", "divide the score of a component by its size, or by the root of the size", NORMALISE
+    )
     score_every: int = option(1, texts.SCORE_EVERY)
     beta: float = option(0.85, texts.BETA)
     std: float = option(0.02, texts.STD)

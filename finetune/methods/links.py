@@ -41,9 +41,13 @@ class ChainConfig(LoraConfig):
       rewarm: of "jagged": steps, or below 1 a share of the longest link's. Linear, 0 for none.
     """
 
-    store: str = option("links", "finished links one by one, or their dense sum", STORES)
+    store: str = option(
+        "links", "what is stored of finished links: the links one by one, or a dense sum", STORES
+    )
     rates: str = option("jagged", texts.RATES, RATES)
-    rewarm: float = option(0.05, "steps of warm-up after a restart, below 1 a share of a link's")
+    rewarm: float = option(
+        0.05, "optimiser steps of warm-up after a restart; below 1 a share of the steps of a link"
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -110,12 +114,12 @@ def chained(
         link = next(iter(aux.values()))["link"]
         due = (info.step + 1 >= jnp.asarray(ends, jnp.int32)[link]) & (link < count - 1)
 
-        def begun(theta, aux, opt):
+        def restarted(theta, aux, opt):
             frozen = {path: _frozen(leaves, aux[path]) for path, leaves in theta.items()}
             fresh = _fresh(jax.random.fold_in(info.key, 0), theta)
             return fresh, frozen, restart(info.key, opt, tx.init(fresh))
 
-        return jax.lax.cond(due, begun, lambda *same: same, theta, aux, opt)
+        return jax.lax.cond(due, restarted, lambda *same: same, theta, aux, opt)
 
     return dataclasses.replace(
         plain,

@@ -37,7 +37,11 @@ class LoraGaConfig(GradientOptions, LoraConfig):
 
     rank: int = option(8, texts.RANK)
     stabilised: bool = option(True, texts.STABILISED)
-    direction: str = option("ArB2r", "singular vectors of each factor", DIRECTIONS)
+    direction: str = option(
+        "ArB2r",
+        "which singular vectors of the gradient each of the two factors starts from",
+        DIRECTIONS,
+    )
     scaling: str = option("stable", texts.SCALING, SCALINGS)
     gamma: float = option(16.0, texts.GAMMA)
     svd: str = option("exact", texts.SVD, SVDS)

@@ -58,15 +58,21 @@ class LoraOneConfig(GradientOptions, LoraConfig):
 
     rank: int = option(8, texts.RANK)
     stabilised: bool = option(True, texts.STABILISED)
-    variant: str = option("public", "which of the published starts", VARIANTS)
+    variant: str = option(
+        "public", "which of the published starts from the gradient is taken", VARIANTS
+    )
     gamma: float | None = option(None, texts.GAMMA)
     scaling: str = option("stable", texts.SCALING, SCALINGS)
-    strength: float | None = option(None, "first product, in units of the singular vectors'")
-    sign: str = option("-grad", "of the matrix decomposed, for --variant=talk", SIGNS)
-    preconditioned: bool = option(False, "gradients divided by the other factor's Gram matrix")
-    damping: float = option(1e-6, "added to that Gram matrix")
+    strength: float | None = option(
+        None, "size of the first product in units of the singular vectors' product; by default 1"
+    )
+    sign: str = option(
+        "-grad", "sign of the gradient that is decomposed with --variant=talk", SIGNS
+    )
+    preconditioned: bool = option(False, "divide gradients by the other factor's Gram matrix")
+    damping: float = option(1e-6, "small number added to the Gram matrix of --preconditioned")
     factor_order: str = option("gauss_seidel", ORDER, ORDERS)
-    bias_correction: bool = option(True, "of AdamW's moments")
+    bias_correction: bool = option(True, "correct the bias of AdamW's moments in the first steps")
     svd: str = option("exact", texts.SVD, SVDS)
     svd_iterations: int | None = option(None, texts.SVD_ITERATIONS)
 

@@ -27,7 +27,7 @@ class LoraPlusConfig(LoraConfig):
         with a rate of a about half of what LoRA is tuned to.
     """
 
-    ratio: float = option(16.0, "rate of b divided by that of a")
+    ratio: float = option(16.0, "learning rate of the factor b divided by that of a")
 
     def __post_init__(self):
         super().__post_init__()

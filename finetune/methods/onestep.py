@@ -35,8 +35,10 @@ class OneStepConfig(GradientOptions):
       svd, svd_iterations: as in `loraga`.
     """
 
-    rank: int = option(8, "components per module; 0 for all")
-    step_size: float | None = option(None, "of the gradient; else the best of a grid")
+    rank: int = option(8, "number of components of every module; 0 takes the whole gradient")
+    step_size: float | None = option(
+        None, "size of the step along the gradient; by default the best of a grid"
+    )
     svd: str = option("exact", texts.SVD, SVDS)
     svd_iterations: int = option(4, texts.SVD_ITERATIONS)
 
@@ -82,8 +84,8 @@ def onestep(config: OneStepConfig, run: Run | None = None) -> Method:
             whole = gradients[path]
             if config.rank:
                 own = factors.path_key(key, path) if config.svd == "randomised" else None
-                found = leading(whole, config.rank, own, 4 * config.rank, config.svd_iterations)
-                theta[path] = {"a": found.u, "b": -found.s[:, None] * found.vt}
+                pair = leading(whole, config.rank, own, 4 * config.rank, config.svd_iterations)
+                theta[path] = {"a": pair.u, "b": -pair.s[:, None] * pair.vt}
             else:
                 theta[path] = {"delta": -whole}
             aux[path] = {size: jnp.zeros((config.rank,) if config.rank else (), whole.dtype)}

@@ -41,7 +41,9 @@ class ParallelConfig:
     rank: int = option(4, texts.RANK)
     scale: float = option(1.0, texts.SCALE)
     std: float = option(0.02, texts.STD)
-    stagger: int = option(1, "steps between joining workers")
+    stagger: int = option(
+        1, "optimiser steps between joining workers; 0 publishes all components at once"
+    )
     advance: bool = option(True, texts.ADVANCE)
     way: str = option("in_turn", texts.WAY, WAYS)
 

@@ -35,7 +35,7 @@ class PissaConfig(LoraConfig):
     """
 
     svd: str = option("exact", "how the leading part of the kernel is found", WAYS)
-    svd_iterations: int = option(4, "subspace iterations of --svd=randomised")
+    svd_iterations: int = option(4, "number of subspace iterations of --svd=randomised")
 
     def __post_init__(self):
         super().__post_init__()

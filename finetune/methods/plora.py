@@ -37,9 +37,11 @@ class PloraConfig(LoraConfig):
       epsilon: of Adam; the released class has 1e-6.
     """
 
-    damping: float = option(1e-6, "added to the matrices that are inverted")
+    damping: float = option(
+        1e-6, "small number added to the diagonal of the matrices that are inverted"
+    )
     sweep: str = option("gauss_seidel", "whether b's step sees a's of the same step", SWEEPS)
-    bias_correction: bool = option(False, "of Adam's moments")
+    bias_correction: bool = option(False, "correct the bias of Adam's moments in the first steps")
     epsilon: float = option(1e-6, texts.EPSILON)
 
     def __post_init__(self):

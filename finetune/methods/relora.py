@@ -34,9 +34,11 @@ class ReloraConfig(ChainConfig):
       pruned: that share. The released code has .999 at random, and .8 to .9 by magnitude.
     """
 
-    restart_every: int | None = option(None, "steps of a link; a quarter of the run")
-    pruning: str = option("random", "Adam's averages at a restart", PRUNINGS)
-    pruned: float = option(0.999, "share of them that becomes 0")
+    restart_every: int | None = option(
+        None, "optimiser steps of a link; by default a quarter of the run"
+    )
+    pruning: str = option("random", "how Adam's averages are pruned at a restart", PRUNINGS)
+    pruned: float = option(0.999, "share of Adam's averages that becomes 0 at a restart")
 
     def __post_init__(self):
         super().__post_init__()

@@ -34,8 +34,12 @@ class RiteConfig(LoraConfig):
       epsilon: added to the roots of the second moment's eigenvalues.
     """
 
-    skip_above: float = option(1.0, "size of a gradient that is left out")
-    unmagnified_clip: float = option(1.0, "largest norm of the unmagnified gradients")
+    skip_above: float = option(
+        1.0, "root mean square above which an unmagnified gradient is left out; 0 for never"
+    )
+    unmagnified_clip: float = option(
+        1.0, "largest norm of all unmagnified gradients together; 0 for none"
+    )
     epsilon: float = option(1e-6, texts.EPSILON)
 
     def __post_init__(self):

@@ -34,8 +34,10 @@ class SequentialConfig:
     """
 
     rank: int | None = option(None, texts.RANK)
-    order: float = option(0.0, "> 0 favours the first components")
-    path: tuple[float, ...] = option((), "relative steps of the components, as 1,3,5")
+    order: float = option(
+        0.0, "exponent of the division of the steps: above 0 the first components get more"
+    )
+    path: tuple[float, ...] = option((), "relative numbers of steps of the components, as 1,3,5")
     scale: float = option(1.0, texts.SCALE)
     std: float = option(0.01, texts.STD)
 

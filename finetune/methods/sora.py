@@ -46,10 +46,16 @@ class SoraConfig:
     rank: int = option(8, texts.FIRST_RANK)
     alpha: float = option(16.0, texts.ALPHA)
     sparsity: float = option(10.0, "weight of the mean size of the gates")
-    threshold: float = option(3e-4, "taken off the gates after each step")
-    shrinkage: str = option("proximal", "how it is taken off", SHRINKAGES)
-    rises: int = option(1, "values that the threshold rises through")
-    first: float = option(0.357, "share of the run at the first of them")
+    threshold: float = option(3e-4, "amount that every gate shrinks by after each step")
+    shrinkage: str = option(
+        "proximal",
+        "how gates are shrunk by --threshold: proximal, or as in the published code",
+        SHRINKAGES,
+    )
+    rises: int = option(
+        1, "number of values that the threshold rises through, 1 for a constant one"
+    )
+    first: float = option(0.357, "share of the run at the first value of the threshold")
 
     def __post_init__(self):
         checks.integer("rank", self.rank, 1)

@@ -32,9 +32,15 @@ class WeloreConfig:
         the released code's. A kernel in factors is always the smaller one for .5 or more.
     """
 
-    cut: float | None = option(None, "drop normalised singular values below it")
-    keep: float | None = option(None, "share of the parameters to keep instead; 0.5")
-    drop_share: float = option(0.4999, "share of its values a factored kernel must lose")
+    cut: float | None = option(
+        None, "drop normalised singular values below this number; by default as --keep asks"
+    )
+    keep: float | None = option(
+        None, "share of the parameters to keep in place of --cut; by default 0.5"
+    )
+    drop_share: float = option(
+        0.4999, "share of the singular values that a kernel must lose to be factored and trained"
+    )
 
     def __post_init__(self):
         if self.cut is not None and self.keep is not None:

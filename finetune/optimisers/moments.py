@@ -24,19 +24,19 @@ def adam(
 
     Example:
       >>> one, zero = jnp.ones(1), jnp.zeros(1)
-      >>> found, _ = adam(
+      >>> result, _ = adam(
       ...     one, (zero, zero), jnp.int32(0), betas=(0.9, 0.999), epsilon=0.0, corrected=False
       ... )
-      >>> round(float(found[0]), 2)
+      >>> round(float(result[0]), 2)
       3.16
     """
     one, two = (jnp.asarray(beta, gradient.dtype) for beta in betas)
     first = one * moments[0] + (1 - one) * gradient
     second = two * moments[1] + (1 - two) * gradient**2
-    found = first / (jnp.sqrt(second) + epsilon)
+    direction = first / (jnp.sqrt(second) + epsilon)
     if corrected:
-        found = found * jnp.sqrt(1 - two ** (step + 1)) / (1 - one ** (step + 1))
-    return found, (first, second)
+        direction = direction * jnp.sqrt(1 - two ** (step + 1)) / (1 - one ** (step + 1))
+    return direction, (first, second)
 
 
 def growing(beta: float, step: jax.Array, dtype) -> jax.Array:

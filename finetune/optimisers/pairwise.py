@@ -48,19 +48,19 @@ def by_shape(function: Callable[..., Any], arrays: Mapping[Hashable, jax.Array])
     accelerator, and the compiler, what one of a single matrix does.
 
     Example:
-      >>> found = by_shape(jnp.linalg.inv, {"x": 2 * jnp.eye(2), "y": 4 * jnp.eye(2)})
-      >>> found["y"].tolist()
+      >>> result = by_shape(jnp.linalg.inv, {"x": 2 * jnp.eye(2), "y": 4 * jnp.eye(2)})
+      >>> result["y"].tolist()
       [[0.25, 0.0], [0.0, 0.25]]
     """
     groups: dict[Any, list[Hashable]] = {}
     for key, array in arrays.items():
         groups.setdefault((array.shape, array.dtype), []).append(key)
-    found = {}
+    grouped = {}
     for keys in groups.values():
         stack = jax.vmap(function)(jnp.stack([arrays[key] for key in keys]))
         for i, key in enumerate(keys):
-            found[key] = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
-    return found
+            grouped[key] = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
+    return grouped
 
 
 def sides_of(tree: Tree) -> Leaves:

@@ -18,7 +18,7 @@ from finetune.adapters.method import Tree
 from finetune.models.parts.ops import matmul
 
 ORDERS = ("gauss_seidel", "jacobi")
-ORDER = "gauss_seidel: b's preconditioner sees the new a"
+ORDER = "whether b's preconditioner sees the new a (gauss_seidel) or the old one (jacobi)"
 
 
 def preconditioned(

@@ -136,9 +136,9 @@ def settings_of(
     """
     ranks = dict(sorted(ranks.items()))
     for path in ranks:
-        found = pattern_key(ranks, path)
-        if found != path:
-            raise ValueError(f"module {path} has PEFT's pattern for {found}; rename one of them")
+        pattern = pattern_key(ranks, path)
+        if pattern != path:
+            raise ValueError(f"module {path} has PEFT's pattern for {pattern}; rename one of them")
     largest = max(ranks.values(), default=1)
     return {
         "alpha_pattern": ranks,
@@ -248,8 +248,8 @@ def _check(frame: Frame, adapters, heads, config: Config, task_type: str | None)
     problems += compatibility.head_misfits(frame, whole, heads_only=True)
     saved = head_modules(frame, heads)
     # PEFT reads all of a head from the file, and leaves adapters inside it out.
-    wanted = {*saved, *(frame.heads if saved or task_type else ())}
-    lacking = sorted({n for path in wanted for n in frame.within(path)} - set(heads))
+    saved_whole = {*saved, *(frame.heads if saved or task_type else ())}
+    lacking = sorted({n for path in saved_whole for n in frame.within(path)} - set(heads))
     problems += [f"heads lack {name}, which PEFT needs beside the others" for name in lacking]
     problems += [
         f"{path} has an adapter and is in heads; add a b to the head instead"

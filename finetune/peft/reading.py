@@ -156,17 +156,17 @@ def _module_problems(groups: dict[str, Group], settings: AdapterConfig, frame: F
         if path in frame.shapes and path not in kind:
             problems.append(f"{path} has tensors of another kind of module")
     problems += compatibility.adapter_misfits(frame, shapes)
-    wanted = [path for path in frame.shapes if targets.adapted(settings, path)]
-    return problems + [f"tensors of {path} are missing" for path in wanted if path not in groups]
+    expected = [path for path in frame.shapes if targets.adapted(settings, path)]
+    return problems + [f"tensors of {path} are missing" for path in expected if path not in groups]
 
 
 def group_problems(path: str, group: Group, settings: AdapterConfig) -> list[str]:
     """What is missing of a module, and what contradicts the configuration, whatever the network."""
     table, entries = group
-    wanted = {**table, "magnitude": naming.MAGNITUDE} if settings.dora else table
-    lacking = [leaf for leaf in wanted if leaf not in entries]
+    expected = {**table, "magnitude": naming.MAGNITUDE} if settings.dora else table
+    lacking = [leaf for leaf in expected if leaf not in entries]
     if lacking:
-        return [f"{naming.key(path, wanted[leaf])} is missing" for leaf in lacking]
+        return [f"{naming.key(path, expected[leaf])} is missing" for leaf in lacking]
     problems = []
     rank = entries["a"].shape[0] if entries["a"].shape else 0
     if "d" in entries and entries["d"].shape != (rank, 1):
@@ -185,8 +185,8 @@ def _head_problems(heads: dict[str, Entry], settings: AdapterConfig, frame: Fram
         for name in heads
         if not targets.replaced(settings, name) and name not in vocabulary
     ]
-    wanted = [name for name in frame.leaves if targets.replaced(settings, name)]
-    problems += [f"{naming.PREFIX}{name} is missing" for name in wanted if name not in heads]
+    expected = [name for name in frame.leaves if targets.replaced(settings, name)]
+    problems += [f"{naming.PREFIX}{name} is missing" for name in expected if name not in heads]
     return problems + compatibility.head_misfits(frame, _shapes(frame, heads))
 
 
@@ -209,10 +209,10 @@ def factors_of(
         a, b, gain = a[:, live], b[live], gain[live]
     # Rounded once; a gain of 1 changes no bit.
     a, b = (a * gain).astype(dtype or a.dtype), b.astype(dtype or b.dtype, copy=False)
-    found = Factors(np.ascontiguousarray(a), np.ascontiguousarray(b))
+    factors = Factors(np.ascontiguousarray(a), np.ascontiguousarray(b))
     if "magnitude" not in group.entries:
-        return found
-    return Scaled(*found, _ours(group.entries["magnitude"], transposed=False))
+        return factors
+    return Scaled(*factors, _ours(group.entries["magnitude"], transposed=False))
 
 
 def _ours(entry: Entry, transposed: bool) -> np.ndarray:

@@ -48,7 +48,7 @@ def _in_layers(config: AdapterConfig, path: str) -> bool:
         return True
     names = config.raw.get("layers_pattern") or [r"[^.]*"]
     for name in [names] if isinstance(names, str) else names:
-        found = re.match(rf"(?:^|.*?\.){name}\.(\d+)\.", path)
-        if found:
-            return int(found[1]) in ([layers] if isinstance(layers, int) else layers)
+        match = re.match(rf"(?:^|.*?\.){name}\.(\d+)\.", path)
+        if match:
+            return int(match[1]) in ([layers] if isinstance(layers, int) else layers)
     return False

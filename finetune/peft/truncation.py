@@ -47,8 +47,8 @@ def truncated(changes: Mapping[str, Factors | Dense], tolerance: float) -> Trunc
       ValueError: another tolerance.
 
     Example:
-      >>> found = truncated({"fc": Dense(np.diag([4.0, 3.0, 0.1]))}, 0.1)
-      >>> found.changes["fc"].a.shape, round(found.errors["fc"], 3)
+      >>> cut = truncated({"fc": Dense(np.diag([4.0, 3.0, 0.1]))}, 0.1)
+      >>> cut.changes["fc"].a.shape, round(cut.errors["fc"], 3)
       ((3, 2), 0.02)
     """
     if not 0 <= tolerance < 1:

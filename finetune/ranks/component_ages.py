@@ -61,9 +61,9 @@ def optimiser(run: Run, restart: bool) -> optax.GradientTransformationExtraArgs:
         return inner.init(apart(theta))
 
     def update(gradients, state, theta, *, step, active, age, **_):
-        found, state = inner.update(apart(gradients), state, apart(theta), active=active)
+        updates, state = inner.update(apart(gradients), state, apart(theta), active=active)
         new = {}
-        for key, leaves in found.items():
+        for key, leaves in updates.items():
             size = -(restarted(run, step, age[key]) if restart else run.rate(step))
             size = jnp.broadcast_to(size, age[key].shape)
             new[key] = {n: along(size.astype(u.dtype), n) * u for n, u in leaves.items()}

@@ -104,8 +104,8 @@ def searched(
         return loss(moved(w, way, size)) <= before - slope * size * way.gap
 
     def wanted(carry):
-        _, count, found = carry
-        return ~found & (count <= halvings)
+        _, count, accepted = carry
+        return ~accepted & (count <= halvings)
 
     def half(carry):
         size, count, _ = carry
@@ -113,5 +113,5 @@ def searched(
         return new, count + 1, good(new)
 
     first_try = (start, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-    size, _, found = jax.lax.while_loop(wanted, half, first_try)
-    return jnp.where(found, size, 0)
+    size, _, accepted = jax.lax.while_loop(wanted, half, first_try)
+    return jnp.where(accepted, size, 0)

@@ -29,13 +29,13 @@ def at(spectra: Spectra, threshold: float, drop_share: float) -> dict[str, int]:
       >>> at({"a": np.array([8.0, 1.0, 0.0]), "b": np.array([3.0, 2.0, 1.0])}, 0.5, 0.5)
       {'a': 1}
     """
-    found = _at(_normalised(spectra), threshold, drop_share)
-    if not found:
+    ranks = _at(_normalised(spectra), threshold, drop_share)
+    if not ranks:
         raise ValueError(
             f"cut is {threshold}, at which no kernel loses more than {drop_share} of its "
             "singular values; allowed are larger ones, up to 1"
         )
-    return found
+    return ranks
 
 
 def within(

@@ -57,11 +57,11 @@ def components(aux: Tree) -> jax.Array:
       >>> components({"fc": entry}).tolist()
       [[18.0, 2.0]]
     """
-    found = []
+    scores = []
     for entry in aux.values():
         d, a, b = (entry[f"sensitivity_{n}"] * entry[f"variability_{n}"] for n in "dab")
-        found.append(d + jnp.mean(a, axis=0) + jnp.mean(b, axis=1))
-    return jnp.stack(found)
+        scores.append(d + jnp.mean(a, axis=0) + jnp.mean(b, axis=1))
+    return jnp.stack(scores)
 
 
 def masked(theta: Tree, score: jax.Array, budget: jax.Array) -> Tree:

@@ -46,7 +46,7 @@ def effective(theta: Tree, aux: Tree, dense: Leaves) -> Leaves:
 
 def factor(theta: Tree, aux: Tree, gradients: Tree) -> Leaves:
     """path -> scalar, from the gradients of the factors, over published components."""
-    found = {}
+    scores = {}
     for path, leaves in theta.items():
         live = aux[path]["gain"] != 0
         total = sum(
@@ -54,19 +54,19 @@ def factor(theta: Tree, aux: Tree, gradients: Tree) -> Leaves:
             for name, leaf in leaves.items()
         )
         entries = (leaves["a"].shape[0] + leaves["b"].shape[1]) * jnp.maximum(jnp.sum(live), 1)
-        found[path] = (total / entries).astype(jnp.float32)
-    return found
+        scores[path] = (total / entries).astype(jnp.float32)
+    return scores
 
 
 def reserve(theta: Tree, aux: Tree) -> Leaves:
     """path -> size of the component after the published ones, 0 if all are published."""
-    found = {}
+    scores = {}
     for path, leaves in theta.items():
         k = aux[path]["rank"]
         size = jnp.linalg.norm(leaves["a"], axis=0) * jnp.linalg.norm(leaves["b"], axis=1)
-        mine = jnp.arange(size.shape[0]) == k
-        found[path] = (aux[path]["scale"] * jnp.sum(jnp.where(mine, size, 0))).astype(jnp.float32)
-    return found
+        own = jnp.arange(size.shape[0]) == k
+        scores[path] = (aux[path]["scale"] * jnp.sum(jnp.where(own, size, 0))).astype(jnp.float32)
+    return scores
 
 
 def initial(aux: Tree) -> Tree:

@@ -116,9 +116,9 @@ class Choices:
             scores = there[:, jnp.array([row[self.place] for row in self.tokens])]
         return jnp.concatenate([scores.astype(jnp.float32), exact[:, None]], axis=1)
 
-    def predict(self, found: np.ndarray) -> Chosen:
+    def predict(self, answers: np.ndarray) -> Chosen:
         """From (n, k + 1)."""
-        return Chosen(np.argmax(found[:, :-1], axis=1), found[:, -1] > 0)
+        return Chosen(np.argmax(answers[:, :-1], axis=1), answers[:, -1] > 0)
 
     def score(self, predictions: Chosen, labels: np.ndarray) -> dict[str, float]:
         """The task's own metrics of the choice, `exact_match`, and the share of right choices."""
@@ -162,8 +162,8 @@ class Choices:
             places = first[:, None] + jnp.arange(width)
             logits = jnp.take_along_axis(logits, places[..., None], axis=1).astype(jnp.float32)
             log_p = jax.nn.log_softmax(logits, axis=-1)
-            wanted = jnp.broadcast_to(jnp.where(counted, row, 0), places.shape)[..., None]
-            return jnp.sum(jnp.take_along_axis(log_p, wanted, axis=-1)[..., 0] * counted, axis=1)
+            indices = jnp.broadcast_to(jnp.where(counted, row, 0), places.shape)[..., None]
+            return jnp.sum(jnp.take_along_axis(log_p, indices, axis=-1)[..., 0] * counted, axis=1)
 
         return jax.lax.map(log_likelihood, jnp.asarray(table)).T
 

@@ -105,9 +105,9 @@ def _drawn(logits: jax.Array, top_p: float, key: jax.Array, place: Any) -> jax.A
     if top_p < 1:
         logits = nucleus(logits, top_p)
 
-    def one(row, logits):
+    def draw(row, logits):
         return jax.random.categorical(
             jax.random.fold_in(jax.random.fold_in(key, row), place), logits
         )
 
-    return jax.vmap(one)(jnp.arange(logits.shape[0]), logits)
+    return jax.vmap(draw)(jnp.arange(logits.shape[0]), logits)

@@ -151,9 +151,9 @@ def tables(
     """
     checks.choice("task", name, tuple(GLUE))
     spec = GLUE[name]
-    wanted = [split for split in (*spec.rows, "heldout") if test or not split.startswith("test")]
+    names = [split for split in (*spec.rows, "heldout") if test or not split.startswith("test")]
     read = {}
-    for split, table in sources.of_task(name, REPOSITORY, name, wanted, data_dir).items():
+    for split, table in sources.of_task(name, REPOSITORY, name, names, data_dir).items():
         labels = _labels(table, spec)
         if labels is None and not split.startswith("test"):
             raise ValueError(

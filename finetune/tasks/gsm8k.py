@@ -56,9 +56,9 @@ class FinalNumber(Written):
 
     metrics = ("exact_match",)
 
-    def predict(self, found: np.ndarray) -> list[str]:
+    def predict(self, answers: np.ndarray) -> list[str]:
         """The text of every row."""
-        return [row[0] for row in self.texts(found)]
+        return [row[0] for row in self.texts(answers)]
 
     def score(self, predictions: Sequence[str], labels: np.ndarray) -> dict[str, float]:
         """Share of rows whose final number is the label's."""
@@ -165,8 +165,8 @@ def final_number(written: str) -> Fraction | None:
     _, cue, behind = written.rpartition(CUE)
     lines = behind.strip().splitlines() if cue else []
     for part in (*lines[:1], written):
-        for found in reversed(NUMBER.findall(part.replace("\u2212", "-"))):
-            value = _value(found)
+        for match in reversed(NUMBER.findall(part.replace("\u2212", "-"))):
+            value = _value(match)
             if value is not None:
                 return value
     return None
@@ -208,8 +208,8 @@ def _parts(table: Table, column: str, row: int, answer: str) -> tuple[str, str]:
     return CALCULATION.sub("", steps).strip(), final
 
 
-def _value(found: str) -> Fraction | None:
+def _value(digits: str) -> Fraction | None:
     try:
-        return Fraction(found.replace("$", "").replace(",", ""))
+        return Fraction(digits.replace("$", "").replace(",", ""))
     except (ValueError, ZeroDivisionError):
         return None

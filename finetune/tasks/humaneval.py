@@ -82,14 +82,14 @@ class Passes(Written):
             return f"scoring runs code that the model has written; allowed with {FLAG} only"
         return sandbox.refusal()
 
-    def predict(self, found: np.ndarray) -> Completions:
+    def predict(self, answers: np.ndarray) -> Completions:
         """The completions of all rows in order, and their verdicts if they may be run.
 
         Raises:
           ValueError: other rows than all problems in order.
         """
-        checks.integer("rows of completions", len(found), len(self.problems), len(self.problems))
-        texts = [[cut(sample) for sample in row] for row in self.texts(found)]
+        checks.integer("rows of completions", len(answers), len(self.problems), len(self.problems))
+        texts = [[cut(sample) for sample in row] for row in self.texts(answers)]
         if self.refusal:
             return Completions(texts, None)
         pairs = zip(self.problems, texts, strict=True)

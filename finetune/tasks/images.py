@@ -47,17 +47,17 @@ def load(name: str, data_dir: str | pathlib.Path | None = None, classes: str = "
     """
     checks.choice("task", name, NAMES)
     checks.choice("classes", classes, CLASSES)
-    found = image_files.digits() if name == "digits" else image_files.read(name, data_dir)
+    published = image_files.digits() if name == "digits" else image_files.read(name, data_dir)
     task = Task(
         name=name,
         splits={
             split: Split({"pixels": pixels}, labels)
-            for split, (pixels, labels) in found.arrays.items()
+            for split, (pixels, labels) in published.arrays.items()
         },
-        label_names=found.label_names,
+        label_names=published.label_names,
         metrics=("accuracy",),
-        collate=functools.partial(_collate, *moments(found.arrays["train"][0])),
-        note=found.note,
+        collate=functools.partial(_collate, *moments(published.arrays["train"][0])),
+        note=published.note,
     )
     return by_classes(task, classes)
 

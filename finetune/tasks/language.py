@@ -41,7 +41,7 @@ class Reading(Protocol):
     def answer(self, task: LanguageTask, network: Any, params: Any, ops: Any, batch: Any):
         """An array (b, ...) of what is kept of a batch; to be compiled."""
 
-    def predict(self, found: np.ndarray) -> Sequence:
+    def predict(self, answers: np.ndarray) -> Sequence:
         """One prediction per row from these arrays (n, ...)."""
 
     def score(self, predictions: Sequence, labels: np.ndarray) -> dict[str, float]:
@@ -155,8 +155,8 @@ class LanguageTask(Splits):
         """
         logits = logits.astype(jnp.float32)
         counted = (labels != IGNORED) & (weight[:, None] > 0)
-        wanted = jnp.where(counted, labels, 0)[..., None]
-        chosen = jnp.take_along_axis(logits, wanted, axis=-1)[..., 0]
+        indices = jnp.where(counted, labels, 0)[..., None]
+        chosen = jnp.take_along_axis(logits, indices, axis=-1)[..., 0]
         each = jax.nn.logsumexp(logits, axis=-1) - chosen
         total = jnp.sum(weight.astype(jnp.float32))
         return jnp.sum(jnp.where(counted, each, 0)) / jnp.where(total > 0, total, 1)
@@ -165,9 +165,9 @@ class LanguageTask(Splits):
         """What the reading keeps of a batch of `in_order`: (b, ...)."""
         return self.reading.answer(self, network, params, ops, batch)
 
-    def predict(self, found: np.ndarray) -> Sequence:
+    def predict(self, answers: np.ndarray) -> Sequence:
         """One prediction per row of `run`."""
-        return self.reading.predict(found)
+        return self.reading.predict(answers)
 
     def score(self, predictions: Sequence, labels: np.ndarray) -> dict[str, float]:
         """Metric name -> value as a fraction, main metric first."""

@@ -60,10 +60,10 @@ def write(
     path = require_suffix(path, task)
     index = task.split(split).index.tolist()
     if isinstance(task, LanguageTask):
-        found = task.reading.records(predictions, task.split(split).labels)
+        records = task.reading.records(predictions, task.split(split).labels)
         # Of several samples a row has several entries.
-        index = np.repeat(index, len(found) // len(index)).tolist()
-        pairs = zip(index, found, strict=True)
+        index = np.repeat(index, len(records) // len(index)).tolist()
+        pairs = zip(index, records, strict=True)
         return write_lines(path, ({"index": i, **row} for i, row in pairs))
     columns = {"prediction": _readable(task, _checked(task, split, predictions))}
     labels = task.split(split).labels

@@ -134,9 +134,9 @@ class Splits(abc.ABC):
         """forward(batch) -> answers over a whole split in order, without the filling: (n, ...)."""
         return self.gathered(split, map(forward, self.in_order(split, batch_size)))
 
-    def gathered(self, split: str, found: Iterable[jax.Array]) -> np.ndarray:
+    def gathered(self, split: str, answers: Iterable[jax.Array]) -> np.ndarray:
         """The answers (b, ...) to the batches of `in_order` as one array (n, ...)."""
-        return np.concatenate([np.asarray(part) for part in found])[: len(self.split(split))]
+        return np.concatenate([np.asarray(part) for part in answers])[: len(self.split(split))]
 
     def select(self, split: str, indices: np.ndarray) -> Self:
         """The same task with only the rows at `indices` in one split.

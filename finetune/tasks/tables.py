@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from finetune.tasks import class_names, holding, text
+from finetune.tasks import class_names, subsets, text
 from finetune.tasks.files import columns, sources
 from finetune.tasks.files.sources import Table
 from finetune.tasks.task import Task
@@ -67,7 +67,7 @@ def load(
             f"texts has {len(texts)} columns; allowed are 1 or 2 (--texts=NAME or --texts=A,B) "
             f"of {', '.join(names)}"
         )
-    holding.require_share(heldout)
+    subsets.require_share(heldout)
     lengths = text.buckets(max_length, lengths)
     given = label_names is not None and (regression or bool(label_names))
     tables = read(data)
@@ -92,7 +92,7 @@ def load(
         splits[split] = text.tokenized(tokenizer, pair[0], second, labels, max_length)
     return Task(
         name=name,
-        splits=holding.with_share(splits, heldout),
+        splits=subsets.with_share(splits, heldout),
         label_names=tuple(label_names),
         metrics=_metrics(label_names),
         collate=text.collate(lengths, tokenizer.pad_id),

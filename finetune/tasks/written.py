@@ -86,9 +86,9 @@ class Written:
         # One after the other: each has a cache of its own.
         return jnp.moveaxis(jax.lax.map(completions, jnp.arange(self.samples)), 0, 1)
 
-    def texts(self, found: np.ndarray) -> list[list[str]]:
+    def texts(self, answers: np.ndarray) -> list[list[str]]:
         """The samples of every row as text, without what follows the end."""
-        return [[self.speech.decode(self.ended(tokens)) for tokens in row] for row in found]
+        return [[self.speech.decode(self.ended(tokens)) for tokens in row] for row in answers]
 
     def ended(self, tokens: Sequence[int]) -> list[int]:
         """The tokens of a row before the one that ends it."""

@@ -74,9 +74,9 @@ class Checkpoints:
             return None
         names = [path.name for path in self.folder.iterdir() if TEMPORARY not in path.name]
         steps = sorted(int(name) for name in names if name.isdigit())
-        strangers = sorted(name for name in names if not name.isdigit())
-        if strangers:
-            raise ValueError(f"{self.folder / strangers[0]} is no checkpoint; use another folder")
+        unexpected = sorted(name for name in names if not name.isdigit())
+        if unexpected:
+            raise ValueError(f"{self.folder / unexpected[0]} is no checkpoint; use another folder")
         if not steps:
             return None
         path = self.folder / str(steps[-1])
@@ -168,8 +168,8 @@ def _not_of_orbax(record: logging.LogRecord) -> bool:
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
-        found = ocp.load_checkpointables(path)
-        return found["state"], json.loads(found["meta"]["json"].tobytes())
+        loaded = ocp.load_checkpointables(path)
+        return loaded["state"], json.loads(loaded["meta"]["json"].tobytes())
     except Exception as error:  # orbax and tensorstore raise nearly every type for a damaged file
         reason = (str(error).splitlines() or [""])[0][:200]
         raise ValueError(
@@ -179,19 +179,19 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _placed(path, arrays, crc: int, like):
-    wanted = _named(like)
-    shapes = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in wanted.items()}
-    found = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in arrays.items()}
-    if shapes != found:
-        names = sorted(n for n in {*shapes, *found} if shapes.get(n) != found.get(n))
+    expected = _named(like)
+    shapes = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in expected.items()}
+    stored = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in arrays.items()}
+    if shapes != stored:
+        names = sorted(n for n in {*shapes, *stored} if shapes.get(n) != stored.get(n))
         raise ValueError(
-            f"{path} has {found.get(names[0])} for {names[0]}; allowed here is "
+            f"{path} has {stored.get(names[0])} for {names[0]}; allowed here is "
             f"{shapes.get(names[0])} ({len(names)} such entries)"
         )
     if _crc(arrays) != crc:
         raise ValueError(f"{path} is damaged: its checksum differs")
     leaves, structure = jax.tree.flatten(like)
-    values = [arrays[name] for name in wanted]
+    values = [arrays[name] for name in expected]
     return jax.tree.unflatten(structure, map(_like, values, leaves))
 
 
@@ -213,10 +213,10 @@ def _like(value: np.ndarray, leaf: jax.Array) -> jax.Array:
 
 
 def _crc(arrays: dict[str, np.ndarray]) -> int:
-    found = 0
+    crc = 0
     for name in sorted(arrays):
-        found = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), found)
-    return found
+        crc = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), crc)
+    return crc
 
 
 def _as_set(value: Any) -> Any:

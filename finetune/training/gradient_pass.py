@@ -195,11 +195,11 @@ def mean_loss(
 ) -> Callable[[Tree, Tree], float]:
     """`sampled_loss` over any batches, as `mean_gradients` has them."""
 
-    def one(theta, aux, params, batch):
+    def batch_loss(theta, aux, params, batch):
         ops = adapted(method, theta, aux)
         return loss_of(network, loss, params, batch, ops, None)
 
-    run = devices.jit(one)
+    run = devices.jit(batch_loss)
 
     def mean(theta: Tree, aux: Tree) -> float:
         return float(

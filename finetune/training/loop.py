@@ -30,7 +30,7 @@ class LoopConfig:
     """Settings of `fit`, which evaluates, saves and logs at the end of a run in any case."""
 
     steps: int = option(dataclasses.MISSING, "optimiser steps of the whole run", lower=1)
-    batch_size: int = option(32, "rows per step", lower=1)
+    batch_size: int = option(32, "number of rows per optimiser step", lower=1)
     seed: int = option(0, "seed of the order of the rows", lower=0)
     evaluate_every: int = option(100, "steps between evaluations", lower=1)
     checkpoint_every: int = option(100, "steps between checkpoints", lower=1)

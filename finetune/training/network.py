@@ -202,9 +202,9 @@ def _runs(model: nnx.Module, least: int) -> Runs:
 
 def digest(params: Params) -> str:
     """A fingerprint of names, shapes, dtypes and values: 16 hexadecimal digits of SHA-256."""
-    found = hashlib.sha256()
+    sha = hashlib.sha256()
     for name in sorted(params):
         leaf = fetched(params[name])
-        found.update(f"{name} {leaf.shape} {leaf.dtype};".encode())
-        found.update(np.ascontiguousarray(leaf).data.cast("B") if leaf.size else b"")
-    return found.hexdigest()[:16]
+        sha.update(f"{name} {leaf.shape} {leaf.dtype};".encode())
+        sha.update(np.ascontiguousarray(leaf).data.cast("B") if leaf.size else b"")
+    return sha.hexdigest()[:16]

@@ -57,10 +57,10 @@ def open_checkpoint(folder: str | os.PathLike) -> Checkpoint:
             return Checkpoint(str(path), low_rank.expanded(open_file(path)))
         if index.is_file():
             return Checkpoint(str(index), _open_shards(index))
-    wanted = ", ".join(f"{name}, {name}.index.json" for name in WHOLE)
+    names = ", ".join(f"{name}, {name}.index.json" for name in WHOLE)
     shards = sorted(path.name for path in folder.glob("*-of-*") if path.suffix in SUFFIXES)
     alone = f" but {shards[0]} without its index" if shards else ""
-    raise ValueError(f"{folder} holds no weights{alone}; allowed are {wanted}")
+    raise ValueError(f"{folder} holds no weights{alone}; allowed are {names}")
 
 
 def open_file(path: str | os.PathLike) -> dict[str, Entry]:

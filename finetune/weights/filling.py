@@ -131,11 +131,11 @@ def _originals(entries: dict[str, Entry], copies) -> tuple[dict[str, Entry], lis
     """Without the tensors that stand there twice; alone, a copy takes the name it is a copy of."""
     entries, problems = dict(entries), []
     for copy, name in copies:
-        found = entries.pop(copy, None)
-        if found is None or name not in entries:
-            entries |= {} if found is None else {name: found}
-        elif found.shape != entries[name].shape or not np.array_equal(
-            found.read(), entries[name].read()
+        entry = entries.pop(copy, None)
+        if entry is None or name not in entries:
+            entries |= {} if entry is None else {name: entry}
+        elif entry.shape != entries[name].shape or not np.array_equal(
+            entry.read(), entries[name].read()
         ):
             problems.append(f"{copy} differs from {name}, of which it should be a copy")
     return entries, problems

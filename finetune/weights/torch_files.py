@@ -91,15 +91,15 @@ def _dtype(storage: Storage) -> np.dtype:
 
 def _open_zip(path: pathlib.Path) -> tuple[Any, Reader]:
     with zipfile.ZipFile(path) as archive:
-        found = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(found) != 1 or found[0].count("/") != 1:
+        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(names) != 1 or names[0].count("/") != 1:
             raise Refused("no single data.pkl in the archive")
-        folder = found[0].removesuffix("data.pkl")
+        folder = names[0].removesuffix("data.pkl")
         members = {info.filename: info for info in archive.infolist()}
         order = members.get(folder + "byteorder")
         if order is not None and _stored(archive, order) != b"little":
             raise Refused("its numbers are not little-endian")
-        state = read_pickle(io.BytesIO(_stored(archive, members[found[0]])))
+        state = read_pickle(io.BytesIO(_stored(archive, members[names[0]])))
 
     # One storage is kept: tensors that share it follow each other.
     @functools.lru_cache(maxsize=1)

@@ -32,7 +32,7 @@ TRIALS = {"quick": 8, "full": 256}
 """Instances per claim; the second is the default of launch.check."""
 SLOWEST = 5
 # Not tracing, whose events contain each other.
-MAKING = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
+COMPILE_EVENTS = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
 
 
 def run(claims: Sequence[Claim], trials: int, repeats: int) -> tuple[list[dict[str, Any]], str]:
@@ -85,12 +85,12 @@ def compiling() -> Iterator[list[float]]:
     """
     spent: list[float] = []
 
-    def heard(event: str, seconds: float, **_) -> None:
-        if event.endswith(MAKING):
+    def on_event(event: str, seconds: float, **_) -> None:
+        if event.endswith(COMPILE_EVENTS):
             spent.append(seconds)
 
-    jax.monitoring.register_event_duration_secs_listener(heard)
+    jax.monitoring.register_event_duration_secs_listener(on_event)
     try:
         yield spent
     finally:
-        jax.monitoring.unregister_event_duration_listener(heard)
+        jax.monitoring.unregister_event_duration_listener(on_event)

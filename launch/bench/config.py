@@ -16,11 +16,13 @@ SUITES = ("decompose", "finetune", "claims", "scaling", "status")
 class BenchmarkConfig:
     """What is timed, on which sizes, and where the rows go."""
 
-    suite: str = option("finetune", "what is timed", SUITES)
+    suite: str = option("finetune", "name of the suite of programs that are timed", SUITES)
     model: str | None = option(
         None, "folder of a pretrained BERT (finetune), or of any weights (decompose)", path=True
     )
-    data_dir: str | None = option(None, "decompose: folder with mnist.npz", path=True)
+    data_dir: str | None = option(
+        None, "decompose: folder that holds the file mnist.npz", path=True
+    )
     cases: str = option("", "decompose: regular expression, only cases whose name contains it")
     batch_size: int | None = option(
         None, "finetune: rows per step; by default that of --size", lower=1

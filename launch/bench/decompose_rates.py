@@ -70,13 +70,13 @@ def round_row(m: int, d: int, rank: int, repeats: int) -> dict:
         jax.block_until_ready(products(problem.target, first))
 
     ours(), theirs()  # compiles
-    mine, least = (seconds / ROUNDS for seconds in alternating([ours, theirs], repeats))
+    measured, least = (seconds / ROUNDS for seconds in alternating([ours, theirs], repeats))
     rate = 4 * m * d * rank / least / 1e9
     return record(
         "decompose",
         f"a round of {m} x {d}, r = {rank}",
         ("a consistent round", f"its products, {rate:.3g} GFLOP/s"),
-        (mine, least),
+        (measured, least),
         (None, None),
     )
 
@@ -108,9 +108,9 @@ def reduction(columns: int) -> deflation.Regression:
 
 def stream_error(problem: deflation.Regression, columns: int) -> float:
     """Relative distance of M from the one of a batch, times the root of how often it came."""
-    wanted = np.asarray(deflation.Regression.from_batches([_batch()]).target)
-    wanted = wanted * (columns // BATCH) ** 0.5
-    return float(np.linalg.norm(problem.target - wanted) / np.linalg.norm(wanted))
+    expected = np.asarray(deflation.Regression.from_batches([_batch()]).target)
+    expected = expected * (columns // BATCH) ** 0.5
+    return float(np.linalg.norm(problem.target - expected) / np.linalg.norm(expected))
 
 
 def peak(columns: int) -> int:

@@ -82,8 +82,8 @@ def run(
     """
     peft_step.device()
     base = lora_step.base(folder, *batch, dtype)
-    theirs = dict(peft(base, rank, threads))
-    programs = dict(waiting.progress(ours(base, rank), None, "programs")) | theirs
+    reference = dict(peft(base, rank, threads))
+    programs = dict(waiting.progress(ours(base, rank), None, "programs")) | reference
     (product, flops), (sweep, moved) = lora_step.product(base), lora_step.sweep()
     for call in (*programs.values(), product, sweep):
         call()
@@ -94,8 +94,8 @@ def run(
     lora = programs[LORA]
     seconds |= {PRODUCTS: lora.flops / rates[0], MEMORY: lora.bytes / rates[1]}
     exact = peft_step.reference(base)
-    errors = {name: abs(program.begun - exact) for name, program in programs.items()}
-    memory = {n: p.measured_bytes() if n in theirs else p.bytes for n, p in programs.items()}
+    errors = {name: abs(program.initial_loss - exact) for name, program in programs.items()}
+    memory = {n: p.measured_bytes() if n in reference else p.bytes for n, p in programs.items()}
     rows = [
         record(
             "finetune",
@@ -139,16 +139,16 @@ def peft(base: lora_step.Base, rank: int, threads: int) -> Iterator[tuple[str, p
 def _pairs(programs: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield LORA, PEFT_LORA
     yield from ((f"AdaLoRA, {name}", f"{PEFT_ADALORA}, {name}") for name in ADALORA)
-    for theirs in (FROZEN, PRODUCTS, MEMORY):
-        yield LORA, theirs
+    for reference in (FROZEN, PRODUCTS, MEMORY):
+        yield LORA, reference
     adapad = [name for name in programs if name.startswith("AdaPaD")]
     yield from ((name, LORA) for name in adapad)
     yield from ((name, f"{PEFT_ADALORA}, masks") for name in adapad if name.endswith("grown"))
 
 
-def _case(ours: str, theirs: str) -> str:
-    goal = GOALS.get((ours, theirs))
-    if theirs == LORA and ours.startswith("AdaPaD split"):
+def _case(ours: str, reference: str) -> str:
+    goal = GOALS.get((ours, reference))
+    if reference == LORA and ours.startswith("AdaPaD split"):
         goal = SPLIT_GOAL
     return "a step" if goal is None else f"a step, goal {goal:.2f}"
 

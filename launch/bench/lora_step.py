@@ -53,7 +53,7 @@ class Program:
     Attributes:
       state: beside the first; its buffers are written over.
       number: the number that every step is told it has, None to count them.
-      begun: the loss before the first step.
+      initial_loss: the loss before the first step.
       bytes: arrays that it holds at once, by the compiler's count.
       flops: floating-point operations, by the same; exact without branches and loops.
     """
@@ -63,7 +63,7 @@ class Program:
         self.compiled = jax.jit(one, donate_argnums=0).lower(first, *self.rest).compile()
         self.bytes, self.flops = held_bytes(self.compiled), self.compiled.cost_analysis()["flops"]
         self.state, self.number = jax.tree.map(jnp.copy, first), None
-        self.begun: float | None = None
+        self.initial_loss: float | None = None
 
     def at(self, number: int, before: Sequence[int] = ()) -> Program:
         """The same program with a state of its own, held at one step of the run.
@@ -73,7 +73,7 @@ class Program:
           before: numbers of the steps that are taken first.
         """
         new = copy.copy(self)
-        new.state, new.begun = jax.tree.map(jnp.copy, self.first), None
+        new.state, new.initial_loss = jax.tree.map(jnp.copy, self.first), None
         for step_before in before:
             new.number = step_before
             new()
@@ -87,7 +87,7 @@ class Program:
         self.state, loss = self.compiled(self.state, *self.rest)
         jax.block_until_ready(self.state)
         loss = float(loss)
-        self.begun = loss if self.begun is None else self.begun
+        self.initial_loss = loss if self.initial_loss is None else self.initial_loss
         return loss
 
 
@@ -130,10 +130,10 @@ def frozen(base: Base) -> Program:
     no adapter and no optimiser is computed.
     """
     net = base.net
-    begun = [
+    paths = [
         path for path in net.adapted() if ".0." in path and path.endswith(("query", "key", "value"))
     ]
-    kernels = net.kernels(tuple(begun))
+    kernels = net.kernels(tuple(paths))
     shift = {path: jnp.zeros(kernel.shape[1], kernel.dtype) for path, kernel in kernels.items()}
 
     def value(trained, params, batch):

@@ -108,7 +108,7 @@ class Program:
         self.trained = [leaf for leaf in leaves if leaf.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=RATE, weight_decay=0)
         self.given, self.number = batch(base), number
-        self.begun: float | None = None
+        self.initial_loss: float | None = None
 
     def __call__(self) -> float:
         """Takes the step; the loss before it, without penalties."""
@@ -123,7 +123,7 @@ class Program:
             self.network.base_model.update_and_allocate(self.number)
         loss = torch.nn.functional.cross_entropy(output.logits.float(), self.given["labels"])
         loss = loss.item()  # waits for an accelerator
-        self.begun = loss if self.begun is None else self.begun
+        self.initial_loss = loss if self.initial_loss is None else self.initial_loss
         return loss
 
     def measured_bytes(self) -> int:

@@ -30,6 +30,6 @@ def record(
       >>> record("made", "a case", ("ours", "theirs"), (1.0, 3.0), (0.0, 0.0))["ratio"]
       3.0
     """
-    mine, theirs = seconds
-    ratio = None if None in seconds else theirs / mine
+    own, reference = seconds
+    ratio = None if None in seconds else reference / own
     return dict(zip(COLUMNS, (suite, case, *names, *seconds, *errors, ratio), strict=True)) | more

@@ -77,7 +77,7 @@ def rows(size: Size, links: tuple[Link, ...] = LINKS) -> list[dict]:
     """
     host = jax.default_backend() == "cpu"
     # One accelerator times every share of its components; a pair of processes needs two hosts.
-    alone = _measured(size, 1)[0] if host else scaling_worker.main(_told(size))
+    alone = _measured(size, 1)[0] if host else scaling_worker.main(_payload(size))
     work = size.work
     compute = {work.per_device(p): alone[f"share {p}"] for p in DEVICES}
     counts = {way: rounds_to_accuracy(size, *way) for way in WAYS}
@@ -134,10 +134,10 @@ def _whole_row(work: Work, devices: int, way, link: Link, compute, counts, sketc
     before = sketch if begin == "from a sketch" else 0.0
     baseline, error_baseline = counts[plain, 0]
     ours = before + count * scaling_model.round_seconds(work, devices, link, compute, tau)
-    theirs = before + baseline * compute[work.rank]
+    reference = before + baseline * compute[work.rank]
     case = f"end to end, P={devices}, staleness {tau}, {count} rounds {begin}"
     competitor = f"one device, {baseline} rounds {plain}"
-    return _row(case, f"model, {link.name}", competitor, ours, theirs, error, error_baseline)
+    return _row(case, f"model, {link.name}", competitor, ours, reference, error, error_baseline)
 
 
 def _pair_rows(work: Work, alone: dict, pair: dict, compute) -> list[dict]:
@@ -152,14 +152,14 @@ def _pair_rows(work: Work, alone: dict, pair: dict, compute) -> list[dict]:
     return rows
 
 
-def _row(case, ours, competitor, seconds, theirs, *errors) -> dict:
-    names, times = (ours, competitor), (seconds, theirs)
+def _row(case, ours, competitor, seconds, reference, *errors) -> dict:
+    names, times = (ours, competitor), (seconds, reference)
     return record("scaling", case, names, times, errors or (math.nan, math.nan))
 
 
 def _measured(size: Size, processes: int) -> list[dict]:
     """What `processes` processes of one core and one thread each tell."""
-    told = _told(size) | {
+    payload = _payload(size) | {
         "processes": processes,
         "address": f"localhost:{distributed.free_port()}",
     }
@@ -175,7 +175,7 @@ def _measured(size: Size, processes: int) -> list[dict]:
             # A new process inherits the cores of its parent.
             os.sched_setaffinity(0, {cores[number % len(cores)]})
             command = [sys.executable, "-m", "launch.bench.scaling_worker"]
-            command.append(json.dumps(told | {"number": number}))
+            command.append(json.dumps(payload | {"number": number}))
             pipe = subprocess.PIPE
             running.append(
                 subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
@@ -194,7 +194,7 @@ def _measured(size: Size, processes: int) -> list[dict]:
     return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
 
 
-def _told(size: Size) -> dict:
-    """What a measuring process is told."""
+def _payload(size: Size) -> dict:
+    """What a measuring process is given."""
     names = ("rows", "columns", "rank", "rounds", "repeats")
     return {name: getattr(size, name) for name in names} | {"parts": DEVICES}

@@ -98,15 +98,15 @@ def shortest(programs: dict[str, Program], repeats: int) -> dict[str, float]:
     return dict(zip(programs, map(min, in_turn(calls, range(repeats))), strict=True))
 
 
-def main(told: dict) -> dict:
+def main(payload: dict) -> dict:
     """Measures what the argument asks for: seconds of a round by name, and of a sketch."""
-    several = told.get("processes", 1) > 1
+    several = payload.get("processes", 1) > 1
     if several:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(told["address"], told["processes"], told["number"])
-    rank, numbers = told["rank"], told["rows"] + told["columns"] + 2
-    problem, _ = problem_of(told["rows"], told["columns"], rank)
-    rounds, repeats = told["rounds"], told["repeats"]
+        jax.distributed.initialize(payload["address"], payload["processes"], payload["number"])
+    rank, numbers = payload["rank"], payload["rows"] + payload["columns"] + 2
+    problem, _ = problem_of(payload["rows"], payload["columns"], rank)
+    rounds, repeats = payload["rounds"], payload["repeats"]
     if several:
         programs = {
             f"staleness {tau}": real(problem, rank, rounds, method="sharded", staleness=tau)
@@ -114,7 +114,7 @@ def main(told: dict) -> dict:
         }
         programs["gather"] = gathers(rank, numbers, rounds)
     else:
-        programs = {f"share {p}": share(problem, rank, p, rounds) for p in told["parts"]}
+        programs = {f"share {p}": share(problem, rank, p, rounds) for p in payload["parts"]}
         programs["run"] = real(problem, rank, rounds)
     per_round = {name: total / rounds for name, total in shortest(programs, repeats).items()}
     if several:

@@ -167,18 +167,18 @@ def judged(program, solutions, targets, tolerances, truths) -> dict[str, int]:
                 above | (whole > solutions.bound_of_sum[i] + exact.doubt[-1])
             )
             counts["proved"] += int(solutions.proved[i])
-        wanted = tolerances[i] if tolerances[i] >= 0 else eps**0.5
+        allowed = tolerances[i] if tolerances[i] >= 0 else eps**0.5
         rounded = max(
             np.linalg.norm(exact.values), max(targets.shape[1:]) ** 0.5 / 8 * exact.values[0]
         )
         floor = FLOOR * eps / 2 * rounded
         sizes = np.linalg.norm(b, axis=1) * np.linalg.norm(a, axis=1)
         if single:
-            right = np.all(errors <= wanted * sizes + floor)
-            wrong = np.any(errors > wanted * sizes + floor + exact.doubt)
+            right = np.all(errors <= allowed * sizes + floor)
+            wrong = np.any(errors > allowed * sizes + floor + exact.doubt)
         else:
-            right = whole <= wanted * np.linalg.norm(sizes) + floor
-            wrong = whole > wanted * np.linalg.norm(sizes) + floor + exact.doubt[-1]
+            right = whole <= allowed * np.linalg.norm(sizes) + floor
+            wrong = whole > allowed * np.linalg.norm(sizes) + floor + exact.doubt[-1]
         said = int(solutions.status[i]) == Status.CONVERGED
         counts["false"] += bool(said and wrong)
         counts["right"] += bool(right)

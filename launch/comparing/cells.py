@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from finetune.tasks import metrics
-from finetune.tasks.holding import held_out
+from finetune.tasks.subsets import held_out
 from finetune.training.loop import Diverged
 from finetune.weights.files import read_json
 from launch.comparing.grid import Cell
@@ -100,9 +100,9 @@ class Runner:
 
     def _prepared(self, config: TrainConfig, apart: bool) -> training.Job:
         """The job of a run; of the last one's program where only the seed differs."""
-        wanted = {**_of_problem(config), "mesh": config.mesh, "remat": config.remat}
-        if self._problem[0] != wanted:
-            self._problem, self._job = (wanted, training.load(config)), (None, None)
+        expected = {**_of_problem(config), "mesh": config.mesh, "remat": config.remat}
+        if self._problem[0] != expected:
+            self._problem, self._job = (expected, training.load(config)), (None, None)
         same = dataclasses.replace(config, seed=0, workdir=None)
         if self._job[0] == (same, apart):
             job = training.restarted(self._job[1], config)

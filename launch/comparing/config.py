@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from finetune.methods import NAMES
 from launch.comparing import presets
-from launch.comparing.grid import Grid
+from launch.comparing.grid import Grid, given
 from launch.shell import app
 from launch.shell.recipe_files import resolved
 from rankwise import checks
@@ -51,7 +51,9 @@ class CompareConfig:
         "components of all modules together, the same for every method; by default as the files "
         "of --methods say",
     )
-    workdir: str | None = option(None, "folder of the runs and the table; needed", path=True)
+    workdir: str | None = option(
+        None, "folder of the runs and the table; has to be given", path=True
+    )
 
     def __post_init__(self):
         if self.workdir is None:
@@ -86,6 +88,7 @@ class CompareConfig:
             self.search_on == "heldout",
             pathlib.Path(self.workdir),
             preset.files if self.budget is None else (),
+            given(),
         )
 
 

@@ -50,6 +50,7 @@ class Grid:
       held_out: rates are chosen on held-out training rows, else on the rows that are reported.
       folder: of the runs.
       unmatched: methods of a published table that keep the ranks of their own files.
+      given: flags of `launch.train` that hold for every run, as arguments.
     """
 
     tasks: tuple[str, ...]
@@ -60,6 +61,7 @@ class Grid:
     held_out: bool
     folder: pathlib.Path
     unmatched: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
     def cells(self) -> list[Cell]:
         """All cells, parsed before anything runs.
@@ -68,15 +70,16 @@ class Grid:
           ValueError: a file that is not there, flags that do not go together, a budget that a
             method cannot spend; one line that names task and method.
         """
-        return [self._cell(task, method) for task in self.tasks for method in self.methods]
+        values = flagfiles.unparsed()
+        return [self._cell(values, task, method) for task in self.tasks for method in self.methods]
 
-    def _cell(self, task: str, method: str) -> Cell:
+    def _cell(self, values: flags.FlagValues, task: str, method: str) -> Cell:
         names = (pathlib.Path(task).stem, pathlib.Path(method).stem)
-        budget = None if method in self.unmatched else self.budget
 
         def run(folder: str, seed: int, rate: float | None) -> TrainConfig:
-            place = self.folder / ".".join((*names, folder))
-            return _parsed(task, method, budget, place, seed, rate)
+            own = [f"--seed={seed}", f"--workdir={self.folder / '.'.join((*names, folder))}"]
+            own += [] if rate is None else [f"--learning_rate={rate!r}"]
+            return self._parsed(values, task, method, own)
 
         # What is not trained has no rate to choose.
         searched = len(self.rates) > 1 and method != "untouched"
@@ -90,50 +93,41 @@ class Grid:
             search = {r: final[self.seeds[0], r] for r in self.rates}
         return Cell(*names, search, final)
 
-
-def _parsed(
-    task: str, method: str, budget: int | None, place: pathlib.Path, seed: int, rate: float | None
-) -> TrainConfig:
-    """The flags of one run; absl reads the files."""
-    chosen = f"--method={method}" if method in NAMES else f"--flagfile={method}"
-    own = [f"--seed={seed}", f"--workdir={place}"]
-    own += [] if rate is None else [f"--learning_rate={rate!r}"]
-    arguments = [chosen, *_given(), *own]
-    try:
-        config = _read(task, arguments)
-        if budget is None:
-            return config
-        return _read(task, [*arguments, *_spent(config, budget)])
-    except (flags.Error, ValueError) as error:
-        raise ValueError(f"{task} with {method}: {error}") from None
+    def _parsed(
+        self, values: flags.FlagValues, task: str, method: str, own: list[str]
+    ) -> TrainConfig:
+        """The flags of one run, `own` beside those of all."""
+        chosen = f"--method={method}" if method in NAMES else f"--flagfile={method}"
+        arguments = [chosen, *self.given, *own]
+        try:
+            config = _read(values, task, arguments)
+            if self.budget is None or method in self.unmatched:
+                return config
+            spent = _spent(config, self.budget, self.given)
+            return _read(values, task, [*arguments, *spent])
+        except (flags.Error, ValueError) as error:
+            raise ValueError(f"{task} with {method}: {error}") from None
 
 
-def _read(task: str, arguments: list[str]) -> TrainConfig:
-    values = flags.FLAGS
-    before = {name: (values[name].value, values[name].present) for name in values}
+def given() -> tuple[str, ...]:
+    """Flags of `launch.train` on the command line of `launch.compare`, as arguments."""
+    return tuple(app.given(config_flags.names(TrainConfig), without=("workdir", BUDGET)))
+
+
+def _read(values: flags.FlagValues, task: str, arguments: list[str]) -> TrainConfig:
     values.unparse_flags()
-    try:
-        flagfiles.parse("train", [f"--flagfile={task}"])
-        own = values["method"].value if values["method"].present else None
-        flagfiles.parse("train", arguments)
-        if values["method"].value != own:
-            # A task's file may be the recipe of one method; its options are not another's.
-            for name in OPTIONS:
-                values[name].unparse()
-            flagfiles.parse("train", arguments)
-        return config_flags.parsed(TrainConfig)
-    finally:
-        for name, (value, present) in before.items():
-            values[name].value, values[name].present = value, present
-        values.mark_as_parsed()
+    flagfiles.parse("train", [f"--flagfile={task}"], values)
+    own = values["method"].value if values["method"].present else None
+    flagfiles.parse("train", arguments, values)
+    if values["method"].value != own:
+        # A task's file may be the recipe of one method; its options are not another's.
+        for name in OPTIONS:
+            values[name].unparse()
+        flagfiles.parse("train", arguments, values)
+    return config_flags.parsed(TrainConfig, values)
 
 
-def _given() -> list[str]:
-    """Flags of `launch.train` on our command line, as arguments."""
-    return app.given(config_flags.names(TrainConfig), without=("workdir", BUDGET))
-
-
-def _spent(config: TrainConfig, budget: int) -> list[str]:
+def _spent(config: TrainConfig, budget: int, given: tuple[str, ...]) -> list[str]:
     """Flags with which the method has `budget` components over all modules together."""
     if config.method in OPTIONS[BUDGET].methods:
         return [f"--{BUDGET}={budget}"]
@@ -141,7 +135,7 @@ def _spent(config: TrainConfig, budget: int) -> list[str]:
         return []
     if config.method_options.get("rank") == 0:  # a whole gradient has no components to count
         return []
-    for flag in app.given(("rank",), without=()):
+    for flag in (flag for flag in given if flag.startswith("--rank=")):
         raise ValueError(f"{flag} and --{BUDGET}={budget} both say the rank; give one of them")
     modules = _modules(config.base(), config.revision, config.modules)
     if budget % modules:

@@ -77,7 +77,7 @@ class DecomposeConfig:
     )
     init: str = option(
         "sketch",
-        "first factors: from a random sketch of the matrix, or random",
+        "first factors: those of a random sketch of the matrix, or random ones",
         ("random", "sketch"),
     )
     dtype: str = option("float32", "type of the whole computation", ("float32", "float64"))

@@ -65,7 +65,7 @@ def run(state: State, rounds: int, workdir: Workdir) -> Run:
     with waiting.stage("compiling"):
         for size in sorted(set(sizes)):
             advance(state, size)  # thrown away, so that the seconds are warm
-    shown = len(sizes) if distributed.first() else 0
+    shown = len(sizes) if distributed.is_main_process() else 0
     for size in waiting.progress(sizes, shown, f"chunks of {chunk} rounds"):
         if bool(np.all(state.progress.done)):
             break

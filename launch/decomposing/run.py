@@ -38,7 +38,7 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
         run = portions.Run(exact, exact_seconds)
     else:
         run = portions.run(state, rounds, workdir)
-    if not distributed.first():
+    if not distributed.is_main_process():
         return {}
     result = compare(problem, config.method, run, exact)
     report(problem, result, run.solution, exact_seconds)

@@ -12,12 +12,12 @@ class ExportConfig:
     """Which run, and how and where it is written."""
 
     workdir: str | None = option(
-        None, "folder of a finished run of launch.train; needed", path=True
+        None, "folder of a finished run of launch.train; has to be given", path=True
     )
     format: str = option(
         "peft", "an adapter as PEFT loads it, or the whole model with it merged", ("peft", "merged")
     )
-    output: str | None = option(None, "new folder for the result; needed", path=True)
+    output: str | None = option(None, "new folder for the result; has to be given", path=True)
     truncate: float | None = option(
         None,
         "of --format=peft: cut dense changes to the least rank of this relative error; by default "

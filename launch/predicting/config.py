@@ -17,16 +17,16 @@ class PredictConfig:
     """Which run predicts, which rows, and where they go."""
 
     workdir: str | None = option(
-        None, "folder of a finished run of launch.train on texts; needed", path=True
+        None, "folder of a finished run of launch.train on texts; has to be given", path=True
     )
     data: str | None = option(
         None,
-        "file of rows, .csv, .jsonl or .parquet, with the run's columns of text; needed",
+        "file of rows, .csv, .jsonl or .parquet, with the run's columns of text; has to be given",
         path=True,
     )
     output: str | None = option(
         None,
-        "write the rows with their predictions to this file, .csv or .jsonl; needed",
+        "write the rows with their predictions to this file, .csv or .jsonl; has to be given",
         path=True,
     )
     eval_batch_size: int = option_of(LoopConfig, "eval_batch_size", text="rows per forward pass")

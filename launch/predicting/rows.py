@@ -40,10 +40,10 @@ def problem_of(config: ProblemConfig, data: str, classes: tuple[str, ...]) -> Pr
     if config.task != TABLE:
         spec = GLUE[config.task]
         changed |= {"task": TABLE, "texts": spec.texts, "regression": not spec.label_names}
-    found = dataclasses.replace(config, **changed)
-    if not (classes or found.regression):
+    problem = dataclasses.replace(config, **changed)
+    if not (classes or problem.regression):
         raise ValueError(f"{run} by an earlier version, which kept no names of classes: train anew")
-    return found
+    return problem
 
 
 def read(data: str, classes: tuple[str, ...]) -> Table:
@@ -77,11 +77,11 @@ def predicted(task: Task, answers: np.ndarray) -> list[list[Any]]:
     return [[task.label_names[value], *of_row] for value, of_row in pairs]
 
 
-def write(path: str, table: Table, classes: tuple[str, ...], found: list[list[Any]]) -> None:
+def write(path: str, table: Table, classes: tuple[str, ...], predictions: list[list[Any]]) -> None:
     """Writes the rows of the table in their order, each with what was found."""
     names = (*table.names, *added(classes))
     kept = zip(*map(table.column, table.names), strict=True)
-    rows = [[*row, *new] for row, new in zip(kept, found, strict=True)]
+    rows = [[*row, *new] for row, new in zip(kept, predictions, strict=True)]
     if path.endswith(".jsonl"):
         write_lines(path, (dict(zip(names, row, strict=True)) for row in rows))
         return

@@ -52,7 +52,7 @@ def names(config_type: type) -> list[str]:
     ]
 
 
-def parsed(config_type: type) -> Any:
+def parsed(config_type: type, flag_values: flags.FlagValues = flags.FLAGS) -> Any:
     """The configuration from the flags as they are parsed.
 
     Raises:
@@ -62,19 +62,16 @@ def parsed(config_type: type) -> Any:
     for field in dataclasses.fields(config_type):
         options = field.metadata.get("options")
         if options is None:
-            values[field.name] = _value(field.name)
+            values[field.name] = _frozen(flag_values[field.name].value)
         else:
-            values[field.name] = {n: v for n in options if (v := _value(n)) is not None}
+            given = {name: _frozen(flag_values[name].value) for name in options}
+            values[field.name] = {n: value for n, value in given.items() if value is not None}
     return config_type(**values)
 
 
 def from_json(config_type: type, record: Mapping[str, Any]) -> Any:
     """The configuration from a record of its fields, as config.json has them."""
     return config_type(**{name: _frozen(value) for name, value in record.items()})
-
-
-def _value(name: str) -> Any:
-    return _frozen(flags.FLAGS[name].value)
 
 
 def _frozen(value: Any) -> Any:

@@ -94,7 +94,7 @@ def join(where: str | None) -> None:
         raise ValueError(f"distributed is {where!r}, but: {reason}") from None
 
 
-def first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that prints and writes the files."""
     return jax.process_index() == 0
 

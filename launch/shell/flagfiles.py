@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -49,15 +50,24 @@ def read(arguments: Sequence[str], file: str | None = None, above: tuple = ()) -
     return flat
 
 
-def parse(program: str, arguments: Sequence[str]) -> list[str]:
-    """Parses into absl's flags; returns what is no flag, the program's name first.
+def unparsed() -> flags.FlagValues:
+    """The program's flags as before anything was parsed: a copy, to parse other arguments into."""
+    values = copy.deepcopy(flags.FLAGS)
+    values.unparse_flags()
+    return values
+
+
+def parse(
+    program: str, arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS
+) -> list[str]:
+    """Parses into `values`; returns what is no flag, the program's name first.
 
     Raises:
       flags.Error: a flag that is not known or malformed, with the file that it stands in.
     """
     flat = read(arguments)
     try:
-        return flags.FLAGS([program, *(argument.text for argument in flat)])
+        return values([program, *(argument.text for argument in flat)])
     except flags.Error as error:
         for argument in flat:
             name = argument.text.lstrip("-").partition("=")[0]

@@ -73,10 +73,10 @@ def run(module: str, where: str, saved: pathlib.Path | None) -> int:
             if saved is None:
                 shutil.rmtree(logs)
             return 0
-        cause = min(failed, key=_Child.rank)
+        cause = min(failed, key=_Child.precedence)
     if cause.status == app.USAGE and cause is children[0]:
         return app.USAGE  # it has said its line itself
-    app.say(program, f"{cause.told()}; {_resume(saved)}")
+    app.say(program, f"{cause.described()}; {_resume(saved)}")
     return app.USAGE if cause.status == app.USAGE else FAILED
 
 
@@ -117,12 +117,12 @@ class _Child:
         """The exit status, minus the signal of one that was killed; None while it runs."""
         return self.process.poll()
 
-    def rank(self) -> int:
+    def precedence(self) -> int:
         """Small for causes, large for consequences: the runtime aborts those who are left."""
         killed = self.status < 0 and -self.status != signal.SIGABRT
         return 0 if killed else 1 if self.status == app.USAGE else 2 if self.status > 0 else 3
 
-    def told(self) -> str:
+    def described(self) -> str:
         """How it ended."""
         who = f"process {self.name} ({self.process.pid} on {socket.gethostname()})"
         if self.status < 0:

@@ -98,13 +98,13 @@ def restarted(job: Job, config: TrainConfig) -> Job:
         whole = f"--head={config.head} trains whole"
         raise ValueError(f"--modules has {twice[0]}, which {whole}; use one")
     shapes = job.method.needs_gradients is not None
-    begin = gradient_pass.template if shapes else _begun
+    begin = gradient_pass.template if shapes else _first_state
     first = begin(job.method, net.kernels(paths), head, job.head_tx, config.seed)
     loop = dataclasses.replace(job.loop, seed=config.seed)
     return job._replace(state=job.devices.state(first), loop=loop)
 
 
-def _begun(method, kernels, head, head_tx, seed: int) -> state.TrainState:
+def _first_state(method, kernels, head, head_tx, seed: int) -> state.TrainState:
     return state.start(method, kernels, head, head_tx, jax.random.key(seed))
 
 
@@ -116,7 +116,7 @@ def started(config: TrainConfig, job: Job) -> Restored | None:
     if job.method.needs_gradients is None:
         return None
     head = job.network.trained(config.head in network.TRAINED_HEADS, job.method.beside)
-    begun = gradient_pass.start(
+    first = gradient_pass.start(
         job.method,
         job.network,
         job.task,
@@ -126,7 +126,7 @@ def started(config: TrainConfig, job: Job) -> Restored | None:
         seed=config.seed,
         devices=job.devices,
     )
-    return Restored(job.devices.replicated(begun.state), {"gradient_seconds": begun.seconds})
+    return Restored(job.devices.replicated(first.state), {"gradient_seconds": first.seconds})
 
 
 def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
@@ -159,8 +159,8 @@ def prolonged(config: TrainConfig, job: Job, restored: Restored) -> str:
     Raises:
       ValueError: it has more steps already, or its method has dealt them out.
     """
-    begun = restored.identity["configuration"]
-    length = {name: begun.get(name) for name in LENGTH}
+    former = restored.identity["configuration"]
+    length = {name: former.get(name) for name in LENGTH}
     before = dataclasses.replace(config, **length).loop_config(
         job.task.steps("train", config.batch_size)
     )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
 from finetune.models.registry import ARCHITECTURES
-from finetune.tasks import class_names, holding
+from finetune.tasks import class_names, subsets
 from finetune.training import adapter_files, network, sharding
 from finetune.training.devices import ONE_DEVICE, Devices
 from launch.training import classes as run_classes
@@ -55,7 +55,7 @@ def load(
     chosen = config.task_config(kind(config) if written else None, test, classes)
     task = tasks.load(chosen, tokenizer(config))
     if config.train_rows is not None and "train" in task.splits:
-        task = holding.few(task, config.train_rows, config.model_seed)
+        task = subsets.few(task, config.train_rows, config.model_seed)
     if classes is None:
         task = run_classes.begun(task, classes_of_model(config), config.base())
     else:

@@ -33,7 +33,7 @@ class TaskFlags:
 
     GROUP = "task and data"
 
-    task: str = option("digits", "what is learnt", tasks.names())
+    task: str = option("digits", "name of the task that is learnt", tasks.names())
     data_dir: str | None = option(
         None,
         "folder with the data, of the tasks table, instructions and text also a file; by default "

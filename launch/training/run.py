@@ -38,11 +38,11 @@ def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
         restored = restored._replace(extra={**restored.extra, "prolonged": "; then ".join(notes)})
     done = 0 if restored is None else int(restored.state.step)
     # Only now, when nothing was refused, is anything written; by one of several processes.
-    folder = config.workdir if distributed.first() else None
+    folder = config.workdir if distributed.is_main_process() else None
     if config.overwrite and folder is not None:
         earlier.clear(folder)
     workdir = Workdir(folder, config, upto=done, count="step")
-    display = Display(job.loop.steps, done, job.task.metric, distributed.first(), name)
+    display = Display(job.loop.steps, done, job.task.metric, distributed.is_main_process(), name)
     passes = job.task.steps(job.task.evaluation, job.loop.eval_batch_size)
     watched = job._replace(predict=display.watched(job.predict, passes))
 

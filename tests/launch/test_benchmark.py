@@ -57,13 +57,13 @@ def test_steps_beside_peft(folder, tmp_path, capsys):
 def test_both_compute_in_bfloat16(folder):
     base = lora_step.base(folder, 3, 6, "bfloat16")
     exact = peft_step.reference(base)
-    theirs = peft_step.lora(base, 2, 1)
+    reference = peft_step.lora(base, 2, 1)
     ours = lora_step.trained(base, "lora", rank=2, alpha=16.0)
-    for program in (ours, theirs, lora_step.frozen(base)):
+    for program in (ours, reference, lora_step.frozen(base)):
         program(), program()
         # Rounding of bfloat16, which float32 does not have.
-        assert 1e-6 < abs(program.begun - exact) < 2e-2
-    assert theirs.measured_bytes() > 0
+        assert 1e-6 < abs(program.initial_loss - exact) < 2e-2
+    assert reference.measured_bytes() > 0
 
 
 @needs_torch
@@ -84,7 +84,7 @@ def test_phases_are_what_they_are_called(folder):
             break  # what comes after it is compiled for nothing
     frozen = programs["frozen network"]()
     assert programs["AdaLoRA, masks"]() == pytest.approx(frozen, abs=1e-5)
-    assert programs["AdaPaD split, grown"].begun == pytest.approx(frozen, abs=1e-5)
+    assert programs["AdaPaD split, grown"].initial_loss == pytest.approx(frozen, abs=1e-5)
     # The scored steps learn something first: without it all scores are 0.
     scored = programs["AdaPaD split, scored"].at(4, [0, 0])
     for name, program, published, private, moved in (
@@ -113,22 +113,22 @@ def test_the_frozen_network_has_the_derivatives_of_its_first_biases(folder):
         return base.loss(logits, base.batch["labels"], base.batch["weight"])
 
     names = {path: f"{path}.bias" for path in shifts} | {"classifier": "classifier.bias"}
-    wanted, found = jax.value_and_grad(value)({name: params[name] for name in names.values()})
-    assert loss == pytest.approx(float(wanted), abs=1e-6)
+    expected, result = jax.value_and_grad(value)({name: params[name] for name in names.values()})
+    assert loss == pytest.approx(float(expected), abs=1e-6)
     shifts["classifier"] = head["classifier.bias"]
     assert len(shifts) == 4
     for path, shift in shifts.items():
-        np.testing.assert_allclose(shift, found[names[path]], atol=1e-6)
+        np.testing.assert_allclose(shift, result[names[path]], atol=1e-6)
 
 
 def test_a_row_has_a_ratio_where_both_arrived():
-    found = [
+    result = [
         benchmark_rows.record("s", "c", ("ours", "theirs"), times, (0.0, 0.1), more=5)
         for times in ((1.0, 3.0), (None, 3.0), (1.0, None))
     ]
-    assert [row["ratio"] for row in found] == [3.0, None, None]
-    assert all(tuple(row) == (*benchmark_rows.COLUMNS, "more") for row in found)
-    assert found[0]["seconds_competitor"] == 3.0 and found[0]["error_competitor"] == 0.1
+    assert [row["ratio"] for row in result] == [3.0, None, None]
+    assert all(tuple(row) == (*benchmark_rows.COLUMNS, "more") for row in result)
+    assert result[0]["seconds_competitor"] == 3.0 and result[0]["error_competitor"] == 0.1
 
 
 def test_functions_take_turns():

@@ -266,8 +266,8 @@ def test_what_all_rows_say():
 
 
 def test_figures_of_the_page(tmp_path):
-    found = evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
-    assert list(found) == ["noise_floor"] and found["noise_floor"]
+    result = evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
+    assert list(result) == ["noise_floor"] and result["noise_floor"]
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["noise_floor.png"]
 
 

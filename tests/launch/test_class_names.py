@@ -64,9 +64,9 @@ def test_new_rows_without_labels(run, capsys):
     (folder / "new").mkdir()
     (folder / "new" / "test.csv").write_text("text\n" + "".join(f"{text}\n" for text in texts))
     flags = [f"--workdir={folder}/run", f"--data_dir={folder}/new", "--split=test"]
-    found = folder / "new.csv"
-    assert command("evaluate", *flags, f"--predictions={found}", "--probabilities") == 0
-    with found.open() as file:
+    result = folder / "new.csv"
+    assert command("evaluate", *flags, f"--predictions={result}", "--probabilities") == 0
+    with result.open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(texts)
     for row in rows:

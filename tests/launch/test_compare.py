@@ -9,7 +9,7 @@ import pytest
 
 from finetune.methods import NAMES
 from finetune.tasks import load
-from finetune.tasks.holding import held_out
+from finetune.tasks.subsets import held_out
 from launch.comparing import cells, presets
 from launch.comparing import picture as comparison_picture
 from launch.comparing import table as comparison
@@ -110,12 +110,12 @@ def test_rates_are_chosen_on_rows_that_are_held_out(recipes, tmp_path):
     assert [r["seed"] for r in records] == [0, 1, 0, 1]
     tried = json.loads((tmp_path / "out/easy.thin.search.1e+30/result.json").read_text())
     assert tried["score"] is None and "in step" in tried["diverged"]
-    found = {
+    result = {
         rate: json.loads((tmp_path / f"out/easy.thin.search.{rate}/result.json").read_text())
         for rate in ("1e-06", "0.03")
     }
-    assert {one["split"] for one in found.values()} == {"heldout"}
-    best = max(found, key=lambda rate: found[rate]["score"])
+    assert {one["split"] for one in result.values()} == {"heldout"}
+    best = max(result, key=lambda rate: result[rate]["score"])
     assert records[0]["rate"] == float(best) and records[0]["split"] == "test"
 
 
@@ -163,8 +163,8 @@ def test_a_preset_prints_published_numbers_beside_ours(tmp_path, capsys):
 
 
 def test_every_preset_names_files_that_are_there():
-    found = sorted(RECIPES.glob("presets/*.json"))
-    for path in found:
+    result = sorted(RECIPES.glob("presets/*.json"))
+    for path in result:
         preset = presets.read(path)
         for name in (*preset.tasks, *preset.methods):
             assert name in NAMES or pathlib.Path(name).is_file(), (path, name)
@@ -185,12 +185,12 @@ def test_held_out_rows_leave_the_training_rows():
 
 def test_paired_intervals():
     ours = [{"seed": s, "score": v} for s, v in ((0, 0.7), (1, 0.9), (2, None), (3, 0.8))]
-    theirs = [{"seed": s, "score": v} for s, v in ((1, 0.5), (0, 0.5), (2, 0.5), (4, 0.1))]
-    mean, half = comparison.paired(ours, theirs)
+    reference = [{"seed": s, "score": v} for s, v in ((1, 0.5), (0, 0.5), (2, 0.5), (4, 0.1))]
+    mean, half = comparison.paired(ours, reference)
     # Two pairs, .2 and .4: mean .3, standard error .1, Student's quantile 12.706.
     assert mean == pytest.approx(0.3) and half == pytest.approx(1.2706, rel=1e-4)
-    assert comparison.paired(ours[:1], theirs) == (pytest.approx(0.2), None)
-    assert comparison.paired(ours[2:], theirs) == (None, None)
+    assert comparison.paired(ours[:1], reference) == (pytest.approx(0.2), None)
+    assert comparison.paired(ours[2:], reference) == (None, None)
 
 
 def test_rows():

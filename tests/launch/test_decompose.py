@@ -196,8 +196,8 @@ def test_half_precision_in_every_format(kind, dtype, matrix, tmp_path):
         {"npy": str(path), "npz": None, "safetensors": f"{path}:w"}[kind],
         "float32",
     )
-    wanted = value.astype(np.float32)
-    np.testing.assert_allclose(given.problem.target, wanted, atol=1e-5)
+    expected = value.astype(np.float32)
+    np.testing.assert_allclose(given.problem.target, expected, atol=1e-5)
 
 
 def test_eight_bit_floats_have_no_name_in_npy(matrix, tmp_path):

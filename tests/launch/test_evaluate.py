@@ -40,9 +40,9 @@ def test_a_run_scores_as_it_did(digits, tmp_path, capsys):
     path, rows = tmp_path / "scores.json", tmp_path / "predictions.csv"
     flags = [f"--workdir={digits}", f"--json={path}", f"--predictions={rows}"]
     assert evaluate(*flags) == 0
-    result, found = json.loads((digits / "result.json").read_text()), json.loads(path.read_text())
-    assert found["scores"]["accuracy"] == pytest.approx(result["score"], abs=1e-12)
-    assert found["majority"]["accuracy"] == result["majority"] and found["split"] == "test"
+    result, outcome = json.loads((digits / "result.json").read_text()), json.loads(path.read_text())
+    assert outcome["scores"]["accuracy"] == pytest.approx(result["score"], abs=1e-12)
+    assert outcome["majority"]["accuracy"] == result["majority"] and outcome["split"] == "test"
     with rows.open() as file:
         table = list(csv.DictReader(file))
     right = sum(row["prediction"] == row["label"] for row in table)

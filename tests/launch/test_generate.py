@@ -46,8 +46,8 @@ def test_a_model_writes_the_likeliest_tokens(folder, tmp_path, capsys):  # noqa:
     network = problem.network_for(config, task)
     batch = next(task.in_order("prompts", 1))
     assert batch["input_ids"][0, : len("Add") // 3].tolist() == [0]  # what every text begins with
-    wanted = greedy(network, batch, 8, tokenizer.speech.end_id)[0]
-    assert shown == tokenizer.speech.decode(wanted) + "\n"
+    expected = greedy(network, batch, 8, tokenizer.speech.end_id)[0]
+    assert shown == tokenizer.speech.decode(expected) + "\n"
 
 
 def test_draws_are_those_of_their_seed(folder, tmp_path):  # noqa: F811
@@ -78,12 +78,12 @@ def test_chats_are_rendered(folder, tmp_path):  # noqa: F811
     chat = [{"role": "user", "content": "Add 3 and 4:"}]
     jsonl(tmp_path / "chats.jsonl", [{"messages": chat}])
     jsonl(tmp_path / "texts.jsonl", [{"prompt": "Add 3 and 4:"}])
-    found = []
+    result = []
     for name, more in (("chats", []), ("texts", ["--chat"]), ("texts", [])):
         given = [f"--model={folder}/llama", f"--prompts={tmp_path}/{name}.jsonl", LENGTH, *more]
         assert command("generate", *given, f"--output={tmp_path}/out.jsonl") == 0
-        found.append(written(tmp_path / "out.jsonl")[0]["completion"])
-    assert found[0] == found[1] != found[2]
+        result.append(written(tmp_path / "out.jsonl")[0]["completion"])
+    assert result[0] == result[1] != result[2]
 
 
 def test_a_run_on_chats_is_asked_in_a_chat(folder, tmp_path, capsys):  # noqa: F811

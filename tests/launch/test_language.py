@@ -97,13 +97,13 @@ def test_glue_as_text_to_text(folder, tmp_path, capsys, model):
     assert command("evaluate", f"--workdir={run}", "--eval_batch_size=8", *options) == 0
     shown = capsys.readouterr().out
     assert "exact_match" in shown and "label_restricted" in shown and "majority" in shown
-    found = json.loads(scores.read_text())
-    assert found["scores"] == pytest.approx(result["scores"])
-    assert found["majority"]["exact_match"] == 0.75 and found["rows"] == 16
+    outcome = json.loads(scores.read_text())
+    assert outcome["scores"] == pytest.approx(result["scores"])
+    assert outcome["majority"]["exact_match"] == 0.75 and outcome["rows"] == 16
     written = [json.loads(line) for line in lines.read_text().splitlines()]
     assert set(written[0]) == {"index", "prediction", "label", "exact_match"}
     right = sum(row["prediction"] == row["label"] for row in written) / 16
-    assert right == found["scores"]["label_restricted"]
+    assert right == outcome["scores"]["label_restricted"]
 
 
 @pytest.mark.slow

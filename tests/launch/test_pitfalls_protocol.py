@@ -28,8 +28,8 @@ def record(folder):
 def test_row_18_whether_the_head_is_trained_stands_in_the_result(head, moves, tmp_path):
     flags = [*SMALL, "--method=lora", f"--head={head}", f"--workdir={tmp_path}/w"]
     assert command("train", *flags) == 0
-    found = record(tmp_path / "w")
-    assert found["head"] == head and (found["head_parameters"] > 0) == moves
+    result = record(tmp_path / "w")
+    assert result["head"] == head and (result["head_parameters"] > 0) == moves
     tensors = load_file(tmp_path / "w" / "adapter.safetensors")
     assert any(name.startswith("head.") for name in tensors) == moves
 
@@ -39,9 +39,10 @@ def test_row_19_scores_are_of_all_rows_of_one_split(tmp_path):
     assert command("train", *flags) == 0
     assert command("evaluate", f"--workdir={tmp_path}/w", f"--json={tmp_path}/s.json") == 0
     scored = json.loads((tmp_path / "s.json").read_text())
-    found = record(tmp_path / "w")
-    assert scored["split"] == found["split"] and scored["rows"] == len(load("digits").split("test"))
-    assert scored["scores"] == found["scores"]
+    result = record(tmp_path / "w")
+    assert scored["split"] == result["split"]
+    assert scored["rows"] == len(load("digits").split("test"))
+    assert scored["scores"] == result["scores"]
 
 
 def test_row_22_the_majority_class_stands_beside_every_score(tmp_path, capsys):

@@ -45,19 +45,19 @@ def test_rows_keep_their_columns_and_order(runs, tmp_path):
     with (tmp_path / "new.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     assert predict(runs, "classes", tmp_path / "new.csv", tmp_path / "out.csv") == 0
-    found = table(tmp_path / "out.csv")
-    assert list(found[0]) == [*rows[0], "prediction", "prob_a", "prob_b"]
-    kept = [[row[name] for name in rows[0]] for row in found]
+    result = table(tmp_path / "out.csv")
+    assert list(result[0]) == [*rows[0], "prediction", "prob_a", "prob_b"]
+    kept = [[row[name] for name in rows[0]] for row in result]
     assert kept == [[str(value) for value in row] for row in rows[1:]]
-    shares = [{name: float(row[f"prob_{name}"]) for name in "ab"} for row in found]
-    assert [max(share, key=share.get) for share in shares] == [row["prediction"] for row in found]
+    shares = [{name: float(row[f"prob_{name}"]) for name in "ab"} for row in result]
+    assert [max(share, key=share.get) for share in shares] == [row["prediction"] for row in result]
     assert np.allclose([sum(share.values()) for share in shares], 1)
     # The numbers of evaluate.
     (tmp_path / "other.csv").write_text("text\n" + "".join(f"{text}\n" for text in TEXTS))
     given = [f"--workdir={runs}/classes", f"--data={tmp_path}/other.csv", "--probabilities"]
     assert command("evaluate", *given, f"--predictions={tmp_path}/theirs.csv") == 0
-    for ours, theirs in zip(found, table(tmp_path / "theirs.csv"), strict=True):
-        assert float(ours["prob_a"]) == pytest.approx(float(theirs["prob_a"]), rel=1e-5)
+    for ours, reference in zip(result, table(tmp_path / "theirs.csv"), strict=True):
+        assert float(ours["prob_a"]) == pytest.approx(float(reference["prob_a"]), rel=1e-5)
 
 
 def test_numbers_and_values_of_any_type(runs, tmp_path):

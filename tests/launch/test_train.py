@@ -55,11 +55,11 @@ def finished(tmp_path_factory):
 
 def test_the_default_learns_the_digits(tmp_path, capsys):
     assert run("--method=lora", "--steps=150", "--hidden_size=64", f"--workdir={tmp_path}/w") == 0
-    found = record(tmp_path / "w")
-    assert list(found)[: len(KEYS)] == KEYS
-    assert found["score"] > 0.75 > 0.2 > found["majority"]
-    assert found["best_score"] >= found["score"] and found["metric"] == "accuracy"
-    assert found["trainable_parameters"] == 4 * (64 + 64) * 2 and found["steps"] == 150
+    result = record(tmp_path / "w")
+    assert list(result)[: len(KEYS)] == KEYS
+    assert result["score"] > 0.75 > 0.2 > result["majority"]
+    assert result["best_score"] >= result["score"] and result["metric"] == "accuracy"
+    assert result["trainable_parameters"] == 4 * (64 + 64) * 2 and result["steps"] == 150
     out = capsys.readouterr()
     assert "majority" in out.out and "head train" in out.out and "random, not pretrained" in out.out
     assert "examples/s" in out.err and len(out.err.splitlines()) < 40
@@ -70,13 +70,13 @@ def test_a_run_leaves_its_files(finished):
     assert {"config.json", "metrics.jsonl", "result.json", "adapter.safetensors"} <= names
     assert {"curves.png", "ranks.png", "ranks.svg", "checkpoints"} <= names
     assert not [name for name in names if "part" in name]
-    found = record(finished)
-    assert sum(found["ranks"].values()) == 4 and found["trainable_parameters"] > 0
+    result = record(finished)
+    assert sum(result["ranks"].values()) == 4 and result["trainable_parameters"] > 0
     tensors = load_file(finished / "adapter.safetensors")
-    assert tensors["fc1.a"].shape == (64, found["ranks"]["fc1"])
+    assert tensors["fc1.a"].shape == (64, result["ranks"]["fc1"])
     assert tensors["head.fc3.weight"].shape == (16, 10)
     size = sum(leaf.size for name, leaf in tensors.items() if not name.startswith("head."))
-    assert size == found["trainable_parameters"]
+    assert size == result["trainable_parameters"]
 
 
 def test_a_finished_run_gives_the_same_answer_again(finished, tmp_path):
@@ -246,8 +246,8 @@ def test_a_run_that_diverges_says_where(tmp_path, capsys):
 def test_a_path_of_the_sequential_paper_on_a_frozen_head(tmp_path):
     flags = ["--method=sequential", "--path=1,3", "--head=freeze", "--modules=fc"]
     assert run(*flags, "--steps=8", "--hidden_size=16", f"--workdir={tmp_path}/w") == 0
-    found = record(tmp_path / "w")
-    assert found["ranks"] == {"fc1": 2, "fc2": 2, "fc3": 2} and found["head_parameters"] == 0
+    result = record(tmp_path / "w")
+    assert result["ranks"] == {"fc1": 2, "fc2": 2, "fc3": 2} and result["head_parameters"] == 0
     lines = (tmp_path / "w" / "metrics.jsonl").read_text().splitlines()
     ranks = [json.loads(line)["ranks"]["fc1"] for line in lines if "ranks" in line]
     assert ranks[-1] == 2

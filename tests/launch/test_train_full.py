@@ -44,10 +44,10 @@ def base(tmp_path_factory):
 
 
 def test_the_whole_network_is_trained_and_saved(base):
-    found = record(base / "run")
-    assert found["score"] > 0.5 > found["majority"]
-    assert found["trainable_parameters"] == PARAMETERS and found["head_parameters"] == 170
-    assert found["ranks"] == {} and "random, not pretrained" in found["note"]
+    result = record(base / "run")
+    assert result["score"] > 0.5 > result["majority"]
+    assert result["trainable_parameters"] == PARAMETERS and result["head_parameters"] == 170
+    assert result["ranks"] == {} and "random, not pretrained" in result["note"]
     names = {path.name for path in (base / "run").iterdir()}
     assert "curves.png" in names and "ranks.png" not in names
     tensors = load_file(base / "run" / "adapter.safetensors")
@@ -67,8 +67,8 @@ def test_the_model_folder_is_what_was_trained(base):
     assert model.fresh == ()
     own = adapter_files.load(base / "run" / "adapter.safetensors").head
     for name, leaf in saving.state_dict(model).items():
-        wanted = own[name].T if leaf.ndim == 2 else own[name]
-        assert np.array_equal(leaf, wanted)
+        expected = own[name].T if leaf.ndim == 2 else own[name]
+        assert np.array_equal(leaf, expected)
     task = tasks.load(tasks.TaskConfig("digits", classes="first"))
     batch = task.batch("test", None, 0, len(task.split("test")))
     score = np.mean(model(batch).logits.argmax(-1) == batch["labels"])
@@ -87,11 +87,11 @@ def test_there_is_nothing_for_peft(base, tmp_path, capsys):
 def test_the_second_half_starts_from_the_folder(base, tmp_path):
     flags = [f"--model={base}/model", *ADAPT, "--modules=fc", "--steps=18"]
     assert run(*flags, f"--workdir={tmp_path}/w") == 0
-    found = record(tmp_path / "w")
-    assert found["ranks"] == {"fc1": 3, "fc2": 3, "fc3": 3} and found["head_parameters"] == 0
-    assert found["trainable_parameters"] == 3 * (64 + 16 + 16 + 16 + 16 + 10)
-    assert found["note"] == "only the classes 5 to 9"
-    assert record(base / "run")["base"] != found["base"]
+    result = record(tmp_path / "w")
+    assert result["ranks"] == {"fc1": 3, "fc2": 3, "fc3": 3} and result["head_parameters"] == 0
+    assert result["trainable_parameters"] == 3 * (64 + 16 + 16 + 16 + 16 + 10)
+    assert result["note"] == "only the classes 5 to 9"
+    assert record(base / "run")["base"] != result["base"]
 
 
 def test_it_can_be_trained_whole_again(base, tmp_path):
@@ -146,9 +146,9 @@ def test_an_interrupted_run_ends_with_the_same_bytes(base, tmp_path, monkeypatch
     first = checkpoints.Checkpoints.restore
 
     def seen(self, like):
-        found = first(self, like)
-        restored.append(int(found.state.step))
-        return found
+        result = first(self, like)
+        restored.append(int(result.state.step))
+        return result
 
     monkeypatch.setattr(checkpoints.Checkpoints, "restore", seen)
     assert run(*FULL, f"--workdir={tmp_path}/w") == 0

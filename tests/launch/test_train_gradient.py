@@ -31,9 +31,9 @@ def finished(tmp_path_factory):
 
 
 def test_the_seconds_of_the_gradient_are_reported_apart(finished, capsys):
-    found = record(finished)
-    assert found["gradient_seconds"] > 0 and found["seconds"] > 0
-    assert found["ranks"] == {"fc1": 2, "fc2": 2}
+    result = record(finished)
+    assert result["gradient_seconds"] > 0 and result["seconds"] > 0
+    assert result["ranks"] == {"fc1": 2, "fc2": 2}
     assert run("--method=lora", *SMALL) == 0
     assert "The start from the gradient" not in capsys.readouterr().out
     assert run("--method=onestep", *SMALL, "--steps=1", "--head=freeze") == 0
@@ -97,12 +97,12 @@ def test_mistakes_are_one_line_and_leave_no_files(flags, text, tmp_path, capsys)
 
 @pytest.mark.parametrize("method", ["loraga", "deeplora"])
 def test_on_several_devices_it_is_the_same_run(method, tmp_path):
-    found = []
+    result = []
     for flags in ([], ["--mesh=data:2"]):
-        folder = tmp_path / f"w{len(found)}"
+        folder = tmp_path / f"w{len(result)}"
         assert run(f"--method={method}", *SMALL, *flags, f"--workdir={folder}") == 0
-        found.append(load_file(folder / "adapter.safetensors"))
-    assert found[0].keys() == found[1].keys()
-    for name, leaf in found[0].items():
+        result.append(load_file(folder / "adapter.safetensors"))
+    assert result[0].keys() == result[1].keys()
+    for name, leaf in result[0].items():
         # Adam divides by the root of small second moments, so rounding grows.
-        np.testing.assert_allclose(found[1][name], leaf, atol=1e-4 * np.abs(leaf).max())
+        np.testing.assert_allclose(result[1][name], leaf, atol=1e-4 * np.abs(leaf).max())

@@ -62,11 +62,11 @@ def test_registry_refuses_a_name_used_twice(monkeypatch):
     # `linear_theory.registry` is the function; the module of the same name is asked for by name.
     module = importlib.import_module("linear_theory.registry")
     first, second = make(name="a.b"), make(name="a.c")
-    found = [types.SimpleNamespace(CLAIMS=(first, second))]
-    monkeypatch.setattr(module, "modules", lambda kind: found)
+    result = [types.SimpleNamespace(CLAIMS=(first, second))]
+    monkeypatch.setattr(module, "modules", lambda kind: result)
     assert list(registry()) == ["a.b", "a.c"]
-    found = [types.SimpleNamespace(CLAIMS=(first, first))]
-    monkeypatch.setattr(module, "modules", lambda kind: found)
+    result = [types.SimpleNamespace(CLAIMS=(first, first))]
+    monkeypatch.setattr(module, "modules", lambda kind: result)
     with pytest.raises(ValueError, match=r"claim name 'a\.b' is used twice"):
         registry()
 

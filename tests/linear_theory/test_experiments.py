@@ -94,14 +94,14 @@ def test_step_errors_are_distances_to_the_exact_step(descents):
     final = Components(run.final.b[0], run.final.a[0])
     every = jnp.broadcast_to(jnp.arange(3), (2, 3))
     with jax.enable_x64(True):
-        found = step_errors(problem, final, final, every)
+        result = step_errors(problem, final, final, every)
         whitened = problem.to_whitened(Components(final.b[0], final.a[0]))
     rest = np.asarray(problem.target)
     for k in range(3):
         u, s, vt = np.linalg.svd(rest)
         exact = s[0] * np.outer(u[:, 0], vt[0]) @ problem.whitener
-        wanted = np.linalg.norm(np.outer(final.b[0, k], final.a[0, k]) - exact)
-        np.testing.assert_allclose(found[0, k], wanted, rtol=1e-8)
+        expected = np.linalg.norm(np.outer(final.b[0, k], final.a[0, k]) - exact)
+        np.testing.assert_allclose(result[0, k], expected, rtol=1e-8)
         rest = rest - np.outer(whitened.b[k], whitened.a[k])
 
 
@@ -118,15 +118,15 @@ def test_allocation_and_its_sweep_agree():
 def test_budget_and_conditioning_change_the_best_division():
     # The order of the published figure, at a size that keeps n/d and iterations per component.
     alphas = (-1.0, 0.0, 1.0)
-    found = allocation_experiment.allocation_limits(
+    result = allocation_experiment.allocation_limits(
         SMALL, alphas=alphas, totals=(200, 800), total=200
     )
-    assert found["by_total"].shape == (2, 3, 2) and found["by_design"].shape == (4, 3, 2)
-    starved, ample = found["by_total"].mean(axis=-1)
+    assert result["by_total"].shape == (2, 3, 2) and result["by_design"].shape == (4, 3, 2)
+    starved, ample = result["by_total"].mean(axis=-1)
     assert starved[0] > 1.1 * starved[1] > 1.1 * 1.1 * starved[2]
     assert ample.argmin() < 2
     # Equal scale: unit columns, unit rows and plain Gaussian X are one problem to the solver.
-    column, row, gauss, orthonormal = found["by_design"].mean(axis=-1)[:, 2]
+    column, row, gauss, orthonormal = result["by_design"].mean(axis=-1)[:, 2]
     np.testing.assert_allclose([row, gauss], column, rtol=0.2)
     assert orthonormal < column
 
@@ -159,16 +159,16 @@ def test_the_staircase_meets_the_curve_at_component_ends(descents):
 
 
 def test_thresholds_and_horizon():
-    found = budgets_experiment.thresholds(
+    result = budgets_experiment.thresholds(
         TINY, levels=(1.5, 0.5), unequal=(LONG, 300, LONG), same=LONG
     )
-    assert found["staircase"].shape == found["smooth"].shape == (2, 3, 2, 2)
+    assert result["staircase"].shape == result["smooth"].shape == (2, 3, 2, 2)
     # A threshold is met at a component's end no sooner than on the way.
-    both = np.isfinite(found["staircase"])
-    assert both.any() and (found["staircase"] >= found["smooth"])[both].all()
-    same = found["staircase"][:, [0, 2]]
+    both = np.isfinite(result["staircase"])
+    assert both.any() and (result["staircase"] >= result["smooth"])[both].all()
+    same = result["staircase"][:, [0, 2]]
     np.testing.assert_array_equal(same[0], same[1])
-    assert np.nanmax(found["smooth"][0, 1]) <= 300
+    assert np.nanmax(result["smooth"][0, 1]) <= 300
     horizon = budgets_experiment.horizon(TINY, totals=(12, 60), orders=("more", "less"))
     assert horizon["reconstruction"].shape == (2, 2, 2)
     assert (horizon["reconstruction"][1] < horizon["reconstruction"][0]).all()
@@ -200,60 +200,60 @@ def test_followed_workers_are_the_solver_run(x64):
 
 def test_sequential_freezes_and_parallel_does_not():
     each = ROUNDS // 3
-    found = self_correction_experiment_versus.versus_sequential(
+    result = self_correction_experiment_versus.versus_sequential(
         SIX, spectra=("geometric",), workers=3, each=each
     )
-    sequential, parallel = found["sequential_error"][0], found["parallel_error"][0]
+    sequential, parallel = result["sequential_error"][0], result["parallel_error"][0]
     assert sequential.shape == parallel.shape == (3, ROUNDS, 3)
     assert (sequential[:, each:, 0] == sequential[:, each - 1 : each, 0]).all()
     assert (parallel[:, -1, 0] < 1e-2 * parallel[:, each - 1, 0]).all()
-    np.testing.assert_array_equal(found["sequential_work"], np.arange(1, ROUNDS + 1))
-    np.testing.assert_array_equal(found["parallel_work"][:4], [1, 3, 6, 9])
+    np.testing.assert_array_equal(result["sequential_work"], np.arange(1, ROUNDS + 1))
+    np.testing.assert_array_equal(result["parallel_work"][:4], [1, 3, 6, 9])
 
 
 def test_advance_learning_compares_at_one_round():
-    found = self_correction_experiment_versus.advance_learning(
+    result = self_correction_experiment_versus.advance_learning(
         SIX, spectra=("geometric",), sweeps=(1,), workers=3, rounds=ROUNDS, target=1e-3
     )
-    assert found["ratio"].shape == found["saved"].shape == (1, 1, 3, 2) and finite(found)
-    rounds = (found["without"][..., 1:] < 1e-3).argmax(axis=1)
+    assert result["ratio"].shape == result["saved"].shape == (1, 1, 3, 2) and finite(result)
+    rounds = (result["without"][..., 1:] < 1e-3).argmax(axis=1)
     for trial in range(3):
         for worker in range(2):
             at = (trial, rounds[trial, worker], 1 + worker)
-            wanted = found["with"][at] / found["without"][at]
-            assert found["ratio"][0, 0, trial, worker] == pytest.approx(wanted)
+            expected = result["with"][at] / result["without"][at]
+            assert result["ratio"][0, 0, trial, worker] == pytest.approx(expected)
 
 
 def test_workers_wait_no_longer_than_proved():
-    found = self_correction_experiment_warm_up.warm_up_against_gap(
+    result = self_correction_experiment_warm_up.warm_up_against_gap(
         SIX, gaps=(0.3, 0.02), ratios=(0.6,), workers=3, rounds=ROUNDS
     )
-    assert found["measured"].shape == (2, 3) and found["measured_workers"].shape == (1, 3, 3)
-    assert finite(found)
+    assert result["measured"].shape == (2, 3) and result["measured_workers"].shape == (1, 3, 3)
+    assert finite(result)
     for name in ("sharp", "lambert_1", "lambert_6", "theorem"):
-        assert (found["measured"] <= np.ceil(found[name])).all()
-    assert (found["measured_workers"] <= found["theorem_workers"]).all()
-    assert (found["measured"][1] > found["measured"][0]).all()
+        assert (result["measured"] <= np.ceil(result[name])).all()
+    assert (result["measured_workers"] <= result["theorem_workers"]).all()
+    assert (result["measured"][1] > result["measured"][0]).all()
 
 
 def test_errors_stay_below_the_envelope():
-    found = self_correction_experiment_errors.parallel_errors(Setting(trials=4), rounds=48)
-    error, above = found["error"], found["error"] > 1e-12
-    assert error.shape == found["envelope"].shape == found["settled"].shape == (4, 49, 4)
-    assert (error <= found["envelope"] * (1 + 1e-9))[above].all()
-    assert (error <= found["settled"])[above].all()
-    assert np.isfinite(found["envelope"]).mean() > 0.5
-    np.testing.assert_allclose(found["late_rate"], 0.36)
+    result = self_correction_experiment_errors.parallel_errors(Setting(trials=4), rounds=48)
+    error, above = result["error"], result["error"] > 1e-12
+    assert error.shape == result["envelope"].shape == result["settled"].shape == (4, 49, 4)
+    assert (error <= result["envelope"] * (1 + 1e-9))[above].all()
+    assert (error <= result["settled"])[above].all()
+    assert np.isfinite(result["envelope"]).mean() > 0.5
+    np.testing.assert_allclose(result["late_rate"], 0.36)
 
 
 def test_noise_floor_and_best_rank():
     reference = Setting(m=12, d=10, n=30, rank=2, trials=300, design="orthonormal")
-    found = generalization_experiment.floor(reference, values=(3.0, 2.0), levels=(0.02, 0.05))
-    mean = found["squared_error"].mean(axis=1)
-    stderr = found["squared_error"].std(axis=1) / 300**0.5
-    np.testing.assert_allclose(found["first_order"], found["levels"] ** 2 * 2 * (12 + 10 - 2))
-    assert (found["two_terms"] > found["first_order"]).all()
-    assert (abs(mean - found["two_terms"]) < 4 * stderr + 0.01 * mean).all()
+    result = generalization_experiment.floor(reference, values=(3.0, 2.0), levels=(0.02, 0.05))
+    mean = result["squared_error"].mean(axis=1)
+    stderr = result["squared_error"].std(axis=1) / 300**0.5
+    np.testing.assert_allclose(result["first_order"], result["levels"] ** 2 * 2 * (12 + 10 - 2))
+    assert (result["two_terms"] > result["first_order"]).all()
+    assert (abs(mean - result["two_terms"]) < 4 * stderr + 0.01 * mean).all()
     by_rank = generalization_experiment.best_rank(TINY, levels=(0.0, 20.0), shown=(0.0, 20.0))
     assert by_rank["error"].shape == (2, 2, 4)
     np.testing.assert_allclose(by_rank["error"][0, :, 2], 0.0, atol=1e-10)
@@ -261,11 +261,11 @@ def test_noise_floor_and_best_rank():
 
 
 def test_extensions_charge_their_work():
-    found = extensions_experiment.extensions(
+    result = extensions_experiment.extensions(
         TINY, total=TOTAL, each=2, options=("full-rank steps",)
     )
-    assert found["gradient_training"].shape == (1, 2, TOTAL) and finite(found)
-    assert found["gradient_work"][0, -1] == TOTAL + 1 + 2 + 3
+    assert result["gradient_training"].shape == (1, 2, TOTAL) and finite(result)
+    assert result["gradient_work"][0, -1] == TOTAL + 1 + 2 + 3
     # One joint least-squares step with as many components as the true rank is exact.
-    training = found["gradient_training"][0]
+    training = result["gradient_training"][0]
     assert training[:, -1].max() < 1e-8 and training[:, -2].min() > 1e-3

@@ -52,8 +52,8 @@ def windows(text: np.ndarray, starts: np.ndarray, length: int) -> dict[str, np.n
     """The batch of the windows that begin at `starts`.
 
     Example:
-      >>> found = windows(np.arange(9, dtype=np.uint8), np.array([2]), 3)
-      >>> found["input_ids"].tolist(), found["labels"].tolist()
+      >>> result = windows(np.arange(9, dtype=np.uint8), np.array([2]), 3)
+      >>> result["input_ids"].tolist(), result["labels"].tolist()
       ([[2, 3, 4]], [[3, 4, 5]])
     """
     whole = text[starts[:, None] + np.arange(length + 1)].astype(np.int32)
@@ -84,16 +84,16 @@ def load(source: str | os.PathLike | None, size: int, heldout: float = 0.1) -> C
       (4500,)
     """
     origin = "Python's help texts" if source is None else pathlib.Path(source).name
-    texts, found, held = _texts(source), bytearray(), 0
+    texts, content, held = _texts(source), bytearray(), 0
     for text in texts:
-        found += text.encode() + b"\n"
-        if len(found) >= size:
+        content += text.encode() + b"\n"
+        if len(content) >= size:
             break
-    if source is not None and not found:
+    if source is not None and not content:
         raise FileNotFoundError(f"{source} has no text; wanted are {', '.join(PLAIN)} or tables")
-    if len(found) < 1000:
-        raise ValueError(f"{origin} has {len(found)} bytes of text; allowed are 1000 and more")
-    data = np.frombuffer(bytes(found[:size]), np.uint8)
+    if len(content) < 1000:
+        raise ValueError(f"{origin} has {len(content)} bytes of text; allowed are 1000 and more")
+    data = np.frombuffer(bytes(content[:size]), np.uint8)
     held = int(heldout * len(data))
     return Corpus(data[:-held], data[-held:], origin)
 

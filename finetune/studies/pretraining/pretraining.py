@@ -152,17 +152,17 @@ def pretraining(
     net = network.from_module(initialise(setting.sizes, jax.random.key(setting.seed)))
     paths = net.adapted()
     probe = make_probe(net, paths, text.probe(4 * setting.batch_size, setting.length))
-    found, programs = [], {}
+    rows, programs = [], {}
     for run in setting.runs:
         started = time.perf_counter()
         one = _run(setting, run, net, text, probe, programs)
-        found.append(one | {"seconds": time.perf_counter() - started})
+        rows.append(one | {"seconds": time.perf_counter() - started})
         tick(run)
     kernels = sum(net.params[f"{path}.weight"].size for path in paths)
     total = sum(leaf.size for leaf in net.params.values())
     sides = [min(net.params[f"{path}.weight"].shape) for path in paths]
     return {
-        **{name: np.asarray([one[name] for one in found]) for name in found[0]},
+        **{name: np.asarray([one[name] for one in rows]) for name in rows[0]},
         "runs": np.asarray(setting.runs),
         "steps": np.asarray(_stops(setting)),
         "largest_rank": np.asarray(np.mean(sides)),
@@ -227,8 +227,8 @@ class _Phase:
         late = _Late(own, setting.steps - before, before=before)
         self.method = METHODS[name].build(setting.method(name).settings, late)
         head_tx = dataclasses.replace(late, optimiser=options).tx
-        mine = {f"{path}.weight" for path in self.paths}
-        rest = {n: leaf for n, leaf in net.params.items() if n not in mine}
+        adapted = {f"{path}.weight" for path in self.paths}
+        rest = {n: leaf for n, leaf in net.params.items() if n not in adapted}
         key = jax.random.fold_in(jax.random.key(setting.seed), 1)
         self.kernels = net.kernels(self.paths)
         self.state = state.start(self.method, self.kernels, rest, head_tx, key)
@@ -254,8 +254,8 @@ class _Phase:
         """The mean rank that the method works in; of a chain that of all its links together."""
         ranks = self.method.ranks(self.state.theta, self.state.aux)
         sides = {path: min(kernel.shape) for path, kernel in self.kernels.items()}
-        found = [min(int(rank), sides[path]) for path, rank in ranks.items()]
-        return float(np.mean(found)) if found else np.nan
+        used = [min(int(rank), sides[path]) for path, rank in ranks.items()]
+        return float(np.mean(used)) if used else np.nan
 
     def memory(self) -> np.ndarray:
         """Bytes (3, 2), see `pretraining`."""

@@ -92,8 +92,8 @@ def deep_adaptation(setting: DeepSetting) -> dict[str, np.ndarray]:
       ...     steps=2, snapshots=1, base_steps=2, hidden_size=8, rank=2, few=(4,), few_steps=1,
       ...     values=3, subspace=2, seeds=(0,),
       ... )
-      >>> found = deep_adaptation(small)
-      >>> found["values"].shape, found["ranks"].shape
+      >>> result = deep_adaptation(small)
+      >>> result["values"].shape, result["ranks"].shape
       ((3, 2, 3), (2, 3))
     """
     whole = problem(setting)
@@ -130,8 +130,8 @@ def deep_adaptation(setting: DeepSetting) -> dict[str, np.ndarray]:
     }
 
 
-def _spectra(setting: DeepSetting, found: Problem) -> dict[str, np.ndarray]:
-    trainer = Trainer(setting, found.network, _method("deeplora", setting))
+def _spectra(setting: DeepSetting, case: Problem) -> dict[str, np.ndarray]:
+    trainer = Trainer(setting, case.network, _method("deeplora", setting))
     first: dict[str, np.ndarray] = {}
     size = setting.subspace
 
@@ -141,13 +141,13 @@ def _spectra(setting: DeepSetting, found: Problem) -> dict[str, np.ndarray]:
         return s[: setting.values], frame
 
     def look(state):
-        now = changes(trainer.method, state, found.network)
+        now = changes(trainer.method, state, case.network)
         if not first:
             first.update(now)
         # Minus its start, whose product of orthogonal factors is flat and tiny, but not zero.
         return {path: spectrum(matrix - first[path]) for path, matrix in now.items()}
 
-    done = trainer.run(found, setting.seed, look)
+    done = trainer.run(case, setting.seed, look)
     paths, values, alignment = list(first), [], []
     for path in paths:
         views = [snapshot[path] for snapshot in done.snapshots]
@@ -161,7 +161,7 @@ def _spectra(setting: DeepSetting, found: Problem) -> dict[str, np.ndarray]:
         "paths": np.asarray(paths),
         "values": np.asarray([[s[:least] for s in row] for row in values]),
         "alignment": np.asarray(alignment),
-        "score": np.asarray(trainer.score(found, done.state)),
+        "score": np.asarray(trainer.score(case, done.state)),
     }
 
 

@@ -84,10 +84,10 @@ def value_matrix(folder: str | os.PathLike) -> np.ndarray:
       ValueError: no model there, or one without such matrices.
     """
     _, model = load(folder, labels=1, key=jax.random.key(0))
-    found = [leaf.value for name, leaf in named_leaves(model).items() if VALUE.search(name)]
-    if not found:
+    matrices = [leaf.value for name, leaf in named_leaves(model).items() if VALUE.search(name)]
+    if not matrices:
         raise ValueError(f"model is {os.fspath(folder)!r}; it has no attention.self.value")
-    return np.asarray(found[-1])
+    return np.asarray(matrices[-1])
 
 
 def deep_factors(setting: FactorsSetting) -> dict[str, np.ndarray]:
@@ -104,8 +104,8 @@ def deep_factors(setting: FactorsSetting) -> dict[str, np.ndarray]:
       of ||W||_F^2 in Phi.
 
     Example:
-      >>> found = deep_factors(FactorsSetting(size=8, rank=1, steps=10, snapshots=3))
-      >>> found["values"].shape, bool(found["middle"][-1] < 0.5)
+      >>> result = deep_factors(FactorsSetting(size=8, rank=1, steps=10, snapshots=3))
+      >>> result["values"].shape, bool(result["middle"][-1] < 0.5)
       ((4, 8), True)
     """
     key = jax.random.key(setting.seed)

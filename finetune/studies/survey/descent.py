@@ -33,8 +33,8 @@ def descend(
     Example:
       >>> tx = optax.sgd(0.5)
       >>> p = jnp.array(1.0)
-      >>> found = descend(lambda p, x: 0.5 * (p - x) ** 2, tx, p, tx.init(p), jnp.zeros(3))
-      >>> float(found[0]), found[2].tolist()
+      >>> end = descend(lambda p, x: 0.5 * (p - x) ** 2, tx, p, tx.init(p), jnp.zeros(3))
+      >>> float(end[0]), end[2].tolist()
       (0.125, [0.5, 0.125, 0.03125])
     """
 

@@ -97,8 +97,8 @@ def dropout_rank(
 
     Example:
       >>> sizes = {"width": 4, "rank": 2, "batch_size": 8, "examples": 8}
-      >>> found = dropout_rank(DropoutSetting(**sizes, steps=3, snapshots=3, seeds=(0,)))
-      >>> found["dln_values"].shape, found["course_steps"].tolist()
+      >>> result = dropout_rank(DropoutSetting(**sizes, steps=3, snapshots=3, seeds=(0,)))
+      >>> result["dln_values"].shape, result["course_steps"].tolist()
       ((1, 5, 4), [0, 1, 2, 3])
     """
     arrays = {"rates": np.asarray(setting.rates), "seeds": np.asarray(setting.seeds)}
@@ -106,11 +106,11 @@ def dropout_rank(
     arrays["course_steps"] = setting.steps - chunk * np.arange(setting.snapshots, -1, -1)
     for name, activation in NETWORKS.items():
         fit = _program(setting, activation)
-        found = []
+        runs = []
         for seed in setting.seeds:
-            found.append([np.asarray(part) for part in fit(jax.random.key(seed))])
+            runs.append([np.asarray(part) for part in fit(jax.random.key(seed))])
             tick()
-        first, course, error = map(np.stack, zip(*found, strict=True))
+        first, course, error = map(np.stack, zip(*runs, strict=True))
         values = course[:, :, -1]
         arrays |= {f"{name}_values": values, f"{name}_counts": count(values)}
         arrays |= {f"{name}_first_values": first, f"{name}_first_counts": count(first)}

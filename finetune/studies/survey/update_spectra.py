@@ -106,7 +106,7 @@ def update_spectra(
     spectra = jax.jit(
         lambda now, then: jax.tree.map(lambda a, b: singular_values(a - b), now, then)
     )
-    found, losses = [[np.zeros(min(w.shape)) for w in first]], [np.nan]
+    values, losses = [[np.zeros(min(w.shape)) for w in first]], [np.nan]
     for number, part in enumerate(parts(rows), start=1):
         params, moments, value = advance(params, moments, part)
         if not np.isfinite(value):
@@ -114,7 +114,7 @@ def update_spectra(
                 f"learning_rate is {setting.learning_rate}; with it the loss of the "
                 f"{setting.network} is not finite after {number * chunk} steps"
             )
-        found.append([np.asarray(s) for s in spectra(kernels(params), first)])
+        values.append([np.asarray(s) for s in spectra(kernels(params), first)])
         losses.append(float(value))
         tick()
     start = [np.asarray(s) for s in spectra(first, [jnp.zeros_like(w) for w in first])]
@@ -122,7 +122,7 @@ def update_spectra(
     return {
         "steps": chunk * np.arange(setting.snapshots + 1),
         "paths": np.asarray(chosen),
-        "values": np.stack([[s[:size] for s in row] for row in found], axis=1),
+        "values": np.stack([[s[:size] for s in row] for row in values], axis=1),
         "initial": np.stack([s[:size] for s in start]),
         "losses": np.asarray(losses),
         "accuracy": _accuracy(forward, params, task),
@@ -156,6 +156,6 @@ def _accuracy(forward, params, task, size: int = 500) -> np.ndarray:
     for start in range(0, len(split), size):
         rows = np.arange(start, min(start + size, len(split)))
         pixels = task.collate(split.inputs, rows)["pixels"]
-        found = np.asarray(logits(params, jnp.asarray(pixels))).argmax(axis=1)
-        right += int((found == split.labels[rows]).sum())
+        predicted = np.asarray(logits(params, jnp.asarray(pixels))).argmax(axis=1)
+        right += int((predicted == split.labels[rows]).sum())
     return np.asarray(right / len(split))

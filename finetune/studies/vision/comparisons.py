@@ -88,8 +88,8 @@ def within(arrays: Arrays, share: float = 0.05, reference: int | None = None) ->
     costs, final = path_flops(arrays), np.asarray(arrays["component_3"], float).mean(axis=0)
     reached = np.where(final >= target, costs, np.inf)
     best = np.unravel_index(int(np.argmin(reached)), reached.shape)
-    found = np.isfinite(reached[best])
-    path = np.asarray(arrays["epochs"])[list(best)] if found else np.zeros(3, int)
+    finite = np.isfinite(reached[best])
+    path = np.asarray(arrays["epochs"])[list(best)] if finite else np.zeros(3, int)
     above = np.flatnonzero(joint >= target)
     epochs = int(above[0]) + 1 if above.size else 0
     cost = float(joint_curve_flops(arrays)[epochs - 1]) if epochs else np.inf

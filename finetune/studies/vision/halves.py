@@ -58,17 +58,17 @@ def load(setting: VisionSetting) -> Halves:
       (100, 64)
     """
     task = images.load(setting.task, setting.data_dir)
-    crc, found = 0, []
+    crc, halves = 0, []
     for half in ("first", "second"):
         part = images.by_classes(task, half)
         size = len(part.split("train"))
         if setting.rows is not None and setting.rows < size:
             # The same rows for every seed, so that seeds differ by training alone.
             part = part.select("train", np.random.default_rng(0).permutation(size)[: setting.rows])
-        found.append(Half(_images(part, "train"), _images(part, "test")))
+        halves.append(Half(_images(part, "train"), _images(part, "test")))
         pixels = part.split("train").inputs["pixels"]
         crc = zlib.crc32(np.ascontiguousarray(pixels).tobytes(), crc)
-    return Halves(*found, task, crc)
+    return Halves(*halves, task, crc)
 
 
 def orders(size: int, batch_size: int, seed: int, epoch: int) -> batches.Rows:

@@ -46,7 +46,7 @@ def run_seed(
     """
     base = train_base(setting, programs, halves.first, params, seed, tick)
     new = halves.second
-    found = {
+    accuracies = {
         "base_own": programs.accuracy(base, halves.first.test),
         "base_new": programs.accuracy(base, new.test),
     }
@@ -58,9 +58,9 @@ def run_seed(
             for index, end in enumerate(ends):
                 grown[(*place, index)] = end if depth < COMPONENTS else None
                 scores[(*place, index)] = programs.accuracy(end, new.test)
-        nodes, found[f"component_{depth}"] = grown, scores
-    found["joint"] = joint(setting, programs, new, base, seed, tick)
-    return {name: np.asarray(value, np.float32) for name, value in found.items()}
+        nodes, accuracies[f"component_{depth}"] = grown, scores
+    accuracies["joint"] = joint(setting, programs, new, base, seed, tick)
+    return {name: np.asarray(value, np.float32) for name, value in accuracies.items()}
 
 
 def train_base(setting, programs, half: Half, params: Params, seed: int, tick) -> Params:

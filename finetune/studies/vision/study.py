@@ -64,17 +64,17 @@ def study(
     runs = []
     for seed in setting.seeds:
         path = None if folder is None else pathlib.Path(folder) / f"{name}-{seed}.npz"
-        found = None if path is None else _stored(path)
-        if found is None:
+        arrays = None if path is None else _stored(path)
+        if arrays is None:
             started = time.perf_counter()
             params = _network(sizes, seed).params
-            found = run_seed(setting, shared, halves, params, seed, lambda stage: tick(stage, 1))
-            found["seconds"] = np.float32(time.perf_counter() - started)
+            arrays = run_seed(setting, shared, halves, params, seed, lambda stage: tick(stage, 1))
+            arrays["seconds"] = np.float32(time.perf_counter() - started)
             if path is not None:
-                _store(path, found)
+                _store(path, arrays)
         else:
             tick("stored", setting.total_epochs)
-        runs.append(found)
+        runs.append(arrays)
     shapes = [shape for _, shape in sorted(models.linears(models.abstract(sizes)).items())]
     return {
         **{key: np.stack([run[key] for run in runs]) for key in runs[0]},
@@ -112,12 +112,12 @@ def _stored(path: pathlib.Path) -> dict[str, np.ndarray] | None:
         raise ValueError(f"{path} is damaged; remove it to run its seed again") from None
 
 
-def _store(path: pathlib.Path, found: dict[str, np.ndarray]) -> None:
+def _store(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            np.savez(file, **found)
+            np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

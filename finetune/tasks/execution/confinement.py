@@ -94,12 +94,12 @@ def own_users() -> None:
         write("/proc/self/uid_map", f"{NOBODY} {uid} 1")
         write("/proc/self/gid_map", f"{NOBODY} {gid} 1")
         return
-    ready, told = os.pipe()
+    ready, write_end = os.pipe()
     target, helper = os.getpid(), os.fork()
     if helper == 0:
         status = 1
         try:
-            os.close(told)
+            os.close(write_end)
             if os.read(ready, 1):
                 for name in ("uid_map", "gid_map"):
                     write(f"/proc/{target}/{name}", f"0 0 1\n{NOBODY} {NOBODY} 1")
@@ -109,9 +109,9 @@ def own_users() -> None:
     os.close(ready)
     try:
         called("unshare(user)", libc.unshare(NEWUSER))
-        os.write(told, b"x")
+        os.write(write_end, b"x")
     finally:
-        os.close(told)
+        os.close(write_end)
         _, status = os.waitpid(helper, 0)
     if status != 0:
         raise OSError("the user nobody cannot be given to a user namespace")

@@ -120,12 +120,12 @@ def names_of_classes(table: Table, name: str) -> tuple[str, ...]:
             raise ValueError(_message(table, name, row, value, allowed))
         if isinstance(value, str) and _lone_surrogate(value):
             raise ValueError(_message(table, name, row, value, CHARACTERS))
-    found = set(values)
-    if len(found) < 2:
+    distinct = set(values)
+    if len(distinct) < 2:
         raise ValueError(
-            f"column {name!r} of {table.origin} has {len(found)} classes; allowed are 2 or more"
+            f"column {name!r} of {table.origin} has {len(distinct)} classes; allowed are 2 or more"
         )
-    return tuple(map(str, sorted(found, key=_by_value(found))))
+    return tuple(map(str, sorted(distinct, key=_by_value(distinct))))
 
 
 def classes_by_name(
@@ -145,11 +145,11 @@ def classes_by_name(
     if number is None:
         number = {text: place for place, text in enumerate(label_names)}.get
     values = table.column(name)
-    found = [number(str(value)) for value in values]
+    parsed = [number(str(value)) for value in values]
     for row, value in enumerate(values):
-        if found[row] is None:
+        if parsed[row] is None:
             raise ValueError(_message(table, name, row, value, ", ".join(label_names)))
-    return np.array(found, np.int32)
+    return np.array(parsed, np.int32)
 
 
 def _message(table: Table, name: str, row: int, value, allowed: str) -> str:
@@ -179,9 +179,9 @@ def _number(value) -> float:
         return math.nan
 
 
-def _by_value(found: set):
+def _by_value(values: set):
     """Sorts "10" after "9" where all labels are integers."""
     try:
-        return {value: int(value) for value in found}.get
+        return {value: int(value) for value in values}.get
     except ValueError:
         return None

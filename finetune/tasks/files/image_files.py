@@ -57,10 +57,10 @@ def digits() -> Images:
     """The 1797 images of 8 x 8 pixels (0 to 16) in scikit-learn, 1438 to train and 359 to test."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    order = np.random.default_rng(0).permutation(len(found.target))
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))
     border = round(DIGITS_TRAIN * len(order))
-    pixels, labels = found.images.astype(np.uint8)[..., None], found.target.astype(np.int32)
+    pixels, labels = data.images.astype(np.uint8)[..., None], data.target.astype(np.int32)
     arrays = {
         "train": (pixels[order[:border]], labels[order[:border]]),
         "test": (pixels[order[border:]], labels[order[border:]]),
@@ -112,9 +112,9 @@ def _labels(table: Table, label_names: tuple[str, ...]) -> np.ndarray:
 
 def _column(table: Table, *names: str) -> str:
     """The first of the names that the table has."""
-    found = next((name for name in names if name in table.names), names[-1])
-    table.column(found)
-    return found
+    column = next((name for name in names if name in table.names), names[-1])
+    table.column(column)
+    return column
 
 
 def _bytes(table: Table) -> list[bytes]:

@@ -108,9 +108,9 @@ def split_files(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
     """
     for suffix in SUFFIXES:
         whole = folder / f"{split}{suffix}"
-        found = [whole] if whole.is_file() else _shards(folder, split, suffix)
-        if found:
-            return found
+        files = [whole] if whole.is_file() else _shards(folder, split, suffix)
+        if files:
+            return files
     return []
 
 
@@ -121,16 +121,16 @@ def _shards(folder: pathlib.Path, split: str, suffix: str) -> list[pathlib.Path]
     if not counts:
         return []
     of = counts[0]
-    wanted = [f"{split}-{number:0{len(of)}}-of-{of}{suffix}" for number in range(int(of))]
-    missing = [name for name in wanted if name not in names]
-    strangers = [name for name in names if name not in wanted]
-    if missing or strangers:
-        wrong = f"{', '.join(missing)} missing" if missing else f"{strangers[0]} beside them"
+    expected = [f"{split}-{number:0{len(of)}}-of-{of}{suffix}" for number in range(int(of))]
+    missing = [name for name in expected if name not in names]
+    unexpected = [name for name in names if name not in expected]
+    if missing or unexpected:
+        wrong = f"{', '.join(missing)} missing" if missing else f"{unexpected[0]} beside them"
         raise ValueError(
             f"split {split!r} of folder {str(folder)!r} is {len(names)} shards with {wrong}; "
-            f"allowed are the {int(of)} files from {wanted[0]} to {wanted[-1]}"
+            f"allowed are the {int(of)} files from {expected[0]} to {expected[-1]}"
         )
-    return [folder / name for name in wanted]
+    return [folder / name for name in expected]
 
 
 def read_splits(folder: pathlib.Path, splits: Iterable[str]) -> dict[str, Table]:
@@ -182,7 +182,7 @@ def from_hub(repository: str, config: str | None, splits: Iterable[str]) -> dict
     import datasets
 
     try:
-        found = datasets.load_dataset(repository, config)
+        dataset = datasets.load_dataset(repository, config)
     except (OSError, ValueError) as error:
         line = str(error).splitlines()[0]
         raise ConnectionError(
@@ -190,9 +190,9 @@ def from_hub(repository: str, config: str | None, splits: Iterable[str]) -> dict
             "allowed is a folder with the files, or a connection"
         ) from None
     return {
-        split: from_arrow(f"{repository}/{config or ''}/{split}", found[split].data.table)
+        split: from_arrow(f"{repository}/{config or ''}/{split}", dataset[split].data.table)
         for split in splits
-        if split in found
+        if split in dataset
     }
 
 

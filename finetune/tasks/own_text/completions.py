@@ -35,10 +35,10 @@ class Completions(Written):
     metrics = ()
     refusal = "what a model writes freely is not scored"
 
-    def predict(self, found: np.ndarray) -> list[list[dict[str, Any]]]:
+    def predict(self, answers: np.ndarray) -> list[list[dict[str, Any]]]:
         """completion, tokens and finish_reason of every row and sample: "stop" where a token or a
         word has ended it, "length" where no tokens were left."""
-        return [[self._read(sample) for sample in row] for row in np.asarray(found)]
+        return [[self._read(sample) for sample in row] for row in np.asarray(answers)]
 
     def records(self, predictions: Sequence, labels: Any = None) -> list[dict[str, Any]]:
         """One entry per row and sample."""

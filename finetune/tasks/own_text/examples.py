@@ -42,7 +42,7 @@ class Columns:
 
 
 def tokenized(
-    table: Table, wanted: Columns, tokenizer: Tokenizer, speech: Speech, kind: str
+    table: Table, expected: Columns, tokenizer: Tokenizer, speech: Speech, kind: str
 ) -> tuple[Rows, Rows]:
     """Ids of the prompts and of the completions behind them, with all special tokens.
 
@@ -50,14 +50,16 @@ def tokenized(
       ValueError: a column that is not there, an empty prompt or completion, a chat that does not
         end in an answer, a template that is missing or refuses a chat.
     """
-    column = wanted.of_chats(table)
-    if column is None and not wanted.chat:
-        prompts, completions = (_texts(table, n) for n in (wanted.prompt, wanted.completion))
+    column = expected.of_chats(table)
+    if column is None and not expected.chat:
+        prompts, completions = (_texts(table, n) for n in (expected.prompt, expected.completion))
         return asked(prompts, speech, kind), answered(completions, speech, kind)
     chat = template(tokenizer)
     if column is None:
-        pairs = zip(*(_texts(table, n) for n in (wanted.prompt, wanted.completion)), strict=True)
-        column, chats = wanted.prompt, [[said("user", p), said("assistant", c)] for p, c in pairs]
+        pairs = zip(
+            *(_texts(table, n) for n in (expected.prompt, expected.completion)), strict=True
+        )
+        column, chats = expected.prompt, [[said("user", p), said("assistant", c)] for p, c in pairs]
     else:
         chats = _chats(table, column)
     turns = []

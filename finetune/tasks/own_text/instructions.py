@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from finetune.tasks import holding, prompts, tables, text
+from finetune.tasks import prompts, subsets, tables, text
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.own_text import examples
 from finetune.tasks.own_text.examples import Columns, Rows
@@ -21,7 +21,7 @@ def load(
     data: str | pathlib.Path | Mapping[str, str | pathlib.Path],
     tokenizer: Tokenizer,
     kind: str,
-    wanted: Columns = Columns(),  # noqa: B008
+    expected: Columns = Columns(),  # noqa: B008
     *,
     loss_on_prompt: bool = False,
     cut: bool = False,
@@ -40,7 +40,7 @@ def load(
         files, .jsonl, .csv or .parquet.
       tokenizer: of the model; its `speech` must be there, and for chats its template.
       kind: "causal" or "encoder_decoder".
-      wanted: the columns.
+      expected: the columns.
       loss_on_prompt: loss on all tokens behind the first one, those of the prompt included.
       cut: rows of more than max_length tokens are cut, the longer part first, a prompt at its
         beginning and a completion at its end; else they are left out. The note counts them.
@@ -67,7 +67,7 @@ def load(
     read = tables.read(data)
     splits, notes = {}, []
     for split, table in read.items():
-        source, target = examples.tokenized(table, wanted, tokenizer, speech, kind)
+        source, target = examples.tokenized(table, expected, tokenizer, speech, kind)
         long = [_longest(s, t, kind) > max_length for s, t in zip(source, target, strict=True)]
         if any(long):
             done = "cut" if cut else "left out"
@@ -92,7 +92,7 @@ def load(
         splits[split] = Split(inputs, inputs["target"], chosen)
     return LanguageTask(
         name="instructions",
-        splits=holding.with_share(splits, heldout),
+        splits=subsets.with_share(splits, heldout),
         kind=kind,
         reading=Likelihood(matched=not loss_on_prompt),
         pad_id=tokenizer.pad_id,
@@ -101,7 +101,7 @@ def load(
         target_lengths=both,
         window=window,
         note="; ".join(notes),
-        chat=wanted.chat or any(map(wanted.of_chats, read.values())),
+        chat=expected.chat or any(map(expected.of_chats, read.values())),
     )
 
 

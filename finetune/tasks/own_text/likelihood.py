@@ -29,8 +29,8 @@ class Likelihood:
 
     Example:
       >>> labels = Ragged.from_rows([[3, 1], [4]])
-      >>> found = np.array([[0.5, 2, 1], [1.0, 1, 0]])  # sum of losses, tokens, matched
-      >>> Likelihood().score(found, labels)
+      >>> result = np.array([[0.5, 2, 1], [1.0, 1, 0]])  # sum of losses, tokens, matched
+      >>> Likelihood().score(result, labels)
       {'loss': 0.5, 'perplexity': 1.6487212707001282, 'exact_match': 0.5}
     """
 
@@ -52,16 +52,16 @@ class Likelihood:
         inputs = {name: leaf for name, leaf in batch.items() if name not in ("labels", "weight")}
         logits = network.forward(params, inputs, ops, None).astype(jnp.float32)
         counted = labels != IGNORED
-        wanted = jnp.where(counted, labels, 0)
-        chosen = jnp.take_along_axis(logits, wanted[..., None], axis=-1)[..., 0]
+        indices = jnp.where(counted, labels, 0)
+        chosen = jnp.take_along_axis(logits, indices[..., None], axis=-1)[..., 0]
         each = jnp.where(counted, jax.nn.logsumexp(logits, axis=-1) - chosen, 0)
-        right = jnp.all((jnp.argmax(logits, axis=-1) == wanted) | ~counted, axis=1)
+        right = jnp.all((jnp.argmax(logits, axis=-1) == indices) | ~counted, axis=1)
         columns = (each.sum(axis=1), counted.sum(axis=1), right)
         return jnp.stack([column.astype(jnp.float32) for column in columns], axis=1)
 
-    def predict(self, found: np.ndarray) -> np.ndarray:
+    def predict(self, answers: np.ndarray) -> np.ndarray:
         """The same numbers in float64, so that sums over a split are exact enough."""
-        return np.asarray(found, np.float64)
+        return np.asarray(answers, np.float64)
 
     def score(self, predictions: np.ndarray, labels: Ragged) -> dict[str, float]:
         """The metrics of a split."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from finetune.tasks import holding, tables
+from finetune.tasks import subsets, tables
 from finetune.tasks.files import columns
 from finetune.tasks.files.sources import Table
 from finetune.tasks.language import LanguageTask
@@ -68,9 +68,9 @@ def load(
             raise ValueError(f"{table.origin} has no text; allowed are two tokens or more")
         documents = Split({"rows": Ragged.from_rows(rows)}, None)
         alone = len(rows) == 1 or split != "train"
-        parts = {split: documents} if alone else holding.with_share({split: documents}, heldout)
+        parts = {split: documents} if alone else subsets.with_share({split: documents}, heldout)
         blocks = {name: _packed(part.inputs["rows"], max_length) for name, part in parts.items()}
-        splits |= holding.with_share(blocks, heldout) if alone and split == "train" else blocks
+        splits |= subsets.with_share(blocks, heldout) if alone and split == "train" else blocks
     return LanguageTask(
         name="text",
         splits=splits,

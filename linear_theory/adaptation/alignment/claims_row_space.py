@@ -120,8 +120,8 @@ def _preconditioned(teacher: Teacher, relu: bool = False) -> Evidence:
         if not relu:
             return teacher.gram @ (product - teacher.delta)
         before = teacher.x @ (trained + product)
-        wanted = np.maximum(teacher.x @ (trained + teacher.delta), 0)
-        return teacher.x.mT @ ((np.maximum(before, 0) - wanted) * (before > 0)) / before.shape[1]
+        expected = np.maximum(teacher.x @ (trained + teacher.delta), 0)
+        return teacher.x.mT @ ((np.maximum(before, 0) - expected) * (before > 0)) / before.shape[1]
 
     def step(a, b):
         slope = gradient(a @ b)

@@ -21,8 +21,8 @@ EPS = np.finfo(float).eps
 def _gradient(teacher: Teacher) -> np.ndarray:
     """At trained weights that are not those of the teacher."""
     outputs = np.tanh(teacher.x @ (0.3 * teacher.noise[:, : teacher.x.shape[2]]))
-    wanted = np.tanh(teacher.x @ teacher.delta)
-    return teacher.x.mT @ ((outputs - wanted) * (1 - outputs**2)) / teacher.x.shape[1]
+    expected = np.tanh(teacher.x @ teacher.delta)
+    return teacher.x.mT @ ((outputs - expected) * (1 - outputs**2)) / teacher.x.shape[1]
 
 
 def _moved(gradient: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

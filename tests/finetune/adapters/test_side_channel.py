@@ -36,7 +36,7 @@ def test_gradients_pass_unchanged_and_the_score_is_the_dense_one():
         theta, x = problem(jnp.float64)
         probes = (jnp.zeros(()), jnp.ones(()))
         for remat in (False, True):
-            found, sums = jax.grad(chain, (0, 1))(theta, probes, x, remat)
+            result, sums = jax.grad(chain, (0, 1))(theta, probes, x, remat)
 
             def dense(changes):
                 hidden = x
@@ -47,7 +47,7 @@ def test_gradients_pass_unchanged_and_the_score_is_the_dense_one():
             changes = [factors.delta(leaves, {"gain": jnp.ones(2)}) for leaves in theta]
             gradients = jax.grad(dense)(changes)
             for change, gradient, leaves, given, total in zip(
-                changes, gradients, theta, found, sums, strict=True
+                changes, gradients, theta, result, sums, strict=True
             ):
                 np.testing.assert_allclose(given["a"], gradient @ leaves["b"].T, rtol=1e-12)
                 np.testing.assert_allclose(given["b"], leaves["a"].T @ gradient, rtol=1e-12)

@@ -91,10 +91,10 @@ class Scanned(nnx.Module):
         self.blocks = made(rngs)
 
     def __call__(self, ids):
-        def one(x, block):
+        def apply_block(x, block):
             return block(x)
 
-        turn = nnx.remat(one) if self.remat else one
+        turn = nnx.remat(apply_block) if self.remat else apply_block
         scan = nnx.scan(turn, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
         return self.embed.attend(scan(self.embed(ids), self.blocks))
 

@@ -265,5 +265,5 @@ def test_a_policy_of_remat_is_kept():
     state = tuned.init(KEY)
     traced = jax.make_jaxpr(tuned.bind(own))(state, batch)
     inner = traced.jaxpr.eqns[0].params["jaxpr"].jaxpr
-    (found,) = [e for e in inner.eqns if e.primitive.name in ("checkpoint", "remat", "remat2")]
-    assert found.params["policy"] is jax.checkpoint_policies.dots_saveable
+    (result,) = [e for e in inner.eqns if e.primitive.name in ("checkpoint", "remat", "remat2")]
+    assert result.params["policy"] is jax.checkpoint_policies.dots_saveable

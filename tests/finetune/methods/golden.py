@@ -88,22 +88,24 @@ def replay(trace, method, theta, aux, dtype, update=None):
     traces = []
 
     @jax.jit
-    def one(theta, aux, opt, step, x, y):
+    def train(theta, aux, opt, step, x, y):
         traces.append(1)
-        found = method.grads(trace.objective(method, x, y), theta, aux, {}, step, jax.random.key(0))
+        result = method.grads(
+            trace.objective(method, x, y), theta, aux, {}, step, jax.random.key(0)
+        )
         value, extra = jax.value_and_grad(method.regulariser)(theta, aux)
-        total = jax.tree.map(jnp.add, found.theta, extra)
+        total = jax.tree.map(jnp.add, result.theta, extra)
         total, norm = torch_clipped(total, trace.config["max_grad_norm"])
-        updates, opt = tx.update(total, opt, theta, step=step, **found.info)
+        updates, opt = tx.update(total, opt, theta, step=step, **result.info)
         moved = jax.tree.map(jnp.add, theta, updates)
-        info = Info(step, jax.random.key(1), total, found.info)
-        seen = {"loss": found.loss, "penalty": value, "norm": norm, "before": moved, **found.info}
+        info = Info(step, jax.random.key(1), total, result.info)
+        seen = {"loss": result.loss, "penalty": value, "norm": norm, "before": moved, **result.info}
         return *method.post(moved, aux, opt, info), seen
 
     opt, states, records = tx.init(theta), [], []
     for t in range(trace.steps):
         x, y = (jnp.asarray(trace[name][t], dtype) for name in "xy")
-        theta, aux, opt, seen = one(theta, aux, opt, jnp.asarray(t, jnp.int32), x, y)
+        theta, aux, opt, seen = train(theta, aux, opt, jnp.asarray(t, jnp.int32), x, y)
         states.append((theta, aux))
         records.append(seen)
     assert len(traces) == 1, "a step was compiled again"
@@ -119,6 +121,6 @@ def by_module(states, name):
     return np.array([[theta[path][name] for path in sorted(theta)] for theta, _ in states])
 
 
-def worst(found, wanted):
+def worst(result, expected):
     """The largest absolute difference, nan (nothing recorded) left out."""
-    return float(np.nanmax(np.abs(np.asarray(found) - wanted)))
+    return float(np.nanmax(np.abs(np.asarray(result) - expected)))

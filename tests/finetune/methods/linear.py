@@ -65,10 +65,10 @@ def trained(theta, aux, key=7, std=0.3):
 def grads(method, target, theta, aux, head, step=0):
     """`Method.grads`, compiled: hundreds of small operations otherwise."""
 
-    def one(theta, aux, head, step):
+    def gradients(theta, aux, head, step):
         return method.grads(target, theta, aux, head, step, None)
 
-    return jax.jit(one)(theta, aux, head, jnp.asarray(step, jnp.int32))
+    return jax.jit(gradients)(theta, aux, head, jnp.asarray(step, jnp.int32))
 
 
 def advance(method, target, state, step, key=None):
@@ -76,10 +76,10 @@ def advance(method, target, state, step, key=None):
     from finetune.adapters.method import Info
 
     theta, aux, opt = state
-    found = method.grads(target, theta, aux, {}, jnp.asarray(step, jnp.int32), key)
+    result = method.grads(target, theta, aux, {}, jnp.asarray(step, jnp.int32), key)
     updates, opt = method.tx.update(
-        found.theta, opt, theta, step=jnp.asarray(step, jnp.int32), **found.info
+        result.theta, opt, theta, step=jnp.asarray(step, jnp.int32), **result.info
     )
     theta = jax.tree.map(jnp.add, theta, updates)
-    info = Info(jnp.asarray(step, jnp.int32), key, found.theta, found.info)
+    info = Info(jnp.asarray(step, jnp.int32), key, result.theta, result.info)
     return method.post(theta, aux, opt, info)

@@ -35,7 +35,7 @@ def played(dtype):
 def test_the_official_trajectory_in_float64():
     with jax.enable_x64(True):
         trace, method, states, records = played(jnp.float64)
-        found = {
+        result = {
             "loss": golden.stacked(records, "loss"),
             "orth": golden.stacked(records, "penalty"),
             "grad_norm": golden.stacked(records, "norm"),
@@ -44,9 +44,9 @@ def test_the_official_trajectory_in_float64():
             "score": np.array([importance.components(aux) for _, aux in states]),
         }
         ranks = [list(map(int, method.ranks(*state).values())) for state in states]
-    for name, values in found.items():
+    for name, values in result.items():
         np.testing.assert_allclose(values, trace[name], rtol=1e-10, atol=1e-10, err_msg=name)
-    assert np.array_equal(found["d"] != 0, trace["mask"])
+    assert np.array_equal(result["d"] != 0, trace["mask"])
     assert np.array_equal(ranks, trace["mask"].sum(axis=2))
     for path in trace.paths:
         for name, leaf in (("A", "a"), ("B", "b")):
@@ -74,9 +74,9 @@ def test_the_budget_of_every_step_is_the_official_one():
 @pytest.mark.parametrize("form", schedule.FORMS)
 @pytest.mark.parametrize(("t_init", "t_final"), [(0, 2), (3, 5), (0, 11)])
 def test_the_budget_falls_to_the_target(form, t_init, t_final):
-    found = schedule.cubic(form, schedule.Phases(12, t_init, t_final, 1), 8, 3)
-    assert np.all(np.diff(found) <= 0) and found[-1] == 3 and found.max() <= 8
-    assert found[: t_init + (form == "code")].tolist() == [8] * (t_init + (form == "code"))
+    result = schedule.cubic(form, schedule.Phases(12, t_init, t_final, 1), 8, 3)
+    assert np.all(np.diff(result) <= 0) and result[-1] == 3 and result.max() <= 8
+    assert result[: t_init + (form == "code")].tolist() == [8] * (t_init + (form == "code"))
 
 
 def test_the_papers_importance_is_that_of_the_parameters_before_the_update():

@@ -29,15 +29,15 @@ def run(config, total=40):
     method, target, state = problem(config, total)
     traces = []
 
-    def one(state, step):
+    def train(state, step):
         traces.append(1)
         return linear.advance(method, target, state, step)
 
-    one, found = jax.jit(one), [state]
+    train, result = jax.jit(train), [state]
     for step in range(total):
-        found.append(one(found[-1], jnp.asarray(step, jnp.int32)))
+        result.append(train(result[-1], jnp.asarray(step, jnp.int32)))
     assert len(traces) == 1, "growth compiled the step again"
-    return found
+    return result
 
 
 def ranks(state):
@@ -98,7 +98,7 @@ def test_joint_sees_the_successors_and_parallel_does_not():
         both.append(
             method.grads(target, linear.trained(theta, aux), aux, HEAD, jnp.asarray(0), None)
         )
-    joint, parallel = (found.theta["one"]["b"] for found in both)
+    joint, parallel = (result.theta["one"]["b"] for result in both)
     assert np.abs(joint[0] - parallel[0]).max() > 1e-3
     # The last level is the whole network.
     np.testing.assert_allclose(joint[1], parallel[1], atol=1e-5)
@@ -120,7 +120,7 @@ def test_split_trains_one_level_at_a_time():
 @pytest.mark.parametrize("score", scores.KINDS)
 def test_the_head_from_the_levels_own_pass(score):
     given = {"budget": 4, "phase": "split", "cycle": 3, "every": 100, "score": score}
-    found = []
+    result = []
     for head_loss in ("deployed", "own"):
         config = AdapadConfig(2, head_loss=head_loss, score_every=2, **given)
         method, target, (theta, aux, _) = problem(config, total=200)
@@ -131,8 +131,8 @@ def test_the_head_from_the_levels_own_pass(score):
 
         target = target._replace(loss=loss)
         steps = (0, 3, 1)  # level 0, which is deployed; level 1, in private; a step that scores
-        found.append([method.grads(target, theta, aux, HEAD, step, None) for step in steps])
-    for one, other in zip(*found, strict=True):
+        result.append([method.grads(target, theta, aux, HEAD, step, None) for step in steps])
+    for one, other in zip(*result, strict=True):
         for name in ("theta", "info"):
             pairs = zip(
                 *map(jax.tree.leaves, (getattr(one, name), getattr(other, name))), strict=True
@@ -140,8 +140,8 @@ def test_the_head_from_the_levels_own_pass(score):
             assert all(np.allclose(a, b, rtol=1e-5) for a, b in pairs)
         # The head's gradient is the loss, and belongs to the network whose loss it is.
         assert np.allclose(other.head["bias"], other.loss)
-    private = [grads[1] for grads in found]
-    assert np.allclose(found[0][0].loss, found[1][0].loss, rtol=1e-6)
+    private = [grads[1] for grads in result]
+    assert np.allclose(result[0][0].loss, result[1][0].loss, rtol=1e-6)
     assert not np.allclose(private[0].loss, private[1].loss, rtol=1e-3)
 
 
@@ -155,7 +155,7 @@ def test_the_effective_score_is_that_of_the_dense_gradient():
     )
     aux = {path: {**entry, "rank": jnp.asarray(1, jnp.int32)} for path, entry in aux.items()}
     aux = {path: {**entry, "gain": levels.published(entry)} for path, entry in aux.items()}
-    found = linear.grads(method, target, theta, aux, HEAD).info
+    result = linear.grads(method, target, theta, aux, HEAD).info
 
     def loss(changes):
         hidden = jnp.tanh(x @ (kernels["one"] + changes["one"]))
@@ -163,10 +163,10 @@ def test_the_effective_score_is_that_of_the_dense_gradient():
 
     changes = {path: jnp.outer(t["a"][:, 0], t["b"][0]) for path, t in theta.items()}
     dense = jax.grad(loss)(changes)
-    assert bool(found["due"])
+    assert bool(result["due"])
     for path, change in changes.items():
-        wanted = jnp.sum(jnp.abs(change * dense[path])) / change.size**0.5
-        np.testing.assert_allclose(found["raw"][path], wanted, rtol=1e-4)
+        expected = jnp.sum(jnp.abs(change * dense[path])) / change.size**0.5
+        np.testing.assert_allclose(result["raw"][path], expected, rtol=1e-4)
 
 
 def test_scores_are_taken_only_when_due_and_averaged_over_as_many_steps():

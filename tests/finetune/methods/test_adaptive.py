@@ -26,10 +26,10 @@ def run(name, **settings):
 def test_an_untrained_adapter_leaves_the_network_as_it_was(name):
     one = run(name)
     state, batch = one.first, one.batch(0)
-    found = one.predict(state.theta, state.aux, state.head, one.net.params, batch)
-    wanted = one.net.forward({**one.net.params, **state.head}, batch, PLAIN, None)
+    result = one.predict(state.theta, state.aux, state.head, one.net.params, batch)
+    expected = one.net.forward({**one.net.params, **state.head}, batch, PLAIN, None)
     # dEBORA begins with s = 1e-4.
-    np.testing.assert_allclose(found, wanted, atol=5e-3 if name == "debora" else 1e-6)
+    np.testing.assert_allclose(result, expected, atol=5e-3 if name == "debora" else 1e-6)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -46,10 +46,10 @@ def test_training_is_finite_and_what_is_exported_predicts_the_same(name, accumul
     exported = adapter_files.exported(one.method, state, one.kernels, {})
     ranks = {path: int(rank) for path, rank in one.method.ranks(state.theta, state.aux).items()}
     assert exported.ranks == ranks and sum(ranks.values()) > 0
-    found = adapter_files.predict(one.net, exported.modules, exported.head)(
+    result = adapter_files.predict(one.net, exported.modules, exported.head)(
         one.net.params, one.batch(0)
     )
-    wanted = one.predict(state.theta, state.aux, state.head, one.net.params, one.batch(0))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    expected = one.predict(state.theta, state.aux, state.head, one.net.params, one.batch(0))
+    np.testing.assert_allclose(result, expected, atol=1e-5)
     plain = one.net.forward({**one.net.params, **state.head}, one.batch(0), PLAIN, None)
-    assert np.abs(plain - wanted).max() > 1e-3, "the adapter has learnt nothing"
+    assert np.abs(plain - expected).max() > 1e-3, "the adapter has learnt nothing"

@@ -101,8 +101,8 @@ def test_finished_links_are_not_trained_nor_dropped():
 
 
 def adam(opt):
-    found = jax.tree.leaves(opt, is_leaf=lambda s: isinstance(s, optax.ScaleByAdamState))
-    (state,) = [s for s in found if isinstance(s, optax.ScaleByAdamState)]
+    result = jax.tree.leaves(opt, is_leaf=lambda s: isinstance(s, optax.ScaleByAdamState))
+    (state,) = [s for s in result if isinstance(s, optax.ScaleByAdamState)]
     return state
 
 
@@ -111,12 +111,12 @@ def test_what_the_optimiser_forgets():
     state = (optax.ScaleByAdamState(jnp.int32(7), {"a": leaf}, {"a": leaf**2}), optax.EmptyState())
     for pruning, share in (("random", 0.9), ("magnitude", 0.9)):
         config = ReloraConfig(pruning=pruning, pruned=share)
-        found = adam(pruned(jax.random.key(0), state, config))
-        assert int(found.count) == 7
-        kept = np.asarray(found.mu["a"] != 0), np.asarray(found.nu["a"] != 0)
+        result = adam(pruned(jax.random.key(0), state, config))
+        assert int(result.count) == 7
+        kept = np.asarray(result.mu["a"] != 0), np.asarray(result.nu["a"] != 0)
         for mask in kept:
             assert 70 <= mask.sum() <= 130
-        assert np.array_equal(np.asarray(found.mu["a"])[kept[0]], np.asarray(leaf)[kept[0]])
+        assert np.array_equal(np.asarray(result.mu["a"])[kept[0]], np.asarray(leaf)[kept[0]])
         if pruning == "magnitude":
             assert kept[0].sum() == 100 and kept[0][90:].all()
         else:
@@ -132,11 +132,11 @@ def test_what_the_optimiser_forgets():
 
 def rates(method, total, theta):
     """What the chain multiplies a direction by: of a gradient of ones with plain descent."""
-    found = []
+    result = []
     for number in range(total):
         updates, _ = method.tx.update(theta, method.tx.init(theta), theta, step=jnp.int32(number))
-        found.append(-float(updates["fc"]["b"][0, 0]))
-    return np.asarray(found)
+        result.append(-float(updates["fc"]["b"][0, 0]))
+    return np.asarray(result)
 
 
 def test_the_rate_starts_again():
@@ -148,11 +148,11 @@ def test_the_rate_starts_again():
     factor[[8, 9, 16, 17]] = 1 / 3, 2 / 3, 1 / 3, 2 / 3
     np.testing.assert_allclose(jagged, plain * factor, atol=1e-6)
     own = rates(relora(ReloraConfig(restart_every=8, rates="own"), Run(options, 20)), 20, ones)
-    wanted = [float(rate(options, t, n)) for n in (8, 8, 4) for t in range(n)]
-    np.testing.assert_allclose(own, wanted, atol=1e-6)
+    expected = [float(rate(options, t, n)) for n in (8, 8, 4) for t in range(n)]
+    np.testing.assert_allclose(own, expected, atol=1e-6)
     cola = rates(make(MethodConfig("cola"), options, 20), 20, ones)
-    wanted = [float(rate(options, t, n)) for n in (7, 7, 6) for t in range(n)]
-    np.testing.assert_allclose(cola, wanted, atol=1e-6)
+    expected = [float(rate(options, t, n)) for n in (7, 7, 6) for t in range(n)]
+    np.testing.assert_allclose(cola, expected, atol=1e-6)
 
 
 def test_a_late_step_does_not_miss_its_restart():

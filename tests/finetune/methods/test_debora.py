@@ -39,14 +39,14 @@ def test_the_lower_half_trains_factors_and_head_and_the_upper_half_sizes():
     for first, moves in ((0, "upper"), (1, "lower")):
         other = {name: leaf.copy() for name, leaf in batch.items()}
         other["pixels"][first::2] *= -1
-        found = one.step(states[-1], one.net.params, other)[0]
+        result = one.step(states[-1], one.net.params, other)[0]
         same = [
-            np.array_equal(found.theta[p][n], step.theta[p][n]) for p in step.theta for n in "ab"
+            np.array_equal(result.theta[p][n], step.theta[p][n]) for p in step.theta for n in "ab"
         ]
-        same.append(small.same(found.head, step.head))
+        same.append(small.same(result.head, step.head))
         assert all(same) if moves == "upper" else not any(same)
         # A change of the factors need not change the vertex that is best.
-        assert moves == "lower" or not np.array_equal(sizes(found), sizes(step))
+        assert moves == "lower" or not np.array_equal(sizes(result), sizes(step))
 
 
 def test_what_is_small_is_removed_for_good():

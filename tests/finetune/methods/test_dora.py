@@ -41,9 +41,9 @@ def test_row_12_pissa_keeps_the_base_and_what_was_subtracted():
         assert small.same((aux["a0"], aux["b0"]), (first["a"], first["b"]))
         change = run.method.export(kernel, theta, aux)
         assert change.a.shape[1] == 4
-        wanted = 8.0 * (theta["a"] @ theta["b"] - first["a"] @ first["b"])
-        np.testing.assert_allclose(change.a @ change.b, wanted, atol=1e-5)
-        assert np.abs(wanted).max() > 0.1
+        expected = 8.0 * (theta["a"] @ theta["b"] - first["a"] @ first["b"])
+        np.testing.assert_allclose(change.a @ change.b, expected, atol=1e-5)
+        assert np.abs(expected).max() > 0.1
     adapter = adapter_files.exported(run.method, last, run.kernels, {})
     trained = sum(leaf.size for leaf in jax.tree.leaves(last.theta))
     assert adapter_files.trained(adapter, last.theta) == trained == adapter.parameters // 2
@@ -97,8 +97,8 @@ def test_dropout_of_dora_acts_on_all_that_is_added():
         y = method.apply(x, kernel, theta, aux, lambda x: thin)
         low = 3.0 * theta["a"] @ theta["b"]
         f = theta["magnitude"] / jnp.linalg.norm(kernel + low, axis=0)
-        wanted = x @ kernel + (f - 1) * (thin @ kernel) + f * (thin @ low)
-        np.testing.assert_allclose(y, wanted, rtol=1e-12)
+        expected = x @ kernel + (f - 1) * (thin @ kernel) + f * (thin @ low)
+        np.testing.assert_allclose(y, expected, rtol=1e-12)
         whole = method.apply(x, kernel, theta, aux, lambda x: x)
         np.testing.assert_allclose(whole, x @ (f * (kernel + low)), rtol=1e-10)
         ids = jnp.array([1, 1, 4])

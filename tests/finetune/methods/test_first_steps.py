@@ -71,8 +71,8 @@ def test_lora_ga_moves_along_the_best_approximation_of_rank_2r(direction):
     method = built("loraga", rank=2, direction=direction)
     moved, theta, aux = first_displacement(method, kernels, gradients)
     s, c = 16 / 2**0.5, 7**0.25 / 4
-    wanted = -((s * c) ** 2) * truncated(gradients["fc"], 4)
-    np.testing.assert_allclose(moved, wanted, atol=1e-12)
+    expected = -((s * c) ** 2) * truncated(gradients["fc"], 4)
+    np.testing.assert_allclose(moved, expected, atol=1e-12)
     assert not np.allclose(moved, -((s * c) ** 2) * truncated(gradients["fc"], 3))
     # Orthogonal halves: that is what makes the two terms add up to rank 2 r.
     inner = np.asarray(theta["fc"]["a"]).T @ np.linalg.svd(gradients["fc"])[0][:, :4]
@@ -97,19 +97,19 @@ def test_the_public_start_is_a_normalised_step_of_rank_r():
     method = built("loraone", rank=2)
     theta, aux = method.prepare(START, kernels, gradients)
     top = np.linalg.norm(gradients["fc"], 2)
-    wanted = -(16 / 2**0.5) / 128 * truncated(gradients["fc"], 2) / top
-    np.testing.assert_allclose(change(method, theta, aux, kernels["fc"]), wanted, atol=1e-12)
+    expected = -(16 / 2**0.5) / 128 * truncated(gradients["fc"], 2) / top
+    np.testing.assert_allclose(change(method, theta, aux, kernels["fc"]), expected, atol=1e-12)
     exported = method.export(kernels["fc"], theta["fc"], aux["fc"])
     assert exported.a.shape == (9, 2)
-    np.testing.assert_allclose(exported.a @ exported.b, wanted, atol=1e-12)
+    np.testing.assert_allclose(exported.a @ exported.b, expected, atol=1e-12)
 
 
 def test_the_spectral_start_is_a_step_of_rank_r():
     kernels, gradients = problem()
     method = built("loraone", rank=2, variant="spectral", strength=0.5, alpha=2.0)
     theta, aux = method.prepare(START, kernels, gradients)
-    wanted = -(2 / 2**0.5) * 0.5 * truncated(gradients["fc"], 2)
-    np.testing.assert_allclose(change(method, theta, aux, kernels["fc"]), wanted, atol=1e-12)
+    expected = -(2 / 2**0.5) * 0.5 * truncated(gradients["fc"], 2)
+    np.testing.assert_allclose(change(method, theta, aux, kernels["fc"]), expected, atol=1e-12)
     a, b = np.asarray(theta["fc"]["a"]), np.asarray(theta["fc"]["b"])
     np.testing.assert_allclose(a.T @ a, b @ b.T, atol=1e-12)  # balanced
 
@@ -129,16 +129,16 @@ def test_one_step_is_a_step_and_chooses_its_size(rank):
 
     theta, aux = method.settle(loss, theta, aux)
     assert tried == [10, 5, 1, 0.5, 0.1, 0.05, 0.01, 5e-3, 1e-3, 5e-4, 1e-4]
-    wanted = -0.05 * truncated(gradients["fc"], rank or 7)
-    np.testing.assert_allclose(change(method, theta, aux, kernels["fc"]), wanted, atol=1e-12)
+    expected = -0.05 * truncated(gradients["fc"], rank or 7)
+    np.testing.assert_allclose(change(method, theta, aux, kernels["fc"]), expected, atol=1e-12)
     exported = method.export(kernels["fc"], theta["fc"], aux["fc"])
     assert isinstance(exported, Dense) is (rank == 0)
     product = exported.delta if rank == 0 else exported.a @ exported.b
-    np.testing.assert_allclose(product, wanted, atol=1e-12)
+    np.testing.assert_allclose(product, expected, atol=1e-12)
     fixed = built("onestep", rank=rank, step_size=0.3)
     theta, aux = fixed.settle(None, *fixed.prepare(START, kernels, gradients))
-    wanted = -0.3 * truncated(gradients["fc"], rank or 7)
-    np.testing.assert_allclose(change(fixed, theta, aux, kernels["fc"]), wanted, atol=1e-12)
+    expected = -0.3 * truncated(gradients["fc"], rank or 7)
+    np.testing.assert_allclose(change(fixed, theta, aux, kernels["fc"]), expected, atol=1e-12)
 
 
 def descended(sign, target, strength, steps, rate=0.05):

@@ -69,9 +69,9 @@ def test_it_is_saved_as_the_head(tmp_path):
     adapter = adapter_files.exported(method, first, {}, {"base": "b"})
     assert adapter.modules == {} and adapter.parameters == 0 and adapter.ranks == {}
     adapter_files.save(tmp_path / "a.safetensors", adapter)
-    found = adapter_files.load(tmp_path / "a.safetensors")
-    assert found.modules == {} and found.about["method"] == "full"
-    assert small.same(found.head, {n: np.asarray(leaf) for n, leaf in sorted(net.params.items())})
+    result = adapter_files.load(tmp_path / "a.safetensors")
+    assert result.modules == {} and result.about["method"] == "full"
+    assert small.same(result.head, {n: np.asarray(leaf) for n, leaf in sorted(net.params.items())})
     assert isinstance(method.export(None, {}, {}), Refused)
 
 

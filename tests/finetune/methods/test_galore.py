@@ -67,24 +67,24 @@ def test_the_released_optimiser(trace, number):
 
         def run(gap_at, recorded):
             theta = method.prepare(None, base, None)[0]
-            state, found = method.tx.init(theta), []
+            state, result = method.tx.init(theta), []
             for step, gradient in enumerate(gradients):
-                found.append(weights[0] + np.asarray(theta["fc"]["delta"]))
+                result.append(weights[0] + np.asarray(theta["fc"]["delta"]))
                 given = {"fc": {"delta": jnp.asarray(gradient)}}
                 updates, new = update(given, state, theta, step=jnp.int32(step), base=base)
                 if step in gap_at:
-                    ours, theirs = np.asarray(new["fc"]["basis"]), bases[gap_at.index(step)]
-                    signs = np.sign((ours * theirs).sum(axis=0))
-                    np.testing.assert_allclose(ours * signs, theirs, atol=1e-5)
+                    ours, reference = np.asarray(new["fc"]["basis"]), bases[gap_at.index(step)]
+                    signs = np.sign((ours * reference).sum(axis=0))
+                    np.testing.assert_allclose(ours * signs, reference, atol=1e-5)
                     largest = np.take_along_axis(ours, np.abs(ours).argmax(0)[None], 0)
                     assert (largest > 0).all()
                     if recorded:
                         # The same step once more, off the refresh, from the recorded basis; the
                         # step count is in Adam's correction, so the basis alone may be exchanged.
-                        updates, new = replay(method, given, state, theta, step, theirs, base)
+                        updates, new = replay(method, given, state, theta, step, reference, base)
                 state = new
                 theta = jax.tree.map(jnp.add, theta, updates)
-            return np.stack([*found, weights[0] + np.asarray(theta["fc"]["delta"])])
+            return np.stack([*result, weights[0] + np.asarray(theta["fc"]["delta"])])
 
         np.testing.assert_allclose(run(refreshes, True), weights, atol=1e-12)
         until = refreshes[1] + 1
@@ -200,15 +200,15 @@ def test_rotated_moments_do_not_see_the_basis():
 def test_weight_decay_reaches_the_base_if_wanted():
     options = OptimiserConfig(weight_decay=0.5, learning_rate=0.1, schedule="constant", warmup=0)
     x, kernel, y = linear.data()
-    found = []
+    result = []
     for base in (True, False):
         method = make(MethodConfig("galore", decay_base=base), options, 5)
         kernels = {"fc": jnp.asarray(kernel, jnp.float32)}
         theta, aux = method.prepare(None, kernels, None)
         target = linear.objective(method, x.astype(np.float32), kernels, y.astype(np.float32))
         theta, _, _ = linear.advance(method, target, (theta, aux, method.tx.init(theta)), 0)
-        found.append(theta["fc"]["delta"])
-    np.testing.assert_allclose(found[0] - found[1], -0.1 * 0.5 * kernel, atol=1e-6)
+        result.append(theta["fc"]["delta"])
+    np.testing.assert_allclose(result[0] - result[1], -0.1 * 0.5 * kernel, atol=1e-6)
 
 
 def test_parts_of_a_batch_are_the_batch():
@@ -238,18 +238,18 @@ def test_dropout_acts_on_the_change_alone():
 
 def losses(name, **options):
     run = small.Run(MethodConfig(name, rank=2, gap=5, update_scale=1.0, **options), steps=60)
-    found, state = [], run.first
+    result, state = [], run.first
     for number in range(60):
         state, metrics = run.step(state, run.net.params, run.batch(number))
-        found.append(float(metrics["loss"]))
-    return np.asarray(found)
+        result.append(float(metrics["loss"]))
+    return np.asarray(result)
 
 
 @pytest.mark.parametrize("name", ["galore", "adarankgrad"])
 def test_it_learns_where_averages_are_carried_over(name):
     """The control is the printed rule: second moments clamped to 0 make steps of any size."""
-    found = losses(name, moments="squared")
-    assert found[-10:].mean() < 0.75 * found[:5].mean() and found.max() < 2
+    result = losses(name, moments="squared")
+    assert result[-10:].mean() < 0.75 * result[:5].mean() and result.max() < 2
     assert losses(name, moments="rotated").max() > 10
 
 

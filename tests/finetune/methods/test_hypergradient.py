@@ -32,12 +32,12 @@ def unit(u):
 def lower(s, data, oblique, start, steps):
     """The lower minimum by descent, with unit columns if oblique."""
 
-    def one(both, _):
+    def descend(both, _):
         gradient = jax.grad(lambda b: loss(b[0], s, b[1], data))(both)
         both = jax.tree.map(lambda p, g: p - 0.15 * g, both, gradient)
         return (tuple(map(unit, both)) if oblique else both), None
 
-    return jax.lax.scan(one, start, None, length=steps)[0]
+    return jax.lax.scan(descend, start, None, length=steps)[0]
 
 
 def gradients(one, two, oblique, steps=4000):
@@ -57,8 +57,8 @@ def gradients(one, two, oblique, steps=4000):
     return tuple(map(np.asarray, (unrolled, partial, formula)))
 
 
-def off(found, wanted):
-    return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+def off(result, expected):
+    return np.linalg.norm(result - expected) / np.linalg.norm(expected)
 
 
 @pytest.fixture(autouse=True)

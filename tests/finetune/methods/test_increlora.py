@@ -49,7 +49,7 @@ def test_the_official_trajectory_in_float64():
         raw = np.array([[r["raw"][p] for p in trace.paths] for r in records])
         root = [np.sqrt(trace[f"W_{path}"].size) for path in trace.paths]
         growing = ~np.isnan(trace["raw_score"])
-        found = {
+        result = {
             "loss": golden.stacked(records, "loss"),
             "orth": golden.stacked(records, "penalty"),
             "grad_norm": golden.stacked(records, "norm"),
@@ -65,11 +65,11 @@ def test_the_official_trajectory_in_float64():
     assert np.array_equal(entries(states, "rank"), trace["ranks"])
     assert np.array_equal(entries(states, "width"), trace["n_components"])
     assert not np.any(raw[~growing]), "scores are taken after growth has ended"
-    for name, values in found.items():
+    for name, values in result.items():
         np.testing.assert_allclose(values, trace[name], rtol=1e-10, atol=1e-10, err_msg=name)
     for path in trace.paths:
-        wanted = trace[f"delta_w_snap_{path}"]
-        np.testing.assert_allclose([delta[path] for delta in deltas], wanted, atol=1e-10)
+        expected = trace[f"delta_w_snap_{path}"]
+        np.testing.assert_allclose([delta[path] for delta in deltas], expected, atol=1e-10)
         made = existing(states)[-1][int(path)]
         for name, leaf in (("A_final", "a"), ("B_final", "b")):
             last = np.where(made if leaf == "a" else made[:, None], states[-1][0][path][leaf], 0)

@@ -84,8 +84,8 @@ def test_components_have_their_own_adam():
     state, alone = apart.init(theta), inner.init(theta)
     for active in ([True, False], [True, True], [True, False]):
         updates, state = apart.update(gradients, state, theta, active={"fc": jnp.array(active)})
-        wanted, alone = inner.update(gradients, alone, theta)
-        np.testing.assert_allclose(updates["fc"]["a"][:, 0], wanted["fc"]["a"][:, 0], rtol=1e-6)
+        expected, alone = inner.update(gradients, alone, theta)
+        np.testing.assert_allclose(updates["fc"]["a"][:, 0], expected["fc"]["a"][:, 0], rtol=1e-6)
         assert np.any(updates["fc"]["b"][1]) == active[1]
     assert state["fc"].count.tolist() == [3, 1]
 

@@ -71,10 +71,10 @@ def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advanc
     original = jax.jit(lambda factors: problem.to_original(factors))
     for step in range(steps):
         state, ours = solver_one(state), one(ours, step)
-        theirs = original(state.progress.factors)
-        np.testing.assert_allclose(ours[0]["fc"]["a"].T, theirs.a, atol=1e-12)
-        np.testing.assert_allclose(ours[0]["fc"]["b"], theirs.b, atol=1e-12)
-    assert np.linalg.norm(theirs.a, axis=1).min() > 1e-3
+        reference = original(state.progress.factors)
+        np.testing.assert_allclose(ours[0]["fc"]["a"].T, reference.a, atol=1e-12)
+        np.testing.assert_allclose(ours[0]["fc"]["b"], reference.b, atol=1e-12)
+    assert np.linalg.norm(reference.a, axis=1).min() > 1e-3
 
 
 def test_sequential_is_parallel_restricted_to_one_active_worker(wide):
@@ -114,8 +114,8 @@ def test_sequential_is_parallel_restricted_to_one_active_worker(wide):
             state = one(state, step)
         return state
 
-    ours, theirs = run(alone, theta, aux), run(together, other, other_aux)
-    close(ours[0], theirs[0], 1e-13)
+    ours, reference = run(alone, theta, aux), run(together, other, other_aux)
+    close(ours[0], reference[0], 1e-13)
     assert np.abs(ours[0]["one"]["b"]).max() > 1e-3
 
 
@@ -134,15 +134,15 @@ def level_problem(rank=3, config=None, mesh=None):
 
 
 def every(target, theta, aux, head, norm, **options):
-    def one(theta, aux, head):
+    def losses(theta, aux, head):
         return levels.every(levels.Snapshot(target, theta, aux, head), norm, **options)
 
-    return jax.jit(one)(theta, aux, head)
+    return jax.jit(losses)(theta, aux, head)
 
 
 def test_levels_are_the_losses_written_out(wide):
     _, target, theta, aux, head, (x, kernels, y) = level_problem()
-    found = every(target, theta, aux, head, 0.0)
+    result = every(target, theta, aux, head, 0.0)
 
     def network(own, k):
         kernel = dict(kernels)
@@ -156,11 +156,11 @@ def test_levels_are_the_losses_written_out(wide):
     for k in range(3):
         own = {path: (theta[path]["a"][:, k], theta[path]["b"][k]) for path in theta}
         value, slopes = jax.jit(jax.value_and_grad(network), static_argnums=1)(own, k)
-        np.testing.assert_allclose(found.loss[k], value, rtol=1e-12)
+        np.testing.assert_allclose(result.loss[k], value, rtol=1e-12)
         for path, (a, b) in slopes.items():
-            np.testing.assert_allclose(found.theta[path]["a"][:, k], a, atol=1e-13)
-            np.testing.assert_allclose(found.theta[path]["b"][k], b, atol=1e-13)
-    assert not np.any(found.theta["two"]["b"][2])
+            np.testing.assert_allclose(result.theta[path]["a"][:, k], a, atol=1e-13)
+            np.testing.assert_allclose(result.theta[path]["b"][k], b, atol=1e-13)
+    assert not np.any(result.theta["two"]["b"][2])
 
 
 def test_in_turn_batched_and_on_devices_agree(wide):
@@ -182,10 +182,10 @@ def test_on_devices_there_is_one_all_gather_and_nothing_else():
     head = {"bias": jnp.zeros(linear.OUT)}
     step = jnp.zeros((), jnp.int32)
 
-    def one(theta, aux, head):
+    def gradients(theta, aux, head):
         return method.grads(target, theta, aux, head, step, None)
 
-    text = jax.jit(one).lower(theta, aux, head).compile().as_text()
+    text = jax.jit(gradients).lower(theta, aux, head).compile().as_text()
     assert text.count(" all-gather(") + text.count(" all-gather-start(") == 1
     for other in ("all-reduce", "all-to-all", "collective-permute", "reduce-scatter"):
         assert f" {other}(" not in text
@@ -196,8 +196,8 @@ def test_every_worker_is_clipped_on_its_own(wide):
     whole, cut = (every(target, theta, aux, head, norm) for norm in (0.0, 1e-3))
     for k in range(3):
         one, other = (
-            jax.tree.leaves([[f["a"][:, k], f["b"][k]] for f in found.theta.values()])
-            for found in (whole, cut)
+            jax.tree.leaves([[f["a"][:, k], f["b"][k]] for f in result.theta.values()])
+            for result in (whole, cut)
         )
         size = optax.tree.norm(one)
         close([leaf * min(1.0, 1e-3 / float(size)) for leaf in one], other, 1e-15)
@@ -205,10 +205,10 @@ def test_every_worker_is_clipped_on_its_own(wide):
 
 def test_the_head_is_trained_on_the_deployed_network(wide):
     method, target, theta, aux, head, _ = level_problem()
-    found = linear.grads(method, target, theta, aux, head)
+    result = linear.grads(method, target, theta, aux, head)
     value, slope = jax.value_and_grad(lambda head: target.loss(theta, aux, head))(head)
-    np.testing.assert_allclose(found.head["bias"], slope["bias"], rtol=1e-12)
-    np.testing.assert_allclose(found.loss, value, rtol=1e-12)
+    np.testing.assert_allclose(result.head["bias"], slope["bias"], rtol=1e-12)
+    np.testing.assert_allclose(result.loss, value, rtol=1e-12)
 
 
 def test_workers_join_one_after_the_other():

@@ -25,8 +25,8 @@ def start(method, arrays, dtype):
 def one_pass(method, theta, aux, arrays, dtype):
     """Loss, gradients and output at the recorded values."""
     target, outputs = traces.objective(method, arrays, dtype)
-    loss, found = jax.value_and_grad(target.loss)(theta, aux, {})
-    return loss, found, outputs(theta, aux)
+    loss, result = jax.value_and_grad(target.loss)(theta, aux, {})
+    return loss, result, outputs(theta, aux)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
@@ -37,10 +37,10 @@ def test_forward_and_gradients_are_those_of_peft(name, dtype, tolerance):
         method = build(name, traces.run(), rank=config.rank, alpha=float(config.alpha))
         _, aux = start(method, arrays, dtype)
         theta = traces.pairs(arrays, dtype)
-        loss, found, output = one_pass(method, theta, aux, arrays, dtype)
+        loss, result, output = one_pass(method, theta, aux, arrays, dtype)
         assert np.abs(output - arrays["output"]).max() < tolerance
         assert abs(loss - arrays["loss"]) < tolerance
-        assert traces.largest(found, traces.pairs(arrays, dtype, prefix="g")) < tolerance
+        assert traces.largest(result, traces.pairs(arrays, dtype, prefix="g")) < tolerance
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
@@ -62,8 +62,8 @@ def replay(method, aux, arrays, dtype, steps, tolerance):
     @jax.jit
     def step(theta, opt, x, y, t):
         target, _ = traces.objective(method, {**arrays, "x": x, "y": y}, dtype)
-        loss, found = jax.value_and_grad(target.loss)(theta, aux, {})
-        updates, opt = method.tx.update(found, opt, theta, step=t)
+        loss, result = jax.value_and_grad(target.loss)(theta, aux, {})
+        updates, opt = method.tx.update(result, opt, theta, step=t)
         return jax.tree.map(jnp.add, theta, updates), opt, loss
 
     worst = 0.0
@@ -113,10 +113,10 @@ def test_pissa_has_the_gradients_of_peft(dtype, tolerance):
         for i, path in enumerate(traces.PATHS):
             low = config.scale_value * theta[path]["a"] @ theta[path]["b"]
             arrays[f"W_{i}"] = arrays[f"W_residual_{i}"] + np.asarray(low)
-        loss, found, output = one_pass(method, theta, aux, arrays, dtype)
+        loss, result, output = one_pass(method, theta, aux, arrays, dtype)
         assert np.abs(output - arrays["output"]).max() < tolerance
         assert abs(loss - arrays["loss"]) < tolerance
-        assert traces.largest(found, traces.pairs(arrays, dtype, prefix="g")) < tolerance
+        assert traces.largest(result, traces.pairs(arrays, dtype, prefix="g")) < tolerance
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
@@ -125,15 +125,15 @@ def test_dora_is_that_of_peft(dtype, tolerance):
         config, arrays = traces.read("dora")
         method = build("dora", traces.run(), rank=config.rank, alpha=float(config.alpha))
         first, aux = start(method, arrays, dtype)
-        theta, wanted = traces.pairs(arrays, dtype), traces.pairs(arrays, dtype, prefix="g")
+        theta, expected = traces.pairs(arrays, dtype), traces.pairs(arrays, dtype, prefix="g")
         for i, path in enumerate(traces.PATHS):
             assert np.abs(first[path]["magnitude"] - arrays[f"m_init_{i}"]).max() < tolerance
             theta[path]["magnitude"] = jnp.asarray(arrays[f"m_{i}"], dtype)
-            wanted[path]["magnitude"] = jnp.asarray(arrays[f"gm_{i}"], dtype)
-        loss, found, output = one_pass(method, theta, aux, arrays, dtype)
+            expected[path]["magnitude"] = jnp.asarray(arrays[f"gm_{i}"], dtype)
+        loss, result, output = one_pass(method, theta, aux, arrays, dtype)
         assert np.abs(output - arrays["output"]).max() < tolerance
         assert abs(loss - arrays["loss"]) < tolerance
-        assert traces.largest(found, wanted) < tolerance
+        assert traces.largest(result, expected) < tolerance
         for i, path in enumerate(traces.PATHS):
             unit = jnp.eye(arrays[f"W_{i}"].shape[0], dtype=dtype)
             kernel = jnp.asarray(arrays[f"W_{i}"], dtype)

@@ -89,14 +89,14 @@ def test_row_04_the_scale_is_stored_per_module_and_continuous_if_fixed(rescale):
     one = run("increlora", rescale=rescale, **GROWING)
     states = one.states()
     grown = next(t for t in range(12) if ranks(one, states[t]) != ranks(one, states[t + 1]))
-    state, found = states[grown], states[grown + 1]
-    path = next(p for p in state.aux if int(state.aux[p]["rank"]) != int(found.aux[p]["rank"]))
+    state, result = states[grown], states[grown + 1]
+    path = next(p for p in state.aux if int(state.aux[p]["rank"]) != int(result.aux[p]["rank"]))
     # The same theta with the allocation before and after growth.
-    before = factors.delta(*gated.plain(found.theta[path], state.aux[path]))
-    after = factors.delta(*gated.plain(found.theta[path], found.aux[path]))
+    before = factors.delta(*gated.plain(result.theta[path], state.aux[path]))
+    after = factors.delta(*gated.plain(result.theta[path], result.aux[path]))
     ratio = float(jnp.linalg.norm(after) / jnp.linalg.norm(before))
     np.testing.assert_allclose(ratio, 0.5 if rescale else 1.0, rtol=1e-4)
-    exported = one.method.export(one.kernels[path], found.theta[path], found.aux[path])
+    exported = one.method.export(one.kernels[path], result.theta[path], result.aux[path])
     np.testing.assert_allclose(exported.a @ exported.b, after, atol=1e-5)
 
 
@@ -143,9 +143,9 @@ def test_row_07_the_penalty_is_the_mean_of_norms_with_reserves_or_the_sum_of_squ
             count = 3 if keep is None else int(keep[path].sum())
             a, b = np.asarray(leaves["a"])[:, :count], np.asarray(leaves["b"])[:count]
             norms += [np.linalg.norm(g - np.eye(count)) for g in (a.T @ a, b @ b.T)]
-        found = [float(orthonormal.penalty(theta, 0.3, form, keep)) for form in orthonormal.FORMS]
-        wanted = [0.3 * np.mean(norms), 0.3 * np.sum(np.square(norms))]
-        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+        result = [float(orthonormal.penalty(theta, 0.3, form, keep)) for form in orthonormal.FORMS]
+        expected = [0.3 * np.mean(norms), 0.3 * np.sum(np.square(norms))]
+        np.testing.assert_allclose(result, expected, rtol=1e-5)
     one = run("increlora", **GROWING)
     state = one.states(2)[-1]
     slope = jax.grad(one.method.regulariser)(state.theta, state.aux)["fc1"]["a"]
@@ -170,30 +170,30 @@ def test_row_08_adaloras_importance_is_of_the_gradients_that_post_is_given(which
     _, new, _ = method.post(moved, aux, None, info)
     used = moved if which == "after" else theta
     for name in "abd":
-        wanted = 0.15 * jnp.abs(used["0"][name] * 2.0)
-        np.testing.assert_allclose(new["0"][f"sensitivity_{name}"], wanted, rtol=1e-5)
+        expected = 0.15 * jnp.abs(used["0"][name] * 2.0)
+        np.testing.assert_allclose(new["0"][f"sensitivity_{name}"], expected, rtol=1e-5)
 
 
 def test_row_08_increloras_score_is_of_the_unclipped_gradient_of_the_loss_alone():
-    found = []
+    result = []
     for clip, weight in ((0.0, 0.0), (1e-4, 0.0), (0.0, 5.0)):
         one = run("increlora", settings=StepConfig(clip), orthogonality=weight, **GROWING)
         leaves = {p: {**x, "d": x["d"].at[0].set(0.5)} for p, x in one.first.theta.items()}
         state = one.step(one.first._replace(theta=leaves), one.net.params, one.batch(0))[0]
-        found.append([float(entry["sensitivity"]) for entry in state.aux.values()])
-    assert min(found[0]) > 0
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
-    np.testing.assert_allclose(found[0], found[2], rtol=1e-6)
+        result.append([float(entry["sensitivity"]) for entry in state.aux.values()])
+    assert min(result[0]) > 0
+    np.testing.assert_allclose(result[0], result[1], rtol=1e-6)
+    np.testing.assert_allclose(result[0], result[2], rtol=1e-6)
 
 
 def test_row_09_parts_of_a_batch():
     # AdaLoRA sees the accumulated gradient, so the parts do not matter.
     sgd = OptimiserConfig(name="sgd", learning_rate=0.1, schedule="constant", warmup=0)
-    found = []
+    result = []
     for parts in (1, 4):
         one = run("adalora", settings=StepConfig(1.0, parts), options=sgd, rank=3, budget=3)
-        found.append(one.states(6)[-1])
-    for x, y in zip(*(jax.tree.leaves((s.theta, s.aux)) for s in found), strict=True):
+        result.append(one.states(6)[-1])
+    for x, y in zip(*(jax.tree.leaves((s.theta, s.aux)) for s in result), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-6)
     # IncreLoRA's score is the mean of those of the parts, at least that of the whole.
     totals = []

@@ -48,8 +48,8 @@ def test_row_14_singular_vectors_have_one_sign():
     np.testing.assert_allclose(projection.leading(-gradient, 4), basis, atol=1e-5)
     for signs in np.array([[1, -1, 1, -1], [-1, -1, -1, -1]]):
         np.testing.assert_array_equal(projection.canonical(jnp.asarray(basis * signs)), basis)
-    found = projection.adaptive(gradient, 4, least=4, residual=0.0)
-    np.testing.assert_allclose(found, basis, atol=1e-5)
+    result = projection.adaptive(gradient, 4, least=4, residual=0.0)
+    np.testing.assert_allclose(result, basis, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["relora", "cola"])

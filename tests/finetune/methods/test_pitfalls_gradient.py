@@ -39,9 +39,9 @@ def test_row_12_the_base_is_left_alone_and_the_export_is_a_change_of_it(name, op
     adapter_files.save(tmp_path / "a.safetensors", adapter)
     loaded = adapter_files.load(tmp_path / "a.safetensors")
     batch = run.batch(0, size=16)
-    wanted = run.predict(state.theta, state.aux, state.head, run.net.params, batch)
-    found = adapter_files.predict(run.net, loaded.modules, loaded.head)(run.net.params, batch)
-    np.testing.assert_allclose(found, wanted, atol=2e-6)
+    expected = run.predict(state.theta, state.aux, state.head, run.net.params, batch)
+    result = adapter_files.predict(run.net, loaded.modules, loaded.head)(run.net.params, batch)
+    np.testing.assert_allclose(result, expected, atol=2e-6)
     if (name, options) in OFFSET[:2]:
         assert loaded.ranks == {"fc1": 4, "fc2": 4}
         for path, entry in state.aux.items():  # the start is in the state, so it can be resumed
@@ -60,9 +60,9 @@ def test_row_13_what_is_taken_off_has_the_precision_of_what_is_put_on(name, opti
         assert np.array_equal(theta["fc"][one], aux["fc"][two])
     x = jax.random.normal(jax.random.key(1), (3, 4, 9)).astype(dtype)
     apply = jax.jit(lambda x, theta: method.apply(x, kernels["fc"], theta, aux["fc"], lambda x: x))
-    found = apply(x, theta["fc"])
+    result = apply(x, theta["fc"])
     plain = built("untouched").apply(x, kernels["fc"], {}, {}, None)
-    assert found.dtype == dtype and np.array_equal(found, plain)
+    assert result.dtype == dtype and np.array_equal(result, plain)
     # The neighbouring way to do it, a rounded product in the kernel, is off by far more.
     product = aux["fc"]["gain"][0] * theta["fc"]["a"] @ theta["fc"]["b"]
     rounded = product.astype(jnp.bfloat16).astype(jnp.float32)
@@ -73,7 +73,7 @@ def test_row_13_what_is_taken_off_has_the_precision_of_what_is_put_on(name, opti
 def test_row_14_the_sign_of_a_decomposition_does_not_matter(name, options, monkeypatch):
     kernels, gradients = problem(dtype=np.float32)
     method = built(name, **{"rank": 2} | options)
-    wanted, _ = method.prepare(jax.random.key(0), kernels, gradients)
+    expected, _ = method.prepare(jax.random.key(0), kernels, gradients)
     true = jnp.linalg.svd
 
     def flipped(matrix, **options):
@@ -82,8 +82,8 @@ def test_row_14_the_sign_of_a_decomposition_does_not_matter(name, options, monke
         return u * sign, s, vt * sign[:, None]
 
     monkeypatch.setattr(jnp.linalg, "svd", flipped)
-    found, _ = method.prepare(jax.random.key(0), kernels, gradients)
-    assert small.same(found, wanted)
+    result, _ = method.prepare(jax.random.key(0), kernels, gradients)
+    assert small.same(result, expected)
 
 
 def test_row_14_signs_are_those_of_the_largest_entries_of_u():
@@ -104,9 +104,9 @@ def test_row_14_signs_are_those_of_the_largest_entries_of_u():
 def test_a_randomised_start_is_nearly_the_exact_one(name):
     kernels, gradients = problem(size=(40, 30), dtype=np.float32)
     spread = gradients["fc"] @ jnp.diag(0.5 ** jnp.arange(30.0))
-    found = [
+    result = [
         built(name, rank=2, svd=svd).prepare(jax.random.key(0), kernels, {"fc": spread})[0]["fc"]
         for svd in ("exact", "randomised")
     ]
     for leaf in ("a", "b"):
-        np.testing.assert_allclose(found[0][leaf], found[1][leaf], atol=2e-3)
+        np.testing.assert_allclose(result[0][leaf], result[1][leaf], atol=2e-3)

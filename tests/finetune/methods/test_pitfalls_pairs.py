@@ -39,8 +39,8 @@ def random_pairs(paths, seed=0, rank=2, shape=(6, 5), dtype=np.float64):
 def steps(method, theta, gradients):
     """theta after a step on each of the gradients."""
     opt, update = method.tx.init(theta), jax.jit(method.tx.update)
-    for t, found in enumerate(gradients):
-        updates, opt = update(found, opt, theta, step=jnp.asarray(t, jnp.int32))
+    for t, result in enumerate(gradients):
+        updates, opt = update(result, opt, theta, step=jnp.asarray(t, jnp.int32))
         theta = jax.tree.map(jnp.add, theta, updates)
     return theta
 
@@ -59,7 +59,7 @@ def test_row_10_pairs_are_found_by_path(name):
             for s in (1, 2, 3)
         ]
         together = steps(method, theta, gradients)
-        backwards = [dict(reversed(found.items())) for found in gradients]
+        backwards = [dict(reversed(result.items())) for result in gradients]
         again = steps(method, dict(reversed(theta.items())), backwards)
         for path in paths:
             own = steps(method, {path: theta[path]}, [{path: g[path]} for g in gradients])
@@ -144,16 +144,16 @@ def trajectory(method, theta, aux, x, kernels, y, count=40):
     opt = method.tx.init(theta)
 
     @jax.jit
-    def one(theta, opt, t):
-        found = jax.grad(lambda theta: target.loss(theta, aux, head))(theta)
-        updates, opt = method.tx.update(found, opt, theta, step=t)
+    def train(theta, opt, t):
+        result = jax.grad(lambda theta: target.loss(theta, aux, head))(theta)
+        updates, opt = method.tx.update(result, opt, theta, step=t)
         return jax.tree.map(jnp.add, theta, updates), opt
 
-    found = [change(theta)]
+    result = [change(theta)]
     for t in range(count):
-        theta, opt = one(theta, opt, jnp.asarray(t, jnp.int32))
-        found.append(change(theta))
-    return found
+        theta, opt = train(theta, opt, jnp.asarray(t, jnp.int32))
+        result.append(change(theta))
+    return result
 
 
 def apart(left, right):
@@ -229,19 +229,19 @@ def test_what_a_method_cannot_do_is_refused():
 
 def test_scaled_gradient_descent_has_no_moments():
     method = built("plora", SGD, rank=2, damping=1e-2)
-    theta, found = (random_pairs(["fc"], s, dtype=np.float32) for s in (0, 1))
+    theta, result = (random_pairs(["fc"], s, dtype=np.float32) for s in (0, 1))
     assert jax.tree.leaves(method.tx.init(theta)) == []
     a, b = theta["fc"]["a"], theta["fc"]["b"]
     inner = np.linalg.inv(np.asarray(b @ b.T, float) + 1e-2 * np.eye(2))
-    wanted = a - 0.02 * found["fc"]["a"] @ inner
-    np.testing.assert_allclose(steps(method, theta, [found])["fc"]["a"], wanted, rtol=1e-4)
+    expected = a - 0.02 * result["fc"]["a"] @ inner
+    np.testing.assert_allclose(steps(method, theta, [result])["fc"]["a"], expected, rtol=1e-4)
 
 
 def test_bias_correction_makes_the_first_step_of_plora_one_rate_long():
-    theta, found = (random_pairs(["fc"], s, dtype=np.float32) for s in (0, 1))
+    theta, result = (random_pairs(["fc"], s, dtype=np.float32) for s in (0, 1))
     sizes = []
     for corrected in (False, True):
         method = built("plora", rank=2, bias_correction=corrected, epsilon=1e-12)
-        moved = steps(method, theta, [found])["fc"]["a"] - theta["fc"]["a"]
+        moved = steps(method, theta, [result])["fc"]["a"] - theta["fc"]["a"]
         sizes.append(float(jnp.abs(moved).mean()))
     np.testing.assert_allclose(sizes, [0.02 * 0.1 / 0.001**0.5, 0.02], rtol=1e-3)

@@ -59,20 +59,20 @@ def played(dtype, own=False):
 def test_the_official_trajectory_in_float64():
     with jax.enable_x64(True):
         trace, states, records = played(jnp.float64)
-        found = {
+        result = {
             "loss": golden.stacked(records, "loss"),
             "l1": golden.stacked(records, "penalty"),
             "grad_norm": golden.stacked(records, "norm"),
             "g": golden.by_module(states, "d"),
         }
-    for name, values in found.items():
+    for name, values in result.items():
         np.testing.assert_allclose(values, trace[name], rtol=1e-10, atol=1e-10, err_msg=name)
-    assert np.array_equal(found["g"] != 0, trace["g"] != 0)
+    assert np.array_equal(result["g"] != 0, trace["g"] != 0)
     for path in trace.paths:
         for name, leaf in (("A", "a"), ("B", "b")):
-            wanted = trace[f"{name}_snap_{path}"]
+            expected = trace[f"{name}_snap_{path}"]
             at = [states[step][0][path][leaf] for step in trace["snap_steps"]]
-            np.testing.assert_allclose(at, wanted, atol=1e-10)
+            np.testing.assert_allclose(at, expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -106,10 +106,10 @@ def test_gates_are_not_decayed():
 
 def test_the_threshold_rises():
     config = SoraConfig(threshold=7e-4, rises=7)
-    found = [float(config.thresholds(jnp.asarray(t), 140)) for t in range(140)]
-    values, counts = np.unique(np.round(found, 9), return_counts=True)
+    result = [float(config.thresholds(jnp.asarray(t), 140)) for t in range(140)]
+    values, counts = np.unique(np.round(result, 9), return_counts=True)
     np.testing.assert_allclose(values, np.linspace(0, 7e-4, 7), atol=1e-8)
-    assert counts.tolist() == [50, 15, 15, 15, 15, 15, 15] and np.all(np.diff(found) >= 0)
+    assert counts.tolist() == [50, 15, 15, 15, 15, 15, 15] and np.all(np.diff(result) >= 0)
 
 
 @pytest.mark.parametrize(

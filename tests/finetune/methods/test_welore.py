@@ -19,12 +19,12 @@ def kernels(seed=0):
         "flat": np.linspace(2, 1.9, 8),
         "some": np.linspace(8, 0, 8) ** 2,
     }
-    found = {}
+    result = {}
     for path, values in spectra.items():
         left = np.linalg.qr(generator.normal(size=(10, 8)))[0]
         right = np.linalg.qr(generator.normal(size=(8, 8)))[0]
-        found[path] = jnp.asarray((left * values) @ right.T, jnp.float32)
-    return found
+        result[path] = jnp.asarray((left * values) @ right.T, jnp.float32)
+    return result
 
 
 def prepared(**options):
@@ -112,5 +112,5 @@ def test_settings_that_leave_nothing_to_train_are_refused(options, text):
 
 
 def test_equal_singular_values_are_all_kept():
-    found = {"one": np.ones(4), "two": np.array([4.0, 1, 0, 0])}
-    assert global_ranks.at(found, 0.5, 0.4999) == {"two": 1}
+    result = {"one": np.ones(4), "two": np.array([4.0, 1, 0, 0])}
+    assert global_ranks.at(result, 0.5, 0.4999) == {"two": 1}

@@ -47,14 +47,14 @@ def kernels(arrays, dtype):
 
 def pairs(arrays, dtype, step=None, prefix=""):
     """path -> {a, b} of the trace, before a step where it has several."""
-    found = {}
+    result = {}
     for i, path in enumerate(PATHS):
         both = {"a": arrays[f"{prefix}A_{i}"], "b": arrays[f"{prefix}B_{i}"]}
-        found[path] = {
+        result[path] = {
             name: jnp.asarray(leaf if step is None else leaf[step], dtype)
             for name, leaf in both.items()
         }
-    return found
+    return result
 
 
 def objective(method, arrays, dtype, step=None):

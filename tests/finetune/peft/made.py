@@ -49,9 +49,9 @@ def adapters(kind, ranks=(0, 1, 2, 3, 5), dtype=np.float32, seed=0, paths=None):
 def heads(kind, extra=(), seed=1):
     """All parameters of the trained heads."""
     rng = np.random.default_rng(seed)
-    found = frame(kind)
-    names = sorted(n for path in (*found.heads, *extra) for n in found.within(path))
-    shapes = {name: found.leaves[name].shape for name in names}
+    result = frame(kind)
+    names = sorted(n for path in (*result.heads, *extra) for n in result.within(path))
+    shapes = {name: result.leaves[name].shape for name in names}
     return {n: (0.3 * rng.normal(size=shape)).astype(np.float32) for n, shape in shapes.items()}
 
 

@@ -242,5 +242,5 @@ def test_a_module_without_a_pattern_would_have_the_scale_one():
 
 def test_a_head_is_no_prefix_of_another():
     """`score` has no parameters in `scorer`."""
-    found = types.SimpleNamespace(optional=("score", "scorer"))
-    assert head_modules(found, {"scorer.weight": 0}) == ["scorer"]
+    result = types.SimpleNamespace(optional=("score", "scorer"))
+    assert head_modules(result, {"scorer.weight": 0}) == ["scorer"]

@@ -55,16 +55,16 @@ def parts(case):
     """Model, adapters of all ranks, heads, and inputs that both sides read alike."""
     config, changes, *_ = CASES[case]
     model = random_model(dataclasses.replace(config, **changes))
-    found, rng = frame(model.config), np.random.default_rng(0)
-    shapes = {p: found.linear[p] for p in from_module(abstract(model.config)).adapted()}
+    result, rng = frame(model.config), np.random.default_rng(0)
+    shapes = {p: result.linear[p] for p in from_module(abstract(model.config)).adapted()}
     adapters = {
         path: made.factors(rng, shape, RANKS[i % 5])
         for i, (path, shape) in enumerate(shapes.items())
     }
     # Small enough for logits of the size of one.
     adapters = {p: Factors(0.3 * c.a, c.b) for p, c in adapters.items()}
-    names = sorted(n for path in found.heads for n in found.within(path))
-    heads = {n: made_head(rng, found.leaves[n].shape) for n in names}
+    names = sorted(n for path in result.heads for n in result.within(path))
+    heads = {n: made_head(rng, result.leaves[n].shape) for n in names}
     inputs = pairs() if config is T5_CONFIG else batch()
     inputs.pop("token_type_ids", None)
     if config is T5_CONFIG and model.config.num_labels:

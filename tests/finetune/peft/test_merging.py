@@ -86,8 +86,8 @@ def test_refused(changes, head, words, tmp_path):
 def test_a_change_of_a_head_is_one_of_the_given_head():
     """As PEFT saves maps of the vocabulary: their own kernel, and factors that change it."""
     kernel, change = np.ones((8, 3)), Factors(np.ones((8, 1)), np.full((1, 3), 2.0))
-    found = merged(model("mlp"), {"fc3": change}, {"fc3.weight": kernel})
-    np.testing.assert_array_equal(named_leaves(found)["fc3.weight"].value, kernel + 2)
+    result = merged(model("mlp"), {"fc3": change}, {"fc3.weight": kernel})
+    np.testing.assert_array_equal(named_leaves(result)["fc3.weight"].value, kernel + 2)
 
 
 def test_a_product_is_rounded_once():

@@ -64,12 +64,12 @@ def test_more_modules_than_peft_likes(theirs, base, tmp_path):
     """From 20 modules on PEFT shortens their list to suffixes; those of rank 0 must stay out."""
     peft = theirs[2]
     model = random_model(BertConfig(num_labels=3, **{**BERT, "num_hidden_layers": 4}))
-    found = frame(model.config)
+    result = frame(model.config)
     rng = np.random.default_rng(0)
-    body = [path for path in found.linear if "layer" in path]
+    body = [path for path in result.linear if "layer" in path]
     ranks = [(0, 1, 2, 3, 4, 5, 6)[i % 7] for i in range(len(body))]
     changes = {
-        path: made.factors(rng, found.linear[path], rank)
+        path: made.factors(rng, result.linear[path], rank)
         for path, rank in zip(body, ranks, strict=True)
     }
     assert sum(rank > 0 for rank in ranks) >= 20 and ranks.count(0) > 2

@@ -220,6 +220,6 @@ def test_the_scale_is_applied_in_float64():
         for name, value in (("a", a), ("b", b))
     }
     settings = types.SimpleNamespace(scale_of=lambda path, rank: 1 / rank)
-    found = reading.factors_of("fc", types.SimpleNamespace(entries=entries), settings)
-    np.testing.assert_array_equal(found.a, (a.T.astype(np.float64) / 3).astype(np.float32))
-    np.testing.assert_array_equal(found.b, b.T)
+    result = reading.factors_of("fc", types.SimpleNamespace(entries=entries), settings)
+    np.testing.assert_array_equal(result.a, (a.T.astype(np.float64) / 3).astype(np.float32))
+    np.testing.assert_array_equal(result.b, b.T)

@@ -160,12 +160,12 @@ def in_peft(one, plain, folder, theirs, tmp_path):
     adapted = peft.PeftModel.from_pretrained(plain, tmp_path / "x").eval()
     close(outputs(theirs, adapted), one.logits)
     live = {path: c.a.shape[1] for path, c in one.changes.items() if c.a.shape[1]}
-    found = {
+    result = {
         name.removeprefix("base_model.model."): layer.r["default"]
         for name, layer in adapted.named_modules()
         if isinstance(layer, peft.tuners.lora.LoraLayer)
     }
-    assert found == live and live
+    assert result == live and live
     again = load(tmp_path / "x", CONFIG)
     assert again.config.dora == (Scaled in one.forms)
     for path, change in again.adapters.items():

@@ -45,12 +45,12 @@ def test_maps_of_the_vocabulary_and_norms(case, theirs, tmp_path):
     network = of_peft(theirs, "AutoModelForCausalLM", tmp_path, config)
     inputs = {name: leaf for name, leaf in batch().items() if name != "token_type_ids"}
     expected = torch_side.logits(theirs[0], network, inputs)
-    found = load(tmp_path / "adapter", model.config)
+    result = load(tmp_path / "adapter", model.config)
     net = from_module(model)
     there = inputs["attention_mask"][..., None]
     for got in (
-        stored.predict(net, found.adapters, found.heads)(net.params, inputs),
-        run(merged(model, found.adapters, found.heads), inputs).logits,
+        stored.predict(net, result.adapters, result.heads)(net.params, inputs),
+        run(merged(model, result.adapters, result.heads), inputs).logits,
     ):
         assert np.abs(there * (got - expected)).max() < torch_side.LOGITS
 
@@ -65,9 +65,9 @@ def test_names_of_the_bare_encoder(theirs, tmp_path):
     with torch.no_grad():
         tensors = {name: torch.tensor(leaf).long() for name, leaf in inputs.items()}
         expected = network(**tensors).last_hidden_state.numpy()
-    found = load(tmp_path / "adapter", model.config)
-    assert found.adapters["bert.encoder.layer.0.attention.self.query"].a.shape[1] == 2
-    got = run(merged(model, found.adapters, {}), inputs).hidden_states[-1]
+    result = load(tmp_path / "adapter", model.config)
+    assert result.adapters["bert.encoder.layer.0.attention.self.query"].a.shape[1] == 2
+    got = run(merged(model, result.adapters, {}), inputs).hidden_states[-1]
     there = inputs["attention_mask"][..., None]
     assert np.abs(there * (got - expected)).max() < torch_side.LOGITS
 

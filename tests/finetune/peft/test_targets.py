@@ -55,7 +55,7 @@ def test_the_same_as_peft():
             continue  # looked at elsewhere in PEFT
         config = peft.LoraConfig(**entries)
         got = [bool(check_target_module_exists(config, path)) for path in [*QUERY, DENSE]]
-        assert [i for i, found in enumerate(got) if found] == modules, entries
+        assert [i for i, result in enumerate(got) if result] == modules, entries
 
 
 def test_replaced():

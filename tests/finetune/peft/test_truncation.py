@@ -17,11 +17,11 @@ def dense(values, shape=(6, 9), seed=0):
 @pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
 def test_the_least_rank_within_the_tolerance(tolerance, rank, shape):
     delta = dense([8.0, 4.0, 0.5], shape)
-    found = truncated({"fc": Dense(delta)}, tolerance)
-    change = found.changes["fc"]
+    result = truncated({"fc": Dense(delta)}, tolerance)
+    change = result.changes["fc"]
     assert change.a.shape == (shape[0], rank) and change.a.dtype == np.float32
     error = np.linalg.norm(delta - change.a @ change.b) / np.linalg.norm(delta)
-    assert found.errors["fc"] == pytest.approx(error, rel=1e-3, abs=1e-6) and error <= tolerance
+    assert result.errors["fc"] == pytest.approx(error, rel=1e-3, abs=1e-6) and error <= tolerance
     fewer = np.linalg.norm(delta - change.a[:, :-1] @ change.b[:-1]) / np.linalg.norm(delta)
     assert fewer > tolerance
 
@@ -34,9 +34,9 @@ def test_a_tolerance_of_zero_keeps_everything():
 
 def test_factors_stay_and_nothing_has_rank_0():
     own = Factors(np.ones((2, 1)), np.ones((1, 3)))
-    found = truncated({"a": own, "b": Dense(np.zeros((2, 3), np.float32))}, 0.1)
-    assert found.changes["a"] is own and found.changes["b"].a.shape == (2, 0)
-    assert found.errors == {"b": 0.0}
+    result = truncated({"a": own, "b": Dense(np.zeros((2, 3), np.float32))}, 0.1)
+    assert result.changes["a"] is own and result.changes["b"].a.shape == (2, 0)
+    assert result.errors == {"b": 0.0}
 
 
 def test_a_tolerance_outside_its_range_is_refused():

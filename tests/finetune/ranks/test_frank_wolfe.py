@@ -22,7 +22,7 @@ def solved(target, alive=None, steps=60):
         return loss_of(frank_wolfe.point(w, TAU, LEAST, alive))
 
     @jax.jit
-    def one(s):
+    def move(s):
         w = frank_wolfe.weights(s, TAU, LEAST, alive)
         way = frank_wolfe.direction(w, jax.grad(loss_of)(s), TAU, alive)
         size = frank_wolfe.searched(loss, w, way, jnp.asarray(1.0), 30)
@@ -31,7 +31,7 @@ def solved(target, alive=None, steps=60):
 
     s = jnp.where(alive, LEAST, 0.0)
     for _ in range(steps):
-        s, gap = one(s)
+        s, gap = move(s)
     return np.asarray(s), float(gap), lambda s: float(loss_of(jnp.asarray(s)))
 
 

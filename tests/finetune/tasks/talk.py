@@ -28,8 +28,8 @@ def talker(kind: str, vocabulary: int, start_id: int = 0, seed: int = 0, width: 
         return ops.linear("out", hidden, params["out.weight"])
 
     def embedded(params, ops, ids, mask=None):
-        found = ops.embed("embed", ids, params["embed.weight"])
-        return found if mask is None else found * mask[..., None]
+        result = ops.embed("embed", ids, params["embed.weight"])
+        return result if mask is None else result * mask[..., None]
 
     def totals(params, ops, inputs):
         mask = inputs["attention_mask"].astype(np.float32)

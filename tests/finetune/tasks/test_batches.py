@@ -40,11 +40,13 @@ def test_the_documented_permutation():
 @given(**SIZES, window=st.integers(1, 3), steps=st.lists(st.integers(0, 99), max_size=6))
 def test_a_batch_depends_on_seed_and_step_only(size, batch_size, window, steps):
     lengths = np.arange(size) % 7
-    wanted = {step: batches.shuffled(size, batch_size, 3, step, lengths, window) for step in steps}
+    expected = {
+        step: batches.shuffled(size, batch_size, 3, step, lengths, window) for step in steps
+    }
     batches.permutation.cache_clear()
     for step in reversed(steps):
         rows = batches.shuffled(size, batch_size, 3, step, lengths, window)
-        assert rows.indices.tolist() == wanted[step].indices.tolist()
+        assert rows.indices.tolist() == expected[step].indices.tolist()
 
 
 def test_seeds_and_epochs_differ():

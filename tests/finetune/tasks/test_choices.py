@@ -58,20 +58,20 @@ def by_hand(network, kind, source, answer):
 def test_scores_are_those_of_a_loop_over_rows_and_answers(kind, answers, place):
     task, network = made(kind, answers), talker(kind, 12)
     assert task.reading.place == place
-    found = read(task, network)
-    assert found.shape == (24, len(answers) + 1) and found.dtype == np.float32
+    result = read(task, network)
+    assert result.shape == (24, len(answers) + 1) and result.dtype == np.float32
     source = task.split("validation").inputs["source"]
     for row in range(24):
         tokens = source[np.array([row])].values.tolist()
-        wanted = []
+        expected = []
         for answer in answers:
             logits = by_hand(network, kind, tokens, answer)
             if place is None:
                 log_p = jax.nn.log_softmax(logits, axis=-1)
-                wanted.append(sum(log_p[at, token] for at, token in enumerate(answer)))
+                expected.append(sum(log_p[at, token] for at, token in enumerate(answer)))
             else:
-                wanted.append(logits[place, answer[place]])
-        np.testing.assert_allclose(found[row, :-1], wanted, rtol=1e-4, atol=1e-5)
+                expected.append(logits[place, answer[place]])
+        np.testing.assert_allclose(result[row, :-1], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,9 +86,9 @@ def test_exact_match_is_what_greedy_decoding_writes(kind, answers):
         inputs = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
         written += greedy(network, inputs, task.reading.room, END)
     labels = task.labels("validation")
-    wanted = [tuple(row) == answers[label] for row, label in zip(written, labels, strict=True)]
-    assert exact.tolist() == wanted
-    assert 0 < sum(wanted) < len(wanted)
+    expected = [tuple(row) == answers[label] for row, label in zip(written, labels, strict=True)]
+    assert exact.tolist() == expected
+    assert 0 < sum(expected) < len(expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,9 +112,9 @@ def test_exact_match_is_what_generation_writes_in_batches(kind):
         )
 
     source, rows = task.split("validation").inputs["source"], np.arange(24)
-    found = np.asarray(written(prompts.asked(source, rows, 0, (8,)))).tolist()
+    result = np.asarray(written(prompts.asked(source, rows, 0, (8,)))).tolist()
     answers = [[*APART[label], 0, 0][:3] for label in task.labels("validation")]
-    assert [f == a for f, a in zip(found, answers, strict=True)] == exact.tolist()
+    assert [f == a for f, a in zip(result, answers, strict=True)] == exact.tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -125,8 +125,8 @@ def test_the_choice_does_not_look_at_the_right_answer(kind, answers):
     wrong = (split.labels + 1) % len(answers)
     rows = {**split.inputs, "target": Ragged.from_rows(answers[label] for label in wrong)}
     other = dataclasses.replace(task, splits={"validation": Split(rows, wrong)})
-    ours, theirs = read(task, network)[:, :-1], read(other, network)[:, :-1]
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    ours, reference = read(task, network)[:, :-1], read(other, network)[:, :-1]
+    np.testing.assert_allclose(ours, reference, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

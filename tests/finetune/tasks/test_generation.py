@@ -33,9 +33,9 @@ def test_greedy_ends_at_the_stop_token():
     stop = (int(TABLE[0].argmax()),)
     words = np.asarray(generate(begin, advance, starts, length=6, stop=stop, pad=9))
     assert words.shape == (V, 6) and words.dtype == np.int32
-    for row, found in enumerate(words):
+    for row, result in enumerate(words):
         expected = chain(row, 6, stop)
-        assert found.tolist() == expected + [9] * (6 - len(expected))
+        assert result.tolist() == expected + [9] * (6 - len(expected))
     assert words[0].tolist() == [*stop, 9, 9, 9, 9, 9]
 
 

@@ -132,8 +132,8 @@ def test_what_a_model_writes_is_scored(data, tokenizers, kind):
     task = dataclasses.replace(task, reading=gsm8k.FinalNumber(tokenizer.speech, 12))
     network = talker(kind, tokenizer.size, start_id=tokenizer.pad_id)
     answer = jax.jit(lambda batch: task.answer(network, network.params, PLAIN, batch))
-    found = task.run(answer, "test", 4)
-    assert found.shape == (5, 1, 12) and found.dtype == np.int32
+    result = task.run(answer, "test", 4)
+    assert result.shape == (5, 1, 12) and result.dtype == np.int32
     written = []
     for batch in task.in_order("test", 4):
         written += greedy(network, batch, 12, tokenizer.speech.end_id)
@@ -141,7 +141,7 @@ def test_what_a_model_writes_is_scored(data, tokenizers, kind):
         tokenizer.speech.decode([i for i in row if i != tokenizer.speech.end_id])
         for row in written[:5]
     ]
-    assert task.predict(found) == texts
+    assert task.predict(result) == texts
     records = task.reading.records(texts, task.labels("test"))
     assert [record["text"] for record in records] == texts and records[1]["label"] == "3"
 

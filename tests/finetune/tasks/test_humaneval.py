@@ -80,8 +80,8 @@ def test_pass_at_k_is_the_mean_over_all_choices_of_k(samples, correct):
     marks = [1] * correct + [0] * (samples - correct)
     for k in range(1, samples + 1):
         choices = list(itertools.combinations(marks, k))
-        wanted = sum(any(choice) for choice in choices) / len(choices)
-        assert pass_at(k, samples, correct) == pytest.approx(wanted)
+        expected = sum(any(choice) for choice in choices) / len(choices)
+        assert pass_at(k, samples, correct) == pytest.approx(expected)
     with pytest.raises(ValueError, match="k is"):
         pass_at(samples + 1, samples, correct)
 
@@ -106,11 +106,11 @@ def test_nothing_runs_unless_it_is_asked_for(data, llama, monkeypatch):
     monkeypatch.setattr(sandbox, "run", never)
     task = humaneval.load(llama, "causal", data)
     assert "allowed with --run_generated_code only" in task.refusal
-    found = task.predict(written(task, [[RIGHT]] * 4))
-    assert found == Completions([[RIGHT]] * 4, None)
+    result = task.predict(written(task, [[RIGHT]] * 4))
+    assert result == Completions([[RIGHT]] * 4, None)
     with pytest.raises(ValueError, match="allowed with --run_generated_code only"):
-        task.score(found, task.labels("test"))
-    assert task.reading.records(found, None)[2] == {"task_id": "made/2", "completion": RIGHT}
+        task.score(result, task.labels("test"))
+    assert task.reading.records(result, None)[2] == {"task_id": "made/2", "completion": RIGHT}
 
 
 def test_right_and_wrong_completions(data, llama):
@@ -119,11 +119,11 @@ def test_right_and_wrong_completions(data, llama):
     task = humaneval.load(llama, "causal", data, run=True)
     endless = RIGHT + "\nimport sys\nsys.exit(0)\n"
     rows = [[RIGHT + "\nprint(add)"], [WRONG], [endless], ["    return ("]]
-    found = task.predict(written(task, rows))
-    assert found.texts[0] == [RIGHT]
-    assert found.passed == [[True], [False], [False], [False]]
-    assert task.score(found, task.labels("test")) == {"pass@1": 0.25}
-    assert task.reading.records(found, None)[1] == {
+    result = task.predict(written(task, rows))
+    assert result.texts[0] == [RIGHT]
+    assert result.passed == [[True], [False], [False], [False]]
+    assert task.score(result, task.labels("test")) == {"pass@1": 0.25}
+    assert task.reading.records(result, None)[1] == {
         "task_id": "made/1",
         "completion": WRONG,
         "passed": False,
@@ -142,8 +142,8 @@ def test_a_model_is_asked(data, llama):
     task = humaneval.load(llama, "causal", data, target_length=6)
     network = talker("causal", llama.size)
     answer = jax.jit(lambda batch: task.answer(network, network.params, PLAIN, batch))
-    found = task.predict(task.run(answer, "test", 3))
-    assert len(found.texts) == 4 and found.passed is None
+    result = task.predict(task.run(answer, "test", 3))
+    assert len(result.texts) == 4 and result.passed is None
 
 
 @pytest.mark.parametrize(

@@ -76,12 +76,12 @@ def test_the_loss_is_the_mean_over_tokens(kind):
         for place, token in enumerate(target):
             at = place + (len(source) - 1 if kind == "causal" else 0)
             each.append(-jax.nn.log_softmax(logits[row, at])[token])
-    found = task.loss(logits, batch["labels"], batch["weight"])
-    np.testing.assert_allclose(found, np.mean(each), rtol=1e-6)
+    result = task.loss(logits, batch["labels"], batch["weight"])
+    np.testing.assert_allclose(result, np.mean(each), rtol=1e-6)
     safe = np.where(batch["labels"] < 0, 0, batch["labels"])
-    theirs = optax.softmax_cross_entropy_with_integer_labels(logits, safe)
-    theirs = np.sum(theirs * (batch["labels"] >= 0)) / batch["weight"].sum()
-    np.testing.assert_allclose(found, theirs, rtol=1e-6)
+    reference = optax.softmax_cross_entropy_with_integer_labels(logits, safe)
+    reference = np.sum(reference * (batch["labels"] >= 0)) / batch["weight"].sum()
+    np.testing.assert_allclose(result, reference, rtol=1e-6)
     # Long rows weigh more, so that parts of a batch add up to it.
     parts = [task.batch("train", None, step, 1) for step in range(4)]
     total = 0.0
@@ -89,7 +89,7 @@ def test_the_loss_is_the_mean_over_tokens(kind):
         inputs = {n: leaf for n, leaf in part.items() if n not in ("labels", "weight")}
         logits = network.forward(network.params, inputs, PLAIN, None)
         total += task.loss(logits, part["labels"], part["weight"]) * part["weight"].sum()
-    np.testing.assert_allclose(total / batch["weight"].sum(), found, rtol=1e-6)
+    np.testing.assert_allclose(total / batch["weight"].sum(), result, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

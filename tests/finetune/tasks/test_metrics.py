@@ -27,8 +27,8 @@ def test_classification_agrees_with_scikit_learn(seed, classes):
     assert metrics.accuracy(p, t) == sk.accuracy_score(t, p)
     assert metrics.matthews(p, t) == pytest.approx(sk.matthews_corrcoef(t, p), abs=1e-12)
     p, t = p > 0, t > 0
-    wanted = sk.f1_score(t, p, zero_division=0.0)
-    assert metrics.f1(p.astype(int), t.astype(int)) == pytest.approx(wanted, abs=1e-12)
+    expected = sk.f1_score(t, p, zero_division=0.0)
+    assert metrics.f1(p.astype(int), t.astype(int)) == pytest.approx(expected, abs=1e-12)
 
 
 @given(seed=SEEDS, ties=st.booleans())
@@ -45,8 +45,8 @@ def test_matthews_in_closed_form():
     tp, tn, fp, fn = 6, 3, 1, 2
     p = np.repeat([1, 0, 1, 0], [tp, tn, fp, fn])
     t = np.repeat([1, 0, 0, 1], [tp, tn, fp, fn])
-    wanted = (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-    assert metrics.matthews(p, t) == pytest.approx(wanted, rel=1e-14)
+    expected = (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    assert metrics.matthews(p, t) == pytest.approx(expected, rel=1e-14)
     assert metrics.f1(p, t) == 2 * tp / (2 * tp + fp + fn)
     assert metrics.accuracy(p, t) == (tp + tn) / 12
 

@@ -14,9 +14,9 @@ TOKENIZER = from_fast(made.backend())
 
 
 def test_names():
-    wanted = "digits mnist cifar10 cifar100 cola sst2 mrpc qqp stsb mnli qnli rte "
-    wanted += "gsm8k humaneval squad squad_v2 table instructions text"
-    assert tasks.names() == tuple(wanted.split())
+    expected = "digits mnist cifar10 cifar100 cola sst2 mrpc qqp stsb mnli qnli rte "
+    expected += "gsm8k humaneval squad squad_v2 table instructions text"
+    assert tasks.names() == tuple(expected.split())
     assert [name for name in tasks.names() if not tasks.needs_tokenizer(name)] == [
         "digits",
         "mnist",

@@ -112,11 +112,11 @@ def test_rows_keep_their_numbers(tmp_path):
 
 def test_nul_and_empty_texts_are_texts(tmp_path):
     columns = {"t": ["a\0b", "", "the cat"], "label": [0, 1, 0]}
-    wanted = tables.load(write(tmp_path / "a.jsonl", columns), TOKENIZER, "t").split("train")
+    expected = tables.load(write(tmp_path / "a.jsonl", columns), TOKENIZER, "t").split("train")
     for suffix in (".csv", ".parquet"):
         task = tables.load(write(tmp_path / f"a{suffix}", columns), TOKENIZER, "t")
-        assert task.split("train").fingerprint == wanted.fingerprint
-    assert wanted.inputs["input_ids"].lengths.tolist() == [3, 2, 4]
+        assert task.split("train").fingerprint == expected.fingerprint
+    assert expected.inputs["input_ids"].lengths.tolist() == [3, 2, 4]
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,10 @@ def test_cross_entropy_is_the_mean_over_rows_with_weight():
     logits, labels = g.normal(size=(B, K)), np.array([0, 2, 1, 1])
     weight = np.array([1, 1, 1, 0], np.float32)
     log_p = special.log_softmax(logits, axis=1)
-    wanted = -np.mean(log_p[np.arange(3), labels[:3]])
+    expected = -np.mean(log_p[np.arange(3), labels[:3]])
     loss = jax.jit(classification().loss)(jnp.asarray(logits), labels, weight)
     assert loss.dtype == jnp.float32 and loss.shape == ()
-    assert loss == pytest.approx(wanted, rel=1e-6)
+    assert loss == pytest.approx(expected, rel=1e-6)
 
 
 def test_squared_error_is_the_mean_over_rows_with_weight():

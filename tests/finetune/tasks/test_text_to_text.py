@@ -57,8 +57,9 @@ def test_every_task_of_glue(tmp_path, tokenizers, name):
     # The network is asked, and the shapes fit.
     network = talker("encoder_decoder", tokenizer.size)
     answer = jax.jit(lambda batch: task.answer(network, network.params, PLAIN, batch))
-    found = task.predict(task.run(answer, task.evaluation, 4))
-    assert len(found) == 9 and set(task.score(found, labels)) == set(task.majority(task.evaluation))
+    result = task.predict(task.run(answer, task.evaluation, 4))
+    assert len(result) == 9
+    assert set(task.score(result, labels)) == set(task.majority(task.evaluation))
 
 
 @pytest.mark.parametrize("name", ["llama", "byte_level"])
@@ -104,10 +105,10 @@ def test_hidden_labels_can_be_predicted_and_not_scored(tmp_path, tokenizers):
     with pytest.raises(ValueError, match="split is 'test', which has no labels"):
         task.labels("test")
     network = talker("encoder_decoder", tokenizers["t5"].size)
-    found = task.predict(
+    result = task.predict(
         task.run(lambda b: task.answer(network, network.params, PLAIN, b), "test", 4)
     )
-    assert len(found) == 5
+    assert len(result) == 5
 
 
 def test_a_tokenizer_of_an_encoder_is_refused(tmp_path):
@@ -134,9 +135,9 @@ def test_row_22_a_constant_answer_scores_the_majority_and_it_is_logged(tmp_path,
 
     constant = dataclasses.replace(network, forward=forward)
     answer = jax.jit(lambda batch: task.answer(constant, constant.params, PLAIN, batch))
-    found = task.predict(task.run(answer, "validation", 64))
-    assert set(found.classes) == {1}
-    scores, floor = task.score(found, task.labels("validation")), task.majority("validation")
+    result = task.predict(task.run(answer, "validation", 64))
+    assert set(result.classes) == {1}
+    scores, floor = task.score(result, task.labels("validation")), task.majority("validation")
     assert round(100 * scores["accuracy"], 2) == round(100 * floor["accuracy"], 2) == 68.38
     # Beside it the metrics that see through it: a choice between two is no exact match, and what
     # is learnt would raise F1 above that of the constant.
@@ -146,8 +147,8 @@ def test_row_22_a_constant_answer_scores_the_majority_and_it_is_logged(tmp_path,
 
 def test_row_22_majority_of_the_real_splits(tokenizers):
     root = made.shared("glue")
-    wanted = {"mrpc": 0.6838, "cola": 0.6913}
-    for name, share in wanted.items():
+    expected = {"mrpc": 0.6838, "cola": 0.6913}
+    for name, share in expected.items():
         task = text_to_text.load(name, tokenizers["t5"], "encoder_decoder", root, max_length=512)
         assert round(task.majority("validation")["label_restricted"], 4) == share
         assert round(task.majority("validation")["exact_match"], 4) == share

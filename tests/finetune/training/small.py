@@ -66,10 +66,10 @@ class Run:
 
     def states(self, count=None):
         """The states after 0, 1, ... steps."""
-        found = [self.first]
+        result = [self.first]
         for number in range(self.steps if count is None else count):
-            found.append(self.step(found[-1], self.net.params, self.batch(number))[0])
-        return found
+            result.append(self.step(result[-1], self.net.params, self.batch(number))[0])
+        return result
 
     def fit(self, **options):
         settings = {"batch_size": 8, "evaluate_every": 4, "checkpoint_every": 4, "log_every": 2}

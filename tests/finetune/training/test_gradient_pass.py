@@ -31,11 +31,11 @@ def whole(net, task, rows, paths=PATHS):
     return jax.grad(loss)(net.kernels(paths))
 
 
-def close(found, wanted, tolerance=1e-6):
-    assert set(found) == set(wanted)
-    for path, leaf in wanted.items():
-        assert found[path].dtype == leaf.dtype
-        np.testing.assert_allclose(found[path], leaf, atol=tolerance * np.abs(leaf).max())
+def close(result, expected, tolerance=1e-6):
+    assert set(result) == set(expected)
+    for path, leaf in expected.items():
+        assert result[path].dtype == leaf.dtype
+        np.testing.assert_allclose(result[path], leaf, atol=tolerance * np.abs(leaf).max())
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def close(found, wanted, tolerance=1e-6):
 )
 def test_it_is_the_gradient_of_the_mean_loss_however_it_is_cut(batches, size, kernels):
     options = GradientOptions(batches, size, gradient_kernels=kernels)
-    found = gradient_pass.gradients(small.net(), small.task(), PATHS, options)
-    close(found, whole(small.net(), small.task(), 8))
+    result = gradient_pass.gradients(small.net(), small.task(), PATHS, options)
+    close(result, whole(small.net(), small.task(), 8))
 
 
 def test_a_last_batch_that_is_not_full_counts_its_rows_only():
     options = GradientOptions(3, 16)  # 40 rows: 16, 16 and 8
-    found = gradient_pass.gradients(small.net(), small.task(), PATHS, options)
-    close(found, whole(small.net(), small.task(), small.ROWS))
+    result = gradient_pass.gradients(small.net(), small.task(), PATHS, options)
+    close(result, whole(small.net(), small.task(), small.ROWS))
 
 
 def test_a_kernel_that_is_used_twice_has_the_sum():
@@ -78,8 +78,8 @@ def test_a_kernel_that_is_used_twice_has_the_sum():
             }
 
     paths = net.adapted()
-    found = gradient_pass.gradients(net, Text, paths, GradientOptions(3, 1))
-    close(found, whole(net, Text, 3, paths), 1e-5)
+    result = gradient_pass.gradients(net, Text, paths, GradientOptions(3, 1))
+    close(result, whole(net, Text, 3, paths), 1e-5)
 
 
 def test_shuffled_rows_and_dropout_are_functions_of_the_seed():
@@ -119,11 +119,11 @@ def test_the_template_has_the_shapes_of_the_start_and_no_values(name):
     run = small.Run(MethodConfig(name, rank=2))
     tx = optimiser.optimiser(small.OPTIMISER, 12)
     head = run.net.trained(True)
-    found = gradient_pass.template(run.method, run.kernels, head, tx, 0)
-    assert jax.tree.structure(found) == jax.tree.structure(run.first)
-    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(run.first), strict=True):
+    result = gradient_pass.template(run.method, run.kernels, head, tx, 0)
+    assert jax.tree.structure(result) == jax.tree.structure(run.first)
+    for one, two in zip(jax.tree.leaves(result), jax.tree.leaves(run.first), strict=True):
         assert (one.shape, one.dtype) == (two.shape, two.dtype)
-    assert not any(leaf.any() for leaf in jax.tree.leaves(found._replace(key=jnp.zeros(1))))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(result._replace(key=jnp.zeros(1))))
 
 
 def test_the_sampled_loss_is_that_of_the_network_with_its_adapter():
@@ -131,8 +131,8 @@ def test_the_sampled_loss_is_that_of_the_network_with_its_adapter():
     loss = gradient_pass.sampled_loss(run.method, run.net, run.task, run.method.needs_gradients)
     batch = run.task.batch("train", None, 0, 8)
     logits = run.predict(run.first.theta, run.first.aux, {}, run.net.params, batch)
-    wanted = run.task.loss(logits, batch["labels"], batch["weight"])
-    np.testing.assert_allclose(loss(run.first.theta, run.first.aux), wanted, rtol=1e-5)
+    expected = run.task.loss(logits, batch["labels"], batch["weight"])
+    np.testing.assert_allclose(loss(run.first.theta, run.first.aux), expected, rtol=1e-5)
 
 
 def test_other_methods_take_no_gradient(monkeypatch):

@@ -55,8 +55,8 @@ def test_the_loop_trains_and_scores_it(kind):
     kernels = network.kernels(("mix", "out"))
     saved = adapter_files.exported(method, out.state, kernels, {})
     forward = jax.jit(adapter_files.predict(network, saved.modules, saved.head, task.answer))
-    found = task.run(lambda batch: forward(network.params, batch), "validation", 10)
-    assert task.score(task.predict(found), task.labels("validation")) == out.scores
+    result = task.run(lambda batch: forward(network.params, batch), "validation", 10)
+    assert task.score(task.predict(result), task.labels("validation")) == out.scores
 
 
 def test_a_task_of_classes_answers_with_the_logits_themselves():

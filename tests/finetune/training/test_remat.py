@@ -52,15 +52,15 @@ def test_values_and_gradients_stay(kind):
     model = random_model(SHALLOW[kind])
     inputs = {"pixels": np.ones((2, 16), np.float32)} if kind == "vit" else pairs()
     key = jax.random.key(0, impl="rbg")
-    found, recomputed = [], []
+    result, recomputed = [], []
     for remat in (False, True):
         net = from_module(model, remat=remat)
         value = jax.value_and_grad(functools.partial(objective, net, inputs, key))
         recomputed.append(str(jax.make_jaxpr(value)(net.params)).count("remat"))
-        found.append(jax.jit(value, compiler_options=FAST)(net.params))
+        result.append(jax.jit(value, compiler_options=FAST)(net.params))
     assert model.remat is False
     assert recomputed[0] < recomputed[1]  # activation functions are recomputed in both
-    (first, kept), (second, again) = found
+    (first, kept), (second, again) = result
     assert float(second) == pytest.approx(float(first), rel=1e-6)
     # Of all together: a bias of keys changes no softmax, and its gradient is rounding.
     largest = max(float(np.abs(leaf).max()) for leaf in kept.values())

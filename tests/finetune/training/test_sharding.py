@@ -85,13 +85,13 @@ def test_every_device_holds_its_part(name):
     places = devices({"shard": 4})
     _, whole = load(DATA / name, labels=0, key=jax.random.key(0))
     _, model = load(DATA / name, labels=0, key=jax.random.key(0), sharding=places.of_parameter)
-    parts, found = (network.from_module(m).params for m in (whole, model))
+    parts, result = (network.from_module(m).params for m in (whole, model))
     for device in places.mesh.devices.flat:
-        assert share(found.values(), device) < 0.27
-    for leaf_name, leaf in found.items():
+        assert share(result.values(), device) < 0.27
+    for leaf_name, leaf in result.items():
         np.testing.assert_array_equal(fetched(leaf), parts[leaf_name])
         assert leaf.ndim < 2 or "relative" in leaf_name or not leaf.is_fully_replicated
-    assert network.digest(found) == network.digest(parts)
+    assert network.digest(result) == network.digest(parts)
 
 
 def test_one_leaf_at_a_time(monkeypatch):
@@ -116,8 +116,10 @@ def test_a_step_is_the_same(name, sizes):
     (expected, first), (got, second) = trained(name, {}), trained(name, sizes)
     for key in ("loss", "gradient_norm"):
         assert float(second[key]) == pytest.approx(float(first[key]), rel=1e-5)
-    for ours, theirs in zip(jax.tree.leaves(got[:5]), jax.tree.leaves(expected[:5]), strict=True):
-        np.testing.assert_allclose(fetched(ours), theirs, atol=1e-5)
+    for ours, reference in zip(
+        jax.tree.leaves(got[:5]), jax.tree.leaves(expected[:5]), strict=True
+    ):
+        np.testing.assert_allclose(fetched(ours), reference, atol=1e-5)
 
 
 def test_what_is_trained_whole_is_cut_with_its_moments():

@@ -137,8 +137,8 @@ def test_a_method_may_bring_its_own_step():
     made = small.step.train_step(run.net, own, run.task.loss, optax.identity(), StepConfig(0.5))
     state, metrics = made(run.first, run.net.params, run.batch(0))
     assert state is run.first
-    wanted = run.step(run.first, run.net.params, run.batch(0))[1]["loss"]
-    np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-6)
+    expected = run.step(run.first, run.net.params, run.batch(0))[1]["loss"]
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
 
 
 def test_what_is_exported_is_what_predicts(tmp_path):

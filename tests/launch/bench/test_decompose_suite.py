@@ -40,8 +40,8 @@ def test_rows_and_files(tiny, tmp_path, capsys):
         assert tuple(row)[: len(benchmark_rows.COLUMNS)] == benchmark_rows.COLUMNS
         assert row["seconds_ours"] > 0
         if row["ratio"] is not None:
-            wanted = row["seconds_competitor"] / row["seconds_ours"]
-            assert row["ratio"] == pytest.approx(wanted)
+            expected = row["seconds_competitor"] / row["seconds_ours"]
+            assert row["ratio"] == pytest.approx(expected)
     assert figure.with_suffix(".png").exists() and figure.with_suffix(".svg").exists()
     out = capsys.readouterr().out
     assert "threads" in out and "scikit-learn" in out
@@ -87,21 +87,21 @@ def test_a_setting_that_answers_twice_is_timed_once():
 
     climbed = {"deflation": [point("deflation", (0, 0))], "other": [point("other", (0, 0))]}
     climbed["rough"] = [point("rough", (1, 1))]
-    found = decompose_suite.rows(case, climbed, 5)
+    result = decompose_suite.rows(case, climbed, 5)
     assert {name: len(times) for name, times in calls.items()} == {
         "deflation": 5,
         "other": 5,
         "rough": 0,
     }
-    assert len({row["seconds_competitor"] for row in found if row["competitor"] == "other"}) == 1
-    assert {row["ratio"] for row in found if row["competitor"] == "rough"} == {None}
+    assert len({row["seconds_competitor"] for row in result if row["competitor"] == "other"}) == 1
+    assert {row["ratio"] for row in result if row["competitor"] == "rough"} == {None}
 
 
 def test_errors_of_the_exact_answer_and_of_a_wrong_one():
     case = decompose_suite.case("x", decompose_suite.spectral("plateau", 12, 10, 3), 3)
     b, a = case.left * case.sizes[:, None], case.right
-    found = decompose_suite.errors(case, b, a)
-    assert abs(found[0]) < 1e-12 and found[1] < 1e-7
+    result = decompose_suite.errors(case, b, a)
+    assert abs(result[0]) < 1e-12 and result[1] < 1e-7
     swapped = decompose_suite.errors(case, b[[1, 0, 2]], a[[1, 0, 2]])
     assert abs(swapped[0]) < 1e-12 and swapped[1] == pytest.approx(2**0.5, rel=1e-2)
     assert decompose_suite.errors(case, 0 * b, a) == pytest.approx(
@@ -112,8 +112,8 @@ def test_errors_of_the_exact_answer_and_of_a_wrong_one():
 @pytest.mark.parametrize("spectrum", decompose_suite.SPECTRA)
 def test_ours_answers_every_question(spectrum):
     case = decompose_suite.case("x", decompose_suite.spectral(spectrum, 60, 50, 4), 4)
-    found = [p.errors for p in decompose_suite.climb(OURS, case, 60.0)]
-    assert min(e[0] for e in found) <= 1e-6 and min(e[1] for e in found) <= 1e-3
+    result = [p.errors for p in decompose_suite.climb(OURS, case, 60.0)]
+    assert min(e[0] for e in result) <= 1e-6 and min(e[1] for e in result) <= 1e-3
 
 
 def test_the_setting_is_chosen_by_the_ladder_not_by_its_time():
@@ -124,10 +124,10 @@ def test_the_setting_is_chosen_by_the_ladder_not_by_its_time():
 
 
 def test_costs_are_medians_over_the_spectra_that_were_answered():
-    def row(spectrum, ours, theirs):
+    def row(spectrum, ours, reference):
         about = {"matrix": f"{spectrum}, any name", "spectrum": spectrum, "entries": 12, "rank": 2}
         about |= {"question": "residual 1e-3", "competitor": "ARPACK"}
-        return about | {"seconds_ours": ours, "seconds_competitor": theirs}
+        return about | {"seconds_ours": ours, "seconds_competitor": reference}
 
     real = row("digits", 9.0, 9.0) | {"spectrum": None}
     rows = [row("noisy", 1.0, None), row("plateau", 3.0, 5.0), row("new", 2.0, 5.0), real]
@@ -148,18 +148,18 @@ def test_real_matrices(tmp_path):
     np.savez(tmp_path / "mnist.npz", x_test=images)
     tensors = {"long": draw(2, 99), "square": draw(8, 7), "bias": draw(50, 1)[:, 0]}
     save_file(tensors, tmp_path / "model.safetensors")
-    found = dict(decompose_inputs.real(str(tmp_path), str(tmp_path)))
-    assert {name: matrix.shape for name, matrix in found.items()} == {
+    result = dict(decompose_inputs.real(str(tmp_path), str(tmp_path)))
+    assert {name: matrix.shape for name, matrix in result.items()} == {
         "digits": (64, 1797),
         "MNIST completion": (392, 392),
         "weight": (8, 7),
     }
-    np.testing.assert_array_equal(found["weight"], tensors["square"])
+    np.testing.assert_array_equal(result["weight"], tensors["square"])
     assert list(dict(decompose_inputs.real())) == ["digits"]
     x, y = np.split(images.reshape(900, -1).T / 255, 2)
     # W = Y X^+ is what no better map is: its size in the metric of the inputs is that of M.
-    wanted = np.linalg.norm(y @ np.linalg.pinv(x) @ x)
-    assert np.linalg.norm(found["MNIST completion"]) == pytest.approx(wanted, rel=1e-4)
+    expected = np.linalg.norm(y @ np.linalg.pinv(x) @ x)
+    assert np.linalg.norm(result["MNIST completion"]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_real_matrices_that_are_not_there(tmp_path):

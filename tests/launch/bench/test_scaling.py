@@ -40,8 +40,8 @@ def test_rounds_to_accuracy_are_those_of_a_run(begin, staleness):
     best = exact(problem, TINY.rank).components
     how = scaling_suite.STARTS[begin] | {"staleness": staleness}
     for rounds, reached in ((count, True), (count - 1, False)):
-        found = parallel(problem, TINY.rank, rounds=rounds, **how).components
-        b, a = (np.asarray(rows) for rows in found)
+        result = parallel(problem, TINY.rank, rounds=rounds, **how).components
+        b, a = (np.asarray(rows) for rows in result)
         wanted_b, wanted_a = (np.asarray(rows) for rows in best)
         gap = b[:, :, None] * a[:, None] - wanted_b[:, :, None] * wanted_a[:, None]
         worst = np.max(np.linalg.norm(gap, axis=(1, 2)) / np.linalg.norm(wanted_b, axis=1))

@@ -39,52 +39,53 @@ def options(config):
 
 
 def test_the_essays_table(settings):
-    found = settings("essay")
-    assert len(found) == 8 * 8
+    result = settings("essay")
+    assert len(result) == 8 * 8
     for task in ("rte", "mnli"):
-        ranks = {m: options(found[task, m]).rank for m in ("lora", "sora", "debora", "adapad")}
+        ranks = {m: options(result[task, m]).rank for m in ("lora", "sora", "debora", "adapad")}
         assert ranks == {"lora": 2, "sora": 4, "debora": 4, "adapad": 4}
-        assert {options(found[task, m]).budget for m in ("adapad", "adalora", "increlora")} == {144}
-        assert options(found[task, "adapad"]).phase == "split"
+        budgets = {options(result[task, m]).budget for m in ("adapad", "adalora", "increlora")}
+        assert budgets == {144}
+        assert options(result[task, "adapad"]).phase == "split"
     # AdaPaD grows as its tasks' files say; they are recipes of this method, and of no other.
-    adapad = options(found["rte", "adapad"])
+    adapad = options(result["rte", "adapad"])
     assert (adapad.grow, adapad.every) == (5, 100)
-    assert options(found["rte", "increlora"]).every is None
+    assert options(result["rte", "increlora"]).every is None
 
 
 def test_a_budget_on_the_command_line_holds_for_every_method(settings):
-    found = settings("essay", "--budget=216")
-    assert {options(found["rte", m]).rank for m in ("lora", "sora", "debora")} == {3}
+    result = settings("essay", "--budget=216")
+    assert {options(result["rte", m]).rank for m in ("lora", "sora", "debora")} == {3}
 
 
 def test_the_talks_tables(settings):
     for name, task, gamma in (("talk_t5", "mrpc", None), ("talk_llama", "gsm8k", 64.0)):
-        found = settings(name)
-        one = options(found[task, "loraone"])
+        result = settings(name)
+        one = options(result[task, "loraone"])
         assert (one.rank, one.variant, one.sign, one.gamma) == (8, "talk", "-grad", gamma)
         assert one.preconditioned and not one.bias_correction
-        assert options(found[task, "rslora"]).rank == options(found[task, "loraga"]).rank == 8
-    found = settings("talk_t5", "--budget=6144")
-    assert options(found["cola", "loraone"]).rank == options(found["cola", "rslora"]).rank == 32
-    step = found["cola", "onestep"]
+        assert options(result[task, "rslora"]).rank == options(result[task, "loraga"]).rank == 8
+    result = settings("talk_t5", "--budget=6144")
+    assert options(result["cola", "loraone"]).rank == options(result["cola", "rslora"]).rank == 32
+    step = result["cola", "onestep"]
     # The whole gradient has no rank to match, and nothing is trained after it.
     assert options(step).rank == 0 and step.loop_config(per_epoch=267).steps == 1
 
 
 def test_the_notes_bars(settings):
-    found = settings("distilbert")
+    result = settings("distilbert")
     epoch = 2105
     lengths = {
-        method: config.loop_config(epoch).steps // epoch for (_, method), config in found.items()
+        method: config.loop_config(epoch).steps // epoch for (_, method), config in result.items()
     }
     assert lengths == {"joint_3": 14, "sequential_1": 26, "sequential_2": 35, "sequential_3": 36}
-    stages = options(found["sst2", "sequential_3"]).steps(36 * epoch)
+    stages = options(result["sst2", "sequential_3"]).steps(36 * epoch)
     assert stages == (26 * epoch, 9 * epoch, epoch)
-    assert options(found["sst2", "sequential_2"]).steps(35 * epoch) == stages[:2]
+    assert options(result["sst2", "sequential_2"]).steps(35 * epoch) == stages[:2]
     # 67 349 rows in batches of 32: moments and schedule begin anew in every epoch, for all of them.
     assert epoch == -(-67349 // 32)
-    assert {config.optimiser_config().renew_every for config in found.values()} == {epoch}
-    assert {config.warmup for config in found.values()} == {0.0}
+    assert {config.optimiser_config().renew_every for config in result.values()} == {epoch}
+    assert {config.warmup for config in result.values()} == {0.0}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS.glob("*.json")))

@@ -1,9 +1,11 @@
 """Files of flags: where a mistake stands, and recipes that are found from any folder."""
 
 import pytest
+from absl import flags
 
-from launch.shell import recipe_files
-from tests.launch.commands import command
+from launch.shell import config_flags, flagfiles, recipe_files
+from launch.training.config import TrainConfig
+from tests.launch.commands import command, defined
 
 
 def one_line(capsys):
@@ -57,3 +59,14 @@ def test_recipes_are_found_from_any_folder(monkeypatch, tmp_path, capsys):
     (tmp_path / name).write_text("--accumulate=0\n")  # one's own comes first
     assert command("train", f"--flagfile={name}") == 2
     assert "--accumulate=0" in one_line(capsys)
+
+
+def test_arguments_that_are_parsed_aside_leave_the_program_s_flags_alone():
+    with defined("train"):
+        flagfiles.parse("train", ["--rank=3"])
+        aside = flagfiles.unparsed()
+        assert not aside["rank"].present
+        flagfiles.parse("train", ["--rank=5", "--method=lora"], aside)
+        config = config_flags.parsed(TrainConfig, aside)
+        assert config.method == "lora" and config.method_options == {"rank": 5}
+        assert flags.FLAGS["rank"].value == 3 and not flags.FLAGS["method"].present

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from absl import flags
 
 from finetune.methods import OPTIONS
 from tests.launch.commands import COMMANDS, command, defined
@@ -46,9 +47,59 @@ def test_a_method_s_page_has_its_own_options_and_defaults(capsys):
     assert command("train", "--method=adapad", "--help") == 0
     out = capsys.readouterr().out
     names = set(shown(out))
-    assert names & set(OPTIONS) == {n for n, one in OPTIONS.items() if "adapad" in one.methods}
+    assert names & set(OPTIONS) == {
+        n for n, option in OPTIONS.items() if "adapad" in option.methods
+    }
     assert "options of --method=adapad:" in out
-    assert "--rank=N\n      components per module at most [4]" in out
+    assert "--rank=N\n      largest number of components that a module may have [4]" in out
+
+
+# A text that begins so goes on from something that is not there.
+FRAGMENT = {
+    "of",
+    "from",
+    "to",
+    "by",
+    "for",
+    "at",
+    "with",
+    "added",
+    "taken",
+    "measured",
+    "drawn",
+    ">",
+}
+
+
+def fragment(text):
+    """Why a help text is no sentence or noun phrase that a stranger understands; "" if it is."""
+    text = re.sub(r"^(\S+ ){0,3}\S+: ", "", text)  # what it is for: "of merge: ", "humaneval: "
+    words, last = text.split(), text.split(";")[-1].split()
+    if len(words) < 4 and not text[:1].isupper():
+        return "fewer than four words"
+    if words[0] in FRAGMENT:
+        return f"begins with {words[0]!r}"
+    return "ends with a single word" if len(last) < 2 else ""
+
+
+def test_the_rule_sees_fragments():
+    assert fragment("rows per step") == "fewer than four words"
+    assert fragment("of the first factors") == "begins with 'of'"
+    assert fragment("number of components of all modules; all") == "ends with a single word"
+    assert fragment("humaneval: completions written per problem") == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_text_is_understood_alone(name):
+    with defined(name) as own:
+        texts = {flag: flags.FLAGS[flag].help for flag in own if flag not in OPTIONS}
+    texts = {flag: re.sub(r"^<[^>]*>: ", "", text) for flag, text in texts.items()}
+    assert {flag: why for flag, text in texts.items() if (why := fragment(text))} == {}
+
+
+def test_every_option_of_a_method_is_understood_alone():
+    texts = [(name, text) for name, option in OPTIONS.items() for text in option.texts]
+    assert {name: why for name, text in texts if (why := fragment(text))} == {}
 
 
 def test_defaults_and_limits_are_said(capsys):

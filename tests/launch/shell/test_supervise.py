@@ -101,9 +101,9 @@ def test_a_killed_process_ends_the_run_which_goes_on_alone(matrix, tmp_path):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     rounds = [json.loads(line)["round"] for line in lines]
     assert rounds == sorted(set(rounds)) and rounds[0] <= reached < rounds[-1] == 10000
-    got, wanted = saved(folder), saved(tmp_path / "whole")
+    got, expected = saved(folder), saved(tmp_path / "whole")
     for name in ("b", "a", "size"):
-        np.testing.assert_allclose(got[name], wanted[name], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(got[name], expected[name], rtol=0, atol=1e-10)
 
 
 def test_the_cluster_that_slurm_describes(matrix, tmp_path):

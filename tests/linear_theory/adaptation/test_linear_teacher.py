@@ -16,8 +16,8 @@ def test_gradients_are_those_of_the_loss():
 
     with jax.enable_x64(True):
         expected = jax.grad(loss, (0, 1))(*(w.astype(float) for w in (a, b)))
-        found = lt.factor_gradients(teacher.gram[0], teacher.delta[0], a, b)
-    for one, other in zip(found, expected, strict=True):
+        result = lt.factor_gradients(teacher.gram[0], teacher.delta[0], a, b)
+    for one, other in zip(result, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 

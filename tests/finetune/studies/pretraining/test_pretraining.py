@@ -54,15 +54,15 @@ def test_memory_of_the_kernels(arrays):
     sides = sum(rank * (2 * max(shape) + min(shape)) for shape in shapes)
     factors = rank * sum(a + b for a, b in shapes)
     count = 4  # Adam's step count
-    wanted = {
+    expected = {
         "full": (2 * kernels, kernels, kernels),
         "galore": (sides, kernels, kernels),
         "lora": (2 * factors, factors, factors),
     }
-    for run, sizes in wanted.items():
-        found = of(arrays, "bytes", run)[:, 0]
-        assert (found - 4 * np.asarray(sizes) >= 0).all(), run
-        assert (found - 4 * np.asarray(sizes) <= count + 7 * 4 * rank).all(), run
+    for run, sizes in expected.items():
+        result = of(arrays, "bytes", run)[:, 0]
+        assert (result - 4 * np.asarray(sizes) >= 0).all(), run
+        assert (result - 4 * np.asarray(sizes) <= count + 7 * 4 * rank).all(), run
     rest = arrays["bytes"][:, :, 1]
     assert (rest == rest[0]).all()
 
@@ -70,8 +70,8 @@ def test_memory_of_the_kernels(arrays):
 def test_ranks_in_use(arrays):
     assert np.isnan(of(arrays, "rank", "full")).all()
     assert (of(arrays, "rank", "galore") == 3).all() and (of(arrays, "rank", "lora") == 3).all()
-    found = of(arrays, "rank", "adarankgrad")
-    assert found[0] == 0 and (found[1:] >= 1).all() and (found[1:] <= 3).all()
+    result = of(arrays, "rank", "adarankgrad")
+    assert result[0] == 0 and (result[1:] >= 1).all() and (result[1:] <= 3).all()
     assert np.isnan(of(arrays, "rank", "relora+warm")[:2]).all()
     assert of(arrays, "rank", "relora+warm")[2:].tolist() == [3, 6]
 
@@ -105,13 +105,13 @@ def test_the_text(tmp_path):
     (folder / "c.json").write_text(json.dumps({"text": "no"}))
     assert corpus.has_text(folder) and not corpus.has_text(tmp_path / "texts" / "c.json")
     (folder / "z.md").write_text("y" * 200)
-    found = corpus.load(folder, 10_000, heldout=0.1)
-    whole = bytes(np.concatenate([found.train, found.heldout]))
+    result = corpus.load(folder, 10_000, heldout=0.1)
+    whole = bytes(np.concatenate([result.train, result.heldout]))
     assert whole == b"x" * 900 + b"\nfirst\nsecond\np\n" + b"y" * 200 + b"\n"
-    assert found.name == "texts" and len(found.heldout) == len(whole) // 10
+    assert result.name == "texts" and len(result.heldout) == len(whole) // 10
     assert len(corpus.load(folder, 1000).train) == 900
-    batch = found.batch(0, 3, 5, 8)
-    assert all(np.array_equal(batch[n], found.batch(0, 3, 5, 8)[n]) for n in batch)
+    batch = result.batch(0, 3, 5, 8)
+    assert all(np.array_equal(batch[n], result.batch(0, 3, 5, 8)[n]) for n in batch)
     assert not np.array_equal(corpus.load(None, 9000).batch(0, 4, 5, 8)["labels"], batch["labels"])
     assert np.array_equal(batch["input_ids"][:, 1:], batch["labels"][:, :-1])
 

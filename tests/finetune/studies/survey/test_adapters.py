@@ -16,14 +16,14 @@ SMALL_ADAPTATION = {"steps": 4, "snapshots": 2, "base_steps": 5, "hidden_size": 
 def test_a_faster_second_factor_grows_faster():
     recipe = registry()["survey_factor_rates"]
     setting = RatesSetting(**SMALL_ADAPTATION, ratios=(1.0, 1.0, 4.0), learning_rate=1e-3)
-    found = recipe.experiment(setting)
-    assert found["steps"].tolist() == [0, 2, 4] and found["losses"].shape == (3, 4)
+    result = recipe.experiment(setting)
+    assert result["steps"].tolist() == [0, 2, 4] and result["losses"].shape == (3, 4)
     # One start and one order of the rows: the rates alone make the difference.
-    np.testing.assert_array_equal(found["norm_b"][0], found["norm_b"][1])
-    assert (found["norm_b"][:, 0] == 0).all() and len(set(found["norm_a"][:, 0])) == 1
-    ratio = found["norm_b"][2, 1] / found["norm_b"][0, 1]
+    np.testing.assert_array_equal(result["norm_b"][0], result["norm_b"][1])
+    assert (result["norm_b"][:, 0] == 0).all() and len(set(result["norm_a"][:, 0])) == 1
+    ratio = result["norm_b"][2, 1] / result["norm_b"][0, 1]
     assert 3 < ratio < 4.5  # Adam: its steps are of the rates' size, whatever the gradients
-    readable(recipe.draw(found, setting))
+    readable(recipe.draw(result, setting))
 
 
 def test_deep_adapters_have_few_directions():
@@ -32,18 +32,18 @@ def test_deep_adapters_have_few_directions():
     setting = DeepSetting(
         **options, learning_rate=5e-3, few=(8, 64), few_steps=20, values=5, subspace=2, seeds=(0,)
     )
-    found = recipe.experiment(setting)
-    assert found["paths"].tolist() == ["layers.0", "layers.1", "layers.2"]
-    assert found["values"].shape == (3, 3, 5) and (found["values"][:, 0] == 0).all()
-    assert np.isnan(found["alignment"][:, 0]).all()
-    np.testing.assert_allclose(found["alignment"][:, -1], 1, atol=1e-5)
-    assert ((found["alignment"][:, 1] > 0) & (found["alignment"][:, 1] <= 1 + 1e-6)).all()
-    assert found["scores"].shape == (2, 2, 1) and found["ranks"].shape == (2, 3)
-    assert (found["ranks"][0] <= 2).all()  # LoRA's own bound
-    readable(recipe.draw(found, setting))
+    result = recipe.experiment(setting)
+    assert result["paths"].tolist() == ["layers.0", "layers.1", "layers.2"]
+    assert result["values"].shape == (3, 3, 5) and (result["values"][:, 0] == 0).all()
+    assert np.isnan(result["alignment"][:, 0]).all()
+    np.testing.assert_allclose(result["alignment"][:, -1], 1, atol=1e-5)
+    assert ((result["alignment"][:, 1] > 0) & (result["alignment"][:, 1] <= 1 + 1e-6)).all()
+    assert result["scores"].shape == (2, 2, 1) and result["ranks"].shape == (2, 3)
+    assert (result["ranks"][0] <= 2).all()  # LoRA's own bound
+    readable(recipe.draw(result, setting))
     other = recipe.experiment(dataclasses.replace(setting, side="input"))
-    np.testing.assert_array_equal(other["values"], found["values"])
-    assert not np.array_equal(other["alignment"], found["alignment"])
+    np.testing.assert_array_equal(other["values"], result["values"])
+    assert not np.array_equal(other["alignment"], result["alignment"])
 
 
 def test_sizes_of_adapters_follow_the_folders(tmp_path):

@@ -68,24 +68,24 @@ def test_dropout_lowers_the_rank(rates):
 def test_a_length_that_snapshots_do_not_divide_is_trained_to_its_end():
     options = {"width": 4, "rank": 2, "rates": (0.0,), "batch_size": 8, "examples": 8}
     options |= {"steps": 7, "learning_rate": 0.1, "seeds": (0,)}
-    found = [dropout_rank(DropoutSetting(**options, snapshots=n)) for n in (1, 3)]
-    assert found[1]["course_steps"].tolist() == [1, 3, 5, 7]
-    np.testing.assert_allclose(found[0]["dln_values"], found[1]["dln_values"], rtol=1e-5)
+    result = [dropout_rank(DropoutSetting(**options, snapshots=n)) for n in (1, 3)]
+    assert result[1]["course_steps"].tolist() == [1, 3, 5, 7]
+    np.testing.assert_allclose(result[0]["dln_values"], result[1]["dln_values"], rtol=1e-5)
 
 
 def test_dropout_in_a_resnet():
     sizes = {"depths": (1,), "hidden_sizes": (8,)}
     training = ImageSetting(network="resnet", sizes=sizes, **SMALL)
-    found = dropout_images(ImageDropoutSetting(training, (0.0, 0.5), examples=50))
-    assert found["resnet_values"].shape == found["resnet_first_values"].shape == (1, 2, 8)
-    assert found["resnet_course"].shape == (1, 2, 3, 8)
-    assert found["course_steps"].tolist() == [0, 2, 4]
+    result = dropout_images(ImageDropoutSetting(training, (0.0, 0.5), examples=50))
+    assert result["resnet_values"].shape == result["resnet_first_values"].shape == (1, 2, 8)
+    assert result["resnet_course"].shape == (1, 2, 3, 8)
+    assert result["course_steps"].tolist() == [0, 2, 4]
     # Both rates start from one network.
-    np.testing.assert_array_equal(*found["resnet_course"][0, :, 0])
+    np.testing.assert_array_equal(*result["resnet_course"][0, :, 0])
     # Same start and images: the masks alone make the difference.
-    assert np.ptp(found["resnet_values"], axis=1).max() > 0
-    assert ((found["resnet_counts"] >= 1) & (found["resnet_counts"] <= 8)).all()
-    figure = registry()["survey_dropout_resnet"].draw(found, None)
+    assert np.ptp(result["resnet_values"], axis=1).max() > 0
+    assert ((result["resnet_counts"] >= 1) & (result["resnet_counts"] <= 8)).all()
+    figure = registry()["survey_dropout_resnet"].draw(result, None)
     readable(figure)
     assert "digits, 64 images" in figure.get_suptitle()
     with pytest.raises(ValueError, match="network is 'vgg'; allowed is 'resnet'"):
@@ -136,19 +136,19 @@ def test_few_directions_of_a_factor_move(optimiser):
     setting = FactorsSetting(
         size=12, rank=2, optimiser=optimiser, learning_rate=rate, steps=41, snapshots=4
     )
-    found = deep_factors(setting)
-    assert found["steps"].tolist() == [1, 11, 21, 31, 41]
-    assert found["values"].shape == (5, 12) and found["largest"].shape == (5, 2)
-    assert found["error"][-1] < found["error"][0]
-    assert found["left_largest"].shape == (5, 2) and found["left_middle"][0] < 1e-9
-    others = found["values"][:, 2:-2]
+    result = deep_factors(setting)
+    assert result["steps"].tolist() == [1, 11, 21, 31, 41]
+    assert result["values"].shape == (5, 12) and result["largest"].shape == (5, 2)
+    assert result["error"][-1] < result["error"][0]
+    assert result["left_largest"].shape == (5, 2) and result["left_middle"][0] < 1e-9
+    others = result["values"][:, 2:-2]
     if optimiser == "gd":
         # Theorem 2: one value, to rounding in float32, and a subspace that stays.
-        assert np.ptp(others, axis=1).max() < 1e-5 and found["middle"].max() < 0.1
-        assert found["left_middle"].max() < 0.1
+        assert np.ptp(others, axis=1).max() < 1e-5 and result["middle"].max() < 0.1
+        assert result["left_middle"].max() < 0.1
     else:
         assert np.ptp(others[-1]) > 1e-3
-    readable(registry()["survey_adaptation"].draw(found, setting))
+    readable(registry()["survey_adaptation"].draw(result, setting))
 
 
 def test_the_change_of_a_product_starts_at_zero():
@@ -168,8 +168,8 @@ def test_the_value_matrix_is_that_of_the_last_layer():
     stored = load_file(folder / "model.safetensors")
     names = sorted(n for n in stored if n.endswith("attention.self.value.weight"))
     np.testing.assert_array_equal(value_matrix(folder), stored[names[-1]].T)
-    found = deep_factors(FactorsSetting(rank=1, steps=3, snapshots=1, model=str(folder)))
-    assert found["values"].shape == (2, *stored[names[-1]].shape[:1])
+    result = deep_factors(FactorsSetting(rank=1, steps=3, snapshots=1, model=str(folder)))
+    assert result["values"].shape == (2, *stored[names[-1]].shape[:1])
     with pytest.raises(ValueError, match=r"it has no attention\.self\.value"):
         value_matrix(DATA / "distilbert")
 
@@ -191,8 +191,8 @@ def test_penultimate_matrices():
 
 
 def test_a_vgg_is_trained_as_published():
-    found = update_spectra(small("vgg", momentum=0.9, weight_decay=5e-4, cosine=True))
-    assert found["values"].shape == (1, 3, 12) and np.isfinite(found["values"]).all()
+    result = update_spectra(small("vgg", momentum=0.9, weight_decay=5e-4, cosine=True))
+    assert result["values"].shape == (1, 3, 12) and np.isfinite(result["values"]).all()
 
 
 @pytest.mark.parametrize("name", ["survey_updates", "survey_dropout"])
@@ -212,9 +212,9 @@ def test_arrays_of_earlier_versions_are_drawn(rates):
     figure = registry()["survey_dropout"].draw(old, None)
     assert len(figure.axes) == 4 and len(registry()["survey_dropout"].draw(rates, None).axes) == 8
     setting = FactorsSetting(size=12, rank=2, steps=5, snapshots=2)
-    found = deep_factors(setting)
-    older = {k: v for k, v in found.items() if not k.startswith("left")}
-    drawn = [registry()["survey_factors"].draw(arrays, setting) for arrays in (found, older)]
+    result = deep_factors(setting)
+    older = {k: v for k, v in result.items() if not k.startswith("left")}
+    drawn = [registry()["survey_factors"].draw(arrays, setting) for arrays in (result, older)]
     assert [len(figure.axes) for figure in drawn] == [3, 2]
 
 

@@ -44,42 +44,42 @@ def test_flops_of_paths_and_of_the_joint_run():
 
 def test_the_order_of_a_path():
     later_is_better = made_up(by_path(lambda a, b, c: (a + 2 * b + 3 * c) / 100))
-    found = comparisons.orders(later_is_better)
-    assert found.paths.tolist() == [[3, 1, 1], [3, 3, 1]]
-    assert found.front.shape == (2, 2) and (found.difference < 0).all()
-    np.testing.assert_allclose(found.difference, -0.04)
+    result = comparisons.orders(later_is_better)
+    assert result.paths.tolist() == [[3, 1, 1], [3, 3, 1]]
+    assert result.front.shape == (2, 2) and (result.difference < 0).all()
+    np.testing.assert_allclose(result.difference, -0.04)
     order_is_nothing = made_up(by_path(lambda a, b, c: (a + b + c) / 100))
     np.testing.assert_allclose(comparisons.orders(order_is_nothing).difference, 0, atol=1e-12)
 
 
 def test_the_published_choices_make_sixteen_comparisons():
-    found = comparisons.orders(
+    result = comparisons.orders(
         {"epochs": np.array([1, 3, 5, 10]), "component_3": np.ones((1, 4, 4, 4))}
     )
-    assert found.paths.shape == (16, 3) and [10, 3, 1] in found.paths.tolist()
+    assert result.paths.shape == (16, 3) and [10, 3, 1] in result.paths.tolist()
 
 
 def test_the_length_of_each_stage():
-    found = comparisons.stages(made_up(by_path(lambda a, b, c: a + 10 * b + 100.0 * c)))
-    assert found.shape == (2, 3, 2)
-    np.testing.assert_allclose(found[0, :, 1] - found[0, :, 0], [2, 20, 200])
+    result = comparisons.stages(made_up(by_path(lambda a, b, c: a + 10 * b + 100.0 * c)))
+    assert result.shape == (2, 3, 2)
+    np.testing.assert_allclose(result[0, :, 1] - result[0, :, 0], [2, 20, 200])
 
 
 def test_the_cheapest_within_five_per_cent():
     arrays = made_up(by_path(lambda a, b, c: np.where((b == 3) & (c == 1), 0.96, 0.1) + 0 * a))
-    found = comparisons.within(arrays)
-    assert found.target == pytest.approx(0.95) and found.path.tolist() == [1, 3, 1]
-    assert found.path_flops == 2 * (1 + 6 + 3) and (found.epochs, found.joint_flops) == (3, 60)
+    result = comparisons.within(arrays)
+    assert result.target == pytest.approx(0.95) and result.path.tolist() == [1, 3, 1]
+    assert result.path_flops == 2 * (1 + 6 + 3) and (result.epochs, result.joint_flops) == (3, 60)
     assert comparisons.within(arrays, reference=2).epochs == 2
     never = comparisons.within(made_up(np.zeros((1, 2, 2, 2))))
     assert never.path.tolist() == [0, 0, 0] and never.path_flops == np.inf
 
 
 def test_against_the_joint_adapter_at_equal_flops():
-    found = comparisons.at_equal_flops(made_up(np.full((1, 2, 2, 2), 0.9)))[0]
+    result = comparisons.at_equal_flops(made_up(np.full((1, 2, 2, 2), 0.9)))[0]
     # 1-1-1 costs less than one joint epoch, 3-3-3 lies between the first and the second.
-    assert np.isnan(found[0, 0, 0])
-    np.testing.assert_allclose(found[1, 1, 1], 0.9 - (0.5 + 0.3 * (36 - 20) / 20))
+    assert np.isnan(result[0, 0, 0])
+    np.testing.assert_allclose(result[1, 1, 1], 0.9 - (0.5 + 0.3 * (36 - 20) / 20))
 
 
 def test_pairs_of_like_flops():

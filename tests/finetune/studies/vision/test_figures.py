@@ -23,7 +23,7 @@ def made_up(*tasks, seeds=2):
     shift = np.arange(seeds) / 100
     arrays = {"tasks": np.array(tasks)}
     for task in tasks:
-        found = {
+        result = {
             "component_1": 0.5 + one[:, 0, 0] / 20 + shift[:, None],
             "component_2": 0.6 + (one[..., 0] + two[:, 0]) / 20 + shift[:, None, None],
             "component_3": 0.7 + (one + two + 1.5 * three) / 30 + shift[:, None, None, None],
@@ -36,7 +36,7 @@ def made_up(*tasks, seeds=2):
             "task": np.array(task),
             "note": np.array("JPEG-recompressed copy" if task == "cifar10" else ""),
         }
-        arrays |= {f"{task}_{name}": value for name, value in found.items()}
+        arrays |= {f"{task}_{name}": value for name, value in result.items()}
     return arrays
 
 

@@ -52,8 +52,8 @@ def tiny():
 
 
 def test_the_tree_is_all_paths(tiny):
-    data, shared, found = tiny
-    assert found["component_3"].shape == (2, 2, 2) and found["component_1"].shape == (2,)
+    data, shared, result = tiny
+    assert result["component_3"].shape == (2, 2, 2) and result["component_1"].shape == (2,)
     base = train_base(TINY, shared, data.first, net().params, 3, silent)
     for place, path in (((0, 1, 0), (1, 3, 1)), ((1, 0, 1), (3, 1, 3))):
         params = base
@@ -61,14 +61,14 @@ def test_the_tree_is_all_paths(tiny):
             alone = dataclasses.replace(TINY, epochs=(epochs,))
             (params,) = component(alone, shared, data.second, params, depth, 3, silent)
             accuracy = shared.accuracy(params, data.second.test)
-            assert accuracy == found[f"component_{depth}"][place[:depth]]
+            assert accuracy == result[f"component_{depth}"][place[:depth]]
         assert accuracy > 0.1
 
 
 def test_the_base_knows_only_its_own_half(tiny):
-    found = tiny[-1]
-    assert found["base_own"] > 0.6 and found["base_new"] == 0
-    assert found["component_3"].max() > 0.3 and found["joint"][-1] > 0.2
+    result = tiny[-1]
+    assert result["base_own"] > 0.6 and result["base_new"] == 0
+    assert result["component_3"].max() > 0.3 and result["joint"][-1] > 0.2
 
 
 def test_programs_are_compiled_once(tiny):
@@ -119,8 +119,8 @@ def test_a_path_is_the_method_sequential_at_a_constant_rate(tiny):
     for depth, epochs in enumerate((1, 1, 3), start=1):
         alone = dataclasses.replace(TINY, epochs=(epochs,))
         (params,) = component(alone, shared, data.second, params, depth, 3, silent)
-    wanted = stages_by_the_method(data, shared, base, (1, 1, 3))
-    for name, leaf in wanted.items():
+    expected = stages_by_the_method(data, shared, base, (1, 1, 3))
+    for name, leaf in expected.items():
         moved = np.abs(leaf - base[name]).max()
         # The study adds finished components to the kernel: equal but for rounding.
         assert np.abs(params[name] - leaf).max() <= 1e-3 * max(moved, 1e-3), name
@@ -128,13 +128,13 @@ def test_a_path_is_the_method_sequential_at_a_constant_rate(tiny):
 
 
 def test_the_joint_adapter_starts_as_the_paper_has_it(tiny):
-    data, shared, found = tiny
+    data, shared, result = tiny
     method = small_lora(3, Run(optimiser.OptimiserConfig(), 1), std=0.01)
     theta, aux = method.prepare(jax.random.key(0), {"fc": np.ones((4000, 5), np.float32)}, None)
     assert aux["fc"]["gain"].tolist() == [1, 1, 1] and not theta["fc"]["b"].any()
     assert np.isclose(theta["fc"]["a"].std(), 0.01, rtol=0.03)
     base = train_base(TINY, shared, data.first, net().params, 3, silent)
-    assert np.array_equal(joint(TINY, shared, data.second, base, 3, silent), found["joint"])
+    assert np.array_equal(joint(TINY, shared, data.second, base, 3, silent), result["joint"])
 
 
 def test_batches_are_those_of_the_task():

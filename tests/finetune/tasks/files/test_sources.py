@@ -142,8 +142,8 @@ def test_the_hub_through_datasets(tmp_path, monkeypatch):
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
     )
     rows = {"text": ["a", "b"], "label": [1, 0]}
-    found = {"train": datasets.Dataset.from_dict(rows, features=features)}
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: found)
+    result = {"train": datasets.Dataset.from_dict(rows, features=features)}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: result)
     tables = sources.from_hub("some/where", "config", ("train", "validation"))
     assert list(tables) == ["train"]
     assert tables["train"].column("text") == ["a", "b"]

@@ -61,8 +61,8 @@ def test_completions_follow_prompts_as_they_stand(tokenizer, tmp_path):
     assert (target.values[target.offsets[1:] - 1] == end).all()
     texts = [row["completion"] for row in ROWS]
     texts = texts if kind == "causal" else [" ".join(text.split()) for text in texts]
-    found = decoded(tokenizer, target)
-    assert (found if kind == "causal" else [text.strip() for text in found]) == texts
+    result = decoded(tokenizer, target)
+    assert (result if kind == "causal" else [text.strip() for text in result]) == texts
     source = rows.inputs["source"]
     if kind == "causal":
         assert source.values[0] == tokenizer.speech.before[0]
@@ -141,15 +141,15 @@ def test_chats_go_through_the_template(chatty, tmp_path):
     end = backend.token_to_id("<|im_end|>")
     assert (rows["target"].values == end).sum() == 2
     first = "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
-    wanted = backend.encode(first + "<|im_start|>assistant\n", add_special_tokens=False).ids
-    assert rows["source"].values[: rows["source"].offsets[1]].tolist() == wanted
+    expected = backend.encode(first + "<|im_start|>assistant\n", add_special_tokens=False).ids
+    assert rows["source"].values[: rows["source"].offsets[1]].tolist() == expected
     assert examples.ends(tokenizer, chat=True) == (tokenizer.speech.end_id, end)
     assert examples.ends(tokenizer, chat=False) == (tokenizer.speech.end_id,)
     # The same from two columns, and from chats that a CSV file holds as JSON.
     pair = [{"prompt": "Hi", "completion": "good"}]
     file = jsonl(tmp_path / "b.jsonl", pair)
     same = instructions.load(file, tokenizer, "causal", Columns(chat=True)).split("train").inputs
-    assert same["source"].values.tolist() == wanted
+    assert same["source"].values.tolist() == expected
     with (tmp_path / "c.csv").open("w", newline="") as out:
         csv.writer(out).writerows([["talk"], *([json.dumps(chat)] for chat in chats)])
     load = instructions.load(tmp_path / "c.csv", tokenizer, "causal", Columns(messages="talk"))
@@ -158,7 +158,7 @@ def test_chats_go_through_the_template(chatty, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "wanted", "word"),
+    ("rows", "expected", "word"),
     [
         ([{"prompt": "a", "completion": " "}], {}, "'completion' of .* in row 0 is empty"),
         ([{"prompt": "a"}], {}, "column 'completion' is not in .*; allowed are prompt"),
@@ -173,9 +173,11 @@ def test_chats_go_through_the_template(chatty, tmp_path):
         (ROWS, {"messages": "talk"}, "column 'talk' is not in"),
     ],
 )
-def test_bad_rows_are_one_line(chatty, tmp_path, rows, wanted, word):
+def test_bad_rows_are_one_line(chatty, tmp_path, rows, expected, word):
     with pytest.raises(ValueError, match=word):
-        instructions.load(jsonl(tmp_path / "a.jsonl", rows), chatty[0], "causal", Columns(**wanted))
+        instructions.load(
+            jsonl(tmp_path / "a.jsonl", rows), chatty[0], "causal", Columns(**expected)
+        )
 
 
 def test_a_template_that_is_missing_is_one_line(tokenizer, tmp_path):
@@ -212,10 +214,10 @@ def test_a_trained_model_has_a_lower_loss_and_matches(tmp_path):
 
     def scores(network):
         batches = task.in_order("heldout", 4)
-        found = task.gathered(
+        result = task.gathered(
             "heldout", (task.answer(network, network.params, PLAIN, b) for b in batches)
         )
-        return task.score(task.predict(found), task.labels("heldout"))
+        return task.score(task.predict(result), task.labels("heldout"))
 
     network = talker("causal", tokenizer.size)
     before, after = scores(network), scores(trained(network, task))

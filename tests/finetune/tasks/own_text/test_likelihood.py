@@ -20,7 +20,7 @@ def test_the_loss_is_that_of_single_tokens(kind):
     rows = {"train": Split({"source": Ragged.from_rows(SOURCES), "target": target}, target)}
     task = LanguageTask("made", rows, kind, Likelihood(), 0, (4, 8), (3,), start_id=2)
     parts = (task.answer(network, network.params, PLAIN, b) for b in task.in_order("train", 3))
-    found = task.predict(task.gathered("train", parts))
+    result = task.predict(task.gathered("train", parts))
     losses, exact = [], []
     for source, answer in zip(SOURCES, TARGETS, strict=True):
         inputs = {"input_ids": np.array([source]), "attention_mask": np.ones((1, len(source)))}
@@ -31,19 +31,19 @@ def test_the_loss_is_that_of_single_tokens(kind):
             likeliest.append(int(logits.argmax()))
             cache, logits = network.advance(network.params, cache, np.array([token]), PLAIN)
         exact.append(likeliest == answer)
-    scores = task.score(found, task.labels("train"))
+    scores = task.score(result, task.labels("train"))
     assert scores["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
     assert scores["perplexity"] == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
     assert scores["exact_match"] == np.mean(exact)
-    records = task.reading.records(found, target)
+    records = task.reading.records(result, target)
     assert [row["tokens"] for row in records] == list(map(len, TARGETS))
     assert [row["exact_match"] for row in records] == exact
 
 
 def test_the_guess_without_context_is_the_entropy():
-    found = Likelihood().majority(Ragged.from_rows([[3, 1], [3, 1], [4, 1], [5, 1]]))
-    assert found["loss"] == pytest.approx(0.5 * np.log(2) + 0.25 * np.log(4) + 0.25 * np.log(8))
-    assert found["exact_match"] == 0.5
+    result = Likelihood().majority(Ragged.from_rows([[3, 1], [3, 1], [4, 1], [5, 1]]))
+    assert result["loss"] == pytest.approx(0.5 * np.log(2) + 0.25 * np.log(4) + 0.25 * np.log(8))
+    assert result["exact_match"] == 0.5
     assert set(Likelihood(matched=False).majority(Ragged.from_rows([[3, 1]]))) == {
         "loss",
         "perplexity",

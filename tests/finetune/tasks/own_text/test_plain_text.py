@@ -28,9 +28,9 @@ def test_blocks_are_the_documents_one_after_the_other(tokenizer, tmp_path):
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     task = plain_text.load(file, tokenizer, "causal", max_length=16)
     speech = tokenizer.speech
-    wanted = [t for row in speech.plain(TEXTS) for t in (*speech.before, *row, speech.end_id)]
-    found = stream(task)
-    assert found == wanted[: len(found)] and len(wanted) - len(found) <= 1
+    expected = [t for row in speech.plain(TEXTS) for t in (*speech.before, *row, speech.end_id)]
+    result = stream(task)
+    assert result == expected[: len(result)] and len(expected) - len(result) <= 1
     lengths = task.split("train").inputs["target"].lengths
     assert (lengths[:-1] == 15).all() and 1 <= lengths[-1] <= 15
     batch = task.batch("train", 0, 0, 2)

@@ -45,8 +45,8 @@ def test_texts_are_those_of_transformers(template, answering):
     utils = pytest.importorskip("transformers.utils.chat_template_utils")
     for messages in (MESSAGES, MESSAGES[1:], MESSAGES[1:2]):
         given = {"chat_template": template, "add_generation_prompt": answering, **TOKENS}
-        wanted, _ = utils.render_jinja_template([messages], **given)
-        assert Chat(template, TOKENS).text(messages, answering) == wanted[0]
+        expected, _ = utils.render_jinja_template([messages], **given)
+        assert Chat(template, TOKENS).text(messages, answering) == expected[0]
 
 
 def test_a_turn_is_what_the_answer_adds():
@@ -97,5 +97,5 @@ def test_a_tokenizer_of_transformers_brings_its_own(tmp_path):
     fast.save_pretrained(tmp_path / "saved")
     saved = load_tokenizer(tmp_path / "saved")
     assert saved.chat_template == CHATML
-    wanted = fast.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
-    assert Chat(saved.chat_template, saved.special_tokens).text(MESSAGES, True) == wanted
+    expected = fast.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
+    assert Chat(saved.chat_template, saved.special_tokens).text(MESSAGES, True) == expected

@@ -113,12 +113,12 @@ def test_sentencepiece(tmp_path):
         tokenizer__ggml__bos_token_id=1,
         tokenizer__ggml__eos_token_id=2,
     )
-    ours, theirs = load_tokenizer(path), load_tokenizer(f"{prefix}.model")
+    ours, reference = load_tokenizer(path), load_tokenizer(f"{prefix}.model")
     # A special token that a text spells out is text to sentencepiece alone.
     texts = TEXTS[:3]
-    same = [x.encode(texts, None, 64).ids.values.tolist() for x in (ours, theirs)]
+    same = [x.encode(texts, None, 64).ids.values.tolist() for x in (ours, reference)]
     assert same[0] == same[1]
-    assert ours.speech.before == theirs.speech.before == (1,)
+    assert ours.speech.before == reference.speech.before == (1,)
     words = ours.speech.plain(texts)
     assert [ours.speech.decode(row) for row in words] == [f" {text}" for text in texts]
 
@@ -129,9 +129,9 @@ def test_files_for_a_merged_model(tmp_path):
     path = written(tmp_path / "x.gguf", backend, tokenizer__chat_template=TEMPLATE, **ENDS)
     files = tokenizer_files.of_model(str(path))
     assert {file.name for file in files} == {"tokenizer.json", "tokenizer_config.json"}
-    theirs = transformers.AutoTokenizer.from_pretrained(files[0].parent)
-    assert theirs(TEXTS)["input_ids"] == [backend.encode(text).ids for text in TEXTS]
-    assert theirs.chat_template == TEMPLATE and theirs.eos_token == "<|end|>"
+    reference = transformers.AutoTokenizer.from_pretrained(files[0].parent)
+    assert reference(TEXTS)["input_ids"] == [backend.encode(text).ids for text in TEXTS]
+    assert reference.chat_template == TEMPLATE and reference.eos_token == "<|end|>"
     again = load_tokenizer(files[0].parent)
     assert again.chat_template == TEMPLATE
 

@@ -13,10 +13,10 @@ def test_rows_come_back_padded_and_selected(rows, seed):
     assert len(ragged) == len(rows)
     assert ragged.lengths.tolist() == [len(row) for row in rows]
     chosen = np.random.default_rng(seed).integers(0, len(rows), 5)
-    wanted = [(rows[i] + [0] * 7)[:7] for i in chosen]
-    assert ragged.padded(chosen, 7, fill=0).tolist() == wanted
-    assert ragged[chosen].padded(np.arange(5), 7, fill=0).tolist() == wanted
-    assert (ragged.mask(chosen, 7) == (np.array(wanted) > 0)).all()
+    expected = [(rows[i] + [0] * 7)[:7] for i in chosen]
+    assert ragged.padded(chosen, 7, fill=0).tolist() == expected
+    assert ragged[chosen].padded(np.arange(5), 7, fill=0).tolist() == expected
+    assert (ragged.mask(chosen, 7) == (np.array(expected) > 0)).all()
 
 
 def test_rows_longer_than_the_length_are_cut():

@@ -43,9 +43,9 @@ def test_words_follow_after_a_space(tokenizers, name):
 def test_indentation_survives(tokenizers, name):
     speech = tokenizers[name].speech
     code = "    return first + second\n"
-    found = speech.decode(speech.plain([code])[0])
+    result = speech.decode(speech.plain([code])[0])
     # sentencepiece writes the space that begins a text before it.
-    assert found == (" " if speech.spaced else "") + code
+    assert result == (" " if speech.spaced else "") + code
 
 
 def test_ids_past_the_pieces_are_no_text(tokenizers):
@@ -61,12 +61,12 @@ def test_t5_against_transformers(tmp_path):
     import transformers
 
     ours = spoken.t5(tmp_path)
-    theirs = transformers.T5Tokenizer.from_pretrained(tmp_path)
+    reference = transformers.T5Tokenizer.from_pretrained(tmp_path)
     texts = ["the cat sat on a mat", "positive", "She has 3 apples"]
-    assert rows(ours.encode(texts, None, 64).ids) == theirs(texts).input_ids
-    assert rows(ours.encode(texts, texts[::-1], 64).ids) == theirs(texts, texts[::-1]).input_ids
-    assert ours.size == len(theirs)
-    again = load_tokenizer(theirs)
+    assert rows(ours.encode(texts, None, 64).ids) == reference(texts).input_ids
+    assert rows(ours.encode(texts, texts[::-1], 64).ids) == reference(texts, texts[::-1]).input_ids
+    assert ours.size == len(reference)
+    again = load_tokenizer(reference)
     assert again.speech.end_id == 1 and again.speech.before == ()
     assert again.speech.plain(texts) == ours.speech.plain(texts)
 
@@ -75,9 +75,9 @@ def test_llama_against_transformers(tmp_path):
     import transformers
 
     ours = spoken.llama(tmp_path)
-    theirs = transformers.LlamaTokenizer.from_pretrained(tmp_path, add_bos_token=True)
+    reference = transformers.LlamaTokenizer.from_pretrained(tmp_path, add_bos_token=True)
     texts = ["the cat sat on a mat", "def add(first, second):\n    return 7"]
-    assert rows(ours.encode(texts, None, 64).ids) == theirs(texts).input_ids
-    again = load_tokenizer(theirs)
+    assert rows(ours.encode(texts, None, 64).ids) == reference(texts).input_ids
+    again = load_tokenizer(reference)
     assert again.speech.before == (1,) and again.speech.end_id == 2 and again.speech.spaced
     assert again.speech.plain(texts) == ours.speech.plain(texts)

@@ -57,9 +57,9 @@ def test_truncation_and_padding_in_the_file_do_not_count():
 
 def test_sources(tmp_path):
     made.backend().save(str(tmp_path / "tokenizer.json"))
-    wanted = rows(from_fast(made.backend()).encode(["the cat"], None, 9).ids)
+    expected = rows(from_fast(made.backend()).encode(["the cat"], None, 9).ids)
     for source in (tmp_path, str(tmp_path), tmp_path / "tokenizer.json"):
-        assert rows(load_tokenizer(source).encode(["the cat"], None, 9).ids) == wanted
+        assert rows(load_tokenizer(source).encode(["the cat"], None, 9).ids) == expected
     tokenizer = load_tokenizer(tmp_path)
     assert load_tokenizer(tokenizer) is tokenizer
 
@@ -101,9 +101,9 @@ def removed_one_by_one(first, second, room):
 def test_longest_first_takes_tokens_from_the_longer_text(first, second, room):
     got = longest_first(first, second, room)
     assert sum(got) == min(first + second, room)
-    wanted = removed_one_by_one(first, second, room)
+    expected = removed_one_by_one(first, second, room)
     # On a tie it is open which text loses the odd token.
-    assert max(abs(a - b) for a, b in zip(got, wanted, strict=True)) <= 1
+    assert max(abs(a - b) for a, b in zip(got, expected, strict=True)) <= 1
     assert got[0] <= first and got[1] <= second
 
 
@@ -193,12 +193,12 @@ def test_bert_against_transformers():
     folder = made.shared("tokenizers", "bert-base-uncased")
     table = read(made.shared("glue", "mrpc", "validation.parquet"))
     first, second = table.column("sentence1")[:100], table.column("sentence2")[:100]
-    theirs = transformers.BertTokenizer.from_pretrained(folder)
-    wanted = theirs(first, second, truncation=True, max_length=64)
-    for source in (folder, theirs):
+    reference = transformers.BertTokenizer.from_pretrained(folder)
+    expected = reference(first, second, truncation=True, max_length=64)
+    for source in (folder, reference):
         ids, types = load_tokenizer(source).encode(first, second, 64)
-        assert rows(ids) == wanted["input_ids"]
-        assert rows(types) == wanted["token_type_ids"]
+        assert rows(ids) == expected["input_ids"]
+        assert rows(types) == expected["token_type_ids"]
 
 
 def test_deberta_against_transformers(tmp_path):
@@ -206,21 +206,21 @@ def test_deberta_against_transformers(tmp_path):
     import transformers
 
     shutil.copy(made.shared("tokenizers", "deberta-v3", "spm.model"), tmp_path)
-    theirs = transformers.DebertaV2Tokenizer.from_pretrained(tmp_path)
+    reference = transformers.DebertaV2Tokenizer.from_pretrained(tmp_path)
     ours = load_tokenizer(tmp_path)
-    assert ours.size == len(theirs) and ours.pad_id == theirs.pad_token_id
-    unknown = theirs.unk_token_id
+    assert ours.size == len(reference) and ours.pad_id == reference.pad_token_id
+    unknown = reference.unk_token_id
     for task, columns in (("mrpc", ("sentence1", "sentence2")), ("qnli", ("question", "sentence"))):
         table = read(made.shared("glue", task, "validation.parquet"))
         first, second = (table.column(column)[:400] for column in columns)
-        wanted = theirs(first, second, truncation=True, max_length=64)
+        expected = reference(first, second, truncation=True, max_length=64)
         ids, types = ours.encode(first, second, 64)
         ours_rows = zip(first, second, rows(ids), rows(types), strict=True)
         for number, (a, b, row, kind) in enumerate(ours_rows):
             if (a + b).isascii():
-                assert row == wanted["input_ids"][number]
-                assert kind == wanted["token_type_ids"][number]
-            elif row != wanted["input_ids"][number]:
-                assert unknown in wanted["input_ids"][number] and unknown not in row
+                assert row == expected["input_ids"][number]
+                assert kind == expected["token_type_ids"][number]
+            elif row != expected["input_ids"][number]:
+                assert unknown in expected["input_ids"][number] and unknown not in row
     half = rows(ours.encode(["2½"], None, 9).ids)[0]
-    assert unknown not in half and unknown in theirs("2½")["input_ids"]
+    assert unknown not in half and unknown in reference("2½")["input_ids"]

@@ -9,8 +9,8 @@ from finetune.tasks.tokens import tokenizer_files
 def test_of_a_folder(tmp_path):
     for name in ("vocab.txt", "tokenizer.json", "model.safetensors", "config.json"):
         (tmp_path / name).write_text("")
-    found = tokenizer_files.of_model(str(tmp_path))
-    assert found == (tmp_path / "tokenizer.json", tmp_path / "vocab.txt")
+    result = tokenizer_files.of_model(str(tmp_path))
+    assert result == (tmp_path / "tokenizer.json", tmp_path / "vocab.txt")
 
 
 def test_of_a_name_on_the_hub(tmp_path, monkeypatch):

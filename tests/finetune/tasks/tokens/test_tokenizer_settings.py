@@ -17,19 +17,19 @@ BERT = {"tokenizer_class": "BertTokenizer"}
 def compare(folder, *pairs):
     """The ids, and segments where there are any, of both programs; their tokenizer."""
     transformers = pytest.importorskip("transformers")
-    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    reference = transformers.AutoTokenizer.from_pretrained(folder)
     ours = load_tokenizer(folder)
     for first, second in pairs:
         for length in (8, 99):
-            found = ours.encode(first, second, length)
+            result = ours.encode(first, second, length)
             given = (first,) if second is None else (first, second)
-            wanted = theirs(*given, truncation=True, max_length=length)
-            assert rows(found.ids) == wanted["input_ids"]
-            if "token_type_ids" in wanted:
-                assert rows(found.types) == wanted["token_type_ids"]
+            expected = reference(*given, truncation=True, max_length=length)
+            assert rows(result.ids) == expected["input_ids"]
+            if "token_type_ids" in expected:
+                assert rows(result.types) == expected["token_type_ids"]
             elif (folder / "tokenizer.json").is_file():
-                assert not found.types.values.any()
-    return ours, theirs
+                assert not result.types.values.any()
+    return ours, reference
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_bert(tmp_path, settings):
     made.backend().save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({**BERT, **settings}))
-    ours, theirs = compare(tmp_path, (TEXTS, None), (TEXTS, OTHERS))
-    assert ours.pad_id == theirs.pad_token_id and ours.size == len(theirs)
+    ours, reference = compare(tmp_path, (TEXTS, None), (TEXTS, OTHERS))
+    assert ours.pad_id == reference.pad_token_id and ours.size == len(reference)
 
 
 @pytest.mark.parametrize("bos", [False, True])
@@ -76,9 +76,9 @@ def test_llama_of_bytes(tmp_path, bos, eos, side):
         "truncation_side": side,
     }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    ours, theirs = compare(tmp_path, (TEXTS[:-1], None), (TEXTS, OTHERS))
+    ours, reference = compare(tmp_path, (TEXTS[:-1], None), (TEXTS, OTHERS))
     # Some versions of transformers leave out what tokenizer.json does not say itself.
-    assert ours.speech.before == tuple(i for i in theirs("a")["input_ids"][:1] if i == 0)
+    assert ours.speech.before == tuple(i for i in reference("a")["input_ids"][:1] if i == 0)
     assert ours.speech.end_id == 1
 
 
@@ -113,14 +113,14 @@ def test_deberta(tmp_path, side):
     sentencepiece(tmp_path, "spm.model", **DEBERTA)
     settings = {"do_lower_case": False, "truncation_side": side, "vocab_type": "spm"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    theirs = transformers.DebertaV2Tokenizer.from_pretrained(tmp_path)
-    assert theirs.truncation_side == side
+    reference = transformers.DebertaV2Tokenizer.from_pretrained(tmp_path)
+    assert reference.truncation_side == side
     ours = load_tokenizer(tmp_path)
     first, second = made.sentences(20), made.sentences(20, 1)
     for length in (8, 12, 99):
         ids, types = ours.encode(first, second, length)
-        wanted = theirs(first, second, truncation=True, max_length=length)
-        assert rows(ids) == wanted["input_ids"] and rows(types) == wanted["token_type_ids"]
+        expected = reference(first, second, truncation=True, max_length=length)
+        assert rows(ids) == expected["input_ids"] and rows(types) == expected["token_type_ids"]
 
 
 @pytest.mark.parametrize("bos", [False, True])
@@ -133,8 +133,8 @@ def test_llama_of_pieces(tmp_path, bos, eos):
     )
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     first, second = made.sentences(20), made.sentences(20, 1)
-    ours, theirs = compare(tmp_path, (first, None), (first, second))
-    assert ours.speech.before == ((theirs.bos_token_id,) if bos else ())
+    ours, reference = compare(tmp_path, (first, None), (first, second))
+    assert ours.speech.before == ((reference.bos_token_id,) if bos else ())
 
 
 @pytest.mark.parametrize(

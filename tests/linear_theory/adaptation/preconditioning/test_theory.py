@@ -50,12 +50,12 @@ def test_rates_of_descent_are_the_spectrum_of_its_jacobian(problem):
         slope = gram @ (a @ b - delta)
         return jnp.concatenate([(a - 0.1 * slope @ b.T).ravel(), (b - 0.1 * a.T @ slope).ravel()])
 
-    found = jacobian(step, np.concatenate([a.ravel(), b.ravel()]))
+    result = jacobian(step, np.concatenate([a.ravel(), b.ravel()]))
     rates = np.asarray(fd.decay_rates(gram, a, b))
     assert rates.shape == (10,)
     # Beside the modes of the error there are r^2 = 4 directions of gauge, which stay.
     expected = np.sort(np.concatenate([np.abs(1 - 0.1 * rates), np.ones(4)]))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
     lower, upper = fd.slowest_rate_bounds(gram, left, values)
     assert lower <= rates[0] <= upper
 

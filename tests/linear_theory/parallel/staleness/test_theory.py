@@ -45,9 +45,9 @@ def test_delayed_envelope_is_the_recursion(tau):
 
 def test_without_staleness_the_envelope_is_that_of_theorem_a():
     kappa, rate, start = map(jnp.asarray, random_system())
-    wanted = self_correction.envelope(kappa, rate, start, 9)
+    expected = self_correction.envelope(kappa, rate, start, 9)
     got = staleness.delayed_envelope(kappa, rate, start, 9, 0)
-    np.testing.assert_allclose(got, wanted, rtol=1e-12)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -42,9 +42,9 @@ def test_the_least_penalty_is_found_by_descent(width):
         left = matrix @ matrix.T @ np.linalg.pinv(mixing)
         return float(dropout.dropout_penalty(left, mixing @ np.linalg.pinv(matrix).T))
 
-    found = min(minimize(penalty, (frame + n).ravel(), tol=1e-12).fun for n in (0.0, 0.3))
+    result = min(minimize(penalty, (frame + n).ravel(), tol=1e-12).fun for n in (0.0, 0.3))
     nuclear = np.linalg.svd(matrix, compute_uv=False).sum()
-    assert found == pytest.approx(nuclear**2 / width, rel=1e-5)
+    assert result == pytest.approx(nuclear**2 / width, rel=1e-5)
 
 
 def test_weights():

@@ -47,10 +47,10 @@ def test_best_of_rank_by_search(rank):
         b, a = vector[: 2 * rank].reshape(2, rank), vector[2 * rank :].reshape(rank, 3)
         return np.sum((b @ a @ inputs - targets) ** 2)
 
-    found = min(minimize(loss, rng.standard_normal(5 * rank), tol=1e-12).fun for _ in range(5))
+    result = min(minimize(loss, rng.standard_normal(5 * rank), tol=1e-12).fun for _ in range(5))
     best = ls.best_of_rank(inputs, targets, rank)
     assert np.linalg.matrix_rank(best) == rank
-    assert np.sum((best @ inputs - targets) ** 2) == pytest.approx(found, rel=1e-6)
+    assert np.sum((best @ inputs - targets) ** 2) == pytest.approx(result, rel=1e-6)
 
 
 def test_unwhitened_minimiser_truncates_the_full_solution():

@@ -17,14 +17,14 @@ def float64():
 def test_the_drawn_margin_is_that_of_a_support_vector_machine():
     group = draw_separable(jax.random.key(0), 2)[0]
     signed = group.signed[0]
-    found = minimize(
+    result = minimize(
         lambda w: w @ w / 2,
         5 * group.direction[0],
         jac=lambda w: w,
         constraints={"type": "ineq", "fun": lambda w: signed @ w - 1, "jac": lambda w: signed},
         method="SLSQP",
     ).x
-    np.testing.assert_allclose(found, group.direction[0] / group.margin[0], rtol=1e-5)
+    np.testing.assert_allclose(result, group.direction[0] / group.margin[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])

@@ -30,9 +30,9 @@ def test_reconstruction_minimises_the_loss_with_its_penalty():
         penalty = (1 - keep) / keep * np.sum(np.sum(model**2, axis=0) * energy)
         return np.sum((inputs - model @ inputs) ** 2) + penalty
 
-    found = minimize(loss, np.zeros(9), tol=1e-12).x.reshape(3, 3)
+    result = minimize(loss, np.zeros(9), tol=1e-12).x.reshape(3, 3)
     best = masking.masked_reconstruction(inputs @ inputs.T, keep)
-    np.testing.assert_allclose(best, found, atol=1e-5)
+    np.testing.assert_allclose(best, result, atol=1e-5)
     whole = masking.masked_reconstruction(inputs @ inputs.T, 1.0)
     np.testing.assert_allclose(whole, np.eye(3), atol=1e-13)
 

@@ -33,13 +33,13 @@ def test_values_of_the_table(depth, expected):
 def test_two_layers_are_the_soft_threshold_and_deeper_ones_a_scalar_search(depth):
     for phi in PHI:
         shrunk = float(reg.shrink(phi, 0.2, depth))
-        found = minimize_scalar(
+        result = minimize_scalar(
             lambda s, phi=phi: float(reg.penalised(s, phi, 0.2, depth)),
             bounds=(1e-9, phi),
             method="bounded",
             options={"xatol": 1e-10},
         )
-        best = min(found.fun, phi**2 / 2)
+        best = min(result.fun, phi**2 / 2)
         assert float(reg.penalised(shrunk, phi, 0.2, depth)) <= best + 1e-12
     np.testing.assert_allclose(reg.shrink(PHI, 0.2, 2), reg.soft_threshold(PHI, 0.2), atol=1e-12)
 
