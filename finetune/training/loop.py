@@ -107,7 +107,7 @@ def fit(
         answers = task.run(forward, split, config.eval_batch_size)
         return task.score(task.predict(answers), task.labels(split))
 
-    state = packed(state, runs)
+    state = packed(state, runs, release=True)
     done = int(state.step)
     pending = None
     while done < config.steps:

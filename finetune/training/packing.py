@@ -14,8 +14,11 @@ from finetune.models.parts.layered import Layered, Runs, layered
 from finetune.training.state import TrainState
 
 
-def packed(state: TrainState, runs: Runs) -> TrainState:
+def packed(state: TrainState, runs: Runs, release: bool = False) -> TrainState:
     """The state with the layers of each run together; without runs as it is.
+
+    Args:
+      release: delete the arrays of the state that are put together, as a step does that donates.
 
     Example:
       >>> import jax.numpy as jnp
@@ -29,27 +32,28 @@ def packed(state: TrainState, runs: Runs) -> TrainState:
     """
 
     def together(table: Any) -> Any:
-        found = layered(table, runs)
+        found = layered(table, runs, release)
         return found if found.groups else table
 
-    def beside(table, tree):
+    def beside(table, now, tree):
         """An optimiser's state; its parts that have an entry for each of the table's go with it."""
-        if not layered(table, runs).groups:
+        if not isinstance(now, Layered):
             return tree
 
         def same(part):
             return isinstance(part, dict) and set(part) == set(table)
 
         return jax.tree.map(
-            lambda part: layered(part, runs) if same(part) else part, tree, is_leaf=same
+            lambda part: layered(part, runs, release) if same(part) else part, tree, is_leaf=same
         )
 
+    theta, head = together(state.theta), together(state.head)
     return state._replace(
-        theta=together(state.theta),
+        theta=theta,
         aux=together(state.aux),
-        head=together(state.head),
-        opt=beside(state.theta, state.opt),
-        head_opt=beside(state.head, state.head_opt),
+        head=head,
+        opt=beside(state.theta, theta, state.opt),
+        head_opt=beside(state.head, head, state.head_opt),
     )
 
 

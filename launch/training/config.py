@@ -90,9 +90,9 @@ class StepFlags(OptimiserFlags):
     )
     scan: int | None = option(
         None,
-        "least number of layers that are alike for which one is traced in a loop in place of each: "
-        "compiles faster; 0 traces each; 8 by default, for methods that train dense changes or "
-        "ranks of their own 0",
+        "compile one layer in a loop for all that are alike, where at least so many follow each "
+        "other, and 0 for never; 8 by default with full, head, untouched, lora, rslora, "
+        "pissa, dora and loraga, else 0, as other methods' state would be copied in each step",
         lower=0,
     )
 

@@ -244,6 +244,7 @@ def result(
         "steps": int(outcome.state.step),
         "seconds": outcome.seconds,
         "step_bytes": _step_bytes(config, job, outcome.state),
+        "layers_together": [len(run) for run in job.network.runs],
         "best_step": outcome.best_step,
         "scores": outcome.scores,
         "split": job.task.evaluation,

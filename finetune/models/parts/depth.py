@@ -57,7 +57,7 @@ def through(
         for layer, part in zip(*own, strict=True):
 
             def output(x, layer=layer, part=part):
-                return call(_cut_out(layer), x, ops, part)
+                return call(_cut_out(layer) if scan else layer, x, ops, part)
 
             states.append(recomputed(output, remat)(states[-1]))
     return tuple(states)

@@ -96,12 +96,15 @@ class Layered(Mapping[str, Any]):
         return None if group is None or self.groups[group] != names else self.stacks[group]
 
 
-def layered(table: Mapping[str, Any], runs: Sequence[Sequence[str]]) -> Layered:
+def layered(
+    table: Mapping[str, Any], runs: Sequence[Sequence[str]], release: bool = False
+) -> Layered:
     """The table with the layers of each run together, where each of them has an entry of the form.
 
     Args:
       table: names -> trees of arrays. Names within layers begin with the layers' paths.
       runs: paths of layers.
+      release: delete the arrays that have been put together, so that not all are there twice.
     """
     groups = []
     for run in runs:
@@ -110,10 +113,14 @@ def layered(table: Mapping[str, Any], runs: Sequence[Sequence[str]]) -> Layered:
             names = tuple(f"{path}.{name.removeprefix(first)}" for path in run)
             if all(n in table for n in names) and len({form(table[n]) for n in names}) == 1:
                 groups.append(names)
-    stacks = tuple(jax.tree.map(_stacked, *(table[n] for n in names)) for names in groups)
+    stacks = []
+    for names in groups:
+        stacks.append(jax.tree.map(_stacked, *(table[n] for n in names)))
+        for leaf in jax.tree.leaves([table[n] for n in names]) if release else ():
+            leaf.delete()
     inside = set(itertools.chain(*groups))
     rest = {name: entry for name, entry in table.items() if name not in inside}
-    return Layered(tuple(groups), stacks, rest)
+    return Layered(tuple(groups), tuple(stacks), rest)
 
 
 def form(entry: Any) -> Hashable:

@@ -79,3 +79,11 @@ def test_records_have_the_values_of_the_flags():
     assert flags.optimiser_config(head=True).learning_rate == 0.25
     assert flags.step_config() == StepConfig(2.0, 2, False, 0.1)
     assert flags.loop_config(per_epoch=10) == LoopConfig(30, 4, 5, 3, 6)
+
+
+def test_layers_are_scanned_where_that_costs_nothing():
+    # The changes of a dense method, and ranks of its own, would be copied in each step.
+    defaults = {"lora": 8, "adapad": 0, "galore": 0}
+    assert {name: TrainConfig(method=name).scanned() for name in defaults} == defaults
+    assert TrainConfig(method="adapad", scan=4).scanned() == 4
+    assert TrainConfig(method="lora", scan=0).scanned() == 0
