@@ -18,7 +18,7 @@ LOADS = {
 }
 
 
-def modules(subject, fitted, ranks, chosen) -> list[dict[str, Any]]:
+def modules(subject, fitted, ranks, chosen, form: str) -> list[dict[str, Any]]:
     """A row per map: its rank, its numbers, and ||X (W - V)||^2 / ||X W||^2 on every text."""
     rows = []
     for path, rank in ranks.items():
@@ -29,16 +29,15 @@ def modules(subject, fitted, ranks, chosen) -> list[dict[str, Any]]:
             else maps.relative_error(kernel, chosen[path], collected.grams[path])
             for name, collected in fitted.moments.items()
         }
-        rows.append({"module": path, "shape": kernel.shape, "rank": rank, "errors": errors})
+        size = kernel.size if rank is None else forms.cost(form, *kernel.shape, rank)
+        row = {"module": path, "shape": kernel.shape, "rank": rank, "parameters": size}
+        rows.append({**row, "errors": errors})
     return rows
 
 
 def record(config, subject, fitted, ranks, rows) -> dict[str, Any]:
     """The entries of compression.json but for the scores."""
     whole = sum(int(np.prod(row["shape"])) for row in rows)
-    for row in rows:
-        size, rank = int(np.prod(row["shape"])), row["rank"]
-        row["parameters"] = size if rank is None else forms.cost(config.form, *row["shape"], rank)
     errors = {name: [row["errors"][name] for row in rows] for name in fitted.moments}
     return {
         "asked": dataclasses.asdict(config),

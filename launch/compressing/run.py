@@ -58,7 +58,7 @@ def compress(config: CompressConfig) -> None:
     with stage("judging the network before and after"):
         before, after = scores(subject.params), scores(maps.replaced(subject.params, chosen))
     others = _others(config, subject, fitted, scores)
-    rows = report.modules(subject, fitted, ranks, chosen)
+    rows = report.modules(subject, fitted, ranks, chosen, config.form)
     record = {
         **report.record(config, subject, fitted, ranks, rows),
         "scores": {"before": before, "after": after},

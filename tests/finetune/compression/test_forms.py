@@ -1,12 +1,10 @@
-"""Forms of one map: the same function from fewer numbers, also from a checkpoint."""
+"""Forms of one map: the same function from fewer numbers."""
 
 import numpy as np
 import pytest
 
 from finetune.adapters.method import Factors
-from finetune.compression import folders, forms
-from finetune.weights import low_rank
-from finetune.weights.entries import Entry
+from finetune.compression import forms
 
 
 def factors(size_in, size_out, rank, seed=0):
@@ -35,30 +33,3 @@ def test_the_largest_rank_is_the_last_that_fits(form, ratio):
     rank = forms.largest_rank(form, 30, 20, ratio)
     assert forms.cost(form, 30, 20, rank) <= ratio * 600
     assert rank == 20 or forms.cost(form, 30, 20, rank + 1) > ratio * 600
-
-
-@pytest.mark.parametrize("form", forms.FORMS)
-def test_a_checkpoint_holds_the_map(form):
-    product = factors(7, 5, 2)
-    tensors = folders.stored("fc", product, form, np.float32)
-    entries = {n: Entry(t.shape, str(t.dtype), lambda t=t: t) for n, t in tensors.items()}
-    whole = low_rank.expanded(entries)
-    assert list(whole) == ["fc.weight"] and whole["fc.weight"].shape == (5, 7)
-    np.testing.assert_allclose(whole["fc.weight"].read().T, product.a @ product.b, atol=1e-5)
-
-
-@pytest.mark.parametrize("part", ["fc.pivot.rest", "fc.pivot.order"])
-def test_a_part_is_missing(part):
-    tensors = folders.stored("fc", factors(7, 5, 2), "pivot", np.float32)
-    entries = {n: Entry(t.shape, str(t.dtype), lambda t=t: t) for n, t in tensors.items()}
-    del entries[part]
-    with pytest.raises(ValueError, match=f"{part} is missing"):
-        low_rank.expanded(entries)
-
-
-def test_an_order_that_is_no_permutation():
-    tensors = folders.stored("fc", factors(7, 5, 2), "pivot", np.float32)
-    tensors["fc.pivot.order"] = np.zeros(7, np.int32)
-    entries = {n: Entry(t.shape, str(t.dtype), lambda t=t: t) for n, t in tensors.items()}
-    with pytest.raises(ValueError, match="no permutation"):
-        low_rank.expanded(entries)["fc.weight"].read()
