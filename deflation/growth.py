@@ -27,9 +27,9 @@ class ExplainedEnergy:
         """The size to explain: the root of the energy, which stays in the range of the dtype."""
         return jnp.sqrt(self.share) * size(problem.target)
 
-    def more(self, threshold: jax.Array, sizes: jax.Array, found) -> jax.Array:
+    def more(self, threshold: jax.Array, sizes: jax.Array, count) -> jax.Array:
         """True while the components found do not explain enough."""
-        del found
+        del count
         return jnp.sqrt(jnp.sum(sizes**2)) < threshold
 
     def keep(self, threshold: jax.Array, sizes: jax.Array) -> jax.Array:
@@ -52,9 +52,9 @@ class NoiseFloor:
             std = problem.unexplained / jnp.sqrt(m * jnp.maximum(problem.freedom, 1))
         return std * (m**0.5 + d**0.5)
 
-    def more(self, threshold: jax.Array, sizes: jax.Array, found) -> jax.Array:
+    def more(self, threshold: jax.Array, sizes: jax.Array, count) -> jax.Array:
         """True while all components found are above the floor."""
-        return jnp.sum(jnp.cumprod(sizes > threshold)) >= found
+        return jnp.sum(jnp.cumprod(sizes > threshold)) >= count
 
     def keep(self, threshold: jax.Array, sizes: jax.Array) -> jax.Array:
         """The leading components above the floor, at least 1."""

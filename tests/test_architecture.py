@@ -25,15 +25,6 @@ PAPERS = {
     "structure": {"instances"},
 }
 LINES = 300  # of a file, of tests too
-# Longer for now, by name and why; a file that has become short enough has to leave the list.
-LONG_TESTS = {
-    "tests/deflation/problem/test_implicit.py": "the solvers' own folders are being rewritten",
-    "tests/deflation/problem/test_regression.py": "as above",
-    "tests/deflation/test_saving.py": "as above",
-    "tests/deflation/test_staleness.py": "as above",
-    "tests/deflation/test_ways.py": "as above",
-    "tests/rankwise/test_checks.py": "one table of refusals, which is growing at the moment",
-}
 MODULES = 25  # of a folder
 MANY = {"finetune/methods"}  # one file per method, and nothing else
 COMMAND = 100  # lines of a command
@@ -126,19 +117,9 @@ def test_instances_stand_below_the_papers():
 
 
 def test_a_file_has_one_idea():
-    count = {
-        name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in FILES.items()
-    }
+    files = [*FILES.values(), *(ROOT / "tests").rglob("*.py")]
+    count = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert {name: lines for name, lines in count.items() if lines > LINES} == {}
-
-
-def test_a_test_has_one_idea():
-    files = sorted((ROOT / "tests").rglob("*.py"))
-    count = {
-        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
-        for path in files
-    }
-    assert {name for name, lines in count.items() if lines > LINES} == set(LONG_TESTS)
 
 
 def test_a_folder_can_be_read_at_a_glance():

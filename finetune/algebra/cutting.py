@@ -46,8 +46,8 @@ def cut(
 
     Example:
       >>> from finetune.algebra.spectra import spectrum
-      >>> found = cut({"fc": spectrum(Factors(np.eye(2), np.diag([4.0, 3.0])))}, {"fc": 1})["fc"]
-      >>> found.error, found.norm, found.relative
+      >>> smaller = cut({"fc": spectrum(Factors(np.eye(2), np.diag([4.0, 3.0])))}, {"fc": 1})["fc"]
+      >>> smaller.error, smaller.norm, smaller.relative
       (3.0, 5.0, 0.6)
     """
     cuts = {}

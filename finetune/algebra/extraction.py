@@ -56,8 +56,8 @@ def leading(delta: np.ndarray, rank: int, *, tolerance: float = 0.05, seed: int 
 
     Example:
       >>> delta = np.diag([5.0, 4.0, 3.0, 0.0])
-      >>> found = leading(delta, 2)
-      >>> found.spectrum.values[:2].round(6).tolist(), round(found.error, 6)
+      >>> leading_part = leading(delta, 2)
+      >>> leading_part.spectrum.values[:2].round(6).tolist(), round(leading_part.error, 6)
       ([5.0, 4.0], 3.0)
     """
     delta = checks.array("delta", delta)
@@ -66,15 +66,15 @@ def leading(delta: np.ndarray, rank: int, *, tolerance: float = 0.05, seed: int 
     width = max(-(-rank // SHARE), 8)
     least = min(delta.shape)
     if 4 * width >= least or not norm:
-        found = whole(delta)
-        return Leading(found, norm, found.error(rank))
+        leading_part = whole(delta)
+        return Leading(leading_part, norm, leading_part.error(rank))
     start = np.random.default_rng(seed).standard_normal((delta.shape[1], width), delta.dtype)
     basis = _orthonormal(_product(delta, start))
     images = _product(delta.T, basis)  # (n, q), the transposed projection Q^T D
     while True:
         if basis.shape[1] + width > least:
-            found = whole(delta)
-            return Leading(found, norm, found.error(rank))
+            leading_part = whole(delta)
+            return Leading(leading_part, norm, leading_part.error(rank))
         block = _product(delta, _orthonormal(images[:, -width:]))
         # Twice: what the first projection leaves of the basis is rounding of a larger block.
         for _ in range(2):
@@ -90,8 +90,8 @@ def leading(delta: np.ndarray, rank: int, *, tolerance: float = 0.05, seed: int 
     squares, vectors = squares[::-1], vectors[:, ::-1]
     count = int((squares > squares[0] * max(delta.shape) * np.finfo(np.float64).eps).sum())
     values, vectors = np.sqrt(squares[:count]), vectors[:, :count]
-    found = Spectrum(basis, images.T, vectors, values, vectors.T / values[:, None])
-    return Leading(found, norm, _error(delta, found, rank, norm))
+    leading_part = Spectrum(basis, images.T, vectors, values, vectors.T / values[:, None])
+    return Leading(leading_part, norm, _error(delta, leading_part, rank, norm))
 
 
 def whole(delta: np.ndarray) -> Spectrum:
@@ -135,13 +135,13 @@ def _orthonormal(block: np.ndarray) -> np.ndarray:
     return np.linalg.qr(block)[0]
 
 
-def _error(delta: np.ndarray, found: Spectrum, rank: int, norm: float) -> float:
+def _error(delta: np.ndarray, leading_part: Spectrum, rank: int, norm: float) -> float:
     """||D - prefix||_F: a difference of squares as long as that has digits, else row by row."""
-    values = found.values[:rank]
+    values = leading_part.values[:rank]
     missed = norm**2 - float(values @ values)
     if missed > SMALL * norm**2:
         return float(np.sqrt(missed))
-    a, b = (factor.astype(delta.dtype) for factor in found.prefix(rank))
+    a, b = (factor.astype(delta.dtype) for factor in leading_part.prefix(rank))
     squares = 0.0
     for rows in range(0, len(delta), 256):
         part = delta[rows : rows + 256] - a[rows : rows + 256] @ b

@@ -71,8 +71,8 @@ def spectrum(factors: Factors) -> Spectrum:
       factors: a (in, k), b (k, out), any floating dtype; k may be 0, or exceed in and out.
 
     Example:
-      >>> found = spectrum(Factors(np.eye(3)[:, :2], np.array([[0.0, 3.0], [4.0, 0.0]])))
-      >>> found.values.tolist(), found.error(1), found.prefix(1).a.shape
+      >>> own = spectrum(Factors(np.eye(3)[:, :2], np.array([[0.0, 3.0], [4.0, 0.0]])))
+      >>> own.values.tolist(), own.error(1), own.prefix(1).a.shape
       ([4.0, 3.0], 3.0, (3, 1))
     """
     a, b = (np.asarray(factor, np.float64) for factor in factors)

@@ -43,8 +43,8 @@ def resized(factors: Factors, gram: np.ndarray, rank: int) -> Weighted:
       ValueError: a Gram matrix of another size, not symmetric or not finite; a rank below 1.
 
     Example:
-      >>> found = resized(Factors(np.eye(2), np.diag([1.0, 2.0])), np.diag([9.0, 1.0]), 1)
-      >>> found.errors.tolist(), abs(found.factors.a @ found.factors.b).tolist()
+      >>> result = resized(Factors(np.eye(2), np.diag([1.0, 2.0])), np.diag([9.0, 1.0]), 1)
+      >>> result.errors.tolist(), abs(result.factors.a @ result.factors.b).tolist()
       ([3.605551275463989, 2.0], [[1.0, 0.0], [0.0, 0.0]])
     """
     a, b = (np.asarray(factor, np.float64) for factor in factors)
@@ -74,8 +74,8 @@ def merged(
 
     Example:
       >>> one, two = (Factors(np.eye(2), np.diag(d)) for d in ([2.0, 0.0], [0.0, 1.0]))
-      >>> found = merged([one, two], [np.diag([1.0, 0.0]), np.diag([0.0, 1.0])], 2)
-      >>> (found.factors.a @ found.factors.b).round(6).tolist(), found.errors.round(6).tolist()
+      >>> result = merged([one, two], [np.diag([1.0, 0.0]), np.diag([0.0, 1.0])], 2)
+      >>> (result.factors.a @ result.factors.b).round(6).tolist(), result.errors.round(6).tolist()
       ([[2.0, 0.0], [0.0, 1.0]], [2.236068, 1.0, 0.0])
     """
     if not terms or len(terms) != len(grams):

@@ -68,14 +68,14 @@ def blocks(
         return _rows(tokenizer, texts, length, tokens)
     if kind != "causal":
         raise ValueError(f"kind is {kind!r}; allowed are 'causal' and 'encoder': no other is done")
-    speech = tokenizer.speech
-    if speech is None:
+    vocabulary = tokenizer.vocabulary
+    if vocabulary is None:
         raise ValueError("the tokenizer has no token that ends a text, which a causal model needs")
     stream: list[int] = []
     limit = length * max(tokens // length, 1) if tokens else None
     for start in range(0, len(texts), 256):  # not all of a corpus for its first tokens
-        for row in speech.plain(texts[start : start + 256]):
-            stream += [*speech.before, *row, speech.end_id] if row else []
+        for row in vocabulary.plain(texts[start : start + 256]):
+            stream += [*vocabulary.before, *row, vocabulary.end_id] if row else []
         if limit and len(stream) >= limit:
             break
     length = min(length, len(stream))

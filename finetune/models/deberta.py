@@ -102,17 +102,17 @@ class DebertaV2Config(Config):
 
     def contradictions(self) -> list[str]:
         """Also a pooler of another width, and a log scale that would end before it begins."""
-        found = super().contradictions()
+        texts = super().contradictions()
         if self.pooler_hidden_size not in (None, self.hidden_size):
-            found.append(
+            texts.append(
                 f"pooler_hidden_size is {self.pooler_hidden_size}; allowed: {self.hidden_size}"
             )
         if self.longest - 1 <= self.position_buckets // 2:
-            found.append(
+            texts.append(
                 f"position_buckets is {self.position_buckets}; allowed are integers < "
                 f"{2 * (self.longest - 1)} for distances up to {self.longest}"
             )
-        return found
+        return texts
 
 
 class Context(NamedTuple):

@@ -25,20 +25,20 @@ class Modules(NamedTuple):
 
 def modules(model: nnx.Module) -> Modules:
     """All that passes through `Ops`, found by an abstract forward pass (nothing is computed)."""
-    found = Modules({}, {})
+    result = Modules({}, {})
 
     def linear(path, x, kernel):
-        found.linear.setdefault(path, kernel.shape)
+        result.linear.setdefault(path, kernel.shape)
         return PLAIN.linear(path, x, kernel)
 
     def embed(path, ids, table):
-        found.embed.setdefault(path, table.shape)
+        result.embed.setdefault(path, table.shape)
         return PLAIN.embed(path, ids, table)
 
     graphdef, params = nnx.split(model)
     record = Ops(linear, embed)
     jax.eval_shape(lambda p: nnx.merge(graphdef, p)(_inputs(model.config), ops=record), params)
-    return found
+    return result
 
 
 def linears(model: nnx.Module) -> dict[str, tuple[int, int]]:

@@ -199,5 +199,5 @@ class T5(nnx.Module):
 def _of_last(x_BLD: jax.Array, there_BL: jax.Array) -> jax.Array:
     """The vector at the last place that is there; NaN where none is."""
     place_B = jnp.max(jnp.where(there_BL, jnp.arange(there_BL.shape[1]), 0), axis=1)
-    found = jnp.take_along_axis(x_BLD, place_B[:, None, None], axis=1)[:, 0]
-    return jnp.where(there_BL.any(1)[:, None], found, jnp.nan)
+    last_BD = jnp.take_along_axis(x_BLD, place_B[:, None, None], axis=1)[:, 0]
+    return jnp.where(there_BL.any(1)[:, None], last_BD, jnp.nan)

@@ -72,9 +72,9 @@ class Attention(nnx.Module):
     def __call__(self, x_BLD, seen: KeyValue, mask, bias_HLM, ops: Ops, key) -> jax.Array:
         """(B, L, D) -> (B, L, D)."""
         query_BLHK = split_heads(self.q(x_BLD, ops), self.heads)
-        found = scores("blhk,bmhk->bhlm", query_BLHK, seen.keys)
-        found = found if bias_HLM is None else found + bias_HLM
-        return self.o(attend(found, seen.values, mask, self.rate, key), ops)
+        logits_BHLM = scores("blhk,bmhk->bhlm", query_BLHK, seen.keys)
+        logits_BHLM = logits_BHLM if bias_HLM is None else logits_BHLM + bias_HLM
+        return self.o(attend(logits_BHLM, seen.values, mask, self.rate, key), ops)
 
 
 class FeedForward(nnx.Module):

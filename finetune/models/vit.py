@@ -51,11 +51,11 @@ class ViTConfig(Config):
 
     def contradictions(self) -> list[str]:
         """Heads that do not divide the width, patches that do not divide the image."""
-        found = super().contradictions()
+        texts = super().contradictions()
         if self.image_size % self.patch_size:
             text = f"image_size is {self.image_size}; allowed are multiples of {self.patch_size}"
-            found.append(f"{text} (patch_size)")
-        return found
+            texts.append(f"{text} (patch_size)")
+        return texts
 
     @property
     def input_size(self) -> int:

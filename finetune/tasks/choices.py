@@ -185,6 +185,6 @@ def _given(task, inputs, first, row) -> dict[str, Any]:
     }
 
 
-def tokens_of(answers: Sequence[str], speech: Any) -> tuple[tuple[int, ...], ...]:
+def tokens_of(answers: Sequence[str], vocabulary: Any) -> tuple[tuple[int, ...], ...]:
     """Ids of answers as they follow a prompt, each with the end token."""
-    return tuple((*row, speech.end_id) for row in speech.words(answers))
+    return tuple((*row, vocabulary.end_id) for row in vocabulary.words(answers))

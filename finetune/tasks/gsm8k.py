@@ -22,12 +22,12 @@ import numpy as np
 from finetune.tasks import prompts, text
 from finetune.tasks.files import columns, sources
 from finetune.tasks.files.sources import Table
+from finetune.tasks.generated_text import GeneratedText
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.splits import Split
-from finetune.tasks.text_to_text import spoken
-from finetune.tasks.tokens.speech import Speech
+from finetune.tasks.text_to_text import vocabulary_of
 from finetune.tasks.tokens.tokenizer import Tokenizer
-from finetune.tasks.written import Written
+from finetune.tasks.tokens.vocabulary import Vocabulary
 
 REPOSITORY = "openai/gsm8k"
 SPLITS = ("train", "test")
@@ -51,7 +51,7 @@ NUMBER = re.compile(
 )
 
 
-class FinalNumber(Written):
+class FinalNumber(GeneratedText):
     """A `Reading` of the last number of a text; labels are numbers as strings, str (n,)."""
 
     metrics = ("exact_match",)
@@ -93,7 +93,7 @@ def load(
     """The task, with the splits train and test.
 
     Args:
-      tokenizer: of the model; its `speech` must be there.
+      tokenizer: of the model; its `vocabulary` must be there.
       kind: "causal" or "encoder_decoder".
       data_dir: folder with gsm8k/train.parquet and gsm8k/test.parquet (or .jsonl, .csv), or with
         the files themselves; the training file may be MetaMathQA's. None for GSM8K from the Hub.
@@ -112,7 +112,7 @@ def load(
     Example:
       load(load_tokenizer("models/llama"), "causal", "data").majority("test")
     """
-    speech = spoken(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     splits, notes = {}, []
     tables = sources.of_task("gsm8k", REPOSITORY, "main", SPLITS, data_dir)
     for split, table in tables.items():
@@ -120,8 +120,8 @@ def load(
         questions, answers = (columns.texts(table, name) for name in names)
         parts = [_parts(table, names[1], row, answer) for row, answer in enumerate(answers)]
         labels = np.array([final for _, final in parts])
-        source = framed([FRAME.format(question=q.strip()) for q in questions], speech, kind)
-        target = _targets(parts, speech)
+        source = framed([FRAME.format(question=q.strip()) for q in questions], vocabulary, kind)
+        target = _targets(parts, vocabulary)
         if split == "test":
             prompts.require_room("split 'test'", source, max_length)
             # Never read: the model writes its own. Cut, as its length decides nothing.
@@ -142,7 +142,7 @@ def load(
         name="gsm8k",
         splits=splits,
         kind=kind,
-        reading=FinalNumber(speech, target_length),
+        reading=FinalNumber(vocabulary, target_length),
         pad_id=tokenizer.pad_id,
         start_id=tokenizer.pad_id,
         lengths=text.buckets(max_length, lengths),
@@ -178,15 +178,15 @@ def same(written: str, label: str) -> bool:
     return number is not None and number == final_number(str(label))
 
 
-def framed(asked: Sequence[str], speech: Speech, kind: str) -> list[list[int]]:
+def framed(asked: Sequence[str], vocabulary: Vocabulary, kind: str) -> list[list[int]]:
     """Whole prompts as ids with the special tokens that the kind of model reads."""
-    end = [speech.end_id] if kind == "encoder_decoder" else []
-    return [[*speech.before, *row, *end] for row in speech.plain(asked)]
+    end = [vocabulary.end_id] if kind == "encoder_decoder" else []
+    return [[*vocabulary.before, *row, *end] for row in vocabulary.plain(asked)]
 
 
-def _targets(parts: Sequence[tuple[str, str]], speech: Speech) -> list[list[int]]:
-    rows = speech.words([f"{steps}\n{CUE} {final}" for steps, final in parts])
-    return [[*row, speech.end_id] for row in rows]
+def _targets(parts: Sequence[tuple[str, str]], vocabulary: Vocabulary) -> list[list[int]]:
+    rows = vocabulary.words([f"{steps}\n{CUE} {final}" for steps, final in parts])
+    return [[*row, vocabulary.end_id] for row in rows]
 
 
 def _parts(table: Table, column: str, row: int, answer: str) -> tuple[str, str]:

@@ -19,11 +19,11 @@ from finetune.tasks import prompts, text
 from finetune.tasks.execution import sandbox
 from finetune.tasks.execution.sandbox import Limits
 from finetune.tasks.files import columns, sources
+from finetune.tasks.generated_text import GeneratedText
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.splits import Split
-from finetune.tasks.text_to_text import spoken
+from finetune.tasks.text_to_text import vocabulary_of
 from finetune.tasks.tokens.tokenizer import Tokenizer
-from finetune.tasks.written import Written
 from rankwise import checks
 
 REPOSITORY = "openai/openai_humaneval"
@@ -57,7 +57,7 @@ class Completions(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Passes(Written):
+class Passes(GeneratedText):
     """A `Reading` of code; labels are numbers of problems, int (n,).
 
     Attributes:
@@ -150,14 +150,15 @@ def load(
     """The benchmark, with the split test alone.
 
     Args:
-      tokenizer: of the model; its `speech` must be there.
+      tokenizer: of the model; its `vocabulary` must be there.
       kind: "causal".
       data_dir: folder with humaneval/test.parquet (or .jsonl), or with the file itself; None for
         the Hub.
       max_length: tokens of a prompt.
       target_length: tokens of a completion at most.
       lengths: what prompts are padded to, see `text.buckets`.
-      samples, temperature, top_p, seed: see `Written`; one sample without a temperature is greedy.
+      samples, temperature, top_p, seed: see `GeneratedText`; one sample without a
+        temperature is greedy.
       run: run what the model writes; without it completions can be written and not scored.
 
     Raises:
@@ -169,20 +170,20 @@ def load(
       load(load_tokenizer("models/llama"), "causal", "data", run=True)
     """
     checks.choice("kind of a model for humaneval", kind, ("causal",))
-    speech = spoken(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     table = sources.of_task("humaneval", REPOSITORY, None, ("test",), data_dir)["test"]
     given = zip(*(columns.texts(table, name) for name in Problem._fields), strict=True)
     problems = tuple(Problem(*row) for row in given)
-    source = [[*speech.before, *row] for row in speech.plain([p.prompt for p in problems])]
+    source = [[*vocabulary.before, *row] for row in vocabulary.plain([p.prompt for p in problems])]
     prompts.require_room("humaneval", source, max_length)
     # The benchmark is not for training: the targets are empty.
-    inputs = prompts.paired(source, [[speech.end_id]] * len(source))
+    inputs = prompts.paired(source, [[vocabulary.end_id]] * len(source))
     drawn = (target_length, samples, temperature, top_p, seed)
     return LanguageTask(
         name="humaneval",
         splits={"test": Split(inputs, np.arange(len(problems)))},
         kind=kind,
-        reading=Passes(speech, *drawn, problems=problems, run=run),
+        reading=Passes(vocabulary, *drawn, problems=problems, run=run),
         pad_id=tokenizer.pad_id,
         lengths=text.buckets(max_length, lengths),
         target_lengths=(1,),

@@ -20,8 +20,8 @@ from finetune.tasks.glue import GLUE, TOP_SCORE, Spec
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.splits import Split
 from finetune.tasks.tokens.ragged import Ragged
-from finetune.tasks.tokens.speech import Speech
 from finetune.tasks.tokens.tokenizer import Tokenizer, longest_first
+from finetune.tasks.tokens.vocabulary import Vocabulary
 
 INSTRUCTIONS = {
     "cola": "Decide whether the sentence is acceptable or unacceptable English.",
@@ -59,7 +59,7 @@ def load(
 
     Args:
       name, data_dir, lengths, window, test: as for `finetune.tasks.glue.load`.
-      tokenizer: of the model; its `speech` must be there.
+      tokenizer: of the model; its `vocabulary` must be there.
       kind: "causal" or "encoder_decoder".
       max_length: tokens of a prompt; sentences are cut, the longer one first, the cue never.
 
@@ -72,16 +72,16 @@ def load(
       load("mrpc", load_tokenizer("t5-base"), "encoder_decoder", "data/glue")
     """
     read = glue.tables(name, data_dir, test)
-    spec, speech = GLUE[name], spoken(tokenizer)
+    spec, vocabulary = GLUE[name], vocabulary_of(tokenizer)
     lengths = text.buckets(max_length, lengths)
-    reading = _reading(name, spec, speech)
+    reading = _reading(name, spec, vocabulary)
     splits = {}
     for split, (table, known) in read.items():
         texts = [columns.texts(table, column) for column in spec.texts]
         # A hidden label has no answer; any one keeps its place, and what is read does not use it.
         classes = np.zeros(len(texts[0]), int) if known is None else reading.classes(known)
         inputs = {
-            "source": prompts(name, texts, speech, kind, max_length),
+            "source": prompts(name, texts, vocabulary, kind, max_length),
             "target": Ragged.from_rows(reading.tokens[number] for number in classes),
         }
         splits[split] = Split(inputs, known)
@@ -100,21 +100,23 @@ def load(
 
 
 def prompts(
-    name: str, texts: Sequence[Sequence[str]], speech: Speech, kind: str, max_length: int
+    name: str, texts: Sequence[Sequence[str]], vocabulary: Vocabulary, kind: str, max_length: int
 ) -> Ragged:
     """instruction, "column: sentence" once or twice, cue: n rows of at most max_length tokens."""
     spec = GLUE[name]
-    opening = [*speech.before, *speech.plain([f"{INSTRUCTIONS[name]} {spec.texts[0]}:"])[0]]
-    between = speech.words([f"{spec.texts[1]}:"])[0] if len(texts) == 2 else []
-    closing = speech.words([CUE])[0] + ([speech.end_id] if kind == "encoder_decoder" else [])
+    opening = [*vocabulary.before, *vocabulary.plain([f"{INSTRUCTIONS[name]} {spec.texts[0]}:"])[0]]
+    between = vocabulary.words([f"{spec.texts[1]}:"])[0] if len(texts) == 2 else []
+    closing = vocabulary.words([CUE])[0] + (
+        [vocabulary.end_id] if kind == "encoder_decoder" else []
+    )
     room = max_length - len(opening) - len(between) - len(closing)
     if room < len(texts):
         least = max_length - room + len(texts)
         raise ValueError(
             f"max_length is {max_length}; allowed with this prompt are {least} or more"
         )
-    first = speech.words(texts[0])
-    second = speech.words(texts[1]) if len(texts) == 2 else [[]] * len(first)
+    first = vocabulary.words(texts[0])
+    second = vocabulary.words(texts[1]) if len(texts) == 2 else [[]] * len(first)
     rows = []
     for a, b in zip(first, second, strict=True):
         keep_a, keep_b = longest_first(len(a), len(b), room)
@@ -122,23 +124,23 @@ def prompts(
     return Ragged.from_rows(rows)
 
 
-def spoken(tokenizer: Tokenizer) -> Speech:
-    """The tokenizer's `speech`.
+def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
+    """The tokenizer's `vocabulary`.
 
     Raises:
       ValueError: it has none.
     """
-    if tokenizer.speech is None:
+    if tokenizer.vocabulary is None:
         raise ValueError(
             "tokenizer has no token that ends a text; allowed for text to text are those of "
             "language models, as T5 and Llama"
         )
-    return tokenizer.speech
+    return tokenizer.vocabulary
 
 
-def _reading(name: str, spec: Spec, speech: Speech) -> Choices:
+def _reading(name: str, spec: Spec, vocabulary: Vocabulary) -> Choices:
     if spec.label_names:
         words = WORDS.get(name, spec.label_names)
-        return Choices(words, tokens_of(words, speech), spec.metrics)
+        return Choices(words, tokens_of(words, vocabulary), spec.metrics)
     values = np.array([float(score) for score in SCORES])
-    return Choices(SCORES, tokens_of(SCORES, speech), spec.metrics, values)
+    return Choices(SCORES, tokens_of(SCORES, vocabulary), spec.metrics, values)

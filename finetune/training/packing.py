@@ -32,8 +32,8 @@ def packed(state: TrainState, runs: Runs, release: bool = False) -> TrainState:
     """
 
     def together(table: Any) -> Any:
-        found = layered(table, runs, release)
-        return found if found.groups else table
+        stacked = layered(table, runs, release)
+        return stacked if stacked.groups else table
 
     def beside(table, now, tree):
         """An optimiser's state; its parts that have an entry for each of the table's go with it."""

@@ -6,31 +6,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from deflation.problem.spectrum import effective_rank
 from finetune.algebra import cutting
 from finetune.algebra.cutting import Cut
 from finetune.algebra.spectra import Spectrum
 from launch.shell.tables import table
 
 
-def effective_rank(values: np.ndarray) -> float:
-    """exp of the entropy of s / sum(s): the number of equal values as spread as these.
-
-    Source: Roy and Vetterli (2007), The effective rank, definition 1.
-
-    Example:
-      >>> round(effective_rank(np.array([2.0, 2.0, 2.0])), 6), effective_rank(np.zeros(0))
-      (3.0, 0.0)
-    """
-    if not len(values):
-        return 0.0
-    share = values / values.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))
-
-
 def contents(ranks: Mapping[str, int], spectra: Mapping[str, Spectrum]) -> str:
     """What an adapter holds, a line per module."""
     rows = [
-        (path, ranks[path], len(s.values), effective_rank(s.values), s.norm, ranks[path] * s.cost)
+        (path, ranks[path], len(s.values), _effective(s), s.norm, ranks[path] * s.cost)
         for path, s in spectra.items()
     ]
     norm = float(np.linalg.norm([s.norm for s in spectra.values()]))
@@ -69,3 +55,8 @@ def record(cuts: Mapping[str, Cut], spectra: Mapping[str, Spectrum], **about) ->
         "relative_error": cutting.total(cuts),
         "modules": modules,
     }
+
+
+def _effective(spectrum: Spectrum) -> float:
+    values = spectrum.values
+    return float(effective_rank(values, np)) if len(values) else 0.0

@@ -53,19 +53,19 @@ def merge(config: AdapterConfig) -> None:
 def extract(config: AdapterConfig) -> None:
     """What a tuned model changed of its base, as the best adapter of the ranks."""
     _require_places(config)
-    found = extracting.difference(config.model, config.base)
+    difference = extracting.difference(config.model, config.base)
     if config.outside == "refuse":
-        extracting.refuse_outside(found.outside)
+        extracting.refuse_outside(difference.outside)
     by_rank = config.rank not in (None, "exact")
     changes = {}
-    for path, delta in progress(found.linear.items(), len(found.linear), "modules"):
+    for path, delta in progress(difference.linear.items(), len(difference.linear), "modules"):
         one = extraction.leading(delta, int(config.rank)) if by_rank else extraction.whole(delta)
         changes[path] = one
-    saved = sorted({name.rpartition(".")[0] for name in found.outside})
+    saved = sorted({name.rpartition(".")[0] for name in difference.outside})
     settings = standalone.plain(config.base, saved)
-    adapter = Standalone({}, frozenset(), found.outside, "float32", settings)
+    adapter = Standalone({}, frozenset(), difference.outside, "float32", settings)
     spectra = {path: one.spectrum if by_rank else one for path, one in changes.items()}
-    before = {path: min(delta.shape) for path, delta in found.linear.items()}
+    before = {path: min(delta.shape) for path, delta in difference.linear.items()}
     cuts = cutting.cut(spectra, _chosen(config, spectra))
     if by_rank:  # spectra are of projections, whose tails are not what is missed
         cuts = {

@@ -30,7 +30,7 @@ class Display:
     def __init__(self, total: int, done: int, metric: str, shown: bool = True, name: str = ""):
         self.total, self.metric = total, metric
         self.name = f"{name}: " if name else ""
-        self.step, self.passes, self.spoken = done, 0, time.monotonic()
+        self.step, self.passes, self.vocabulary_of = done, 0, time.monotonic()
         self.waiting = contextlib.ExitStack()
         if shown:
             self.waiting.enter_context(stage(f"{self.name}compiling, and the first steps"))
@@ -68,14 +68,14 @@ class Display:
             self.passes += 1
             if self.bar is not None:
                 self.bar.set_postfix({**self.values, "evaluating": f"{done}/{passes}"})
-            elif self.lines and time.monotonic() - self.spoken > QUIET:
+            elif self.lines and time.monotonic() - self.vocabulary_of > QUIET:
                 self._print(f"step {self.step}/{self.total}: evaluating, {done}/{passes} batches")
             return predict(*arguments)
 
         return counted
 
     def _print(self, text: str) -> None:
-        self.spoken = time.monotonic()
+        self.vocabulary_of = time.monotonic()
         print(f"{self.name}{text}", file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -1,23 +1,18 @@
 """A run that was saved and resumed is the uninterrupted one; a bad file is one clear line."""
 
 import os
-import pathlib
-import zipfile
 
 import jax
 import numpy as np
 import pytest
 
 from deflation import (
-    Regression,
     advance,
-    alternating,
     explained_energy,
     finish,
     gradient_descent,
     krylov,
     load,
-    noise_floor,
     parallel,
     save,
     saving,
@@ -141,165 +136,6 @@ def refused(path, state) -> str:
     return text
 
 
-def test_truncated_files(tmp_path):
-    """Cut after any number of bytes."""
-    state = start(from_matrix(), R)
-    path, cut = tmp_path / "run.npz", tmp_path / "cut.npz"
-    save(path, advance(state, 2))
-    content = path.read_bytes()
-    for length in [*range(0, len(content), 97), len(content) - 1]:
-        cut.write_bytes(content[:length])
-        assert "truncated or not a saved run" in refused(cut, state)
-
-
-def test_damaged_files(tmp_path):
-    """One byte changed: either refused with the one line, or harmless (padding, time stamps)."""
-    state = start(from_matrix(), R)
-    path, bad = tmp_path / "run.npz", tmp_path / "bad.npz"
-    save(path, advance(state, 2))
-    content = path.read_bytes()
-    refusals = 0
-    for position in range(0, len(content), 31):
-        damaged = bytearray(content)
-        damaged[position] ^= 0xFF
-        bad.write_bytes(damaged)
-        try:
-            loaded = load(bad, state)
-        except ValueError as error:
-            assert "\n" not in str(error) and str(bad) in str(error)
-            refusals += 1
-        else:
-            same(loaded, load(path, state))
-    assert refusals > 10
-
-
-def write_text(path):
-    path.write_text("hello\n")
-
-
-def write_npy(path):
-    with path.open("wb") as file:
-        np.save(file, np.ones(3))
-
-
-def write_zip(path):
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("hello", "world")
-
-
-def write_npz(**arrays):
-    def write(path):
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
-
-    return write
-
-
-FOREIGN = {
-    "empty": lambda path: path.write_bytes(b""),
-    "text": write_text,
-    "one array": write_npy,
-    "zip": write_zip,
-    "arrays": write_npz(b=np.ones(3)),
-    "a list": write_npz(description=np.asarray("[1, 2]")),
-    "a number": write_npz(description=np.asarray("1")),
-    "another record": write_npz(description=np.asarray('{"format": 99}')),
-    "not json": write_npz(description=np.asarray("{")),
-    "folder": lambda path: path.mkdir(),
-}
-
-
-@pytest.mark.parametrize("kind", FOREIGN)
-def test_foreign_files(tmp_path, kind):
-    path = tmp_path / "run.npz"
-    FOREIGN[kind](path)
-    refused(path, start(from_matrix(), R))
-
-
-def test_a_file_with_parts_missing(tmp_path):
-    """The right description, but not all of the arrays, or of other shapes."""
-    state = start(from_matrix(), R)
-    path, bad = tmp_path / "run.npz", tmp_path / "bad.npz"
-    save(path, advance(state, 2))
-    with np.load(path) as file:
-        arrays = dict(file)
-    for name in arrays:
-        write_npz(**{k: v for k, v in arrays.items() if k != name})(bad)
-        refused(bad, state)
-    write_npz(**arrays | {"b": arrays["b"][:-1]})(bad)
-    refused(bad, state)
-
-
-@pytest.mark.parametrize("rows", [0, 1, 3])
-def test_a_history_of_another_length(tmp_path, rows):
-    """One row for each of the two rounds: a part of them would be reported as the whole run."""
-    state = start(from_matrix(), R)
-    path, bad = tmp_path / "run.npz", tmp_path / "bad.npz"
-    save(path, advance(state, 2))
-    with np.load(path) as file:
-        arrays = dict(file)
-    for name in ("change", "size"):
-        write_npz(**arrays | {name: np.resize(arrays[name], (rows, R))})(bad)
-        assert "not a saved run" in refused(bad, state)
-
-
-def test_no_file(tmp_path):
-    assert "no such file" in refused(tmp_path / "none.npz", start(from_matrix(), R))
-
-
-# What is saved: a parallel run of three components with these options.
-SAVED = {"tolerance": 1e-3}
-OTHER = {
-    "rank": lambda: start(from_matrix(), 2, **SAVED),
-    "shape": lambda: start(Regression.from_matrix(np.ones((R, R)) + np.eye(R)), R, **SAVED),
-    "problem": lambda: start(from_matrix(seed=1), R, **SAVED),
-    "way": lambda: start(from_matrix(), R, method="sequential", **SAVED),
-    "solver": lambda: start(from_matrix(), R, gradient_descent(), **SAVED),
-    "sweeps": lambda: start(from_matrix(), R, alternating(2), **SAVED),
-    "tolerance": lambda: start(from_matrix(), R, tolerance=1e-4),
-    "no tolerance": lambda: start(from_matrix(), R),
-    "staggered": lambda: start(from_matrix(), R, staggered=False, **SAVED),
-    "advance": lambda: start(from_matrix(), R, advance=False, **SAVED),
-    "orthogonal": lambda: start(from_matrix(), R, orthogonal=True, **SAVED),
-    "rule": lambda: start(from_matrix(), R, grow=explained_energy(0.8), **SAVED),
-}
-
-
-@pytest.mark.parametrize("what", OTHER)
-def test_runs_of_another_problem_or_other_options(tmp_path, what):
-    path = tmp_path / "run.npz"
-    save(path, advance(start(from_matrix(), R, **SAVED), 2))
-    text = refused(path, OTHER[what]())
-    assert "allowed" in text
-    if what in ("rank", "shape", "problem", "way", "solver", "staggered", "advance", "orthogonal"):
-        assert what in text
-
-
-def test_runs_of_another_data_set(tmp_path):
-    """The same whitened target, other inputs: the components would be in other coordinates."""
-    path = tmp_path / "run.npz"
-    problem = from_data()
-    save(path, advance(start(problem, R), 2))
-    doubled = problem._replace(whitener=problem.whitener / 2, root=problem.root * 2)
-    refused(path, start(doubled, R))
-
-
-def test_runs_in_another_precision(tmp_path):
-    path = tmp_path / "run.npz"
-    with precision("float64"):
-        save(path, advance(start(from_matrix(), R), 2))
-    assert "float64" in refused(path, start(from_matrix(), R))
-
-
-def test_step_sizes_and_budgets_are_options(tmp_path):
-    path = tmp_path / "run.npz"
-    save(path, start(from_matrix(), R, gradient_descent(0.05)))
-    refused(path, start(from_matrix(), R, gradient_descent(0.06)))
-    options = {"method": "sequential"}
-    save(path, start(from_matrix(), R, budget=[3, 3, 3], **options))
-    refused(path, start(from_matrix(), R, budget=[3, 3, 4], **options))
-
-
 @pytest.mark.parametrize("stage", ["savez", "fsync", "replace"])
 def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch, stage):
     """A full disk, at any stage: the old run is still there, and nothing else is."""
@@ -351,67 +187,3 @@ def test_a_saved_file_has_the_usual_permissions(tmp_path):
     (tmp_path / "other").write_text("")
     modes = [os.stat(tmp_path / name).st_mode for name in ("run.npz", "other")]
     assert modes[0] == modes[1]
-
-
-# Written by the version before format 4 after five rounds, with the components after 25 rounds.
-BEFORE = pathlib.Path(__file__).parent / "data" / "format3"
-OLD_RUNS = {
-    "matrix": {},
-    "data": {"tolerance": 1e-3},
-    "sketch": {"init": "sketch"},
-    "sequential": {"method": "sequential", "budget": [4, 4, 4]},
-    "growing": {"grow": explained_energy(0.8), "tolerance": 1e-3},
-    "noise": {"grow": noise_floor(), "tolerance": 1e-3},
-}
-
-
-def old_problem(name):
-    """Of the stored target: the last bits of a factorisation are those of a machine."""
-    with np.load(BEFORE / "problem.npz") as file:
-        old = dict(file)
-    if name in ("matrix", "sequential"):
-        return Regression.from_matrix(old["matrix"]), old
-    problem = Regression.from_data(old["x"], old["y"])
-    np.testing.assert_allclose(problem.energy, old["energy"], rtol=1e-5)
-    np.testing.assert_allclose(problem.target, old["target"], rtol=1e-3, atol=1e-4)
-    leaves = {key: jax.numpy.asarray(old[key]) for key in ("target", "whitener", "root", "freedom")}
-    return problem._replace(**leaves), old
-
-
-@pytest.mark.parametrize("name", OLD_RUNS)
-def test_files_of_format_3(tmp_path, name):
-    problem, old = old_problem(name)
-    fresh = start(problem, R, **OLD_RUNS[name])
-    state = load(BEFORE / f"{name}.npz", fresh)
-    assert int(state.progress.round) == 5 and state.history.size.shape == (5, R)
-    end = finish(advance(state, 20)).components
-    # Rounds in units of M's size round otherwise than those of before.
-    close(maps(end), np.einsum("km,kd->kmd", old[f"{name}_b"], old[f"{name}_a"]), "float32", 10)
-    save(tmp_path / "run.npz", state)
-    same(load(tmp_path / "run.npz", fresh), state)
-
-
-# Written before the options of a run became records.
-FORMAT4 = pathlib.Path(__file__).parent / "data" / "format4"
-
-
-@pytest.mark.parametrize("name", OLD_RUNS)
-def test_files_of_format_4(name):
-    problem, _ = old_problem(name)
-    state = load(FORMAT4 / f"{name}.npz", start(problem, R, **OLD_RUNS[name]))
-    assert int(state.progress.round) == 5 and state.history.size.shape == (5, R)
-    end = finish(advance(state, 20), certify=False).components
-    with np.load(FORMAT4 / "ends.npz") as ends:
-        wanted = np.einsum("km,kd->kmd", ends[f"{name}_b"], ends[f"{name}_a"])
-    close(maps(end), wanted, "float32")
-
-
-def test_files_of_format_3_of_other_runs():
-    problem, _ = old_problem("data")
-    options = OLD_RUNS["growing"]
-    moved = problem._replace(unexplained=problem.unexplained * 1.01)
-    turned = problem._replace(whitener=problem.whitener * 2)
-    for other in (moved, turned):
-        assert "problem" in refused(BEFORE / "growing.npz", start(other, R, **options))
-    options = options | {"grow": explained_energy(0.9)}
-    assert "numbers" in refused(BEFORE / "growing.npz", start(problem, R, **options))

@@ -14,7 +14,7 @@ from finetune.models.registry import ARCHITECTURES
 from finetune.weights import saving
 from finetune.weights.naming import named_leaves
 from tests.finetune.models.tiny import BERT, random_model
-from tests.finetune.tasks import spoken
+from tests.finetune.tasks import vocabularies
 from tests.finetune.tasks.made import backend, sentences
 from tests.launch.commands import command
 from tests.launch.test_language import SIZES
@@ -26,7 +26,7 @@ SMALL = ["--tokens=64", "--max_length=16", "--batch_size=4"]
 def folder(tmp_path_factory):
     """A tiny Llama and a tiny BERT, a book, and pairs of sentences."""
     root = tmp_path_factory.mktemp("compress")
-    tokenizer = spoken.byte_level(root / "llama")
+    tokenizer = vocabularies.byte_level(root / "llama")
     sizes = {**SIZES["llama"], "vocab_size": tokenizer.size}
     config = parse(ARCHITECTURES["llama"].Config, sizes, num_labels=0)
     saving.save(root / "llama", models.initialise(config, jax.random.key(0)))

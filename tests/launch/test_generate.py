@@ -46,8 +46,8 @@ def test_a_model_writes_the_likeliest_tokens(folder, tmp_path, capsys):  # noqa:
     network = problem.network_for(config, task)
     batch = next(task.in_order("prompts", 1))
     assert batch["input_ids"][0, : len("Add") // 3].tolist() == [0]  # what every text begins with
-    expected = greedy(network, batch, 8, tokenizer.speech.end_id)[0]
-    assert shown == tokenizer.speech.decode(expected) + "\n"
+    expected = greedy(network, batch, 8, tokenizer.vocabulary.end_id)[0]
+    assert shown == tokenizer.vocabulary.decode(expected) + "\n"
 
 
 def test_draws_are_those_of_their_seed(folder, tmp_path):  # noqa: F811

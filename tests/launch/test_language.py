@@ -14,7 +14,7 @@ from finetune.models.registry import ARCHITECTURES
 from finetune.tasks.execution import sandbox
 from finetune.weights import saving
 from launch.training import problem
-from tests.finetune.tasks import made, spoken
+from tests.finetune.tasks import made, vocabularies
 from tests.finetune.tasks.test_gsm8k import rows as sums
 from tests.finetune.tasks.test_humaneval import problems
 from tests.launch.commands import command
@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
     """Tiny models with their tokenizers, and made data in the layout of the published files."""
     root = tmp_path_factory.mktemp("language")
     for name, sizes in SIZES.items():
-        tokenizer = spoken.MAKERS[name](root / name)
+        tokenizer = vocabularies.MAKERS[name](root / name)
         kind = ARCHITECTURES[name].Config
         config = parse(kind, {"vocab_size": tokenizer.size, **sizes}, num_labels=0)
         saving.save(root / name, models.initialise(config, jax.random.key(0)))
@@ -172,7 +172,7 @@ def test_a_tokenizer_is_asked_for_by_name(folder, monkeypatch):
     config = types.SimpleNamespace(
         task="gsm8k", text=True, base=lambda: "some/model", base_config={}, revision="abc"
     )
-    assert problem.tokenizer(config).speech.end_id == 2
+    assert problem.tokenizer(config).vocabulary.end_id == 2
     assert "tokenizer.model" in asked
 
 

@@ -13,7 +13,7 @@ from finetune.weights import saving
 from launch.training import job as training
 from launch.training.config import TrainConfig
 from launch.training.problem_config import LATER
-from tests.finetune.tasks import made, spoken
+from tests.finetune.tasks import made, vocabularies
 from tests.finetune.tasks.own_text.test_instructions import jsonl
 from tests.finetune.tasks.squad.test_task import published, question
 from tests.finetune.tasks.test_gsm8k import rows as sums
@@ -29,7 +29,7 @@ TRAINED = ["--method=lora", "--rank=2", "--steps=4", "--batch_size=4", "--max_le
 def folder(tmp_path_factory):
     """A tiny Llama with a chat template, and rows."""
     root = tmp_path_factory.mktemp("own")
-    tokenizer = spoken.byte_level(root / "llama")
+    tokenizer = vocabularies.byte_level(root / "llama")
     (root / "llama/chat_template.jinja").write_text(CHATML)
     sizes = {**SIZES["llama"], "vocab_size": tokenizer.size}
     config = parse(ARCHITECTURES["llama"].Config, sizes, num_labels=0)

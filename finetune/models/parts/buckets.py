@@ -36,8 +36,8 @@ def bucket(distance: np.ndarray, buckets: int, longest: int, both: bool) -> np.n
     half = count // 2
     far = np.abs(distance) if both else np.maximum(-distance, 0)
     place = np.searchsorted(_borders(count, half, longest), far, side="right")
-    found = np.where(far < half, far, half + place)
-    return np.where(both & (distance > 0), found + count, found).astype(np.int32)
+    place = np.where(far < half, far, half + place)
+    return np.where(both & (distance > 0), place + count, place).astype(np.int32)
 
 
 def distances(length: int, buckets: int, longest: int, both: bool) -> np.ndarray:

@@ -144,8 +144,8 @@ def grouped_scores(query_BLHK: jax.Array, key_BMJK: jax.Array) -> jax.Array:
     """Q K^T, (B, H, L, M): key head j serves the query heads j H/J, ..., (j + 1) H/J - 1."""
     size, length, heads, _ = query_BLHK.shape
     query_BLJGK = query_BLHK.reshape(size, length, key_BMJK.shape[2], -1, query_BLHK.shape[-1])
-    found = scores("bljgk,bmjk->bjglm", query_BLJGK, key_BMJK)
-    return found.reshape(size, heads, length, -1)
+    logits_BJGLM = scores("bljgk,bmjk->bjglm", query_BLJGK, key_BMJK)
+    return logits_BJGLM.reshape(size, heads, length, -1)
 
 
 def attend(

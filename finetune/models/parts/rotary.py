@@ -112,16 +112,16 @@ def frequencies(rope: Rope, size: int) -> np.ndarray:
       >>> frequencies(Rope(rope_theta=100.0), 4).tolist()
       [1.0, 0.1]
     """
-    found = float(rope.rope_theta) ** -(np.arange(0, size, 2) / size)
+    rates = float(rope.rope_theta) ** -(np.arange(0, size, 2) / size)
     if rope.rope_type == "default":
-        return found
+        return rates
     if rope.rope_type == "linear":
-        return found / rope.factor
+        return rates / rope.factor
     # Waves shorter than the old length / high are kept, longer than old / low are stretched.
-    turns = rope.original_max_position_embeddings * found / (2 * math.pi)
+    turns = rope.original_max_position_embeddings * rates / (2 * math.pi)
     low, high = rope.low_freq_factor, rope.high_freq_factor
     kept = np.clip((turns - low) / (high - low), 0, 1)
-    return kept * found + (1 - kept) * found / rope.factor
+    return kept * rates + (1 - kept) * rates / rope.factor
 
 
 def rotate(x_BLHK: jax.Array, positions: jax.Array, rope: Rope) -> jax.Array:

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 
 from finetune.tasks import text
+from finetune.tasks.generated_text import GeneratedText
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.own_text import examples
 from finetune.tasks.prompts import paired
 from finetune.tasks.splits import Split
-from finetune.tasks.text_to_text import spoken
+from finetune.tasks.text_to_text import vocabulary_of
 from finetune.tasks.tokens.chat import Message
 from finetune.tasks.tokens.tokenizer import Tokenizer
-from finetune.tasks.written import Written
 
 SPLIT = "prompts"
 STOP, LENGTH = "stop", "length"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Completions(Written):
+class Completions(GeneratedText):
     """A `Reading` of free text, which is not scored.
 
     Attributes:
@@ -47,7 +47,7 @@ class Completions(Written):
 
     def _read(self, tokens: np.ndarray) -> dict[str, Any]:
         ids = self.ended(tokens)
-        written, ended = self.speech.decode(ids), len(ids) < len(tokens)
+        written, ended = self.vocabulary.decode(ids), len(ids) < len(tokens)
         places = [place for word in self.words if (place := written.find(word)) >= 0]
         if places:
             written, ended = written[: min(places)], True
@@ -72,21 +72,21 @@ def load(
 
     Args:
       prompts: texts, or chats, which are rendered by the tokenizer's template.
-      tokenizer: of the model; its `speech` must be there.
+      tokenizer: of the model; its `vocabulary` must be there.
       kind: "causal" or "encoder_decoder".
       chat: texts too are rendered, as what the user says.
       length: tokens that are written at most.
-      samples, temperature, top_p, seed: see `Written`.
+      samples, temperature, top_p, seed: see `GeneratedText`.
       words: stop words.
 
     Raises:
       ValueError: no prompt, an empty one or an empty stop word, a template that is missing or
-        refuses a chat, and what `Written` refuses.
+        refuses a chat, and what `GeneratedText` refuses.
 
     Example:
       load(["The capital of France is"], load_tokenizer("models/llama"), "causal", length=8)
     """
-    speech = spoken(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     if not prompts:
         raise ValueError("prompts has 0 rows; allowed are 1 or more")
     if not all(words):
@@ -101,19 +101,19 @@ def load(
                 asked = examples.template(tokenizer).text(said, answering=True)
             except ValueError as error:
                 raise ValueError(f"prompt {number}: {error}") from None
-            rows += speech.plain([asked])
+            rows += vocabulary.plain([asked])
         else:
-            rows += examples.asked([prompt], speech, kind)
+            rows += examples.asked([prompt], vocabulary, kind)
         if not rows[-1]:
             raise ValueError(f"prompt {number} is empty; allowed are texts of a token or more")
     # The answers are never read: the model writes its own.
-    inputs = paired(rows, [[speech.end_id]] * len(rows))
+    inputs = paired(rows, [[vocabulary.end_id]] * len(rows))
     return LanguageTask(
         name=SPLIT,
         splits={SPLIT: Split(inputs, None)},
         kind=kind,
         reading=Completions(
-            speech, length, samples, temperature, top_p, seed, tuple(ends), tuple(words)
+            vocabulary, length, samples, temperature, top_p, seed, tuple(ends), tuple(words)
         ),
         pad_id=tokenizer.pad_id,
         start_id=tokenizer.pad_id,

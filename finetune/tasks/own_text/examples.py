@@ -10,8 +10,8 @@ from typing import Any
 from finetune.tasks.files import columns
 from finetune.tasks.files.sources import Table
 from finetune.tasks.tokens.chat import Chat
-from finetune.tasks.tokens.speech import Speech
 from finetune.tasks.tokens.tokenizer import Tokenizer
+from finetune.tasks.tokens.vocabulary import Vocabulary
 from rankwise import checks
 
 PROMPT, COMPLETION, MESSAGES = "prompt", "completion", "messages"
@@ -42,7 +42,7 @@ class Columns:
 
 
 def tokenized(
-    table: Table, expected: Columns, tokenizer: Tokenizer, speech: Speech, kind: str
+    table: Table, expected: Columns, tokenizer: Tokenizer, vocabulary: Vocabulary, kind: str
 ) -> tuple[Rows, Rows]:
     """Ids of the prompts and of the completions behind them, with all special tokens.
 
@@ -53,7 +53,7 @@ def tokenized(
     column = expected.of_chats(table)
     if column is None and not expected.chat:
         prompts, completions = (_texts(table, n) for n in (expected.prompt, expected.completion))
-        return asked(prompts, speech, kind), answered(completions, speech, kind)
+        return asked(prompts, vocabulary, kind), answered(completions, vocabulary, kind)
     chat = template(tokenizer)
     if column is None:
         pairs = zip(
@@ -69,19 +69,19 @@ def tokenized(
         except ValueError as error:
             raise ValueError(f"{_at(table, column, row)}: {error}") from None
     before, after = zip(*turns, strict=True) if turns else ((), ())
-    return speech.plain(before), speech.plain(after)
+    return vocabulary.plain(before), vocabulary.plain(after)
 
 
-def asked(prompts: Sequence[str], speech: Speech, kind: str) -> Rows:
+def asked(prompts: Sequence[str], vocabulary: Vocabulary, kind: str) -> Rows:
     """Prompts as they stand, with the special tokens that the kind of model reads."""
-    end = [speech.end_id] if kind == "encoder_decoder" else []
-    return [[*speech.before, *row, *end] for row in speech.plain(prompts)]
+    end = [vocabulary.end_id] if kind == "encoder_decoder" else []
+    return [[*vocabulary.before, *row, *end] for row in vocabulary.plain(prompts)]
 
 
-def answered(completions: Sequence[str], speech: Speech, kind: str) -> Rows:
+def answered(completions: Sequence[str], vocabulary: Vocabulary, kind: str) -> Rows:
     """Completions as they follow the prompts, without a space between; each with its end."""
-    rows = speech.plain if kind == "encoder_decoder" else speech.continued
-    return [[*row, speech.end_id] for row in rows(completions)]
+    rows = vocabulary.plain if kind == "encoder_decoder" else vocabulary.continued
+    return [[*row, vocabulary.end_id] for row in rows(completions)]
 
 
 def template(tokenizer: Tokenizer) -> Chat:
@@ -96,7 +96,7 @@ def template(tokenizer: Tokenizer) -> Chat:
             "chat_template.jinja; allowed are columns of prompts and completions without --chat, "
             "or a model that has one"
         )
-    if tokenizer.speech is None or not tokenizer.speech.marked:
+    if tokenizer.vocabulary is None or not tokenizer.vocabulary.marked:
         raise ValueError(
             "the model's tokenizer is a sentencepiece model, which does not read special tokens "
             "in a text; allowed with a chat template is a tokenizer.json"
@@ -106,15 +106,15 @@ def template(tokenizer: Tokenizer) -> Chat:
 
 def ends(tokenizer: Tokenizer, chat: bool) -> tuple[int, ...]:
     """The tokens that end an answer: that of texts, and of chats what their template puts there."""
-    speech = tokenizer.speech
+    vocabulary = tokenizer.vocabulary
     if not chat:
-        return (speech.end_id,)
+        return (vocabulary.end_id,)
     word = "Zq7"  # which no template has of its own
     answer = template(tokenizer).turn([said("user", word), said("assistant", word)])[1]
-    behind = speech.plain([answer.rpartition(word)[2].strip()])[0][:1]
+    behind = vocabulary.plain([answer.rpartition(word)[2].strip()])[0][:1]
     # Special tokens add no text; others may stand inside of an answer.
-    special = behind if speech.decode(behind) == "" else []
-    return tuple(dict.fromkeys((speech.end_id, *special)))
+    special = behind if vocabulary.decode(behind) == "" else []
+    return tuple(dict.fromkeys((vocabulary.end_id, *special)))
 
 
 def said(role: str, content: str) -> dict[str, str]:

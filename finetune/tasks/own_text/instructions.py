@@ -13,7 +13,7 @@ from finetune.tasks.own_text import examples
 from finetune.tasks.own_text.examples import Columns, Rows
 from finetune.tasks.own_text.likelihood import Likelihood
 from finetune.tasks.splits import Split
-from finetune.tasks.text_to_text import spoken
+from finetune.tasks.text_to_text import vocabulary_of
 from finetune.tasks.tokens.tokenizer import Tokenizer, longest_first
 
 
@@ -38,7 +38,7 @@ def load(
     Args:
       data: split name -> file, or one file (train), or a folder with train, validation and test
         files, .jsonl, .csv or .parquet.
-      tokenizer: of the model; its `speech` must be there, and for chats its template.
+      tokenizer: of the model; its `vocabulary` must be there, and for chats its template.
       kind: "causal" or "encoder_decoder".
       expected: the columns.
       loss_on_prompt: loss on all tokens behind the first one, those of the prompt included.
@@ -57,7 +57,7 @@ def load(
     Example:
       load("chats.jsonl", load_tokenizer("models/llama"), "causal", heldout=0.1)
     """
-    speech = spoken(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     if loss_on_prompt and kind != "causal":
         raise ValueError(
             f"loss_on_prompt is True; allowed with a model of kind {kind!r} is False, as its "
@@ -67,7 +67,7 @@ def load(
     read = tables.read(data)
     splits, notes = {}, []
     for split, table in read.items():
-        source, target = examples.tokenized(table, expected, tokenizer, speech, kind)
+        source, target = examples.tokenized(table, expected, tokenizer, vocabulary, kind)
         long = [_longest(s, t, kind) > max_length for s, t in zip(source, target, strict=True)]
         if any(long):
             done = "cut" if cut else "left out"

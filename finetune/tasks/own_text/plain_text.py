@@ -13,7 +13,7 @@ from finetune.tasks.files.sources import Table
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.own_text.likelihood import Likelihood
 from finetune.tasks.splits import Split
-from finetune.tasks.text_to_text import spoken
+from finetune.tasks.text_to_text import vocabulary_of
 from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.tokenizer import Tokenizer
 from rankwise import checks
@@ -40,7 +40,7 @@ def load(
     Args:
       data: split name -> file, or one file (train), or a folder with train, validation and test
         files; .jsonl, .csv or .parquet with a column of texts, or .txt, a document each.
-      tokenizer: of the model; its `speech` must be there.
+      tokenizer: of the model; its `vocabulary` must be there.
       kind: "causal".
       column: name of the column.
       heldout: share of the documents of the training split that becomes the split "heldout", always
@@ -56,14 +56,14 @@ def load(
     Example:
       load("book.txt", load_tokenizer("models/llama"), "causal", heldout=0.1, max_length=512)
     """
-    speech = spoken(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     if kind != "causal":
         raise ValueError(f"kind is {kind!r}; allowed with plain text is 'causal', as Llama's")
     checks.integer("max_length", max_length, 8)
     splits = {}
     for split, table in tables.read(data).items():
-        plain = speech.plain(columns.texts(table, _column(table, column)))
-        rows = [[*speech.before, *row, speech.end_id] for row in plain if row]
+        plain = vocabulary.plain(columns.texts(table, _column(table, column)))
+        rows = [[*vocabulary.before, *row, vocabulary.end_id] for row in plain if row]
         if sum(map(len, rows)) < 2:
             raise ValueError(f"{table.origin} has no text; allowed are two tokens or more")
         documents = Split({"rows": Ragged.from_rows(rows)}, None)

@@ -40,10 +40,10 @@ def read(name: str, data_dir: str | pathlib.Path | None = None) -> dict[str, lis
     """
     if data_dir is None:
         tables = sources.from_hub(REPOSITORIES[name], None, tuple(SPLITS))
-        found = {split: _of_table(table) for split, table in tables.items()}
+        splits = {split: _of_table(table) for split, table in tables.items()}
     else:
-        found = _of_folder(name, pathlib.Path(data_dir))
-    for split, questions in found.items():
+        splits = _of_folder(name, pathlib.Path(data_dir))
+    for split, questions in splits.items():
         if not questions:
             raise ValueError(f"split {split!r} of {name} has 0 questions; allowed are 1 or more")
         bare = next((q for q in questions if not q.answers and name == "squad"), None)
@@ -52,7 +52,7 @@ def read(name: str, data_dir: str | pathlib.Path | None = None) -> dict[str, lis
                 f"question {bare.id!r} of split {split!r} has no answer, which SQuAD 2.0 allows: "
                 "use --task=squad_v2"
             )
-    return found
+    return splits
 
 
 def _of_folder(name: str, folder: pathlib.Path) -> dict[str, list[Question]]:

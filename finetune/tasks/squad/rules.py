@@ -60,9 +60,9 @@ def score(answers: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, f
       >>> score(["Paris", ""], [["paris", "Paris, France"], []])
       {'f1': 1.0, 'exact_match': 1.0}
     """
-    found = []
+    scores = []
     for answer, golds in zip(answers, right, strict=True):
         golds = [gold for gold in golds if normalised(gold)] or [""]
-        found.append([max(rule(answer, gold) for gold in golds) for rule in (f1, exact)])
-    mean = np.mean(found, axis=0).tolist()
+        scores.append([max(rule(answer, gold) for gold in golds) for rule in (f1, exact)])
+    mean = np.mean(scores, axis=0).tolist()
     return {"f1": mean[0], "exact_match": mean[1]}

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from finetune.tasks import text
+from finetune.tasks.generated_text import GeneratedText
 from finetune.tasks.language import LanguageTask
+from finetune.tasks.prompts import paired
 from finetune.tasks.splits import Split
 from finetune.tasks.squad import files, rules
 from finetune.tasks.squad.files import Question
-from finetune.tasks.text_to_text import spoken
-from finetune.tasks.tokens.ragged import Ragged
-from finetune.tasks.tokens.speech import Speech
+from finetune.tasks.text_to_text import vocabulary_of
 from finetune.tasks.tokens.tokenizer import Tokenizer
-from finetune.tasks.written import Written
+from finetune.tasks.tokens.vocabulary import Vocabulary
 
 LENGTH = 48
 """Tokens of an answer."""
@@ -32,7 +32,7 @@ CUE = "answer:"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Answers(Written):
+class Answers(GeneratedText):
     """A `Reading` of answers; labels are numbers of questions, int (n,).
 
     Attributes:
@@ -43,9 +43,9 @@ class Answers(Written):
 
     metrics = ("f1", "exact_match")
 
-    def predict(self, found: np.ndarray) -> list[str]:
+    def predict(self, answers: np.ndarray) -> list[str]:
         """The answer of every row, "" where the model says that there is none."""
-        texts = [row[0].strip() for row in self.texts(found)]
+        texts = [row[0].strip() for row in self.texts(answers)]
         return ["" if rules.normalised(answer) == NONE else answer for answer in texts]
 
     def score(self, predictions: Sequence[str], labels: np.ndarray) -> dict[str, float]:
@@ -81,7 +81,7 @@ def load(
 
     Args:
       name, data_dir: as for `files.read`.
-      tokenizer: of the model; its `speech` must be there.
+      tokenizer: of the model; its `vocabulary` must be there.
       kind: "causal" or "encoder_decoder".
       max_length: tokens of a prompt; paragraphs are cut at their end, questions never.
       target_length: tokens of an answer, and of what the model writes at most.
@@ -98,14 +98,14 @@ def load(
     Example:
       load("squad", load_tokenizer("t5-base"), "encoder_decoder", "data").majority("validation")
     """
-    speech = spoken(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     splits, notes, all_questions = {}, [], []
     for split, questions in files.read(name, data_dir).items():
         first = len(all_questions)
         all_questions += questions
-        source, whole = _prompts(questions, speech, kind, max_length)
+        source, whole = _prompts(questions, vocabulary, kind, max_length)
         answers = [question.answers[0] if question.answers else NONE for question in questions]
-        target = [[*row, speech.end_id] for row in speech.words(answers)]
+        target = [[*row, vocabulary.end_id] for row in vocabulary.words(answers)]
         long = ~whole | (np.array(list(map(len, target))) > target_length)
         if split != "train":
             # Never read: the model writes its own. Cut, as its length decides nothing.
@@ -119,16 +119,13 @@ def load(
                 f"max_length is {max_length} and target_length {target_length}; allowed are "
                 f"lengths that at least one row of split {split!r} fits in"
             )
-        inputs = {
-            "source": Ragged.from_rows(source[row] for row in chosen),
-            "target": Ragged.from_rows(target[row] for row in chosen),
-        }
+        inputs = paired((source[row] for row in chosen), (target[row] for row in chosen))
         splits[split] = Split(inputs, chosen + first, chosen)
     return LanguageTask(
         name=name,
         splits=splits,
         kind=kind,
-        reading=Answers(speech, target_length, questions=tuple(all_questions)),
+        reading=Answers(vocabulary, target_length, questions=tuple(all_questions)),
         pad_id=tokenizer.pad_id,
         start_id=tokenizer.pad_id,
         lengths=text.buckets(max_length, lengths),
@@ -139,20 +136,22 @@ def load(
 
 
 def _prompts(
-    questions: Sequence[Question], speech: Speech, kind: str, max_length: int
+    questions: Sequence[Question], vocabulary: Vocabulary, kind: str, max_length: int
 ) -> tuple[list[list[int]], np.ndarray]:
     """Prompts of at most max_length tokens, and which of them are whole."""
-    opening = speech.plain([f"question: {q.question.strip()} context:" for q in questions])
-    contexts = speech.words([q.context.strip() for q in questions])
-    closing = speech.words([CUE])[0] + ([speech.end_id] if kind == "encoder_decoder" else [])
+    opening = vocabulary.plain([f"question: {q.question.strip()} context:" for q in questions])
+    contexts = vocabulary.words([q.context.strip() for q in questions])
+    closing = vocabulary.words([CUE])[0] + (
+        [vocabulary.end_id] if kind == "encoder_decoder" else []
+    )
     rows, whole = [], []
     for question, before, context in zip(questions, opening, contexts, strict=True):
-        room = max_length - len(speech.before) - len(before) - len(closing)
+        room = max_length - len(vocabulary.before) - len(before) - len(closing)
         if room < 1:
             raise ValueError(
                 f"max_length is {max_length}; allowed with question {question.id!r} are "
                 f"{max_length - room + 1} or more"
             )
-        rows.append([*speech.before, *before, *context[:room], *closing])
+        rows.append([*vocabulary.before, *before, *context[:room], *closing])
         whole.append(len(context) <= room)
     return rows, np.array(whole)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from finetune.tasks.tokens import speech
-from finetune.tasks.tokens.speech import Speech
+from finetune.tasks.tokens import vocabulary
+from finetune.tasks.tokens.vocabulary import Vocabulary
 
 
 class Layout(NamedTuple):
@@ -21,7 +21,7 @@ class Layout(NamedTuple):
     after: tuple[int, ...]
     pad: int
     beyond: int
-    speech: Speech | None
+    vocabulary: Vocabulary | None
     roles: Mapping[str, str]
 
 
@@ -44,12 +44,12 @@ def of_model(model: Any, settings: Mapping[str, Any]) -> Layout | None:
     if "<pad>" in has:
         # T5: its hundred sentinels follow the pieces.
         end = (has["</s>"],)
-        spoken = speech.of_sentencepiece(model, (), *end)
-        return Layout((), (), end, has["<pad>"], 100, spoken, {"eos_token": "</s>"})
+        vocab = vocabulary.of_sentencepiece(model, (), *end)
+        return Layout((), (), end, has["<pad>"], 100, vocab, {"eos_token": "</s>"})
     if "<s>" in has:
         begin = (has["<s>"],) if settings.get("add_bos_token", True) else ()
         end = (has["</s>"],) if settings.get("add_eos_token", False) else ()
-        spoken = speech.of_sentencepiece(model, begin, has["</s>"])
+        vocab = vocabulary.of_sentencepiece(model, begin, has["</s>"])
         roles = {"bos_token": "<s>", "eos_token": "</s>"}
-        return Layout(begin, begin, end, has["</s>"], 0, spoken, roles)
+        return Layout(begin, begin, end, has["</s>"], 0, vocab, roles)
     return None

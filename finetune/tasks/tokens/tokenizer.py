@@ -24,11 +24,11 @@ from finetune.tasks.tokens import (
     chat,
     gguf_tokenizers,
     sentencepiece_layouts,
-    speech,
     tokenizer_settings,
+    vocabulary,
 )
 from finetune.tasks.tokens.ragged import Ragged
-from finetune.tasks.tokens.speech import Speech
+from finetune.tasks.tokens.vocabulary import Vocabulary
 from finetune.weights.gguf_files import is_gguf
 
 # spm.model first: a tokenizer.json that transformers saved beside it has lost normalisation.
@@ -52,7 +52,7 @@ class Tokenizer:
       encode: the function.
       pad_id: the id that fills batches up.
       size: the largest id and one, at most the rows of the model's embedding.
-      speech: what a language model needs; None where no token ends a text.
+      vocabulary: what a language model needs; None where no token ends a text.
       chat_template: jinja2 source that writes chats as the model reads them; None if there is none.
       special_tokens: name, as bos_token, -> text, for the template.
     """
@@ -60,7 +60,7 @@ class Tokenizer:
     encode: Callable[[Sequence[str], Sequence[str] | None, int], Encoded]
     pad_id: int
     size: int
-    speech: Speech | None = None
+    vocabulary: Vocabulary | None = None
     chat_template: str | None = None
     special_tokens: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -107,11 +107,11 @@ def from_gguf(path: str | pathlib.Path) -> Tokenizer:
     pad_id, end_id = gguf_tokenizers.special_ids(path)
     pad_id = end_id if pad_id is None else pad_id
     fast = from_fast(gguf_tokenizers.backend_of(path), pad_id, segments=False)
-    spoken, settings = fast.speech, gguf_tokenizers.settings(path)
-    if spoken is not None and end_id is not None:
-        spoken = spoken._replace(end_id=end_id)
+    if fast.vocabulary is not None and end_id is not None:
+        fast = dataclasses.replace(fast, vocabulary=fast.vocabulary._replace(end_id=end_id))
+    settings = gguf_tokenizers.settings(path)
     template, tokens = settings.get("chat_template"), chat.texts(settings)
-    return dataclasses.replace(fast, speech=spoken, chat_template=template, special_tokens=tokens)
+    return dataclasses.replace(fast, chat_template=template, special_tokens=tokens)
 
 
 def _from_folder(folder: pathlib.Path, settings: Mapping[str, Any], source: str) -> Tokenizer:
@@ -150,8 +150,8 @@ def from_fast(
     size = 1 + max(backend.get_vocab(with_added_tokens=True).values())
     for token in ("[PAD]", "<pad>"):
         pad_id = backend.token_to_id(token) if pad_id is None else pad_id
-    spoken = speech.of_fast(backend)
-    pad_id = spoken.end_id if pad_id is None and spoken else pad_id
+    vocab = vocabulary.of_fast(backend)
+    pad_id = vocab.end_id if pad_id is None and vocab else pad_id
     if pad_id is None:
         raise ValueError("pad_id is None; allowed without [PAD] or <pad> is an id")
 
@@ -168,7 +168,7 @@ def from_fast(
             types = dataclasses.replace(types, values=np.zeros_like(types.values))
         return Encoded(Ragged.from_rows(row.ids for row in rows), types)
 
-    return Tokenizer(encode, int(pad_id), size, spoken)
+    return Tokenizer(encode, int(pad_id), size, vocab)
 
 
 def from_sentencepiece(
@@ -222,7 +222,7 @@ def from_sentencepiece(
             types.append([0] * len(row) + [1] * len(tail))
         return Encoded(Ragged.from_rows(ids), Ragged.from_rows(types))
 
-    return Tokenizer(encode, layout.pad, size, layout.speech)
+    return Tokenizer(encode, layout.pad, size, layout.vocabulary)
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:

@@ -15,7 +15,6 @@ from deflation import (
     exact,
     finish,
     gradient_descent,
-    joint,
     krylov,
     parallel,
     sequential,
@@ -248,67 +247,3 @@ def test_components_that_grew_online():
         # 25 + 9 of 39.25 is more than 0.8.
         wanted = slope(lambda t: np.sum(best(t, 2) * WEIGHTS[0]), matrix(), direction)
         np.testing.assert_allclose(jnp.sum(gradient * direction), wanted, rtol=1e-6)
-
-
-@pytest.mark.parametrize("mode", [jax.grad, jax.jacfwd])
-def test_joint_has_no_derivative(mode):
-    def run(target):
-        solver = gradient_descent(0.05)
-        return whole(joint(Regression.from_matrix(target), R, solver, rounds=3).components)
-
-    with pytest.raises(TypeError, match="joint has no derivative"):
-        mode(run)(jnp.asarray(matrix(), jnp.float32))
-
-
-@pytest.mark.parametrize("way", ["exact", "parallel", "sequential", "sharded"])
-def test_forward_mode(way):
-    direction = np.random.default_rng(1).normal(size=(M, D))
-    with precision("float64"):
-        target = jnp.asarray(matrix())
-
-        def run(target, way=way):
-            return factors(WAYS[way](Regression.from_matrix(target)).components)
-
-        got = jax.jvp(run, (target,), (jnp.asarray(direction),))[1]
-        wanted = slope(lambda t: float(run(t, "exact")), matrix(), direction)
-        np.testing.assert_allclose(got, wanted, rtol=1e-7)
-
-
-def test_every_mode_is_the_same_derivative():
-    """jacfwd, jacrev and the Hessian, under jit and vmap."""
-    direction = np.random.default_rng(1).normal(size=(M, D))
-    with precision("float64"):
-
-        def run(target):
-            return each(exact(Regression.from_matrix(target), R).components)
-
-        target = jnp.asarray(matrix())
-        gradient = jax.jit(jax.grad(run))
-        wanted = gradient(target)
-        close(jax.jit(jax.jacfwd(run))(target), wanted, "float64", 1e3)
-        both = jnp.stack([target, 1.3 * target])
-        close(jax.vmap(jax.jacrev(run))(both)[0], wanted, "float64", 1e3)
-        bent = jax.jit(jax.hessian(run))(target)
-        turned = slope(lambda t: np.asarray(gradient(jnp.asarray(t))), matrix(), direction)
-        np.testing.assert_allclose(jnp.einsum("abcd,cd->ab", bent, direction), turned, atol=1e-6)
-
-
-def test_a_tie_with_the_first_component_left_out():
-    """What the tie does not determine is left out, and nothing is amplified."""
-    with precision("float64"):
-        gradient = jax.grad(lambda t: whole(exact(Regression.from_matrix(t), R).components))(
-            jnp.asarray(matrix((5, 3, 2, 2)))
-        )
-        assert np.linalg.norm(gradient) < 10 * np.linalg.norm(WEIGHTS[0])
-
-
-def test_rank_deficient_targets_get_the_tangent_projection():
-    target = matrix(SIZES[:2])
-    u, _, vt = np.linalg.svd(target)
-    off = [np.eye(len(f)) - f.T[:2].T @ f.T[:2] for f in (u, vt.T)]
-    tangent = WEIGHTS[0] - off[0] @ WEIGHTS[0] @ off[1]
-    with precision("float64"):
-        gradient = jax.grad(lambda t: whole(exact(Regression.from_matrix(t), 4).components))(
-            jnp.asarray(target)
-        )
-        close(gradient, tangent, "float64", 100)

@@ -5,7 +5,7 @@ import pytest
 
 from finetune.compression.texts import Blocks, blocks
 from finetune.tasks import load_tokenizer
-from tests.finetune.tasks import spoken
+from tests.finetune.tasks import vocabularies
 from tests.finetune.tasks.made import backend, sentences
 
 
@@ -26,13 +26,13 @@ def test_batches_hold_every_token_once(size):
 
 
 def test_a_causal_model_reads_full_blocks(tmp_path):
-    tokenizer = spoken.byte_level(tmp_path / "llama")
+    tokenizer = vocabularies.byte_level(tmp_path / "llama")
     texts = ["Once upon a time.", "", "There was a matrix."] * 4
     given = blocks(tokenizer, "causal", texts, 8, 40)
     assert given.ids.shape == (5, 8) and given.mask.all()
-    speech, stream = tokenizer.speech, []
-    for row in speech.plain(texts):
-        stream += [*speech.before, *row, speech.end_id] if row else []
+    vocabulary, stream = tokenizer.vocabulary, []
+    for row in vocabulary.plain(texts):
+        stream += [*vocabulary.before, *row, vocabulary.end_id] if row else []
     assert given.ids.ravel().tolist() == stream[:40]
 
 
@@ -52,6 +52,6 @@ def test_an_encoder_reads_a_text_per_row(tmp_path):
     [("causal", [""], "empty"), ("encoder", [], "empty"), ("encoder_decoder", ["a"], "kind")],
 )
 def test_refused(kind, texts, message, tmp_path):
-    tokenizer = spoken.byte_level(tmp_path / "llama")
+    tokenizer = vocabularies.byte_level(tmp_path / "llama")
     with pytest.raises(ValueError, match=message):
         blocks(tokenizer, kind, texts, 8)

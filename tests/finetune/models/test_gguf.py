@@ -141,9 +141,9 @@ PARIS = "The capital of France is"
 @pytest.mark.slow
 def test_smollm2_goes_on(smollm2):
     _, model, tokenizer = smollm2
-    ids = np.asarray(tokenizer.speech.plain([PARIS]), np.int32)
+    ids = np.asarray(tokenizer.vocabulary.plain([PARIS]), np.int32)
     words = greedy(model, {"input_ids": ids, "attention_mask": np.ones_like(ids)}, 1)
-    assert tokenizer.speech.decode(words[0]) == " Paris"
+    assert tokenizer.vocabulary.decode(words[0]) == " Paris"
 
 
 @pytest.mark.slow

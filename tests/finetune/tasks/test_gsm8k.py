@@ -9,10 +9,10 @@ import pytest
 
 from finetune.models.parts.ops import PLAIN
 from finetune.tasks import gsm8k
+from finetune.tasks.generated_text import GeneratedText
 from finetune.tasks.gsm8k import final_number, same
 from finetune.tasks.language import KINDS
-from finetune.tasks.written import Written
-from tests.finetune.tasks import made, spoken
+from tests.finetune.tasks import made, vocabularies
 from tests.finetune.tasks.talk import greedy, talker
 
 
@@ -72,8 +72,8 @@ def rows(count, big=0):
 
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory):
-    root = tmp_path_factory.mktemp("spoken")
-    return {name: maker(root / name) for name, maker in spoken.MAKERS.items()}
+    root = tmp_path_factory.mktemp("vocabularies")
+    return {name: maker(root / name) for name, maker in vocabularies.MAKERS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def data(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("name", spoken.MAKERS)
+@pytest.mark.parametrize("name", vocabularies.MAKERS)
 def test_a_row_is_a_framed_question_and_an_answer_that_ends_in_the_cue(data, tokenizers, name):
     tokenizer = tokenizers[name]
     kind = "encoder_decoder" if name == "t5" else "causal"
@@ -94,8 +94,8 @@ def test_a_row_is_a_framed_question_and_an_answer_that_ends_in_the_cue(data, tok
     one, inputs = np.array([2]), task.split("train").inputs
     source, target = inputs["source"][one].values.tolist(), inputs["target"][one].values.tolist()
     question = rows(12)["question"][2]
-    shown = tokenizer.speech.decode(source).strip()
-    answer = tokenizer.speech.decode(target).strip()
+    shown = tokenizer.vocabulary.decode(source).strip()
+    answer = tokenizer.vocabulary.decode(target).strip()
     if name == "t5":
         # Its vocabulary has no line breaks.
         assert shown == " ".join(gsm8k.FRAME.format(question=question).split())
@@ -103,12 +103,12 @@ def test_a_row_is_a_framed_question_and_an_answer_that_ends_in_the_cue(data, tok
     else:
         assert shown == gsm8k.FRAME.format(question=question)
         assert answer == "2 + 3 = 5.\nThe answer is: 1005"
-        assert tokenizer.speech.decode(source + target).endswith(
+        assert tokenizer.vocabulary.decode(source + target).endswith(
             "### Response: 2 + 3 = 5.\n" + answer[11:]
         )
-    assert target[-1] == tokenizer.speech.end_id
+    assert target[-1] == tokenizer.vocabulary.end_id
     # What a model is taught to write scores.
-    texts = [tokenizer.speech.decode(row) for row in np.split(*split_of(task, "train"))]
+    texts = [tokenizer.vocabulary.decode(row) for row in np.split(*split_of(task, "train"))]
     assert task.score(texts, task.labels("train")) == {"exact_match": 1.0}
 
 
@@ -129,16 +129,16 @@ def test_what_a_model_writes_is_scored(data, tokenizers, kind):
     pytest.importorskip("finetune.tasks.generation", reason="text generation is not there")
     tokenizer = tokenizers["t5" if kind == "encoder_decoder" else "llama"]
     task = gsm8k.load(tokenizer, kind, data, max_length=256)
-    task = dataclasses.replace(task, reading=gsm8k.FinalNumber(tokenizer.speech, 12))
+    task = dataclasses.replace(task, reading=gsm8k.FinalNumber(tokenizer.vocabulary, 12))
     network = talker(kind, tokenizer.size, start_id=tokenizer.pad_id)
     answer = jax.jit(lambda batch: task.answer(network, network.params, PLAIN, batch))
     result = task.run(answer, "test", 4)
     assert result.shape == (5, 1, 12) and result.dtype == np.int32
     written = []
     for batch in task.in_order("test", 4):
-        written += greedy(network, batch, 12, tokenizer.speech.end_id)
+        written += greedy(network, batch, 12, tokenizer.vocabulary.end_id)
     texts = [
-        tokenizer.speech.decode([i for i in row if i != tokenizer.speech.end_id])
+        tokenizer.vocabulary.decode([i for i in row if i != tokenizer.vocabulary.end_id])
         for row in written[:5]
     ]
     assert task.predict(result) == texts
@@ -150,7 +150,7 @@ def test_samples_differ_and_repeat(data, tokenizers):
     pytest.importorskip("finetune.tasks.generation", reason="text generation is not there")
     tokenizer = tokenizers["llama"]
     task = gsm8k.load(tokenizer, "causal", data, max_length=256)
-    drawn = Written(tokenizer.speech, 10, samples=3, temperature=1.0)
+    drawn = GeneratedText(tokenizer.vocabulary, 10, samples=3, temperature=1.0)
     task = dataclasses.replace(task, reading=drawn)
     network = talker("causal", tokenizer.size)
     answer = jax.jit(lambda batch: task.answer(network, network.params, PLAIN, batch))
@@ -163,7 +163,7 @@ def test_samples_without_a_temperature_are_refused(tokenizers):
     with pytest.raises(
         ValueError, match="temperature is 0; allowed for 3 samples are numbers above"
     ):
-        Written(tokenizers["llama"].speech, 10, samples=3)
+        GeneratedText(tokenizers["llama"].vocabulary, 10, samples=3)
 
 
 def test_the_majority_is_the_most_frequent_number(data, tokenizers):
@@ -198,7 +198,7 @@ def test_training_rows_of_metamath(tmp_path, tokenizers):
     made.write_parquet(tmp_path / "test.parquet", rows(2))
     tokenizer = tokenizers["byte_level"]
     task = gsm8k.load(tokenizer, "causal", tmp_path, max_length=512)
-    written = [tokenizer.speech.decode(row) for row in np.split(*split_of(task, "train"))]
+    written = [tokenizer.vocabulary.decode(row) for row in np.split(*split_of(task, "train"))]
     assert written == [" 3 + 4 = 7 apples.\nThe answer is: 7", " " + responses[1]]
     assert task.labels("train").tolist() == ["7", "\\frac{1}{2}"]
     columns["response"][1] = "It is half."
@@ -218,7 +218,7 @@ def test_the_real_files(tokenizers):
     task = gsm8k.load(tokenizers["byte_level"], "causal", made.shared(), 2048, 2048)
     assert len(task.split("train")) == 7473 and len(task.split("test")) == 1319
     texts = [
-        tokenizers["byte_level"].speech.decode(row) for row in np.split(*split_of(task, "test"))
+        tokenizers["byte_level"].vocabulary.decode(row) for row in np.split(*split_of(task, "test"))
     ]
     assert task.score(texts, task.labels("test")) == {"exact_match": 1.0}
     assert not any("<<" in text for text in texts)

@@ -10,7 +10,7 @@ from finetune.models.parts.ops import PLAIN
 from finetune.tasks import humaneval
 from finetune.tasks.execution import sandbox
 from finetune.tasks.humaneval import Completions, cut, pass_at
-from tests.finetune.tasks import made, spoken
+from tests.finetune.tasks import made, vocabularies
 from tests.finetune.tasks.talk import talker
 
 RIGHT = "    return first + second\n"
@@ -31,7 +31,7 @@ def problems(count):
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    return spoken.llama(tmp_path_factory.mktemp("llama"))
+    return vocabularies.llama(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def data(tmp_path):
 
 def written(task, rows):
     """What `run` gives for a model that writes these texts: (n, samples, length)."""
-    speech = task.reading.speech
+    vocabulary = task.reading.vocabulary
     out = np.full((len(rows), len(rows[0]), task.reading.length), task.pad_id, np.int32)
     for (row, sample), _ in np.ndenumerate(np.zeros(out.shape[:2])):
         # Behind a line break, as the model writes it: sentencepiece begins texts with a space.
-        before = speech.plain(["x\n"])[0]
-        ids = speech.plain(["x\n" + rows[row][sample]])[0][len(before) :]
-        out[row, sample, : len(ids) + 1] = [*ids, speech.end_id]
+        before = vocabulary.plain(["x\n"])[0]
+        ids = vocabulary.plain(["x\n" + rows[row][sample]])[0][len(before) :]
+        out[row, sample, : len(ids) + 1] = [*ids, vocabulary.end_id]
     return out
 
 
@@ -92,7 +92,7 @@ def test_the_task(data, llama):
     assert task.majority("test") == {"pass@1": 0.0}
     ids = task.split("test").inputs["source"][np.array([1])].values.tolist()
     assert ids[0] == 1 and ids[-1] != 2
-    assert llama.speech.decode(ids).lstrip() == problems(4)["prompt"][1]
+    assert llama.vocabulary.decode(ids).lstrip() == problems(4)["prompt"][1]
     with pytest.raises(ValueError, match="split is 'train'; allowed are 'test'"):
         task.steps("train", 4)
     many = humaneval.load(llama, "causal", data, samples=10, temperature=0.8)

@@ -8,7 +8,7 @@ import pytest
 from finetune import tasks
 from finetune.tasks import TaskConfig
 from finetune.tasks.tokens.tokenizer import from_fast
-from tests.finetune.tasks import made, spoken
+from tests.finetune.tasks import made, vocabularies
 
 TOKENIZER = from_fast(made.backend())
 
@@ -69,7 +69,7 @@ def test_refused(config, message):
 
 
 def test_tasks_of_language_models(tmp_path):
-    tokenizer = spoken.llama(tmp_path / "llama")
+    tokenizer = vocabularies.llama(tmp_path / "llama")
     columns = {"sentence": made.sentences(9), "label": [0, 1, 0] * 3}
     made.write_parquet(tmp_path / "glue/cola/validation.parquet", columns)
     glue = TaskConfig("cola", str(tmp_path / "glue"), form="text_to_text", kind="causal")

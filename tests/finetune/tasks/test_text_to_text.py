@@ -11,19 +11,19 @@ from finetune.tasks import glue, text_to_text
 from finetune.tasks.choices import Chosen
 from finetune.tasks.language import KINDS
 from finetune.tasks.tokens.tokenizer import from_fast
-from tests.finetune.tasks import made, spoken
+from tests.finetune.tasks import made, vocabularies
 from tests.finetune.tasks.talk import talker
 from tests.finetune.tasks.test_glue import folder
 
 
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory):
-    root = tmp_path_factory.mktemp("spoken")
-    return {name: maker(root / name) for name, maker in spoken.MAKERS.items()}
+    root = tmp_path_factory.mktemp("vocabularies")
+    return {name: maker(root / name) for name, maker in vocabularies.MAKERS.items()}
 
 
-def text_of(speech, ids) -> str:
-    return speech.decode(ids).strip()
+def text_of(vocabulary, ids) -> str:
+    return vocabulary.decode(ids).strip()
 
 
 def evaluation(name):
@@ -39,7 +39,7 @@ def test_every_task_of_glue(tmp_path, tokenizers, name):
     assert task.metrics == (*glue.GLUE[name].metrics, "exact_match", "label_restricted")
     assert "train has 30 of" in task.note
     batch = task.batch("train", 0, 0, 4)
-    shown = text_of(tokenizer.speech, batch["input_ids"][0])
+    shown = text_of(tokenizer.vocabulary, batch["input_ids"][0])
     assert shown.startswith(text_to_text.INSTRUCTIONS[name]) and shown.endswith("result:")
     for column in glue.GLUE[name].texts:
         assert f" {column}: " in shown
@@ -50,7 +50,7 @@ def test_every_task_of_glue(tmp_path, tokenizers, name):
     for row in range(9):
         ids = target[np.array([row])].values
         assert ids[-1] == 1
-        assert text_of(tokenizer.speech, ids) == task.reading.names[classes[row]]
+        assert text_of(tokenizer.vocabulary, ids) == task.reading.names[classes[row]]
     right = task.score(Chosen(classes, np.ones(9, bool)), labels)
     assert right["exact_match"] == right["label_restricted"] == 1
     assert right[task.metric] == pytest.approx(1)
@@ -70,8 +70,8 @@ def test_a_causal_model_goes_on_where_the_prompt_ends(tmp_path, tokenizers, name
     rows = task.split("train").inputs
     one = np.array([1])
     ids = [*rows["source"][one].values, *rows["target"][one].values]
-    assert ids[0] == tokenizer.speech.before[0] and ids[-1] == tokenizer.speech.end_id
-    shown = tokenizer.speech.decode(ids)
+    assert ids[0] == tokenizer.vocabulary.before[0] and ids[-1] == tokenizer.vocabulary.end_id
+    shown = tokenizer.vocabulary.decode(ids)
     assert shown.strip().endswith("result: not entailment")
     assert "  " not in shown.strip()
 
@@ -85,7 +85,7 @@ def test_the_cue_stays_when_sentences_are_cut(tmp_path, tokenizers, kind):
     task = text_to_text.load("mrpc", tokenizer, kind, tmp_path, max_length=120)
     source = task.split("train").inputs["source"]
     assert source.lengths.tolist() == [120, 120]
-    shown = text_of(tokenizer.speech, source[np.array([0])].values)
+    shown = text_of(tokenizer.vocabulary, source[np.array([0])].values)
     assert shown.endswith("sentence2: red result:")
     with pytest.raises(ValueError, match="max_length is 20; allowed with this prompt are"):
         text_to_text.load("mrpc", tokenizer, kind, tmp_path, max_length=20)

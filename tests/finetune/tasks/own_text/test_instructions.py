@@ -10,7 +10,7 @@ import pytest
 from finetune.tasks import tables
 from finetune.tasks.own_text import examples, instructions
 from finetune.tasks.own_text.examples import Columns
-from tests.finetune.tasks import made, spoken
+from tests.finetune.tasks import made, vocabularies
 from tests.finetune.tasks.talk import talker, trained
 from tests.finetune.tasks.tokens.test_chat import CHATML
 
@@ -23,7 +23,7 @@ ROWS = [
 
 @pytest.fixture(scope="module", params=["byte_level", "llama", "t5"])
 def tokenizer(request, tmp_path_factory):
-    return spoken.MAKERS[request.param](tmp_path_factory.mktemp("t") / request.param)
+    return vocabularies.MAKERS[request.param](tmp_path_factory.mktemp("t") / request.param)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def chatty(tmp_path_factory):
     from tokenizers import Tokenizer as Backend
 
     folder = tmp_path_factory.mktemp("chatty")
-    spoken.byte_level(folder)
+    vocabularies.byte_level(folder)
     backend = Backend.from_file(str(folder / "tokenizer.json"))
     backend.add_special_tokens(
         [AddedToken(t, special=True) for t in ("<|im_start|>", "<|im_end|>")]
@@ -50,13 +50,13 @@ def jsonl(path, rows):
 
 def decoded(tokenizer, ragged):
     ends = zip(ragged.offsets, ragged.offsets[1:], strict=False)
-    return [tokenizer.speech.decode(ragged.values[a:b]) for a, b in ends]
+    return [tokenizer.vocabulary.decode(ragged.values[a:b]) for a, b in ends]
 
 
 def test_completions_follow_prompts_as_they_stand(tokenizer, tmp_path):
-    kind = "encoder_decoder" if tokenizer.speech.before == () else "causal"
+    kind = "encoder_decoder" if tokenizer.vocabulary.before == () else "causal"
     task = instructions.load(jsonl(tmp_path / "a.jsonl", ROWS), tokenizer, kind)
-    rows, end = task.split("train"), tokenizer.speech.end_id
+    rows, end = task.split("train"), tokenizer.vocabulary.end_id
     target = rows.inputs["target"]
     assert (target.values[target.offsets[1:] - 1] == end).all()
     texts = [row["completion"] for row in ROWS]
@@ -65,8 +65,8 @@ def test_completions_follow_prompts_as_they_stand(tokenizer, tmp_path):
     assert (result if kind == "causal" else [text.strip() for text in result]) == texts
     source = rows.inputs["source"]
     if kind == "causal":
-        assert source.values[0] == tokenizer.speech.before[0]
-        whole = tokenizer.speech.plain([ROWS[0]["prompt"] + ROWS[0]["completion"]])[0]
+        assert source.values[0] == tokenizer.vocabulary.before[0]
+        whole = tokenizer.vocabulary.plain([ROWS[0]["prompt"] + ROWS[0]["completion"]])[0]
         both = [*source.values[1 : source.offsets[1]], *target.values[: target.offsets[1] - 1]]
         assert both == whole
     else:
@@ -74,7 +74,7 @@ def test_completions_follow_prompts_as_they_stand(tokenizer, tmp_path):
 
 
 def test_all_file_types_hold_the_same_rows(tmp_path):
-    tokenizer = spoken.llama(tmp_path / "t")
+    tokenizer = vocabularies.llama(tmp_path / "t")
     jsonl(tmp_path / "a.jsonl", ROWS)
     with (tmp_path / "a.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(ROWS[0]))
@@ -89,7 +89,7 @@ def test_all_file_types_hold_the_same_rows(tmp_path):
 
 
 def test_loss_is_on_the_completion_or_on_all(tmp_path):
-    tokenizer = spoken.llama(tmp_path / "t")
+    tokenizer = vocabularies.llama(tmp_path / "t")
     file = jsonl(tmp_path / "a.jsonl", ROWS)
     one = instructions.load(file, tokenizer, "causal").batch("train", None, 0, 3)
     whole = instructions.load(file, tokenizer, "causal", loss_on_prompt=True)
@@ -105,11 +105,13 @@ def test_loss_is_on_the_completion_or_on_all(tmp_path):
         assert here.sum() == one["weight"][row] < tokens
     assert whole.metrics == ("loss", "perplexity")
     with pytest.raises(ValueError, match="decoder does not write prompts"):
-        instructions.load(file, spoken.t5(tmp_path / "u"), "encoder_decoder", loss_on_prompt=True)
+        instructions.load(
+            file, vocabularies.t5(tmp_path / "u"), "encoder_decoder", loss_on_prompt=True
+        )
 
 
 def test_long_rows_are_left_out_or_cut_and_counted(tmp_path):
-    tokenizer = spoken.llama(tmp_path / "t")
+    tokenizer = vocabularies.llama(tmp_path / "t")
     long = {"prompt": "Say it: " + "x" * 30, "completion": "y" * 40}
     file = jsonl(tmp_path / "a.jsonl", [ROWS[0], long, ROWS[2]])
     dropped = instructions.load(file, tokenizer, "causal", max_length=32)
@@ -143,8 +145,8 @@ def test_chats_go_through_the_template(chatty, tmp_path):
     first = "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
     expected = backend.encode(first + "<|im_start|>assistant\n", add_special_tokens=False).ids
     assert rows["source"].values[: rows["source"].offsets[1]].tolist() == expected
-    assert examples.ends(tokenizer, chat=True) == (tokenizer.speech.end_id, end)
-    assert examples.ends(tokenizer, chat=False) == (tokenizer.speech.end_id,)
+    assert examples.ends(tokenizer, chat=True) == (tokenizer.vocabulary.end_id, end)
+    assert examples.ends(tokenizer, chat=False) == (tokenizer.vocabulary.end_id,)
     # The same from two columns, and from chats that a CSV file holds as JSON.
     pair = [{"prompt": "Hi", "completion": "good"}]
     file = jsonl(tmp_path / "b.jsonl", pair)
@@ -184,7 +186,7 @@ def test_a_template_that_is_missing_is_one_line(tokenizer, tmp_path):
     file = jsonl(tmp_path / "a.jsonl", ROWS)
     with pytest.raises(ValueError, match="tokenizer has no chat_template, in tokenizer_config"):
         instructions.load(file, tokenizer, "causal", Columns(chat=True))
-    if not tokenizer.speech.marked:
+    if not tokenizer.vocabulary.marked:
         templated = dataclasses.replace(tokenizer, chat_template=CHATML)
         with pytest.raises(ValueError, match=r"allowed with a chat template is a tokenizer\.json"):
             instructions.load(file, templated, "causal", Columns(chat=True))
@@ -199,7 +201,7 @@ def test_bad_json_is_named_by_its_line(tmp_path):
 
 def test_a_share_is_held_out(tmp_path):
     file = jsonl(tmp_path / "a.jsonl", ROWS * 10)
-    task = instructions.load(file, spoken.llama(tmp_path / "t"), "causal", heldout=0.2)
+    task = instructions.load(file, vocabularies.llama(tmp_path / "t"), "causal", heldout=0.2)
     assert task.evaluation == "heldout" and len(task.split("heldout")) == 6
     both = np.concatenate([task.split(name).index for name in ("train", "heldout")])
     assert sorted(both) == list(range(30))
@@ -208,7 +210,7 @@ def test_a_share_is_held_out(tmp_path):
 def test_a_trained_model_has_a_lower_loss_and_matches(tmp_path):
     from finetune.models.parts.ops import PLAIN
 
-    tokenizer = spoken.llama(tmp_path / "t")
+    tokenizer = vocabularies.llama(tmp_path / "t")
     file = jsonl(tmp_path / "a.jsonl", [{"prompt": "Add:", "completion": " yes"}] * 8)
     task = instructions.load(file, tokenizer, "causal", heldout=0.5)
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from finetune.tasks.own_text import plain_text
-from tests.finetune.tasks import made, spoken
+from tests.finetune.tasks import made, vocabularies
 
 TEXTS = made.sentences(12)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    return spoken.llama(tmp_path_factory.mktemp("t"))
+    return vocabularies.llama(tmp_path_factory.mktemp("t"))
 
 
 def stream(task, split="train"):
@@ -27,8 +27,10 @@ def test_blocks_are_the_documents_one_after_the_other(tokenizer, tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     task = plain_text.load(file, tokenizer, "causal", max_length=16)
-    speech = tokenizer.speech
-    expected = [t for row in speech.plain(TEXTS) for t in (*speech.before, *row, speech.end_id)]
+    vocabulary = tokenizer.vocabulary
+    expected = [
+        t for row in vocabulary.plain(TEXTS) for t in (*vocabulary.before, *row, vocabulary.end_id)
+    ]
     result = stream(task)
     assert result == expected[: len(result)] and len(expected) - len(result) <= 1
     lengths = task.split("train").inputs["target"].lengths
@@ -44,7 +46,7 @@ def test_documents_are_held_out_whole(tokenizer, tmp_path):
     file.write_text("words\n" + "\n".join(f'"{text}"' for text in TEXTS) + "\n")
     load = {"column": "words", "heldout": 0.25, "max_length": 16}
     task = plain_text.load(file, tokenizer, "causal", **load)
-    end = tokenizer.speech.end_id
+    end = tokenizer.vocabulary.end_id
     assert task.evaluation == "heldout"
     assert stream(task, "heldout").count(end) == 3 and stream(task).count(end) == 9
 

@@ -9,7 +9,7 @@ from finetune import tasks
 from finetune.tasks.squad import files
 from finetune.tasks.squad import task as squad
 from finetune.tasks.tokens.ragged import Ragged
-from tests.finetune.tasks import made, spoken
+from tests.finetune.tasks import made, vocabularies
 
 CONTEXT = "She has 3 apples and he has 12 apples."
 KINDS = {"t5": "encoder_decoder", "llama": "causal"}
@@ -47,13 +47,13 @@ def two(tmp_path):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_prompts_and_answers(one, tmp_path, name):
-    tokenizer = spoken.MAKERS[name](tmp_path / "t")
+    tokenizer = vocabularies.MAKERS[name](tmp_path / "t")
     config = tasks.TaskConfig("squad", data_dir=str(one), kind=KINDS[name])
     task = tasks.load(config, tokenizer)
     assert task.evaluation == "validation" and task.metrics == ("f1", "exact_match")
     rows = task.split("train").inputs
     said = [
-        tokenizer.speech.decode(rows[n].values[: rows[n].offsets[1]]).strip()
+        tokenizer.vocabulary.decode(rows[n].values[: rows[n].offsets[1]]).strip()
         for n in ("source", "target")
     ]
     wanted = f"question: How many apples has person 0? context: {CONTEXT} answer:"
@@ -63,14 +63,14 @@ def test_prompts_and_answers(one, tmp_path, name):
 
 
 def written(task, tokenizer, answers):
-    speech = tokenizer.speech
-    rows = [[*row, speech.end_id] for row in speech.words(answers)]
+    vocabulary = tokenizer.vocabulary
+    rows = [[*row, vocabulary.end_id] for row in vocabulary.words(answers)]
     ids = Ragged.from_rows(rows).padded(np.arange(len(rows)), task.reading.room, task.pad_id)
     return task.predict(ids[:, None])
 
 
 def test_answers_are_scored(one, tmp_path):
-    tokenizer = spoken.llama(tmp_path / "t")
+    tokenizer = vocabularies.llama(tmp_path / "t")
     task = squad.load("squad", tokenizer, "causal", one)
     found = written(task, tokenizer, ["3 apples", "13"])
     assert found == ["3 apples", "13"]
@@ -82,11 +82,11 @@ def test_answers_are_scored(one, tmp_path):
 
 
 def test_no_answer_is_said_by_a_word(two, tmp_path):
-    tokenizer = spoken.llama(tmp_path / "t")
+    tokenizer = vocabularies.llama(tmp_path / "t")
     task = squad.load("squad_v2", tokenizer, "causal", two)
     target = task.split("train").inputs["target"]
     last = target.values[target.offsets[1] : target.offsets[2]]
-    assert tokenizer.speech.decode(last).strip() == "unanswerable"
+    assert tokenizer.vocabulary.decode(last).strip() == "unanswerable"
     found = written(task, tokenizer, ["3", "Unanswerable.", "3"])
     assert found == ["3", "", "3"]
     scores = task.score(found, task.labels("validation"))
@@ -106,7 +106,7 @@ def test_tables_as_the_hub_has_them(one, tmp_path):
 
 
 def test_long_rows_are_left_out_or_cut_and_counted(one, tmp_path):
-    tokenizer = spoken.llama(tmp_path / "t")
+    tokenizer = vocabularies.llama(tmp_path / "t")
     source = squad.load("squad", tokenizer, "causal", one).split("train").inputs["source"]
     lengths = source.lengths
     record = json.loads((one / "train-v1.1.json").read_text())
@@ -120,11 +120,11 @@ def test_long_rows_are_left_out_or_cut_and_counted(one, tmp_path):
     assert len(task.split("train")) == 2 and len(task.split("validation")) == 3
     cut = task.split("validation").inputs["source"]
     assert cut.lengths[2] == lengths.max()
-    assert tokenizer.speech.decode(cut.values[cut.offsets[2] :]).endswith(" answer:")
+    assert tokenizer.vocabulary.decode(cut.values[cut.offsets[2] :]).endswith(" answer:")
 
 
 def test_mistakes_are_one_line(one, two, tmp_path):
-    tokenizer = spoken.llama(tmp_path / "t")
+    tokenizer = vocabularies.llama(tmp_path / "t")
     with pytest.raises(FileNotFoundError, match=r"or train-v2\.0\.json and dev-v2\.0\.json"):
         files.read("squad_v2", one)
     for split in ("train", "dev"):

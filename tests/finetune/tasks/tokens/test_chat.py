@@ -6,7 +6,7 @@ import pytest
 
 from finetune.tasks.tokens.chat import Chat
 from finetune.tasks.tokens.tokenizer import load_tokenizer
-from tests.finetune.tasks import spoken
+from tests.finetune.tasks import vocabularies
 
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -67,7 +67,7 @@ def test_refusals_are_one_line():
 
 
 def test_a_folder_s_template(tmp_path):
-    assert spoken.llama(tmp_path).chat_template is None
+    assert vocabularies.llama(tmp_path).chat_template is None
     (tmp_path / "tokenizer_config.json").write_text(
         json.dumps(
             {
@@ -84,7 +84,7 @@ def test_a_folder_s_template(tmp_path):
 
 def test_a_tokenizer_of_transformers_brings_its_own(tmp_path):
     transformers = pytest.importorskip("transformers")
-    spoken.byte_level(tmp_path)
+    vocabularies.byte_level(tmp_path)
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_file=str(tmp_path / "tokenizer.json"),
         eos_token="<|end_of_text|>",

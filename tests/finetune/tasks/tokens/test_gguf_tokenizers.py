@@ -63,11 +63,15 @@ def test_byte_pairs(tmp_path):
     backend = byte_pairs()
     path = written(tmp_path / "x.gguf", backend, tokenizer__chat_template=TEMPLATE, **ENDS)
     tokenizer = load_tokenizer(path)
-    assert (tokenizer.pad_id, tokenizer.speech.end_id, tokenizer.speech.before) == (1, 1, ())
+    assert (tokenizer.pad_id, tokenizer.vocabulary.end_id, tokenizer.vocabulary.before) == (
+        1,
+        1,
+        (),
+    )
     assert tokenizer.chat_template == TEMPLATE and tokenizer.size == backend.get_vocab_size()
     expected = [backend.encode(text).ids for text in TEXTS]
-    assert tokenizer.speech.plain(TEXTS) == expected
-    assert tokenizer.speech.decode(expected[1]) == TEXTS[1]
+    assert tokenizer.vocabulary.plain(TEXTS) == expected
+    assert tokenizer.vocabulary.decode(expected[1]) == TEXTS[1]
     marked = written(tmp_path / "y.gguf", backend, **ENDS, tokenizer__ggml__add_bos_token=True)
     first = load_tokenizer(marked).encode(TEXTS[:1], TEXTS[1:2], 64).ids.values.tolist()
     assert first == [1, *expected[0], 1, *expected[1]]
@@ -118,9 +122,9 @@ def test_sentencepiece(tmp_path):
     texts = TEXTS[:3]
     same = [x.encode(texts, None, 64).ids.values.tolist() for x in (ours, reference)]
     assert same[0] == same[1]
-    assert ours.speech.before == reference.speech.before == (1,)
-    words = ours.speech.plain(texts)
-    assert [ours.speech.decode(row) for row in words] == [f" {text}" for text in texts]
+    assert ours.vocabulary.before == reference.vocabulary.before == (1,)
+    words = ours.vocabulary.plain(texts)
+    assert [ours.vocabulary.decode(row) for row in words] == [f" {text}" for text in texts]
 
 
 def test_files_for_a_merged_model(tmp_path):

@@ -78,8 +78,8 @@ def test_llama_of_bytes(tmp_path, bos, eos, side):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     ours, reference = compare(tmp_path, (TEXTS[:-1], None), (TEXTS, OTHERS))
     # Some versions of transformers leave out what tokenizer.json does not say itself.
-    assert ours.speech.before == tuple(i for i in reference("a")["input_ids"][:1] if i == 0)
-    assert ours.speech.end_id == 1
+    assert ours.vocabulary.before == tuple(i for i in reference("a")["input_ids"][:1] if i == 0)
+    assert ours.vocabulary.end_id == 1
 
 
 def sentencepiece(folder, name, **options):
@@ -134,7 +134,7 @@ def test_llama_of_pieces(tmp_path, bos, eos):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     first, second = made.sentences(20), made.sentences(20, 1)
     ours, reference = compare(tmp_path, (first, None), (first, second))
-    assert ours.speech.before == ((reference.bos_token_id,) if bos else ())
+    assert ours.vocabulary.before == ((reference.bos_token_id,) if bos else ())
 
 
 @pytest.mark.parametrize(

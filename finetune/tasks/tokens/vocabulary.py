@@ -11,7 +11,7 @@ ENDS = ("</s>", "<|end_of_text|>", "<|endoftext|>")
 ANCHOR = "a"
 
 
-class Speech(NamedTuple):
+class Vocabulary(NamedTuple):
     """The tokens of prompts and answers.
 
     Attributes:
@@ -43,7 +43,7 @@ class Speech(NamedTuple):
         return [row[len(line) :] for row in self.plain([f"\n{text}" for text in texts])]
 
 
-def of_fast(backend: Any) -> Speech | None:
+def of_fast(backend: Any) -> Vocabulary | None:
     """From a `tokenizers.Tokenizer`; None where the vocabulary has none of `ENDS`."""
     from tokenizers import Tokenizer as Backend
 
@@ -63,10 +63,10 @@ def of_fast(backend: Any) -> Speech | None:
     start = next((i for i in starts if marked[i : i + len(anchor)] == anchor), 0)
     decode = _continuing(fast.decode, anchor)
     spaced, before = decode(anchor).startswith(" "), tuple(marked[:start])
-    return Speech(plain, spaced, decode, before, ends[0], marked=True)
+    return Vocabulary(plain, spaced, decode, before, ends[0], marked=True)
 
 
-def of_sentencepiece(model: Any, before: tuple[int, ...], end_id: int) -> Speech:
+def of_sentencepiece(model: Any, before: tuple[int, ...], end_id: int) -> Vocabulary:
     """From a `sentencepiece.SentencePieceProcessor`, whose decoder knows no ids past its pieces."""
     size = model.get_piece_size()
 
@@ -78,7 +78,7 @@ def of_sentencepiece(model: Any, before: tuple[int, ...], end_id: int) -> Speech
 
     anchor = plain([ANCHOR])[0]
     decode = _continuing(decode, anchor)
-    return Speech(plain, decode(anchor).startswith(" "), decode, before, end_id)
+    return Vocabulary(plain, decode(anchor).startswith(" "), decode, before, end_id)
 
 
 def _continuing(decode: Callable[[list[int]], str], anchor: list[int]):

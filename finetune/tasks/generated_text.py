@@ -10,18 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.tasks.tokens.speech import Speech
+from finetune.tasks.tokens.vocabulary import Vocabulary
 from rankwise import checks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Written:
+class GeneratedText:
     """The part of a `Reading` that makes text; `predict`, `score` and `majority` are of its heirs.
 
     A draw depends on the seed, the number of the row and of the sample, and the batch size.
 
     Attributes:
-      speech: of the tokenizer.
+      vocabulary: of the tokenizer.
       length: tokens that are written at most; a row ends with the token that ends a text.
       samples: texts per row.
       temperature: 0 writes the likeliest token, else draws.
@@ -33,7 +33,7 @@ class Written:
       ValueError: a length or number of samples below 1, or several samples that would be equal.
     """
 
-    speech: Speech
+    vocabulary: Vocabulary
     length: int
     samples: int = 1
     temperature: float = 0.0
@@ -76,7 +76,7 @@ class Written:
                 advance,
                 inputs,
                 length=self.length,
-                stop=(self.speech.end_id, *self.ends),
+                stop=(self.vocabulary.end_id, *self.ends),
                 pad=task.pad_id,
                 temperature=self.temperature,
                 top_p=self.top_p,
@@ -88,9 +88,9 @@ class Written:
 
     def texts(self, answers: np.ndarray) -> list[list[str]]:
         """The samples of every row as text, without what follows the end."""
-        return [[self.speech.decode(self.ended(tokens)) for tokens in row] for row in answers]
+        return [[self.vocabulary.decode(self.ended(tokens)) for tokens in row] for row in answers]
 
     def ended(self, tokens: Sequence[int]) -> list[int]:
         """The tokens of a row before the one that ends it."""
-        ended = np.isin(np.asarray(tokens), (self.speech.end_id, *self.ends))
+        ended = np.isin(np.asarray(tokens), (self.vocabulary.end_id, *self.ends))
         return list(tokens[: int(ended.argmax())] if ended.any() else tokens)
