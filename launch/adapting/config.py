@@ -48,7 +48,7 @@ class AdapterConfig:
         (), "of merge: folders or files, separated by commas", path=True
     )
     component: str | None = option(
-        None, "of a file in kohya's format with several networks: which, as unet or te"
+        None, "which network of a file in kohya's format that holds several, as unet or te"
     )
     weights: tuple[str, ...] = option(
         (), "of merge: a factor for each adapter, of any sign; 1 each by default"

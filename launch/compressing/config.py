@@ -21,7 +21,7 @@ class TextFlags:
     data: tuple[str, ...] = option(
         (),
         "files or folders of texts for calibration, separated by commas and mixed in equal shares: "
-        ".jsonl, .csv, .parquet, or .txt; needed",
+        ".jsonl, .csv, .parquet, or .txt; has to be given",
         path=True,
     )
     texts: tuple[str, ...] = option(
@@ -82,8 +82,8 @@ class SizeFlags:
     )
     shrink: str = option(
         "auto",
-        "added to the second moments, in units of their mean: a number, or auto for .1 below 8 "
-        "tokens per input of the widest map, .01 above, and .03 of --order=anchored",
+        "what is added to the second moments, in units of their mean: a number, or auto for .1 "
+        "below 8 tokens per input of the widest map, .01 above, and .03 of --order=anchored",
     )
     modules: str | None = option(
         None,
@@ -99,7 +99,7 @@ class CompressConfig(SizeFlags, TextFlags):
     GROUP = "model and output"
 
     model: str | None = option(
-        None, "a model folder, a GGUF file, or a name on the Hub; needed", path=True
+        None, "a model folder, a GGUF file, or a name on the Hub; has to be given", path=True
     )
     revision: str | None = option(
         None, "branch, tag or commit of a model on the Hub; by default its main branch"
