@@ -54,7 +54,7 @@ def _rows(names: Sequence[str], seed: int, trials: int, jobs: int) -> Iterator[R
         except BaseException:  # Ctrl-C too: what is under way would go on for seconds
             pool.shutdown(wait=False, cancel_futures=True)
             for child in set(multiprocessing.active_children()) - before:
-                child.terminate()
+                child.kill()
             raise
 
 

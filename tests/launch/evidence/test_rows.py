@@ -2,6 +2,7 @@
 
 import dataclasses
 import multiprocessing
+import time
 
 import numpy as np
 import pytest
@@ -21,9 +22,10 @@ def test_several_processes_give_the_rows_of_one_and_name_what_failed():
     np.testing.assert_allclose(row[5:8], alone[5:8], rtol=1e-6)
     with pytest.raises(RuntimeError, match=r"claim .*_33 could not be checked"):
         next(shared)
-    for child in set(multiprocessing.active_children()) - before:
-        child.join(10)
-    assert set(multiprocessing.active_children()) <= before
+    end = time.monotonic() + 60  # the system takes its time with one that was just starting
+    while set(multiprocessing.active_children()) - before:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_short_table_is_not_shared():
