@@ -133,7 +133,7 @@ def _judged(target, factors: Components, beyond, unit):
     """
     rank = jnp.asarray(factors.a.shape[0])
     bounds = certify(target, factors, rank, beyond)
-    return bounds.multiplied(unit), *verdict(factors, bounds, rank)
+    return bounds.multiplied(checks.on_host(unit)), *verdict(factors, bounds, rank)
 
 
 def _arpack(target: Target, rank: int):

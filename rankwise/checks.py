@@ -21,6 +21,11 @@ def traced(*values: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
+def on_host(value: Any) -> Any:
+    """The value as an array of numpy, unless it is traced: there single operations are compiled."""
+    return value if traced(value) else np.asarray(value)
+
+
 def shown(value: Any) -> str:
     """The value in a message: one line, cut short."""
     text = " ".join(repr(value).split())

@@ -127,10 +127,10 @@ def _bounds(xp, measured: Measured, kept, beyond, shape) -> Bounds:
     )
 
 
-def unknown(sizes: jax.Array) -> Bounds:
+def unknown(rank: int, dtype) -> Bounds:
     """Bounds where none were asked for: infinite."""
-    infinite = np.full(sizes.shape, np.inf, sizes.dtype)
-    none = np.zeros((), sizes.dtype)
+    infinite = np.full(rank, np.inf, dtype)
+    none = np.zeros((), dtype)
     return Bounds(infinite, infinite[0], none, np.zeros_like(infinite), none, np.asarray(False))
 
 

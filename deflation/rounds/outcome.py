@@ -61,12 +61,12 @@ def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, c
       components kept.
     """
     factors, rank, left = published(problem, solver, controls, progress, plan)
-    unit = controls.unit if checks.traced(controls.unit) else np.asarray(controls.unit)
+    unit = checks.on_host(controls.unit)
     if certified:
         inputs = Scaled(problem.target, 1 / unit), factors, rank
         bounds = certify(*_beside(problem.target, inputs))
     else:
-        bounds = unknown(factors.b[:, 0])
+        bounds = unknown(plan.rank, problem.dtype)
     joint = plan.way == "joint"
     code, component = verdict(factors, bounds, rank, controls.stop.tolerance, left, joint=joint)
     return factors, bounds.multiplied(unit), code, component, rank

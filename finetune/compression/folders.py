@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
@@ -17,10 +16,11 @@ from finetune.adapters.method import Factors
 from finetune.compression import forms
 from finetune.peft.export import write_json
 from finetune.peft.folders import new_folder
+from finetune.peft.standalone import FLOATS
 from finetune.weights import low_rank
 from finetune.weights.files import open_checkpoint
 
-DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float64": np.float64}
+DTYPES = {**FLOATS, "float64": np.float64}
 RECORD = "compression.json"
 
 
