@@ -1,4 +1,4 @@
-"""Eight host devices for the sharded tests, and a compilation cache outside the tree."""
+"""Eight host devices, a compilation cache outside the tree, tests that run only when asked for."""
 
 import itertools
 import os
@@ -30,6 +30,24 @@ CACHE = pathlib.Path(
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_addoption(parser):
+    """The flag that runs all tests."""
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="run all tests, also those that repeat a faster one at length or on further models",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Thorough tests are left out unless asked for, and counted as deselected."""
+    if config.getoption("--thorough"):
+        return
+    thorough = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=thorough)
+    items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
 MAPS = pathlib.Path("/proc/self/maps")

@@ -87,7 +87,6 @@ def test_a_finished_run_gives_the_same_answer_again(finished, tmp_path):
     assert {**again, "seconds": 0} == {**before, "seconds": 0}
 
 
-@pytest.mark.slow
 def test_a_killed_command_resumes_to_the_same_adapter(finished, tmp_path):
     folder = tmp_path / "w"
     flags = ["--method=adapad", *SMALL, f"--workdir={folder}"]
@@ -213,7 +212,6 @@ def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
         np.testing.assert_allclose(two[name], leaf, atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["level:2", "data:2"])
 def test_two_processes_train_as_one(finished, tmp_path, mesh):
     # One device each, see `launch.shell.distributed`.

@@ -138,7 +138,6 @@ def smollm2():
 PARIS = "The capital of France is"
 
 
-@pytest.mark.slow
 def test_smollm2_goes_on(smollm2):
     _, model, tokenizer = smollm2
     ids = np.asarray(tokenizer.vocabulary.plain([PARIS]), np.int32)
@@ -146,7 +145,6 @@ def test_smollm2_goes_on(smollm2):
     assert tokenizer.vocabulary.decode(words[0]) == " Paris"
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # theirs
 def test_smollm2_is_what_transformers_reads(smollm2, transformers):
     path, model, tokenizer = smollm2

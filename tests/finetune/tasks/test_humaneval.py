@@ -159,7 +159,6 @@ def test_refused(data, llama, kind, options, message):
         humaneval.load(llama, kind, data, **options)
 
 
-@pytest.mark.slow
 def test_the_published_solutions_pass_and_empty_ones_do_not(llama):
     if sandbox.refusal():
         pytest.skip(sandbox.refusal())

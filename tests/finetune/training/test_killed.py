@@ -71,7 +71,7 @@ def records(folder):
     return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_at_random_moments_it_ends_with_bitwise_the_same_adapter(server, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(server, whole) == 0
