@@ -19,47 +19,69 @@ def cost(function, *arguments):
     return compiled.cost_analysis()["flops"], compiled.memory_analysis().temp_size_in_bytes
 
 
-@pytest.fixture(scope="module")
-def bert():
-    """Gradients of LoRA by `adapt`, by the model's own operations, and by W + D."""
-    sizes = {**BERT, "hidden_size": 64, "intermediate_size": 128}
-    model = initialise(BertConfig(num_labels=2, **sizes), jax.random.key(0))
-    ids = jnp.ones((8, 16), jnp.int32)
-    batch = {"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids}
-    network = from_module(model)
-    paths = network.adapted()
+class Gradients:
+    """Of the same method on the same model, by its two ways in."""
 
-    def loss(model, batch):
-        return jnp.mean(model(batch, PLAIN, None).logits ** 2)
+    def __init__(self, method):
+        sizes = {**BERT, "hidden_size": 64, "intermediate_size": 128}
+        model = initialise(BertConfig(num_labels=2, **sizes), jax.random.key(0))
+        ids = jnp.ones((8, 16), jnp.int32)
+        self.batch = {"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids}
+        self.network = from_module(model)
+        paths = self.network.adapted()
 
-    pattern = f"^({'|'.join(paths)})$"
-    tuned = adapt(loss, model, batch, "lora", steps=9, rank=2, modules=pattern)
-    state = tuned.init(jax.random.key(0))
-    assert set(state.theta) == set(paths)
+        def loss(model, batch):
+            return jnp.mean(model(batch, PLAIN, None).logits ** 2)
 
-    def found(theta, arrays):
-        ops = adapted(tuned.method, theta, state.aux)
-        return tuned._network.forward(arrays, batch, ops, None)
+        pattern = f"^({'|'.join(paths)})$"
+        self.tuned = adapt(loss, model, self.batch, method, steps=9, rank=2, modules=pattern)
+        self.state = self.tuned.init(jax.random.key(0))
+        assert set(self.state.theta) == set(paths)
 
-    def written(theta, params):
-        ops = adapted(tuned.method, theta, state.aux)
-        return jnp.mean(network.forward(params, batch, ops, None) ** 2)
+    def ops(self, theta):
+        return adapted(self.tuned.method, theta, self.state.aux)
 
-    def summed(theta, params):
-        changed = {f"{p}.weight": params[f"{p}.weight"] + t["a"] @ t["b"] for p, t in theta.items()}
-        return jnp.mean(network.forward({**params, **changed}, batch, PLAIN, None) ** 2)
+    def found(self):
+        """By the products that `adapt` finds."""
 
-    given = {"found": (found, tuned.base), "written": (written, network.params)}
-    given["summed"] = (summed, network.params)
-    return {name: cost(jax.grad(f), state.theta, arrays) for name, (f, arrays) in given.items()}
+        def loss(theta, arrays):
+            return self.tuned._network.forward(arrays, self.batch, self.ops(theta), None)
+
+        return cost(jax.grad(loss), self.state.theta, self.tuned.base)
+
+    def written(self):
+        """By the operations that the model names."""
+
+        def loss(theta, params):
+            return jnp.mean(self.network.forward(params, self.batch, self.ops(theta), None) ** 2)
+
+        return cost(jax.grad(loss), self.state.theta, self.network.params)
+
+    def summed(self):
+        """By kernels W + a b."""
+
+        def loss(theta, params):
+            changed = {
+                f"{p}.weight": params[f"{p}.weight"] + t["a"] @ t["b"] for p, t in theta.items()
+            }
+            return jnp.mean(
+                self.network.forward({**params, **changed}, self.batch, PLAIN, None) ** 2
+            )
+
+        return cost(jax.grad(loss), self.state.theta, self.network.params)
 
 
-def test_products_cost_what_written_operations_cost(bert):
-    assert bert["found"] == bert["written"]
+def test_found_products_cost_what_written_ones_cost_and_changed_kernels_more():
+    lora = Gradients("lora")
+    found = lora.found()
+    assert found == lora.written()
+    assert lora.summed()[0] > 1.15 * found[0]
 
 
-def test_changed_kernels_cost_more(bert):
-    assert bert["summed"][0] > 1.15 * bert["found"][0]
+@pytest.mark.thorough
+def test_of_a_method_that_multiplies_by_the_kernel_twice():
+    dora = Gradients("dora")
+    assert dora.found() == dora.written()
 
 
 def test_stacked_kernels_stay_whole():
