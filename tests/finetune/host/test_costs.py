@@ -12,6 +12,12 @@ from finetune.training.adapted_ops import adapted
 from finetune.training.network import from_module
 from tests.finetune.models.tiny import BERT
 
+# As a stranger writes it: `matmul` puts the rows of x into one axis, and where that is done outside
+# of the method's arithmetic XLA fuses other loops with it (10 % more operations for DoRA).
+USUAL = PLAIN._replace(
+    linear=lambda path, x, kernel: jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST)
+)
+
 
 def cost(function, *arguments):
     """Floating operations and bytes of temporaries, by the compiler's count."""
@@ -31,7 +37,7 @@ class Gradients:
         paths = self.network.adapted()
 
         def loss(model, batch):
-            return jnp.mean(model(batch, PLAIN, None).logits ** 2)
+            return jnp.mean(model(batch, USUAL, None).logits ** 2)
 
         pattern = f"^({'|'.join(paths)})$"
         self.tuned = adapt(loss, model, self.batch, method, steps=9, rank=2, modules=pattern)
