@@ -1,0 +1,1 @@
+"""Gradient descent from a small start: components one after the other, with nothing deflated."""
