@@ -1,11 +1,12 @@
 """Iteration budgets: how many steps each component of a sequential run gets.
 
-All families return integers that sum exactly to the total.
+All of them return integers that sum exactly to the total.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from collections.abc import Sequence
 
 import numpy as np
@@ -109,6 +110,50 @@ def linear_family(rank: int, total: int, order: str = "more", minimum: int = 2) 
     if excess > 0:
         raised = raised - spare * (excess / spare.sum())
     return Budget(_round_to_sum(raised, total))
+
+
+def optimal(errors, rates, total: int, minimum: int = 1) -> Budget:
+    """The steps that minimise sum_k c_k q_k^{t_k} over sum_k t_k = total, t_k >= minimum.
+
+    c_k q_k^t is what is left of component k after t steps: of `alternating` q_k is
+    (s_{k+1} / s_k)^{2 sweeps}, and c_k is s_k times the tangent of the angle it starts at, or s_k.
+    One step after the other goes where it gains most, which is exact, as gains fall.
+
+    Args:
+      errors: c_k > 0, one per component, in any unit.
+      rates: q_k in [0, 1), one per component.
+      total, minimum: steps.
+
+    Raises:
+      ValueError: a total smaller than rank * minimum, errors or rates out of range, or not one rate
+        for each error.
+
+    Source: the claims `budgets.optimal` and `budgets.recovery`. It is for the components: for their
+    sum alone, later components deserve more (`budgets.later_first`).
+
+    Example:
+      >>> values = np.array([1.0, 0.9, 0.3, 0.1])
+      >>> optimal(values[:3], (values[1:] / values[:3]) ** 2, 30).steps
+      (24, 3, 3)
+    """
+    errors, rates = np.asarray(errors, float), np.asarray(rates, float)
+    if errors.ndim != 1 or not np.all((errors > 0) & np.isfinite(errors)):
+        raise ValueError(f"errors is {checks.shown(errors)}; allowed are numbers > 0")
+    if rates.shape != errors.shape or not np.all((rates >= 0) & (rates < 1)):
+        raise ValueError(
+            f"rates is {checks.shown(rates)}; allowed are {len(errors)} numbers in [0, 1)"
+        )
+    rank, total, minimum = _sizes(len(errors), total, minimum)
+    # In logarithms: what is left of a component passes below the smallest number.
+    fall = np.log(np.maximum(rates, np.finfo(float).tiny))
+    gains = np.log(errors) + np.log1p(-rates) + minimum * fall
+    steps, heap = [minimum] * rank, [(-gain, k) for k, gain in enumerate(gains)]
+    heapq.heapify(heap)
+    for _ in range(total - rank * minimum):
+        gain, k = heap[0]
+        steps[k] += 1
+        heapq.heapreplace(heap, (gain - fall[k], k))
+    return Budget(tuple(steps))
 
 
 def adaptive(budget: Budget) -> Budget:

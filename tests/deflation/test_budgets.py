@@ -120,3 +120,37 @@ def test_the_poor_end_stays_at_the_minimum_of_a_large_budget():
 def test_the_line_starts_at_whole_steps():
     """11 // 3 = 3: the line 3, 5/2, 2, scaled to 4.4, 3.7, 2.9; from 11 / 3 on it is 5, 4, 2."""
     assert budgets.linear_family(3, 11, "more").steps == (4, 4, 3)
+
+
+def test_optimal_is_the_least_of_all_divisions():
+    rng = np.random.default_rng(0)
+    divisions = np.array([(i, j - i, 11 - j) for i in range(1, 10) for j in range(i + 1, 11)])
+    for _ in range(20):
+        errors, rates = rng.uniform(0.1, 1, 3), rng.uniform(0, 0.95, 3)
+        steps = np.array(budgets.optimal(errors, rates, 11).steps)
+        left = np.sum(errors * rates ** np.vstack([steps, divisions]), axis=1)
+        assert left[0] == left.min()
+
+
+def test_optimal_beyond_the_smallest_number_and_with_an_exact_step():
+    steps = budgets.optimal([1.0, 1.0], [1e-3, 1e-6], 3000).steps
+    assert steps == (2000, 1000)
+    assert budgets.optimal([1.0, 1.0], [0.0, 0.5], 30).steps == (1, 29)
+    assert budgets.optimal([1.0], [0.0], 5).steps == (5,)
+    assert budgets.optimal([1.0, 1e-9], [0.5, 0.5], 12, minimum=3).steps == (9, 3)
+
+
+@pytest.mark.parametrize(
+    ("errors", "rates", "total", "message"),
+    [
+        ([1.0, 0.0], [0.5, 0.5], 9, "errors is .*allowed are numbers > 0"),
+        ([1.0, float("nan")], [0.5, 0.5], 9, "errors is"),
+        ([1.0, 1.0], [0.5, 1.0], 9, r"rates is .*allowed are 2 numbers in \[0, 1\)"),
+        ([1.0, 1.0], [0.5], 9, "rates is"),
+        ([1.0, 1.0], [0.5, 0.5], 1, "total is 1"),
+        ([], [], 1, "rank is 0"),
+    ],
+)
+def test_optimal_refuses(errors, rates, total, message):
+    with pytest.raises(ValueError, match=message):
+        budgets.optimal(errors, rates, total)

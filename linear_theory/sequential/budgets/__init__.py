@@ -1,1 +1,1 @@
-"""Budgets of every size: when a threshold is passed."""
+"""Budgets: which division of the steps is best, and when a threshold is passed."""
