@@ -2,8 +2,9 @@
 
 Legend: M (m, d) has singular values s_1 >= ... >= s_r > s_{r+1}, and the gaps within the group,
 s_k - s_{k+1} for k < r, may vanish; V (d, r) are its right singular vectors. Worker k holds b_k and
-a unit row a_k; M_k = M - sum_{j<k} b_j a_j^T. Lagged workers see their predecessors as they were one round
-ago; consistent ones as they are in this round. All functions keep float64 and take batches.
+a unit row a_k; M_k = M - sum_{j<k} b_j a_j^T. Lagged workers see their predecessors as they were
+one round ago; consistent ones as they are in this round. All functions keep float64 and take
+batches.
 """
 
 from __future__ import annotations
