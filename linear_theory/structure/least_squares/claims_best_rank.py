@@ -124,6 +124,17 @@ draw_leading = functools.partial(draw_tables, rank=1, gap=(0.2, 0.5))
 SOURCE = "arXiv 2503.19859"
 
 
+def _pca(data: Regression, whiten: bool = True) -> Evidence:
+    """The distance of the best map of X to itself from the projector on its leading directions."""
+    found = ls.best_of_rank(data.inputs, data.inputs, RANK, whiten)
+    u, values, _ = np.linalg.svd(data.inputs, full_matrices=False)
+    left = u[:, :, :RANK]
+    error = np.linalg.norm(found - left @ left.mT, axis=(1, 2))
+    # Two decompositions, each of which rounding turns by itself over the gap at the rank.
+    turn = 2 * values[:, 0] / (values[:, RANK - 1] - values[:, RANK])
+    return Evidence(error, _rounding(data) * turn)
+
+
 CLAIMS = (
     Claim(
         name="least_squares.eckart_young",
@@ -147,6 +158,18 @@ CLAIMS = (
         instances=draw_tables,
         measure=_alternating,
         control=Control("one sweep more", functools.partial(_alternating, extra=1), draw_leading),
+    ),
+    Claim(
+        name="least_squares.pca",
+        source="arXiv 2605.10741: Y = X reduces to principal components; proved by (5)",
+        statement="With Y = X the best map of rank r is the projector on the leading principal "
+        "directions, so parallel deflation of such data is parallel principal components.",
+        formula="argmin_{rank r} ||X - W X|| = U_r U_r^T, X = U D V^T",
+        kind="identity",
+        status="as printed",
+        instances=draw_regressions,
+        measure=_pca,
+        control=Control("without whitening", functools.partial(_pca, whiten=False)),
     ),
     Claim(
         name="least_squares.whitening",

@@ -150,11 +150,19 @@ def _norm(group: Separable, shift: int = 0) -> Evidence:
     end, depth = _train(group), len(group.layers)
     normalised = end.margin / end.energy ** (depth / 2)
     predicted = np.asarray(mg.margin_limit(group.margin, depth + shift))
-    # Layers differ from balanced rank one by their imbalance, of which each has ||Theta||^2/L.
-    imbalance = mg.imbalance_bound(group.layers, end.drift).max(axis=1)
-    room = end.room + depth * imbalance / (end.energy / depth)
+    room = _room(group, end)
     limit = np.asarray(mg.margin_limit(group.margin, depth))
     return Evidence(normalised, predicted, end.fits & (room < 2 * NEAR), room * limit)
+
+
+def _room(group: Separable, end: End) -> np.ndarray:
+    """What a finite norm leaves, and layers that are not yet balanced and of rank one.
+
+    They differ from that by their imbalance, of which each has ||Theta||^2/L.
+    """
+    imbalance = mg.imbalance_bound(group.layers, end.drift).max(axis=1)
+    depth = len(group.layers)
+    return end.room + depth * imbalance / (end.energy / depth)
 
 
 def _bound(group: Separable, power: float = 0.0) -> Evidence:
@@ -173,6 +181,25 @@ def _rank_one(group: Separable, start: bool = True) -> Evidence:
     worst = np.argmax(outside / bound, axis=1)[:, None]
     pick = functools.partial(np.take_along_axis, indices=worst, axis=1)
     return Evidence(pick(outside)[:, 0], pick(bound)[:, 0])
+
+
+def _stationary(group: Separable, start: bool = False) -> Evidence:
+    """cos(Theta, -grad): they point the same way at a stationary point."""
+    end = _train(group)
+    layers = group.layers if start else end.layers
+    margins = np.einsum("nid,nd->ni", group.signed, product(layers)[:, 0])
+    weights = np.exp(margins.min(axis=1, keepdims=True) - margins)
+    pull = np.einsum("ni,nid->nd", weights, group.signed)[:, None]
+    inner = energy = 0.0
+    for k, layer in enumerate(layers):
+        after = product((np.eye(layer.shape[1])[None], *layers[k + 1 :]))
+        before = product((np.eye(FEATURES)[None], *layers[:k]))
+        slope = after.mT @ pull @ before.mT
+        inner = inner + np.sum(slope * layer, axis=(1, 2))
+        energy = energy + squared_norm(slope)
+    size = sum(squared_norm(layer) for layer in layers)
+    room = _room(group, end)
+    return Evidence(inner / np.sqrt(energy * size), 1.0, end.fits & (room < 2 * NEAR), room)
 
 
 draw_large = functools.partial(draw_separable, size=0.8)
@@ -208,6 +235,19 @@ CLAIMS = (
         control=Control(
             "the direction of the start", per_group(functools.partial(_largest_margin, start=True))
         ),
+    ),
+    Claim(
+        name="margin.stationary",
+        source=SOURCE,
+        statement="The direction of all layers is a stationary point of the least norm at margin "
+        "one: the layers are a combination of the gradients of the margins, with weights >= 0 that "
+        "vanish off the smallest margin.",
+        formula="cos(Theta, sum_i e^{-m_i} grad m_i) -> 1, m_i = y_i w^T x_i",
+        kind="fit",
+        status="with a condition",
+        instances=draw_separable,
+        measure=per_group(_stationary),
+        control=Control("the start", per_group(functools.partial(_stationary, start=True))),
     ),
     Claim(
         name="margin.norm",
