@@ -7,6 +7,7 @@ import pathlib
 
 from absl import flags
 
+from finetune.tasks.registry import SPANS
 from finetune.training.loop import LoopConfig
 from launch.shell import config_flags
 from launch.training import problem_config
@@ -19,6 +20,7 @@ REPLACED = (
     *("data_dir", "texts", "label", "heldout", "train_rows", "max_length", "cut_long"),
     *("model", "revision", "dtype"),
     *("target_length", "samples", "temperature", "run_generated_code"),
+    *SPANS,
 )
 # Without effect on data that are given whole.
 WHOLE = {"heldout": 0.0, "train_rows": None}
