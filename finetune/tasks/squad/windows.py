@@ -113,7 +113,7 @@ def require_room(
         raise ValueError(
             f"stride is {stride}; allowed with max_length {max_length} are 0 to "
             f"{room[tight] - 1}, below the {room[tight]} tokens of the paragraph that fit beside "
-            f"question {questions[tight].id!r}"
+            f"question {questions[tight].id!r}; or use a larger max_length"
         )
 
 
