@@ -51,13 +51,12 @@ def columns(pairs: Iterable[Pair], questions: Sequence[Question]) -> dict[str, n
       (n, 2), its first and last token among these, -1 where there is none or none that fits.
     """
     pairs = list(pairs)
-    spans = [np.asarray(pair.spans, np.int32).reshape(-1, 2) for pair in pairs]
-    answers = [_tokens_of(question, span) for question, span in zip(questions, spans, strict=True)]
+    answers = [_tokens_of(q, pair.spans) for q, pair in zip(questions, pairs, strict=True)]
     return {
         "input_ids": Ragged.from_rows(pair.ids for pair in pairs),
         "token_type_ids": Ragged.from_rows(pair.types for pair in pairs),
-        "begins": Ragged.from_rows(span[:, 0] for span in spans),
-        "ends": Ragged.from_rows(span[:, 1] for span in spans),
+        "begins": Ragged.from_rows(pair.spans[:, 0] for pair in pairs),
+        "ends": Ragged.from_rows(pair.spans[:, 1] for pair in pairs),
         "first": np.array([pair.first for pair in pairs], np.int32),
         "answer": np.array(answers, np.int32).reshape(-1, 2),
     }

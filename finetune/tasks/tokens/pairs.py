@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 CHUNK = 512
 """Pairs that are encoded at a time: what a tokenizer says of a token takes much memory."""
 
@@ -17,15 +19,22 @@ class Pair(NamedTuple):
     """A text and a second one in one row, uncut, with all special tokens.
 
     Attributes:
-      ids, types: one per token; types are the segments, 0 or 1.
+      ids, types: one per token, int32 (n,); types are the segments, 0 or 1.
       first: place of the second text's first token.
-      spans: of each of the second's tokens the characters [begin, end) that it was read from.
+      spans: of each of the second's c tokens the characters [begin, end) that it was read from,
+        int32 (c, 2).
     """
 
-    ids: Sequence[int]
-    types: Sequence[int]
+    ids: np.ndarray
+    types: np.ndarray
     first: int
-    spans: Sequence[tuple[int, int]]
+    spans: np.ndarray
+
+
+def _pair(ids, types, first: int, spans) -> Pair:
+    # At once: as objects of Python the tokens of a data set take gigabytes.
+    ids, types, spans = (np.array(part, np.int32) for part in (ids, types, spans))
+    return Pair(ids, types, first, spans.reshape(-1, 2))
 
 
 def of_fast(backend: Any, segments: bool):
@@ -46,10 +55,11 @@ def of_fast(backend: Any, segments: bool):
         both = list(zip(first, second, strict=True))
         for start in range(0, len(both), CHUNK):
             for row in fast.encode_batch(both[start : start + CHUNK]):
-                places = [i for i, number in enumerate(row.sequence_ids) if number == 1]
-                begin = places[0] if places else len(row.ids)
-                spans = [row.offsets[i] for i in places]
-                yield Pair(row.ids, row.type_ids if segments else [0] * len(row.ids), begin, spans)
+                inside = [number == 1 for number in row.sequence_ids]
+                begin = inside.index(True) if any(inside) else len(row)
+                # Read once: every access makes the whole list.
+                spans = row.offsets[begin : begin + sum(inside)]
+                yield _pair(row.ids, row.type_ids if segments else [0] * len(row), begin, spans)
 
     return pairs
 
@@ -66,7 +76,7 @@ def of_sentencepiece(model: Any, layout: Any):
             ids = [*left, *(piece.id for piece in read), *layout.after]
             before = len(left) - len(layout.between)
             types = [0] * before + [1] * (len(ids) - before)
-            yield Pair(ids, types, len(left), _placed(b, [piece.surface for piece in read]))
+            yield _pair(ids, types, len(left), _placed(b, [piece.surface for piece in read]))
 
     return pairs
 
