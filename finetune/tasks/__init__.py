@@ -1,14 +1,7 @@
 """Tasks: data as numpy columns, batches that depend on (seed, step) only, losses and scores."""
 
 from finetune.tasks.language import LanguageTask
-from finetune.tasks.registry import (
-    TaskConfig,
-    for_language,
-    load,
-    names,
-    needs_tokenizer,
-    of_spans,
-)
+from finetune.tasks.registry import TaskConfig, for_language, load, names, needs_tokenizer
 from finetune.tasks.splits import Split
 from finetune.tasks.squad.spans import SpanTask
 from finetune.tasks.task import Task
@@ -26,5 +19,4 @@ __all__ = [
     "load_tokenizer",
     "names",
     "needs_tokenizer",
-    "of_spans",
 ]

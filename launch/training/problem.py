@@ -50,7 +50,13 @@ def load(
     Raises:
       ValueError: data with other classes than `classes`, and what the readers refuse.
     """
-    written = config.text and tasks.for_language(config.task, config.form)
+    if config.of_spans and config.pooling is not None:
+        raise ValueError(
+            f"--pooling is {config.pooling!r}; allowed with --task={config.task} is none, as the "
+            "head reads every token of an encoder"
+        )
+    # An encoder marks SQuAD's answers, so that it is no language model's task.
+    written = tasks.for_language(config.task, config.form) and not config.of_spans
     chosen = config.task_config(kind(config) if written else None, test, classes)
     task = tasks.load(chosen, tokenizer(config))
     if config.train_rows is not None and "train" in task.splits:
@@ -98,20 +104,15 @@ def adapter_of(run: pathlib.Path, config: ProblemConfig, base: Problem) -> adapt
 
 
 def kind(config: ProblemConfig) -> str:
-    """What kind of language model the base is, as its config.json tells; or an encoder for SQuAD.
+    """What kind of language model the base is, as its config.json tells.
 
     Raises:
-      ValueError: it is neither; a flag that an encoder for SQuAD leaves without effect.
+      ValueError: it is none.
     """
     if config.base() == "mlp":
         raise ValueError(f"--model=mlp is no language model, which --task={config.task} needs")
-    if config.kind == "encoder" and not config.of_spans:
+    if config.kind == "encoder":
         raise ValueError(f"--model={config.base()} is no language model, as T5 and Llama are")
-    if config.of_spans and config.pooling is not None:
-        raise ValueError(
-            f"--pooling is {config.pooling!r}; allowed with --task={config.task} is none, as the "
-            "head reads every token of an encoder"
-        )
     return config.kind
 
 

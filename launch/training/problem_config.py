@@ -209,7 +209,7 @@ class ProblemConfig(ModelFlags, TaskFlags):
     @functools.cached_property
     def of_spans(self) -> bool:
         """Whether the network marks an answer in a text, as an encoder does for SQuAD."""
-        return self.task in SQUAD and tasks.of_spans(self.task, self.kind)
+        return self.task in SQUAD and self.base() != "mlp" and self.kind == "encoder"
 
     @property
     def head_pooling(self) -> str | None:
