@@ -42,7 +42,10 @@ class EvaluateConfig(ProblemConfig):
     eval_batch_size: int = option_of(LoopConfig, "eval_batch_size", text="rows per forward pass")
     allow_drawn: bool = option(False, "score an --adapter on parameters drawn at random too")
     predictions: str | None = option(
-        None, "write the predictions to this file, .csv or .jsonl", path=True
+        None,
+        "write the predictions to this file, .csv or .jsonl, of SQuAD also .json as its published "
+        "scoring script reads it",
+        path=True,
     )
     probabilities: bool = option(
         False, "write the probability of every class into the file of --predictions too"

@@ -57,6 +57,10 @@ def test_a_run_is_scored_by_kind_and_writes_its_answers(folder, tmp_path, capsys
     assert record["scores"] == pytest.approx(result["scores"])
     rows = lines(tmp_path / "p.jsonl")
     assert [row["id"] for row in rows] == [f"q{i}" for i in range(8)]
+    given = [f"--predictions={tmp_path}/p.json"]
+    assert command("evaluate", f"--workdir={folder}/run", *given) == 0
+    texts = json.loads((tmp_path / "p.json").read_text())
+    assert texts == {row["id"]: row["prediction"] for row in rows}
     silent = max(row["null_difference"] for row in rows) + 1
     given = [f"--null_threshold={silent}", f"--predictions={tmp_path}/q.jsonl"]
     assert command("evaluate", f"--workdir={folder}/run", *given) == 0
