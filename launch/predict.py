@@ -28,7 +28,7 @@ def main(config: PredictConfig) -> None:
     earlier = problem_config.of_run(run / "config.json")
     classes = run_classes.of_run(run)
     settings = rows.problem_of(earlier, config.data, classes)
-    table = rows.read(config.data, classes)
+    table = rows.read(config.data, classes, questions=settings.of_spans)
     with waiting.stage("loading data and model"):
         base = problem.load(settings, classes=classes)
         adapter = problem.adapter_of(run, settings, base)

@@ -49,13 +49,17 @@ def problem_of(config: ProblemConfig, data: str, classes: tuple[str, ...]) -> Pr
     return problem
 
 
-def read(data: str, classes: tuple[str, ...]) -> Table:
+def read(data: str, classes: tuple[str, ...], questions: bool = False) -> Table:
     """The file with all of its columns.
+
+    Args:
+      questions: it may be of SQuAD's published form, .json.
 
     Raises:
       ValueError: a column that is in the way of what is written.
     """
-    table = squad.as_table(data) if data.endswith(".json") else sources.read(data)
+    published = questions and data.endswith(".json")
+    table = squad.as_table(data) if published else sources.read(data)
     for name in added(classes):
         if name in table.names:
             raise ValueError(

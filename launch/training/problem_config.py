@@ -131,14 +131,8 @@ class TaskFlags:
           classes: of a table, where the network has them already.
         """
         names = ["data_dir", "classes", "label", "regression", "heldout", "form"]
-        names += [
-            *INSTRUCTIONS,
-            *SPANS,
-            "target_length",
-            "samples",
-            "temperature",
-            "run_generated_code",
-        ]
+        names += ["target_length", "samples", "temperature", "run_generated_code"]
+        names += [*INSTRUCTIONS, *SPANS]
         options = {name: getattr(self, name) for name in names}
         if self.text:
             options |= {"max_length": self.max_length, "window": self.window}

@@ -80,6 +80,8 @@ def read_file(path: str | pathlib.Path, answers: bool = True) -> list[Question]:
     """
     path = pathlib.Path(path)
     if path.suffix == ".json":
+        if not path.is_file():
+            raise FileNotFoundError(f"file {str(path)!r} does not exist")
         questions = _of_json(path)
         if not answers:
             questions = [q._replace(answers=None, starts=()) for q in questions]
