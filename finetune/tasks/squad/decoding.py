@@ -61,9 +61,9 @@ def candidates(logits: jax.Array, first: jax.Array, size: jax.Array, n_best: int
     return Candidates(scores, indices - first[:, None, None], logits[:, :, 0].sum(axis=1))
 
 
-def best(found: Candidates, longest: int) -> Best:
+def best(candidates: Candidates, longest: int) -> Best:
     """The best span of each window, of at most `longest` tokens."""
-    scores, places = np.asarray(found.scores, np.float64), np.asarray(found.places)
+    scores, places = np.asarray(candidates.scores, np.float64), np.asarray(candidates.places)
     pair = scores[:, 0, :, None] + scores[:, 1, None, :]
     tokens = places[:, 1, None, :] - places[:, 0, :, None] + 1
     allowed = (tokens >= 1) & (tokens <= longest) & np.isfinite(pair)
@@ -72,7 +72,7 @@ def best(found: Candidates, longest: int) -> Best:
     start, end = np.divmod(chosen, scores.shape[-1])
     row = np.arange(len(pair))
     first, last = places[row, 0, start], places[row, 1, end]
-    return Best(pair[row, chosen], first, last, np.asarray(found.null, np.float64))
+    return Best(pair[row, chosen], first, last, np.asarray(candidates.null, np.float64))
 
 
 def of_rows(windows: Best, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,8 +102,8 @@ def thresholds(
       differences: null score - span score, (n,).
 
     Example:
-      >>> found = thresholds(["cat", "dog"], [("cat",), ()], np.array([1.5, 3.0]))
-      >>> found["best_exact"], found["best_exact_thresh"]
+      >>> scores = thresholds(["cat", "dog"], [("cat",), ()], np.array([1.5, 3.0]))
+      >>> scores["best_exact"], scores["best_exact_thresh"]
       (1.0, 1.5)
     """
     answerable = np.array([bool(golds) for golds in right])

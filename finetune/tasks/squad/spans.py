@@ -21,7 +21,7 @@ from rankwise import checks
 N_BEST = 20
 LONGEST = 30
 """Tokens of an answer."""
-FOUND = np.dtype(
+MARKED = np.dtype(
     [("question", "i8"), ("begin", "i8"), ("end", "i8"), ("span", "f8"), ("null", "f8")]
 )
 """Of a question its best span: the characters, its score, and the score of saying nothing."""
@@ -172,20 +172,24 @@ class SpanTask(Splits):
         return decoding.candidates(logits, batch["first"], batch["size"], self.n_best)
 
     def gathered(self, split: str, answers: Iterable[decoding.Candidates]) -> np.ndarray:
-        """The best span of every row, an array (n,) of `FOUND`."""
+        """The best span of every row, an array (n,) of `MARKED`."""
         inputs, cut = self.split(split).inputs, self.windows[split]
         parts = [decoding.best(part, self.longest) for part in answers]
         best = decoding.Best(
             *(np.concatenate(column)[: len(cut)] for column in zip(*parts, strict=True))
         )
         number, null = decoding.of_rows(best, cut.row)
-        found = np.zeros(len(number), FOUND)
-        found["question"], found["span"], found["null"] = inputs["number"], best.score[number], null
-        there = np.isfinite(found["span"])
+        marked = np.zeros(len(number), MARKED)
+        marked["question"], marked["span"], marked["null"] = (
+            inputs["number"],
+            best.score[number],
+            null,
+        )
+        there = np.isfinite(marked["span"])
         for name, edge, place in (("begin", "begins", best.first), ("end", "ends", best.last)):
             token = inputs[edge].offsets[:-1] + cut.start[number] + place[number]
-            found[name][there] = inputs[edge].values[token[there]]
-        return found
+            marked[name][there] = inputs[edge].values[token[there]]
+        return marked
 
     def predict(self, answers: np.ndarray) -> Answers:
         """The `Answers` from the array of `gathered`."""

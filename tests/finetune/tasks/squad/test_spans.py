@@ -37,7 +37,7 @@ def network(seed=0):
 
 def reference(task, net, n_best):
     """id -> (best span, null score - its score), window by window and pair by pair."""
-    found = {}
+    expected = {}
     for question in task.questions[: len(task.split("train"))]:
         fast = made.backend(None)
         fast.enable_truncation(17, stride=5, strategy="only_second")
@@ -55,8 +55,8 @@ def reference(task, net, n_best):
                         text = question.context[row.offsets[i][0] : row.offsets[j][1]]
                         spans.append((start[i] + end[j], text))
         score, text = max(spans, key=lambda span: span[0], default=(-np.inf, ""))
-        found[question.id] = text, null - score
-    return found
+        expected[question.id] = text, null - score
+    return expected
 
 
 @pytest.mark.parametrize("n_best", [1, 3, 20])
@@ -146,6 +146,6 @@ def test_loss_is_that_of_transformers(two):
 
 
 def test_thresholds_of_answers_that_are_never_given():
-    found = decoding.thresholds(["", "cat"], [(), ()], np.array([np.inf, -1.0]))
+    scores = decoding.thresholds(["", "cat"], [(), ()], np.array([np.inf, -1.0]))
     silent = {"f1": 1.0, "f1_thresh": 0.0, "exact": 1.0, "exact_thresh": 0.0}
-    assert found == {f"best_{name}": value for name, value in silent.items()}
+    assert scores == {f"best_{name}": value for name, value in silent.items()}
