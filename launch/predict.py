@@ -1,9 +1,11 @@
-"""Classes with probabilities, or numbers, for the rows of a file: by a run of launch.train.
+"""Classes with probabilities, numbers, or answers, for the rows of a file, by a run of training.
 
 python -m launch.predict --workdir=runs/reviews --data=new.csv --output=predicted.csv
+python -m launch.predict --workdir=runs/squad --data=questions.json --output=answers.jsonl
 
-The file needs the run's columns of text. It is taken whole and in its order, labels are not read,
-and all of its columns are kept; beside them stand prediction and, of classes, prob_CLASS.
+The file needs the run's columns of text, which are context and question of an encoder's on SQuAD.
+It is taken whole and in its order, labels are not read, and all of its columns are kept; beside
+them stand prediction and, of classes, prob_CLASS.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def main(config: PredictConfig) -> None:
     earlier = problem_config.of_run(run / "config.json")
     classes = run_classes.of_run(run)
     settings = rows.problem_of(earlier, config.data, classes)
-    table = rows.read(config.data, classes)
+    table = rows.read(config.data, classes, questions=settings.of_spans)
     with waiting.stage("loading data and model"):
         base = problem.load(settings, classes=classes)
         adapter = problem.adapter_of(run, settings, base)

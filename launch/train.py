@@ -10,6 +10,11 @@ python -m launch.train --task=mrpc --form=text_to_text --data_dir=data/glue --mo
 python -m launch.train --task=gsm8k --data_dir=data --model=LLAMA_FOLDER --method=lora \\
     --max_length=512 --target_length=512 --batch_size=32 --accumulate=32 --eval_batch_size=16
 
+An encoder that marks the answers to questions in their paragraphs, in windows of 384 tokens:
+
+python -m launch.train --task=squad_v2 --data_dir=data --model=BERT_FOLDER --method=lora \\
+    --max_length=384 --workdir=runs/squad
+
 A language model on your own text, a prompt and a completion a line, or chats; then it can be asked:
 
 python -m launch.train --task=instructions --data=mine.jsonl --heldout=0.1 --model=LLAMA_FOLDER \\

@@ -16,6 +16,7 @@ from flax import nnx
 
 from finetune.models.config import (
     ACTIVATION,
+    ANY_POOLING,
     MAYBE_RATE,
     POSITIVE,
     RATE,
@@ -57,6 +58,7 @@ class BertConfig(Config):
     hidden_dropout_prob: float = entry(RATE, 0.1)
     attention_probs_dropout_prob: float = entry(RATE, 0.1)
     classifier_dropout: float | None = entry(MAYBE_RATE, None)
+    pooling: str = entry(ANY_POOLING, "cls")
     initializer_range: float = entry(POSITIVE, 0.02)
 
     model_type: ClassVar[str] = "bert"
@@ -164,9 +166,10 @@ class BertModel(nnx.Module):
 class Bert(nnx.Module):
     """classifier(tanh(W_p x_cls + b_p)), or with pooling="mean" classifier(mean of the tokens).
 
-    The mean bypasses the pooler, which was trained on the first token only.
+    The mean bypasses the pooler, which was trained on the first token only. With pooling="none"
+    it is qa_outputs of every token.
 
-    Source: transformers.models.bert, BertForSequenceClassification.
+    Source: transformers.models.bert, BertForSequenceClassification and BertForQuestionAnswering.
     """
 
     Config: ClassVar[type] = BertConfig
@@ -174,18 +177,21 @@ class Bert(nnx.Module):
     base: ClassVar[str] = "bert"
     deep: ClassVar[str] = "bert.encoder.layer"
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
-    optional: ClassVar[tuple[str, ...]] = ("bert.pooler", "classifier")
+    optional: ClassVar[tuple[str, ...]] = ("bert.pooler", "classifier", "qa_outputs")
     ignored: ClassVar[tuple[str, ...]] = (
         r"bert\.embeddings\.position_ids",
         r"cls\..*",
-        r"qa_outputs\..*",
     )
 
     def __init__(self, config: BertConfig, dtype=jnp.float32):
         self.config = config
         self.remat, self.scan = False, 0
         self.bert = BertModel("bert", config, dtype)
-        self.classifier = Linear("classifier", config.hidden_size, config.num_labels)
+        if config.of_tokens:
+            self.qa_outputs = Linear("qa_outputs", config.hidden_size, config.num_labels)
+            self.trainable_heads = ("qa_outputs",)
+        else:
+            self.classifier = Linear("classifier", config.hidden_size, config.num_labels)
 
     def __call__(self, inputs, ops: Ops = PLAIN, key: jax.Array | None = None) -> Output:
         """`Output` of `Inputs` (or a mapping like it); dropout only where a key is given.
@@ -201,6 +207,8 @@ class Bert(nnx.Module):
         layers, how = self.bert.encoder.layer, (self.remat, self.scan)
         states = stack(layers, x_BLD, mask_BL, ops, middle, *how)
         pooled_BD = pool(states[-1], mask_BL, config.pooling)
+        if config.of_tokens:
+            return Output(self.qa_outputs(pooled_BD, ops), states)
         if config.pooling == "cls":
             pooled_BD = self.bert.pooler(pooled_BD, ops)
         pooled_BD = dropout(pooled_BD, config.head_dropout, last)

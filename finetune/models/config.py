@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-from finetune.models.parts.heads import POOLINGS
+from finetune.models.parts.heads import NONE, POOLINGS
 from finetune.models.parts.layers import ACTIVATIONS
 
 
@@ -48,6 +48,7 @@ MAYBE_RATE = Rule(lambda v: v is None or RATE.holds(v), "null or numbers in [0, 
 POSITIVE = Rule(lambda v: _number(v) and v > 0, "numbers > 0")
 ACTIVATION = one_of(*ACTIVATIONS)
 POOLING = one_of(*POOLINGS)
+ANY_POOLING = one_of(*POOLINGS, NONE)
 
 
 def _sizes(value: Any) -> bool:
@@ -77,7 +78,8 @@ class Config:
     Attributes:
       num_labels: columns of the logits; 1 is a regression. 0, where an architecture allows it, is
         a language model.
-      pooling: "cls" or "mean", see `finetune.models.parts.heads.pool`.
+      pooling: "cls" or "mean", of encoders of text also "none", a head on every token with logits
+        (B, L, labels); see `finetune.models.parts.heads.pool`.
 
     Raises:
       ValueError: an entry outside its range, all of them in one line.
@@ -100,6 +102,11 @@ class Config:
             if isinstance(value, list):  # JSON has no tuples, and a configuration is hashable
                 object.__setattr__(self, name, _frozen(value))
         _refuse(type(self), _broken(_rules(type(self)), values) or self.contradictions())
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether the head reads every token, as one for spans of text does."""
+        return self.pooling == NONE
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> dict[str, Any]:

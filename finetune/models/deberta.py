@@ -20,6 +20,7 @@ from flax import nnx
 
 from finetune.models.config import (
     ACTIVATION,
+    ANY_POOLING,
     INTEGER,
     MAYBE_RATE,
     MAYBE_SIZE,
@@ -73,6 +74,7 @@ class DebertaV2Config(Config):
     pooler_hidden_act: str = entry(ACTIVATION, "gelu")
     pooler_hidden_size: int | None = entry(MAYBE_SIZE, None)
     cls_dropout: float | None = entry(MAYBE_RATE, None)
+    pooling: str = entry(ANY_POOLING, "cls")
     initializer_range: float = entry(POSITIVE, 0.02)
 
     model_type: ClassVar[str] = "deberta-v2"
@@ -211,25 +213,32 @@ class DebertaV2Model(nnx.Module):
 class DebertaV2(nnx.Module):
     """classifier(gelu(W_p x + b_p)) with x the first token or the mean of the tokens.
 
-    Source: transformers.models.deberta_v2, DebertaV2ForSequenceClassification.
+    With pooling="none" it is qa_outputs of every token.
+
+    Source: transformers.models.deberta_v2, DebertaV2ForSequenceClassification and
+    DebertaV2ForQuestionAnswering.
     """
 
     Config: ClassVar[type] = DebertaV2Config
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "deberta"
     trainable_heads: ClassVar[tuple[str, ...]] = ("pooler", "classifier")
-    optional: ClassVar[tuple[str, ...]] = ("pooler", "classifier")
+    optional: ClassVar[tuple[str, ...]] = ("pooler", "classifier", "qa_outputs")
     ignored: ClassVar[tuple[str, ...]] = (
         r"deberta\.embeddings\.(position_ids|position_embeddings\.weight)",
-        r"(cls|lm_predictions|mask_predictions|qa_outputs)\..*",
+        r"(cls|lm_predictions|mask_predictions)\..*",
     )
 
     def __init__(self, config: DebertaV2Config, dtype=jnp.float32):
         self.config = config
         self.remat = False
         self.deberta = DebertaV2Model("deberta", config, dtype)
-        self.pooler = Pooler("pooler", config.hidden_size, config.pooler_hidden_act)
-        self.classifier = Linear("classifier", config.hidden_size, config.num_labels)
+        if config.of_tokens:
+            self.qa_outputs = Linear("qa_outputs", config.hidden_size, config.num_labels)
+            self.trainable_heads = ("qa_outputs",)
+        else:
+            self.pooler = Pooler("pooler", config.hidden_size, config.pooler_hidden_act)
+            self.classifier = Linear("classifier", config.hidden_size, config.num_labels)
 
     def __call__(self, inputs, ops: Ops = PLAIN, key: jax.Array | None = None) -> Output:
         """`Output` of `Inputs` (or a mapping like it); dropout only where a key is given.
@@ -242,6 +251,8 @@ class DebertaV2(nnx.Module):
         x_BLD = self.deberta.embeddings(inputs, ops, first)
         states = self.deberta.encoder(x_BLD, inputs.attention_mask, ops, middle, self.remat)
         pooled_BD = pool(states[-1], inputs.attention_mask, config.pooling)
+        if config.of_tokens:
+            return Output(self.qa_outputs(pooled_BD, ops), states)
         pooled_BD = self.pooler(dropout(pooled_BD, config.pooler_dropout, before), ops)
         rate = config.cls_dropout
         rate = config.hidden_dropout_prob if rate is None else rate

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models.config import ACTIVATION, POSITIVE, RATE, SIZE, Config, entry
+from finetune.models.config import ACTIVATION, ANY_POOLING, POSITIVE, RATE, SIZE, Config, entry
 from finetune.models.interface import Output, tokens
 from finetune.models.parts.blocks import stack
 from finetune.models.parts.heads import pool
@@ -48,13 +48,15 @@ class DistilBertConfig(Config):
     dropout: float = entry(RATE, 0.1)
     attention_dropout: float = entry(RATE, 0.1)
     seq_classif_dropout: float = entry(RATE, 0.2)
+    qa_dropout: float = entry(RATE, 0.1)
+    pooling: str = entry(ANY_POOLING, "cls")
     initializer_range: float = entry(POSITIVE, 0.02)
 
     model_type: ClassVar[str] = "distilbert"
     architecture: ClassVar[str] = "DistilBertForSequenceClassification"
     divisible: ClassVar[tuple[str, str]] = ("dim", "n_heads")
     # Sinusoids are only how the position table was initialised; it lies in the checkpoint.
-    harmless: ClassVar[frozenset] = frozenset(["qa_dropout", "sinusoidal_pos_embds"])
+    harmless: ClassVar[frozenset] = frozenset(["sinusoidal_pos_embds"])
 
     @property
     def positions(self) -> int:
@@ -153,26 +155,32 @@ class DistilBertModel(nnx.Module):
 class DistilBert(nnx.Module):
     """classifier(relu(W_p x + b_p)) with x the first token or the mean of the tokens.
 
-    Source: transformers.models.distilbert, DistilBertForSequenceClassification.
+    With pooling="none" it is qa_outputs of every token.
+
+    Source: transformers.models.distilbert, DistilBertForSequenceClassification and
+    DistilBertForQuestionAnswering.
     """
 
     Config: ClassVar[type] = DistilBertConfig
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "distilbert"
     trainable_heads: ClassVar[tuple[str, ...]] = ("pre_classifier", "classifier")
-    optional: ClassVar[tuple[str, ...]] = ("pre_classifier", "classifier")
+    optional: ClassVar[tuple[str, ...]] = ("pre_classifier", "classifier", "qa_outputs")
     ignored: ClassVar[tuple[str, ...]] = (
         r"distilbert\.embeddings\.position_ids",
         r"vocab_(transform|layer_norm|projector)\..*",
-        r"qa_outputs\..*",
     )
 
     def __init__(self, config: DistilBertConfig, dtype=jnp.float32):
         self.config = config
         self.remat = False
         self.distilbert = DistilBertModel("distilbert", config, dtype)
-        self.pre_classifier = Linear("pre_classifier", config.dim, config.dim)
-        self.classifier = Linear("classifier", config.dim, config.num_labels)
+        if config.of_tokens:
+            self.qa_outputs = Linear("qa_outputs", config.dim, config.num_labels)
+            self.trainable_heads = ("qa_outputs",)
+        else:
+            self.pre_classifier = Linear("pre_classifier", config.dim, config.dim)
+            self.classifier = Linear("classifier", config.dim, config.num_labels)
 
     def __call__(self, inputs, ops: Ops = PLAIN, key: jax.Array | None = None) -> Output:
         """`Output` of `Inputs` (or a mapping like it); dropout only where a key is given.
@@ -187,6 +195,8 @@ class DistilBert(nnx.Module):
         mask_BL = inputs.attention_mask
         states = stack(self.distilbert.transformer.layer, x_BLD, mask_BL, ops, middle, self.remat)
         pooled_BD = pool(states[-1], mask_BL, config.pooling)
+        if config.of_tokens:
+            return Output(self.qa_outputs(dropout(pooled_BD, config.qa_dropout, last), ops), states)
         pooled_BD = jax.nn.relu(self.pre_classifier(pooled_BD, ops))
         pooled_BD = dropout(pooled_BD, config.seq_classif_dropout, last)
         return Output(self.classifier(pooled_BD, ops), states)

@@ -42,7 +42,8 @@ def load(
       dtype: compute dtype, float32 or bfloat16; parameters are float32.
       sharding: a `jax.sharding.Sharding` for all parameters, or a function (name, shape) -> one;
         None for the default device. Parameters are placed one by one.
-      pooling: "cls" or "mean", the vector that the head sees; None for the architecture's own.
+      pooling: "cls" or "mean", the vector that the head sees, or "none" for a head on every token;
+        None for the architecture's own.
       fresh_head: do not read the checkpoint's classifier (another task with other labels).
       revision: branch, tag or commit on the Hub.
 

@@ -146,9 +146,10 @@ class PredictionHead(nnx.Module):
 
 
 class ModernBert(nnx.Module):
-    """classifier(head(x)) of the first token, or of the tokens' mean.
+    """classifier(head(x)) of the first token, of the tokens' mean, or of every token.
 
-    Source: transformers.models.modernbert, ModernBertForSequenceClassification.
+    Source: transformers.models.modernbert, ModernBertForSequenceClassification and
+    ModernBertForQuestionAnswering.
 
     Example:
       >>> sizes = {"vocab_size": 9, "hidden_size": 8, "intermediate_size": 8}

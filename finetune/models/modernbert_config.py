@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from finetune.models.config import (
     ACTIVATION,
+    ANY_POOLING,
     FULL,
     KINDS,
     MAYBE_TOKEN,
@@ -56,6 +57,7 @@ class ModernBertConfig(Config):
     embedding_dropout: float = entry(RATE, 0.0)
     mlp_dropout: float = entry(RATE, 0.0)
     classifier_dropout: float = entry(RATE, 0.0)
+    pooling: str = entry(ANY_POOLING, "cls")
     initializer_range: float = entry(POSITIVE, 0.02)
     pad_token_id: int | None = entry(MAYBE_TOKEN, None)
 
@@ -107,7 +109,7 @@ class ModernBertConfig(Config):
         entries = {**super().write(), "layer_types": kinds, "rope_parameters": ropes}
         # Left out it would be a row of the published vocabulary, which this one may lack.
         entries["pad_token_id"] = self.pad_token_id
-        return {**entries, "classifier_pooling": self.pooling}
+        return {**entries, "classifier_pooling": "cls" if self.of_tokens else self.pooling}
 
     def contradictions(self) -> list[str]:
         """Heads that cannot be dealt out or turned, layers that have no kind."""

@@ -74,8 +74,8 @@ def read_config(folder: str | os.PathLike, *, labels: int, pooling: str | None =
       folder: holds config.json; or a GGUF file.
       labels: columns of the logits, whatever the checkpoint was trained for; 0 for a language
         model, where the architecture is one.
-      pooling: "cls" or "mean"; None keeps what the folder says, which is "cls" unless it was
-        written by `finetune.weights.saving`.
+      pooling: "cls", "mean" or "none", see `Config`; None keeps what the folder says, which is
+        "cls" unless it was written by `finetune.weights.saving`.
 
     Raises:
       ValueError: no config.json, an architecture or an entry that is not known; one line that

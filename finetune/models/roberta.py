@@ -65,7 +65,10 @@ class ClassificationHead(nnx.Module):
 class Roberta(nnx.Module):
     """The classifier of two layers on the first token, or with pooling="mean" on the tokens' mean.
 
-    Source: transformers.models.roberta, RobertaForSequenceClassification.
+    With pooling="none" it is qa_outputs of every token.
+
+    Source: transformers.models.roberta, RobertaForSequenceClassification and
+    RobertaForQuestionAnswering.
 
     Example:
       >>> sizes = {"vocab_size": 9, "hidden_size": 8, "intermediate_size": 8, "type_vocab_size": 1}
@@ -81,7 +84,7 @@ class Roberta(nnx.Module):
     base: ClassVar[str] = "roberta"
     deep: ClassVar[str] = "roberta.encoder.layer"
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
-    optional: ClassVar[tuple[str, ...]] = ("classifier",)
+    optional: ClassVar[tuple[str, ...]] = ("classifier", "qa_outputs")
     ignored: ClassVar[tuple[str, ...]] = (
         r"roberta\.embeddings\.position_ids",
         r"roberta\.pooler\..*",
@@ -92,7 +95,11 @@ class Roberta(nnx.Module):
         self.config = config
         self.remat, self.scan = False, 0
         self.roberta = BertModel("roberta", config, dtype)
-        self.classifier = ClassificationHead("classifier", config)
+        if config.of_tokens:
+            self.qa_outputs = Linear("qa_outputs", config.hidden_size, config.num_labels)
+            self.trainable_heads = ("qa_outputs",)
+        else:
+            self.classifier = ClassificationHead("classifier", config)
 
     def __call__(self, inputs, ops: Ops = PLAIN, key: jax.Array | None = None) -> Output:
         """`Output` of `Inputs` (or a mapping like it); dropout only where a key is given.
@@ -108,4 +115,6 @@ class Roberta(nnx.Module):
             self.roberta.encoder.layer, x_BLD, mask_BL, ops, middle, self.remat, self.scan
         )
         pooled_BD = pool(states[-1], mask_BL, self.config.pooling)
+        if self.config.of_tokens:
+            return Output(self.qa_outputs(pooled_BD, ops), states)
         return Output(self.classifier(pooled_BD, ops, last), states)

@@ -17,6 +17,7 @@ from transformers import {auto}
 base = {auto}.from_pretrained({source})
 model = PeftModel.from_pretrained(base, "FOLDER").eval()
 """
+CALL_SPANS = "# Call model.base_model(**inputs): PEFT's own call leaves token_type_ids out."
 LOAD_NAMED = """\
 from peft import PeftModel
 from transformers import AutoConfig, {auto}
@@ -56,6 +57,7 @@ def mean(inputs):
 """
 AUTO = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
 }
@@ -203,7 +205,8 @@ def _usage(
     source += f", num_labels={labels}" if labels and not named else ""
     source += "" if revision is None else f", revision={json.dumps(revision)}"
     text = LOAD_NAMED if named else LOAD_PEFT
-    return text.format(source=source, auto=AUTO[task_type]).splitlines()
+    lines = text.format(source=source, auto=AUTO[task_type]).splitlines()
+    return [*lines, CALL_SPANS] if task_type == "QUESTION_ANS" else lines
 
 
 def _number(value: float | None) -> str | None:

@@ -37,7 +37,11 @@ KNOWN = frozenset([
 ])
 # fmt: on
 # PEFT saves these modules for these tasks without being asked.
-TASK_HEADS = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score")}
+TASK_HEADS = {
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
 
 
 @dataclasses.dataclass(frozen=True)

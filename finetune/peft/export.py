@@ -194,7 +194,7 @@ def tensors_of(
 
 
 def task_type_of(config: Config) -> str:
-    """PEFT's name for what a network does: "SEQ_CLS", "CAUSAL_LM" or "SEQ_2_SEQ_LM".
+    """What a network does, by PEFT's names: SEQ_CLS, QUESTION_ANS, CAUSAL_LM or SEQ_2_SEQ_LM.
 
     Example:
       >>> from finetune.models.mlp import MLPConfig
@@ -202,7 +202,7 @@ def task_type_of(config: Config) -> str:
       'SEQ_CLS'
     """
     if config.num_labels:
-        return "SEQ_CLS"
+        return "QUESTION_ANS" if config.of_tokens else "SEQ_CLS"
     return {"causal": "CAUSAL_LM", "encoder_decoder": "SEQ_2_SEQ_LM"}[architecture(config).kind]
 
 
@@ -226,7 +226,7 @@ def require_first_token(config: Config) -> None:
     Raises:
       ValueError: mean pooling.
     """
-    if config.pooling != "cls":
+    if config.pooling == "mean":
         raise ValueError(
             f"pooling is {config.pooling!r}; transformers' classifiers know only 'cls' and would "
             "give other logits"

@@ -173,6 +173,10 @@ class LanguageTask(Splits):
         """Metric name -> value as a fraction, main metric first."""
         return self.reading.score(predictions, labels)
 
+    def records(self, predictions: Sequence, labels: np.ndarray | None) -> list[dict[str, Any]]:
+        """Entries of a file of predictions, as many per row as it has samples."""
+        return self.reading.records(predictions, labels)
+
     def majority(self, split: str) -> dict[str, float]:
         """The score of the best constant answer: a model at this value has learnt nothing."""
         return self.reading.majority(self.labels(split))

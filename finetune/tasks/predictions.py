@@ -12,6 +12,8 @@ import numpy as np
 
 from finetune.tasks.glue import GLUE, TOP_SCORE
 from finetune.tasks.language import LanguageTask
+from finetune.tasks.squad.files import VERSIONS
+from finetune.tasks.squad.spans import SpanTask
 from finetune.tasks.task import Task
 from rankwise import checks
 from rankwise.files import replacing
@@ -35,7 +37,7 @@ BY_NAME = ("mnli", "qnli", "rte")
 
 def write(
     path: str | pathlib.Path,
-    task: Task | LanguageTask,
+    task: Task | LanguageTask | SpanTask,
     split: str,
     predictions: Any,
     probabilities: np.ndarray | None = None,
@@ -46,7 +48,8 @@ def write(
 
     Args:
       path: ends in .csv or .jsonl; replaced if it exists.
-      task: of a `LanguageTask` .jsonl only: what its reading records of every row.
+      task: of one that answers in text .jsonl only: what it records of every row; of SQuAD also
+        .json, question's id -> answer, which its published scoring script reads.
       predictions: (n,) for the rows of the split in order, as `Task.predict` gives them.
       probabilities: (n, k), as `Task.probabilities` gives them; None leaves these columns out.
 
@@ -59,8 +62,11 @@ def write(
     """
     path = require_suffix(path, task)
     index = task.split(split).index.tolist()
-    if isinstance(task, LanguageTask):
-        records = task.reading.records(predictions, task.split(split).labels)
+    if not isinstance(task, Task):
+        records = task.records(predictions, task.split(split).labels)
+        if path.suffix == ".json":
+            texts = {row["id"]: row["prediction"] for row in records}
+            return _replace(path, lambda file: json.dump(texts, file, ensure_ascii=False))
         # Of several samples a row has several entries.
         index = np.repeat(index, len(records) // len(index)).tolist()
         pairs = zip(index, records, strict=True)
@@ -79,15 +85,18 @@ def write(
     return write_lines(path, (dict(zip(names, row, strict=True)) for row in rows))
 
 
-def require_suffix(path: str | pathlib.Path, task: Task | LanguageTask) -> pathlib.Path:
+def require_suffix(path: str | pathlib.Path, task: Task | LanguageTask | SpanTask) -> pathlib.Path:
     """Refuses a path that `write` would, before the predictions are made.
 
     Raises:
-      ValueError: a suffix other than .csv and .jsonl, of a `LanguageTask` other than .jsonl.
+      ValueError: a suffix that is not for the task: .csv and .jsonl, of answers in text .jsonl,
+        and of SQuAD .json too.
     """
     path = pathlib.Path(path)
     # Texts have line breaks and commas, and some rows several entries.
-    allowed = SUFFIXES[1:] if isinstance(task, LanguageTask) else SUFFIXES
+    allowed = SUFFIXES if isinstance(task, Task) else SUFFIXES[1:]
+    if task.name in VERSIONS:
+        allowed = (*allowed, ".json")
     if path.suffix not in allowed:
         raise ValueError(f"path is {str(path)!r}; allowed suffixes are {', '.join(allowed)}")
     return path

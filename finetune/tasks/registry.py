@@ -8,14 +8,18 @@ from typing import Any
 from finetune.tasks import glue, gsm8k, humaneval, images, tables, text, text_to_text
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.own_text import examples, instructions, plain_text
+from finetune.tasks.squad import extractive
 from finetune.tasks.squad import task as squad
+from finetune.tasks.squad.spans import SpanTask
 from finetune.tasks.task import Task
 from finetune.tasks.tokens.tokenizer import Tokenizer, load_tokenizer
 from rankwise import checks
 
 TABLE = "table"
-# Tasks that only a language model can do.
+# What a language model writes an answer to, and an encoder marks it in the text.
 SQUAD = ("squad", "squad_v2")
+SPANS = ("stride", "n_best", "null_threshold")
+# Tasks that only a language model can do, or can do too.
 WRITTEN = ("gsm8k", "humaneval", *SQUAD)
 OWN_TEXT = ("instructions", "text")
 INSTRUCTIONS = (
@@ -38,7 +42,8 @@ class TaskConfig:
       test: read GLUE's unlabelled test splits too.
       classes: "all", "first" or "second" half (images).
       texts: one or two column names (table), or one (text).
-      label: column name (table); None of rows to predict, see `tables.load`.
+      label: column name (table); None of rows to predict, see `tables.load`, and of questions to be
+        answered (squad of encoders).
       regression: the label is a number (table).
       label_names: the classes by number, where a network has them already (table).
       heldout: share of the training rows held out for evaluation (table, instructions, text).
@@ -48,6 +53,8 @@ class TaskConfig:
       form: "classes", or "text_to_text" for a language model (GLUE).
       kind: of the model, "encoder", "causal" or "encoder_decoder".
       target_length: tokens of an answer (gsm8k, humaneval, squad); None for the task's own default.
+      stride, n_best: see `finetune.tasks.squad.extractive.load` (squad of encoders).
+      null_threshold: see `finetune.tasks.squad.spans.SpanTask` (squad_v2 of encoders).
       samples, temperature, top_p, seed: of what is written (humaneval).
       run_generated_code: run it (humaneval).
     """
@@ -73,6 +80,9 @@ class TaskConfig:
     form: str = "classes"
     kind: str = "encoder"
     target_length: int | None = None
+    stride: int | None = None
+    n_best: int | None = None
+    null_threshold: float = 0.0
     samples: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
@@ -101,11 +111,16 @@ def needs_tokenizer(name: str) -> bool:
 
 
 def for_language(name: str, form: str = "classes") -> bool:
-    """True for a `LanguageTask`, whose model has logits over the vocabulary."""
+    """True for a `LanguageTask`, whose model has logits over the vocabulary; SQuAD's may be one."""
     return name in (*WRITTEN, *OWN_TEXT) or form == "text_to_text"
 
 
-def load(config: TaskConfig | str, tokenizer: Any = None) -> Task | LanguageTask:
+def of_spans(name: str, kind: str) -> bool:
+    """True for a `SpanTask`, whose model has two logits per token."""
+    return name in SQUAD and kind == "encoder"
+
+
+def load(config: TaskConfig | str, tokenizer: Any = None) -> Task | LanguageTask | SpanTask:
     """The task that a configuration, or a name with all defaults, describes.
 
     Args:
@@ -138,6 +153,8 @@ def load(config: TaskConfig | str, tokenizer: Any = None) -> Task | LanguageTask
     tokenizer = load_tokenizer(tokenizer)
     if name in (TABLE, *OWN_TEXT) and config.data_dir is None:
         raise ValueError(f"data_dir is None; allowed for task {name!r} is a file or a folder")
+    if of_spans(name, config.kind):
+        return _of_spans(config, tokenizer, padding)
     if for_language(name, config.form):
         return _of_language(config, tokenizer, padding)
     if name != TABLE:
@@ -171,6 +188,20 @@ def _of_language(config: TaskConfig, tokenizer: Tokenizer, padding: dict) -> Lan
     return humaneval.load(*given, run=config.run_generated_code, **padding, **drawn)
 
 
+def _of_spans(config: TaskConfig, tokenizer: Tokenizer, padding: dict) -> SpanTask:
+    given = {"n_best": config.n_best, "longest": config.target_length}
+    return extractive.load(
+        config.name,
+        tokenizer,
+        config.data_dir,
+        stride=config.stride,
+        threshold=config.null_threshold,
+        answers=config.label is not None,
+        **{name: value for name, value in given.items() if value is not None},
+        **padding,
+    )
+
+
 def _of_own_text(config: TaskConfig, tokenizer: Tokenizer, padding: dict) -> LanguageTask:
     given = (config.data_dir, tokenizer, config.kind)
     if config.name == "text":
@@ -198,23 +229,29 @@ def _only_its_own(config: TaskConfig) -> None:
     """An option without effect is a mistake that should not look like success."""
     picture = config.name in images.NAMES
     code = config.name == "humaneval"
+    spans = of_spans(config.name, config.kind)
     kinds = {
         "data_dir": config.name != "digits",
         "classes": picture,
         **dict.fromkeys(("max_length", "lengths", "window"), not picture),
         "test": config.name in glue.GLUE,
-        **dict.fromkeys(("label", "regression", "label_names"), config.name == TABLE),
+        "label": config.name == TABLE or (spans and config.label is None),
+        **dict.fromkeys(("regression", "label_names"), config.name == TABLE),
         "texts": config.name in (TABLE, "text"),
         "heldout": config.name in (TABLE, *OWN_TEXT),
         **dict.fromkeys(INSTRUCTIONS, config.name == "instructions"),
         "form": config.name in glue.GLUE,
         "kind": for_language(config.name, config.form),
         "target_length": config.name in WRITTEN,
+        **dict.fromkeys(("stride", "n_best"), spans),
+        "null_threshold": spans and config.name == "squad_v2",
         **dict.fromkeys(("samples", "temperature", "top_p", "seed", "run_generated_code"), code),
     }
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if not kinds.get(field.name, True) and value != field.default:
+            kind = f" of kind {config.kind!r}" if config.name in SQUAD else ""
             raise ValueError(
-                f"{field.name} is {value!r}; allowed with task {config.name!r} is {field.default!r}"
+                f"{field.name} is {value!r}; allowed with task {config.name!r}{kind} is "
+                f"{field.default!r}"
             )

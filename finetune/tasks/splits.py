@@ -130,6 +130,10 @@ class Splits(abc.ABC):
         """Batches in one pass through a split, ceil(n / batch_size)."""
         return batches.steps_per_epoch(len(self.split(split)), batch_size)
 
+    def tokens(self, split: str) -> np.ndarray:
+        """Tokens that a model reads of each row of a split of text, int64 (n,)."""
+        return self.split(split).inputs["input_ids"].lengths
+
     def run(self, forward: Callable[[Batch], jax.Array], split: str, batch_size: int) -> np.ndarray:
         """forward(batch) -> answers over a whole split in order, without the filling: (n, ...)."""
         return self.gathered(split, map(forward, self.in_order(split, batch_size)))

@@ -25,8 +25,9 @@ def state_dict(model: nnx.Module) -> dict[str, np.ndarray]:
 def save(folder: str | os.PathLike, model: nnx.Module) -> None:
     """Writes config.json and model.safetensors; existing files of these names are replaced.
 
-    With the architecture's own pooling, transformers' AutoModelForSequenceClassification, or its
-    class for language models, reads the folder and gives the same logits; it has no mean pooling.
+    With the architecture's own pooling, transformers' AutoModelForSequenceClassification, without
+    any its AutoModelForQuestionAnswering, or its class for language models, reads the folder and
+    gives the same logits; it has no mean pooling.
 
     Raises:
       ValueError: a folder that cannot be written.
@@ -41,6 +42,12 @@ def save(folder: str | os.PathLike, model: nnx.Module) -> None:
         raise ValueError(f"folder is {str(folder)!r}, which cannot be written: {error}") from None
 
 
+def architecture_of(config) -> str:
+    """The name of transformers' class for a network with its head."""
+    of_spans = config.architecture.replace("ForSequenceClassification", "ForQuestionAnswering")
+    return of_spans if config.of_tokens else config.architecture
+
+
 def config_json(config, classes: Sequence[str] = ()) -> dict:
     """The entries of config.json, in transformers' terms.
 
@@ -49,7 +56,7 @@ def config_json(config, classes: Sequence[str] = ()) -> dict:
     """
     entries = config.write()
     labels = range(entries.pop("num_labels"))
-    if entries["pooling"] == "cls":
+    if entries["pooling"] != "mean":  # else the architecture's name says it
         del entries["pooling"]
     classes = classes or [f"LABEL_{i}" for i in labels]
     names = {
@@ -60,6 +67,6 @@ def config_json(config, classes: Sequence[str] = ()) -> dict:
         **entries,
         **config.written,
         "model_type": config.model_type,
-        "architectures": [config.architecture],
+        "architectures": [architecture_of(config)],
         **(names if labels else {}),
     }

@@ -71,7 +71,7 @@ def base_model(train: TrainConfig, base: problem.Problem):
         inputs, width = base.network.params["fc1.weight"].shape
         return MLPConfig(num_labels=labels, input_size=inputs, hidden_size=width), None, {}
     folder = models.resolve(train.base(), revision=train.revision)
-    sizes = models.read_config(folder, labels=labels, pooling=train.pooling)
+    sizes = models.read_config(folder, labels=labels, pooling=train.head_pooling)
     revision = None if pathlib.Path(train.base()).exists() else folder.name  # a commit
     return sizes, revision, train.base_config
 

@@ -21,7 +21,8 @@ class PredictConfig:
     )
     data: str | None = option(
         None,
-        "file of rows, .csv, .jsonl or .parquet, with the run's columns of text; has to be given",
+        "file of rows, .csv, .jsonl or .parquet, with the run's columns of text, which are context "
+        "and question of SQuAD, or .json in its published form; has to be given",
         path=True,
     )
     output: str | None = option(

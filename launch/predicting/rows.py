@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from finetune.tasks import Task
+from finetune.tasks import SpanTask, Task
 from finetune.tasks.files import sources
 from finetune.tasks.files.sources import Table
 from finetune.tasks.glue import GLUE
 from finetune.tasks.predictions import write_lines
 from finetune.tasks.registry import TABLE, for_language
+from finetune.tasks.squad import files as squad
 from launch.training.problem_config import ProblemConfig
 from rankwise.files import replacing
 
@@ -29,6 +30,8 @@ def problem_of(config: ProblemConfig, data: str, classes: tuple[str, ...]) -> Pr
       ValueError: a run that has no columns of text, that writes text, or that kept no classes.
     """
     run = f"the run was trained on --task={config.task}"
+    if config.of_spans:
+        return dataclasses.replace(config, data_dir=data, label=None, train_rows=None)
     if for_language(config.task, config.form):
         raise ValueError(
             f"{run} and writes text; allowed are runs of classes or numbers: use "
@@ -46,13 +49,17 @@ def problem_of(config: ProblemConfig, data: str, classes: tuple[str, ...]) -> Pr
     return problem
 
 
-def read(data: str, classes: tuple[str, ...]) -> Table:
+def read(data: str, classes: tuple[str, ...], questions: bool = False) -> Table:
     """The file with all of its columns.
+
+    Args:
+      questions: it may be of SQuAD's published form, .json.
 
     Raises:
       ValueError: a column that is in the way of what is written.
     """
-    table = sources.read(data)
+    published = questions and data.endswith(".json")
+    table = squad.as_table(data) if published else sources.read(data)
     for name in added(classes):
         if name in table.names:
             raise ValueError(
@@ -67,9 +74,12 @@ def added(classes: tuple[str, ...]) -> tuple[str, ...]:
     return (PREDICTION, *(f"{PROBABILITY}{name}" for name in classes))
 
 
-def predicted(task: Task, answers: np.ndarray) -> list[list[Any]]:
-    """The values of `added` of every row: the class and the probability of each, or the number."""
+def predicted(task: Task | SpanTask, answers: np.ndarray) -> list[list[Any]]:
+    """The values of `added` of every row: the class and the probability of each, the number, or
+    the answer."""
     values = task.predict(answers)
+    if isinstance(task, SpanTask):
+        return [[answer] for answer in values.texts]
     if task.regression:
         return [[float(value)] for value in values]
     shares = task.probabilities(answers).tolist()

@@ -7,6 +7,7 @@ import pathlib
 
 from absl import flags
 
+from finetune.tasks.registry import SPANS
 from finetune.training.loop import LoopConfig
 from launch.shell import config_flags
 from launch.training import problem_config
@@ -19,6 +20,7 @@ REPLACED = (
     *("data_dir", "texts", "label", "heldout", "train_rows", "max_length", "cut_long"),
     *("model", "revision", "dtype"),
     *("target_length", "samples", "temperature", "run_generated_code"),
+    *SPANS,
 )
 # Without effect on data that are given whole.
 WHOLE = {"heldout": 0.0, "train_rows": None}
@@ -40,7 +42,10 @@ class EvaluateConfig(ProblemConfig):
     eval_batch_size: int = option_of(LoopConfig, "eval_batch_size", text="rows per forward pass")
     allow_drawn: bool = option(False, "score an --adapter on parameters drawn at random too")
     predictions: str | None = option(
-        None, "write the predictions to this file, .csv or .jsonl", path=True
+        None,
+        "write the predictions to this file, .csv or .jsonl, of SQuAD also .json as its published "
+        "scoring script reads it",
+        path=True,
     )
     probabilities: bool = option(
         False, "write the probability of every class into the file of --predictions too"

@@ -34,7 +34,7 @@ def load(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
         classes = class_names.of_folder(config.adapter) or problem.classes_of_model(config)
         base = problem.load(config, test=test, classes=classes)
         folder = models.resolve(config.base(), revision=config.revision)
-        sizes = models.read_config(folder, labels=base.task.num_labels, pooling=config.pooling)
+        sizes = models.read_config(folder, labels=base.task.num_labels, pooling=config.head_pooling)
         of_peft = peft.load(config.adapter, sizes)
         drawn = sorted(set(base.network.drawn) - set(of_peft.heads))
         if drawn and not config.allow_drawn:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from finetune import tasks
 from finetune.weights.files import read_json
 
-AnyTask = tasks.Task | tasks.LanguageTask
+AnyTask = tasks.Task | tasks.LanguageTask | tasks.SpanTask
 
 
 def changed(task: AnyTask, split: str, known: Mapping[str, str]) -> str:

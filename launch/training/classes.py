@@ -9,7 +9,7 @@ from finetune import tasks
 from finetune.tasks import class_names
 from finetune.training import adapter_files
 
-AnyTask = tasks.Task | tasks.LanguageTask
+AnyTask = tasks.Task | tasks.LanguageTask | tasks.SpanTask
 
 
 def of_run(run: pathlib.Path) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def require_tables(config: ProblemConfig, task: tasks.Task, sizes: models.Config
                 f"--texts has {last + 1} columns; allowed with --model={config.base()} is "
                 f"{kinds}, its type_vocab_size"
             )
-        lengths = split.inputs["input_ids"].lengths
+        lengths = task.tokens(name)
         row = int(np.argmax(lengths))
         # What the batch of the longest text is padded to.
         padded = next(length for length in task.lengths if length >= lengths[row])

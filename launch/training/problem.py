@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from finetune import models, tasks
 from finetune.models.mlp import MLPConfig
-from finetune.models.registry import ARCHITECTURES
 from finetune.tasks import class_names, subsets
 from finetune.training import adapter_files, network, sharding
 from finetune.training.devices import ONE_DEVICE, Devices
@@ -27,7 +26,7 @@ class Problem(NamedTuple):
       base: fingerprint of the network's parameters.
     """
 
-    task: tasks.Task | tasks.LanguageTask
+    task: run_classes.AnyTask
     network: network.Network
     base: str
 
@@ -51,7 +50,13 @@ def load(
     Raises:
       ValueError: data with other classes than `classes`, and what the readers refuse.
     """
-    written = config.text and tasks.for_language(config.task, config.form)
+    if config.of_spans and config.pooling is not None:
+        raise ValueError(
+            f"--pooling is {config.pooling!r}; allowed with --task={config.task} is none, as the "
+            "head reads every token of an encoder"
+        )
+    # An encoder marks SQuAD's answers, so that it is no language model's task.
+    written = tasks.for_language(config.task, config.form) and not config.of_spans
     chosen = config.task_config(kind(config) if written else None, test, classes)
     task = tasks.load(chosen, tokenizer(config))
     if config.train_rows is not None and "train" in task.splits:
@@ -72,9 +77,9 @@ def classes_of_model(config: ProblemConfig) -> tuple[str, ...] | None:
 
 
 def pooling(config: ProblemConfig) -> str:
-    """What the head of a model of text reads: "cls" or "mean"."""
+    """What the head of a model of text reads: "cls", "mean", or "none" for every token."""
     of_model = (config.base_config.get(name) for name in ("pooling", "classifier_pooling"))
-    return config.pooling or next(filter(None, of_model), "cls")
+    return config.head_pooling or next(filter(None, of_model), "cls")
 
 
 def shape(base: str, revision: str | None = None) -> network.Network:
@@ -106,11 +111,9 @@ def kind(config: ProblemConfig) -> str:
     """
     if config.base() == "mlp":
         raise ValueError(f"--model=mlp is no language model, which --task={config.task} needs")
-    architecture = ARCHITECTURES.get(config.base_config.get("model_type"))
-    of_model = getattr(architecture, "kind", "encoder")
-    if of_model == "encoder":
+    if config.kind == "encoder":
         raise ValueError(f"--model={config.base()} is no language model, as T5 and Llama are")
-    return of_model
+    return config.kind
 
 
 def tokenizer(config: ProblemConfig) -> tasks.Tokenizer | None:
@@ -135,7 +138,7 @@ def tokenizer(config: ProblemConfig) -> tasks.Tokenizer | None:
 
 def network_for(
     config: ProblemConfig,
-    task: tasks.Task | tasks.LanguageTask,
+    task: run_classes.AnyTask,
     devices: Devices = ONE_DEVICE,
     remat: bool = False,
     scan: int = 0,
@@ -156,7 +159,7 @@ def network_for(
             key=key,
             dtype=dtype,
             sharding=devices.of_parameter,
-            pooling=config.pooling,
+            pooling=config.head_pooling,
             revision=config.revision,
             fresh_head=config.head in network.DRAWN_HEADS,
         )

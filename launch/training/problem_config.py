@@ -11,16 +11,19 @@ import pathlib
 from typing import Any, TypeVar
 
 from finetune import models, tasks
+from finetune.models.parts.heads import NONE
+from finetune.models.registry import ARCHITECTURES
 from finetune.tasks.glue import GLUE
 from finetune.tasks.own_text import examples
-from finetune.tasks.registry import FORMS, INSTRUCTIONS, TABLE
+from finetune.tasks.registry import FORMS, INSTRUCTIONS, SPANS, SQUAD, TABLE
+from finetune.tasks.squad.spans import N_BEST
 from finetune.training.network import HEADS
 from finetune.weights.files import read_json
 from launch.shell import config_flags
 from rankwise.options import option
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-LATER = frozenset(INSTRUCTIONS)
+LATER = frozenset([*INSTRUCTIONS, *SPANS])
 """Flags that runs of earlier versions lack, and that identify a run only where they are set."""
 LACKING = LATER | {"renew_every", "overwrite", "scan"}
 """All that runs of earlier versions may lack; they are without effect by default."""
@@ -85,6 +88,22 @@ class TaskFlags:
     target_length: int | None = option(
         None, "gsm8k, humaneval, squad: tokens of an answer; by default the task's own", lower=8
     )
+    stride: int | None = option(
+        None,
+        "squad with an encoder: tokens that windows of a long paragraph share with the one before; "
+        "by default a third of --max_length, 128 of 384",
+        lower=0,
+    )
+    n_best: int | None = option(
+        None,
+        f"squad with an encoder: starts and ends of an answer that are tried; by default {N_BEST}",
+        lower=1,
+    )
+    null_threshold: float = option(
+        0.0,
+        "squad_v2 with an encoder: a span is the answer where the score of saying nothing is "
+        "larger than its own by at most this",
+    )
     samples: int = option(1, "humaneval: completions written per problem", lower=1)
     temperature: float = option(
         0.0, "humaneval: temperature that completions are sampled at; 0 is greedy", lower=0
@@ -112,7 +131,8 @@ class TaskFlags:
           classes: of a table, where the network has them already.
         """
         names = ["data_dir", "classes", "label", "regression", "heldout", "form"]
-        names += [*INSTRUCTIONS, "target_length", "samples", "temperature", "run_generated_code"]
+        names += ["target_length", "samples", "temperature", "run_generated_code"]
+        names += [*INSTRUCTIONS, *SPANS]
         options = {name: getattr(self, name) for name in names}
         if self.text:
             options |= {"max_length": self.max_length, "window": self.window}
@@ -174,6 +194,21 @@ class ProblemConfig(ModelFlags, TaskFlags):
         if self.base() == "mlp":
             return {}
         return models.read_entries(models.resolve(self.base(), revision=self.revision))
+
+    @functools.cached_property
+    def kind(self) -> str:
+        """Of the base network: "encoder", "causal" or "encoder_decoder"."""
+        return getattr(ARCHITECTURES.get(self.base_config.get("model_type")), "kind", "encoder")
+
+    @functools.cached_property
+    def of_spans(self) -> bool:
+        """Whether the network marks an answer in a text, as an encoder does for SQuAD."""
+        return self.task in SQUAD and self.base() != "mlp" and self.kind == "encoder"
+
+    @property
+    def head_pooling(self) -> str | None:
+        """What the head reads, "none" for every token; None as the model's config.json says."""
+        return NONE if self.of_spans else self.pooling
 
     def note(self, task: tasks.Task) -> str:
         """What has to be said beside a score."""

@@ -13,10 +13,12 @@ from finetune.models.parts.layers import ACTIVATIONS, Embedding, Linear, wide
 from finetune.models.parts.ops import Ops, matmul
 
 POOLINGS = ("cls", "mean")
+NONE = "none"
+"""The pooling of a head that reads every token: start and end of a span."""
 
 
 def pool(hidden_BLD: jax.Array, mask_BL: jax.Array, pooling: str) -> jax.Array:
-    """The vector that stands for a sequence, (B, D) in float32.
+    """The vector that stands for a sequence, (B, D) in float32; with "none" all, (B, L, D).
 
     "cls": the first token's, as transformers' heads have it. "mean": the mean over the tokens that
     are not padding, as sentence encoders (MiniLM) are trained; a row of padding alone gives zero.
@@ -25,6 +27,8 @@ def pool(hidden_BLD: jax.Array, mask_BL: jax.Array, pooling: str) -> jax.Array:
         first_BD = hidden_BLD[:, 0]
         return first_BD.astype(wide(first_BD.dtype))
     hidden_BLD = hidden_BLD.astype(wide(hidden_BLD.dtype))
+    if pooling == NONE:
+        return hidden_BLD
     mask_BL1 = mask_BL[..., None].astype(hidden_BLD.dtype)
     return (hidden_BLD * mask_BL1).sum(1) / jnp.maximum(mask_BL1.sum(1), 1)
 

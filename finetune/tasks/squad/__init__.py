@@ -1,1 +1,1 @@
-"""SQuAD 1.1 and 2.0: their files, the rules that answers are scored by, and the task in text."""
+"""SQuAD 1.1 and 2.0: their files, the rules of scoring, the task in text and that of spans."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+METRICS = ("f1", "exact_match")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -60,9 +61,25 @@ def score(answers: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, f
       >>> score(["Paris", ""], [["paris", "Paris, France"], []])
       {'f1': 1.0, 'exact_match': 1.0}
     """
+    mean = each(answers, right).mean(axis=0).tolist()
+    return dict(zip(METRICS, mean, strict=True))
+
+
+def each(answers: Sequence[str], right: Sequence[Sequence[str]]) -> np.ndarray:
+    """f1 and exact_match of every question, float64 (n, 2), arguments as of `score`."""
     scores = []
     for answer, golds in zip(answers, right, strict=True):
         golds = [gold for gold in golds if normalised(gold)] or [""]
         scores.append([max(rule(answer, gold) for gold in golds) for rule in (f1, exact)])
-    mean = np.mean(scores, axis=0).tolist()
-    return {"f1": mean[0], "exact_match": mean[1]}
+    return np.array(scores).reshape(-1, 2)
+
+
+def most_frequent(right: Sequence[Sequence[str]]) -> str:
+    """The answer that is the first of most questions, "" for none, as it is compared.
+
+    Example:
+      >>> most_frequent([["The cat"], ["dog"], ["cat", "a dog"]])
+      'cat'
+    """
+    firsts = (normalised((*golds, "")[0]) for golds in right)
+    return collections.Counter(firsts).most_common(1)[0][0]

@@ -6,7 +6,6 @@ without an answer is answered by one word of its own.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -41,7 +40,7 @@ class Answers(GeneratedText):
 
     questions: tuple[Question, ...] = ()
 
-    metrics = ("f1", "exact_match")
+    metrics = rules.METRICS
 
     def predict(self, answers: np.ndarray) -> list[str]:
         """The answer of every row, "" where the model says that there is none."""
@@ -54,8 +53,7 @@ class Answers(GeneratedText):
 
     def majority(self, labels: np.ndarray) -> dict[str, float]:
         """The score of the most frequent answer, which may be none."""
-        firsts = ((*self.questions[number].answers, "")[0] for number in labels)
-        most = collections.Counter(map(rules.normalised, firsts)).most_common(1)[0][0]
+        most = rules.most_frequent([self.questions[number].answers for number in labels])
         return self.score([most] * len(labels), labels)
 
     def records(self, predictions: Sequence[str], labels: np.ndarray) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +23,12 @@ import numpy as np
 from finetune.tasks.tokens import (
     chat,
     gguf_tokenizers,
+    pairs,
     sentencepiece_layouts,
     tokenizer_settings,
     vocabulary,
 )
+from finetune.tasks.tokens.pairs import Pair, longest_first
 from finetune.tasks.tokens.ragged import Ragged
 from finetune.tasks.tokens.vocabulary import Vocabulary
 from finetune.weights.gguf_files import is_gguf
@@ -55,6 +57,7 @@ class Tokenizer:
       vocabulary: what a language model needs; None where no token ends a text.
       chat_template: jinja2 source that writes chats as the model reads them; None if there is none.
       special_tokens: name, as bos_token, -> text, for the template.
+      pairs: (first, second) -> a `Pair` of each, with the places of tokens in the second text.
     """
 
     encode: Callable[[Sequence[str], Sequence[str] | None, int], Encoded]
@@ -63,6 +66,7 @@ class Tokenizer:
     vocabulary: Vocabulary | None = None
     chat_template: str | None = None
     special_tokens: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pairs: Callable[[Sequence[str], Sequence[str]], Iterable[Pair]] | None = None
 
 
 def load_tokenizer(source: Any, revision: str | None = None) -> Tokenizer:
@@ -168,7 +172,8 @@ def from_fast(
             types = dataclasses.replace(types, values=np.zeros_like(types.values))
         return Encoded(Ragged.from_rows(row.ids for row in rows), types)
 
-    return Tokenizer(encode, int(pad_id), size, vocab)
+    both = pairs.of_fast(backend, segments)
+    return Tokenizer(encode, int(pad_id), size, vocab, pairs=both)
 
 
 def from_sentencepiece(
@@ -222,22 +227,8 @@ def from_sentencepiece(
             types.append([0] * len(row) + [1] * len(tail))
         return Encoded(Ragged.from_rows(ids), Ragged.from_rows(types))
 
-    return Tokenizer(encode, layout.pad, size, layout.vocabulary)
-
-
-def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
-    """How many tokens of each text stay when they are taken from the longer one until both fit.
-
-    Example:
-      >>> longest_first(10, 3, 8)
-      (5, 3)
-    """
-    if first + second <= room:
-        return first, second
-    short = min(first, second, room // 2)
-    if first > second:
-        return room - short, short
-    return short, room - short
+    both = pairs.of_sentencepiece(model, layout)
+    return Tokenizer(encode, layout.pad, size, layout.vocabulary, pairs=both)
 
 
 def _from_file(path: pathlib.Path) -> Tokenizer:

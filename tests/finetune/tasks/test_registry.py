@@ -100,6 +100,11 @@ def test_tasks_of_language_models(tmp_path):
         (TaskConfig("cola", target_length=9), "target_length is 9; allowed with task 'cola' is No"),
         (TaskConfig("gsm8k", samples=2), "samples is 2; allowed with task 'gsm8k' is 1"),
         (TaskConfig("gsm8k", run_generated_code=True), "run_generated_code is True; allowed with"),
+        (TaskConfig("squad", kind="causal", stride=9), "stride is 9; allowed with task 'squad' of"),
+        (
+            TaskConfig("squad", null_threshold=1),
+            "null_threshold is 1; allowed with task 'squad' of",
+        ),
     ],
 )
 def test_options_of_language_models_elsewhere(config, message):

@@ -97,9 +97,7 @@ def test_no_answer_is_said_by_a_word(two, tmp_path):
 def test_tables_as_the_hub_has_them(one, tmp_path):
     read = files.read("squad", one)
     for split, questions in read.items():
-        answers = [
-            {"text": list(q.answers), "answer_start": [0] * len(q.answers)} for q in questions
-        ]
+        answers = [{"text": q.answers, "answer_start": q.starts} for q in questions]
         table = {n: [getattr(q, n) for q in questions] for n in ("id", "context", "question")}
         made.write_parquet(tmp_path / f"hub/{split}.parquet", {**table, "answers": answers})
     assert files.read("squad", tmp_path / "hub") == read
