@@ -7,6 +7,7 @@ in out min(in, out).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -65,7 +66,8 @@ def spectrum(factors: Factors) -> Spectrum:
     """The singular values of a b and how to get at the vectors, in float64.
 
     Where the Gram matrices of the factors are well conditioned, once columns are scaled to length
-    one, their roots stand for R, which is several times faster; elsewhere Householder's QR.
+    one, their Cholesky factors stand for R, which is several times faster; elsewhere Householder's
+    QR.
 
     Args:
       factors: a (in, k), b (k, out), any floating dtype; k may be 0, or exceed in and out.
@@ -117,10 +119,11 @@ def _side(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     gram = factor.T @ factor
     scale = np.sqrt(np.diag(gram))
     if factor.shape[1] <= factor.shape[0] and (scale > 0).all():
-        lengths, vectors = np.linalg.eigh(gram / np.outer(scale, scale))
-        if lengths[:1].sum() >= WELL * lengths[-1:].sum():
-            root = np.sqrt(lengths)
-            lift = vectors / root / scale[:, None]
-            return factor, root[:, None] * vectors.T * scale, lift
+        with contextlib.suppress(np.linalg.LinAlgError):  # of a singular matrix
+            lower = np.linalg.cholesky(gram / np.outer(scale, scale))
+            inverse = np.linalg.inv(lower)
+            # k and ||L^-1||_F^2 bound the largest eigenvalue and the inverse of the least.
+            if WELL * len(gram) * np.sum(inverse**2) <= 1:
+                return factor, lower.T * scale, inverse.T / scale[:, None]
     q, r = np.linalg.qr(factor)
     return q, r, np.eye(q.shape[1])
