@@ -78,10 +78,6 @@ def spectrum(factors: Factors) -> Spectrum:
       ([4.0, 3.0], 3.0, (3, 1))
     """
     a, b = (np.asarray(factor, np.float64) for factor in factors)
-    # A component of zero length is none, and would divide by it below.
-    live = a.any(0) & b.any(1)
-    if not live.all():
-        a, b = a[:, live], b[live]
     a, root_a, lift_a = _side(a)
     b_t, root_b, lift_b = _side(b.T)
     left, values, right = np.linalg.svd(root_a @ root_b.T)
@@ -100,11 +96,11 @@ def joined(terms: Iterable[Factors], weights: Iterable[float]) -> Factors:
       >>> (both.a @ both.b).tolist()
       [[0.25, 0.25], [0.25, 0.25]]
     """
-    pairs = [(w * np.asarray(a, np.float64), b) for (a, b), w in zip(terms, weights, strict=True)]
-    return Factors(
-        np.concatenate([a for a, _ in pairs], axis=1),
-        np.concatenate([np.asarray(b, np.float64) for _, b in pairs], axis=0),
-    )
+    terms = list(terms)
+    # Cast as they are put together, and one array scaled in place: no copy of each.
+    a = np.concatenate([a for a, _ in terms], axis=1, dtype=np.float64)
+    a *= np.repeat([*map(float, weights)], [term.a.shape[1] for term in terms])
+    return Factors(a, np.concatenate([b for _, b in terms], axis=0, dtype=np.float64))
 
 
 def distance(first: Factors, second: Factors) -> float:
