@@ -5,6 +5,8 @@ python -m launch.compress --model=ENCODER --data=stsb --texts=sentence1,sentence
     --ratio=0.6 --output=SMALLER
 python -m launch.compress --model=MODEL --data=a.jsonl,b.txt --other=c.txt --ratio=0.9 \\
     --ratios=0.9,0.8,0.6 --power=2 --form=pivot --output=SMALLER
+python -m launch.compress --model=MODEL --residual_of=QUANTISED|nf4|int4 --rank=32 \\
+    --data=mine.jsonl --output=ADAPTER
 
 For causal language models (perplexity before and after) and encoders (how far the vectors of texts
 have turned, and with --label their rank correlation with it). No training, one pass over the data.
@@ -15,18 +17,23 @@ file is smaller, not the running network. Every other program refuses their mode
 
 The error of single maps is a proxy: judge by the held-out score, and by one on --other text. Below
 a ratio of .8 a small language model needs training afterwards, as launch.train --model=SMALLER.
+
+--residual_of writes an adapter instead, PEFT's, on top of the rounded weights: the best of its rank
+for the outputs on --data, or without --data a plain singular value decomposition of what rounding
+changed. With nf4 its base is --model in 4 bits as bitsandbytes loads it, without double rounding.
 """
 
 from __future__ import annotations
 
 from launch.compressing.config import CompressConfig
+from launch.compressing.repairing import repair
 from launch.compressing.run import compress
 from launch.shell import app
 
 
 def main(config: CompressConfig) -> None:
     """Compresses, measures, prints and writes."""
-    compress(config)
+    (repair if config.residual_of else compress)(config)
 
 
 if __name__ == "__main__":

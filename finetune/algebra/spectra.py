@@ -7,6 +7,7 @@ in out min(in, out).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -65,7 +66,8 @@ def spectrum(factors: Factors) -> Spectrum:
     """The singular values of a b and how to get at the vectors, in float64.
 
     Where the Gram matrices of the factors are well conditioned, once columns are scaled to length
-    one, their roots stand for R, which is several times faster; elsewhere Householder's QR.
+    one, their Cholesky factors stand for R, which is several times faster; elsewhere Householder's
+    QR.
 
     Args:
       factors: a (in, k), b (k, out), any floating dtype; k may be 0, or exceed in and out.
@@ -76,10 +78,6 @@ def spectrum(factors: Factors) -> Spectrum:
       ([4.0, 3.0], 3.0, (3, 1))
     """
     a, b = (np.asarray(factor, np.float64) for factor in factors)
-    # A component of zero length is none, and would divide by it below.
-    live = a.any(0) & b.any(1)
-    if not live.all():
-        a, b = a[:, live], b[live]
     a, root_a, lift_a = _side(a)
     b_t, root_b, lift_b = _side(b.T)
     left, values, right = np.linalg.svd(root_a @ root_b.T)
@@ -98,11 +96,11 @@ def joined(terms: Iterable[Factors], weights: Iterable[float]) -> Factors:
       >>> (both.a @ both.b).tolist()
       [[0.25, 0.25], [0.25, 0.25]]
     """
-    pairs = [(w * np.asarray(a, np.float64), b) for (a, b), w in zip(terms, weights, strict=True)]
-    return Factors(
-        np.concatenate([a for a, _ in pairs], axis=1),
-        np.concatenate([np.asarray(b, np.float64) for _, b in pairs], axis=0),
-    )
+    terms = list(terms)
+    # Cast as they are put together, and one array scaled in place: no copy of each.
+    a = np.concatenate([a for a, _ in terms], axis=1, dtype=np.float64)
+    a *= np.repeat([*map(float, weights)], [term.a.shape[1] for term in terms])
+    return Factors(a, np.concatenate([b for _, b in terms], axis=0, dtype=np.float64))
 
 
 def distance(first: Factors, second: Factors) -> float:
@@ -117,10 +115,11 @@ def _side(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     gram = factor.T @ factor
     scale = np.sqrt(np.diag(gram))
     if factor.shape[1] <= factor.shape[0] and (scale > 0).all():
-        lengths, vectors = np.linalg.eigh(gram / np.outer(scale, scale))
-        if lengths[:1].sum() >= WELL * lengths[-1:].sum():
-            root = np.sqrt(lengths)
-            lift = vectors / root / scale[:, None]
-            return factor, root[:, None] * vectors.T * scale, lift
+        with contextlib.suppress(np.linalg.LinAlgError):  # of a singular matrix
+            lower = np.linalg.cholesky(gram / np.outer(scale, scale))
+            inverse = np.linalg.inv(lower)
+            # k and ||L^-1||_F^2 bound the largest eigenvalue and the inverse of the least.
+            if WELL * len(gram) * np.sum(inverse**2) <= 1:
+                return factor, lower.T * scale, inverse.T / scale[:, None]
     q, r = np.linalg.qr(factor)
     return q, r, np.eye(q.shape[1])

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from finetune.adapters.method import Factors
+from finetune.algebra.spectra import joined
 from rankwise import checks
 
 
@@ -98,6 +99,21 @@ def merged(
     )
     inner = best.T @ cross
     return _leading(best, (inner + inner.T) / 2, q, rank, energy - float(np.trace(inner)))
+
+
+def distance(terms: Sequence[Factors], grams: Sequence[np.ndarray], factors: Factors) -> float:
+    """(sum_i ||X_i (a_i b_i - a b)||_F^2)^(1/2), to rounding of the largest term.
+
+    Example:
+      >>> one, two = Factors(np.eye(2), np.eye(2)), Factors(np.eye(2), np.diag([1.0, 0.0]))
+      >>> distance([one], [np.diag([1.0, 9.0])], two)
+      3.0
+    """
+    total = 0.0
+    for term, gram in zip(terms, grams, strict=True):
+        a, b = joined([term, factors], [1.0, -1.0])
+        total += float(np.sum((a.T @ (gram @ a)) * (b @ b.T)))
+    return float(np.sqrt(max(total, 0.0)))
 
 
 def _leading(left: np.ndarray, inner: np.ndarray, q: np.ndarray, rank: int, rest: float):

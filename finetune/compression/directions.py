@@ -138,3 +138,22 @@ def anchored(
     live = values > size * np.finfo(np.float32).eps * values[-1] if not shrink else values > 0
     best = (vectors[:, live] / values[live]) @ (vectors[:, live].T @ target)
     return leading(best, shrunk)
+
+
+def relative(change: np.ndarray, kernel: np.ndarray, gram: np.ndarray | None = None) -> float:
+    """||X D||^2 / ||X W||^2 on inputs with this Gram matrix; ||D||^2 / ||W||^2 without one.
+
+    0 where X W is 0. Products are in the dtype of the Gram matrix: both sums are of squares,
+    nothing cancels.
+
+    Example:
+      >>> relative(np.diag([0.0, 1.0]), np.eye(2), np.diag([9.0, 1.0]))
+      0.1
+    """
+    if gram is not None:
+        change = change.astype(gram.dtype)
+    error, energy = (
+        np.sum((side if gram is None else gram @ side) * side, dtype=np.float64)
+        for side in (change, np.asarray(kernel))
+    )
+    return float(max(error, 0.0) / energy) if energy > 0 else 0.0

@@ -54,7 +54,7 @@ def write(
       ValueError: the folder exists, or a map that the source does not have.
     """
     entries = dict(open_checkpoint(source).entries)
-    names = {path: _name(path, base, entries) for path in maps}
+    names = {path: stored_name(path, base, entries) for path in maps}
     config = models.read_entries(source)
     if form != "dense":
         ranks = {names[path]: factors.a.shape[1] for path, factors in maps.items()}
@@ -95,7 +95,7 @@ def stored(name: str, factors: Factors, form: str, dtype: Any) -> dict[str, np.n
     }
 
 
-def _name(path: str, base: str, entries: Mapping[str, Any]) -> str:
+def stored_name(path: str, base: str, entries: Mapping[str, Any]) -> str:
     """The module's name in the file."""
     for name in (path, path.removeprefix(f"{base}.")):
         if f"{name}.weight" in entries:

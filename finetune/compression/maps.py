@@ -103,15 +103,8 @@ def replaced(params: Params, maps: Mapping[str, Factors]) -> Params:
 
 
 def relative_error(kernel: np.ndarray, factors: Factors, gram: np.ndarray) -> float:
-    """||X (W - a b)||^2 / ||X W||^2 on inputs with this Gram matrix; 0 where X W is 0.
-
-    Products are in the dtype of the Gram matrix: both sums are of squares, nothing cancels.
-    """
-    rest = (kernel - factors.a @ factors.b).astype(gram.dtype)
-    energy, error = (
-        np.sum((gram @ side) * side, dtype=np.float64) for side in (np.asarray(kernel), rest)
-    )
-    return float(max(error, 0.0) / energy) if energy > 0 else 0.0
+    """||X (W - a b)||^2 / ||X W||^2 on inputs with this Gram matrix; 0 where X W is 0."""
+    return directions.relative(kernel - factors.a @ factors.b, kernel, gram)
 
 
 def _anchored(params: Params, now: Moments, shrink: float):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
-from finetune.adapters.method import Factors
+from finetune.adapters.method import Factors, Scaled
 from finetune.peft import compatibility, naming, reading, targets
 from finetune.peft.card import Card, render
 from finetune.peft.config import FILE, AdapterConfig, parse, read_config
@@ -32,6 +33,7 @@ class Standalone(NamedTuple):
       heads: torch name -> what replaces the base's parameter, in torch's layout and as stored.
       dtype: of the file's factors, the widest.
       config: what adapter_config.json says.
+      magnitudes: module path -> DoRA's lengths (out,); empty for all others.
     """
 
     modules: dict[str, Factors]
@@ -39,10 +41,16 @@ class Standalone(NamedTuple):
     heads: dict[str, np.ndarray]
     dtype: str
     config: AdapterConfig
+    magnitudes: Mapping[str, np.ndarray] = types.MappingProxyType({})
 
 
-def read(folder: str | os.PathLike) -> Standalone:
+def read(folder: str | os.PathLike, *, keep_magnitude: bool = False) -> Standalone:
     """The adapter in a folder: LoRA with any ranks, alphas and rsLoRA, or AdaLoRA.
+
+    Args:
+      folder: in PEFT's format.
+      keep_magnitude: read DoRA too, its factors and its magnitudes apart: what is then done to the
+        factors knows nothing of the magnitudes.
 
     Raises:
       ValueError: one line with the file: another kind of adapter, DoRA (its change is not linear in
@@ -54,7 +62,7 @@ def read(folder: str | os.PathLike) -> Standalone:
       (768, 8)
     """
     folder = pathlib.Path(folder)
-    settings = _linear(folder)
+    settings = _linear(folder, keep_magnitude)
     path, entries = reading.tensors_in(folder)
     groups, heads, problems = reading.by_module(entries, settings)
     for module, group in groups.items():
@@ -67,12 +75,14 @@ def read(folder: str | os.PathLike) -> Standalone:
     numbers = {name: entry.read() for name, entry in entries.items()}
     compatibility.refuse(str(path), compatibility.number_misfits(numbers))
     heads |= {f"{p}.weight": g.entries["base"] for p, g in groups.items() if "base" in g.entries}
+    changes = {p: reading.factors_of(p, g, settings, np.float64) for p, g in sorted(groups.items())}
     return Standalone(
-        {p: reading.factors_of(p, g, settings, np.float64) for p, g in sorted(groups.items())},
+        {path: Factors(change.a, change.b) for path, change in changes.items()},
         frozenset(p for p, g in groups.items() if g.table is naming.EMBEDDING),
         {name: entry.read() for name, entry in sorted(heads.items())},
         widest(g.entries["a"].dtype for g in groups.values()),
         settings,
+        {path: c.magnitude for path, c in changes.items() if isinstance(c, Scaled)},
     )
 
 
@@ -84,6 +94,8 @@ def write(
     record: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a plain LoRA that PEFT loads into a new folder, which appears whole or not at all.
+
+    With magnitudes it is a DoRA, of which every module needs a rank of 1 or more.
 
     Ranks are in rank_pattern, alphas equal to them, so that every scale is one; modules of rank 0
     are left out, as PEFT refuses them. Factors have the adapter's dtype.
@@ -105,6 +117,7 @@ def write(
         revision=config.revision,
         task_type=config.task_type,
         modules_to_save=config.raw.get("modules_to_save") or (),
+        dora=bool(adapter.magnitudes),
     )
     # Of the base's layout alone: the factors of a transposed kernel are stored as all others.
     settings["fan_in_fan_out"] = bool(config.raw.get("fan_in_fan_out"))
@@ -150,16 +163,16 @@ def widest(names) -> str:
     return max(names, key=list(FLOATS).index)
 
 
-def _linear(folder: pathlib.Path) -> AdapterConfig:
+def _linear(folder: pathlib.Path, keep_magnitude: bool) -> AdapterConfig:
     try:
         settings = read_config(folder)
     except ValueError as error:
         known = "cannot be read" in str(error) or "JSON" in str(error)
         raise ValueError(str(error) if known else f"{error}; {REMEDY}") from None
-    if settings.dora:
+    if settings.dora and not keep_magnitude:
         raise ValueError(
             f"{folder / FILE}: use_dora is true; the change of DoRA is not linear in its factors "
-            f"and has full rank: {REMEDY}"
+            f"and has full rank: {REMEDY}; or `resize --keep_magnitude` its factors alone"
         )
     return settings
 
@@ -180,6 +193,8 @@ def _tensors(adapter: Standalone) -> dict[str, np.ndarray]:
             table = naming.EMBEDDING if path in adapter.tables else naming.LINEAR
             for leaf, factor in rounded(factors, adapter.dtype)._asdict().items():
                 tensors[naming.key(path, table[leaf])] = np.ascontiguousarray(factor.T)
+    for path, value in adapter.magnitudes.items():
+        tensors[naming.key(path, naming.MAGNITUDE)] = value.astype(FLOATS[adapter.dtype])
     for name, value in adapter.heads.items():
         # An adapted module's own weight stands under another name.
         end = naming.BASE if name in based else "weight"

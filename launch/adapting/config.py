@@ -24,6 +24,11 @@ ONLY = {
     "model": ("extract",),
     "base": ("extract",),
     "outside": ("extract",),
+    "gram": ("resize", "extract"),
+    "grams": ("merge",),
+    "shrink": ("resize", "merge", "extract"),
+    "pad": ("resize", "merge", "extract"),
+    "keep_magnitude": ("resize",),
     "output": ("resize", "merge", "extract"),
     **dict.fromkeys(SIZES, ("resize", "merge", "extract")),
 }
@@ -83,6 +88,31 @@ class AdapterConfig:
         "parameters whole beside the factors",
         ("refuse", "save"),
     )
+    gram: str | None = option(
+        None,
+        "of resize and extract: file of second moments that launch.compress --grams=FILE wrote; "
+        "the error then counts on these inputs; needs --rank",
+        path=True,
+    )
+    grams: tuple[str, ...] = option(
+        (),
+        "of merge: such a file for each adapter, of its own texts: the result is the one adapter "
+        "that is nearest to each on its inputs, --weights says how much each counts; needs --rank",
+        path=True,
+    )
+    shrink: float = option(
+        0.01,
+        "of --gram and --grams: what is added to the diagonal of the second moments, in units of "
+        "its mean",
+        lower=0,
+    )
+    pad: bool = option(
+        False, "write --rank components of every module, zeros where there are fewer"
+    )
+    keep_magnitude: bool = option(
+        False,
+        "of resize: cut the factors of DoRA too and keep its magnitudes, which is approximate",
+    )
     output: str | None = option(None, "new folder for the result", path=True)
     json: str | None = option(None, "file for the table and all singular values", path=True)
 
@@ -106,6 +136,26 @@ class AdapterConfig:
                 float(text)
             except ValueError:
                 raise ValueError(f"--weights has {text!r}; allowed are numbers") from None
+
+        self._check_inputs()
+
+    def _check_inputs(self):
+        """What belongs to --gram, --grams and --pad."""
+        by_rank = self.rank not in (None, "exact")
+        if (self.gram or self.grams) and self.rank is None:
+            raise ValueError(f"--gram{'' if self.gram else 's'} needs --rank; allowed is no other")
+        if self.grams and len(self.grams) != len(self.adapters):
+            raise ValueError(
+                f"--grams has {len(self.grams)} files and --adapters {len(self.adapters)}; allowed "
+                "is one each"
+            )
+        if self.grams and any(float(text) <= 0 for text in self.weights):
+            raise ValueError(
+                f"--weights is {','.join(self.weights)} with --grams; allowed are numbers above 0 "
+                "there: how much the inputs of each adapter count"
+            )
+        if self.pad and not by_rank:
+            raise ValueError("--pad needs --rank=NUMBER, the components of every module")
 
     def _check_sizes(self):
         chosen = [name for name in SIZES if getattr(self, name) is not None]

@@ -37,14 +37,14 @@ def results(ranks: Mapping[str, int], cuts: Mapping[str, Cut]) -> str:
 
 
 def record(cuts: Mapping[str, Cut], spectra: Mapping[str, Spectrum], **about) -> dict:
-    """The entries of compression.json."""
+    """The entries of compression.json; modules without a spectrum have no singular values."""
     modules = {
         path: {
             "rank": one.rank,
             "parameters": sum(factor.size for factor in one.factors),
             "relative_error": one.relative,
             "norm": one.norm,
-            "singular_values": spectra[path].values.tolist(),
+            **({"singular_values": spectra[path].values.tolist()} if path in spectra else {}),
         }
         for path, one in cuts.items()
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from finetune.adapters.method import Factors
 from finetune.algebra import cutting, extraction, kohya, merging, ranks
 from finetune.algebra.cutting import Cut
@@ -12,12 +14,13 @@ from finetune.peft import standalone
 from finetune.peft.card import Card
 from finetune.peft.folders import require_new
 from finetune.peft.standalone import Standalone
-from launch.adapting import extracting, report
+from launch.adapting import extracting, on_inputs, report
 from launch.adapting.config import AdapterConfig
 from launch.shell.waiting import progress, stage
 from rankwise.files import require_writable, write_json
 
 BEST = "every prefix is the best adapter of its rank"
+ON_INPUTS = "{prefixes} on the inputs of {files}, shrink {shrink:g}; errors are those on them"
 RANDOMISED = "close to the best of its rank, by a randomised method; the error is measured"
 
 
@@ -35,7 +38,11 @@ def inspect(config: AdapterConfig) -> None:
 def resize(config: AdapterConfig) -> None:
     """The best adapter of smaller ranks."""
     _require_places(config)
-    _write(config, _read(config, config.adapter), f"resized from {config.adapter}")
+    adapter, method = _read(config, config.adapter), f"resized from {config.adapter}"
+    if config.gram is None:
+        return _write(config, adapter, method)
+    cuts = on_inputs.resized(adapter, config.gram, _rank(config), config.shrink)
+    return _finish(config, adapter, _ranks(adapter), {}, cuts, method, _measured(config))
 
 
 def merge(config: AdapterConfig) -> None:
@@ -46,8 +53,12 @@ def merge(config: AdapterConfig) -> None:
     joined = merging.merged(
         adapters, weights, mean_heads=config.heads == "mean", any_base=config.force
     )
-    terms = zip(weights, config.adapters, strict=True)
-    _write(config, joined, "sum of " + ", ".join(f"{w:g} x {folder}" for w, folder in terms))
+    terms = ", ".join(f"{w:g} x {f}" for w, f in zip(weights, config.adapters, strict=True))
+    if not config.grams:
+        return _write(config, joined, f"sum of {terms}")
+    cuts = on_inputs.merged(joined, adapters, weights, config.grams, _rank(config), config.shrink)
+    method = f"nearest on their inputs to {terms}"
+    return _finish(config, joined, _ranks(joined), {}, cuts, method, _measured(config))
 
 
 def extract(config: AdapterConfig) -> None:
@@ -56,23 +67,27 @@ def extract(config: AdapterConfig) -> None:
     difference = extracting.difference(config.model, config.base)
     if config.outside == "refuse":
         extracting.refuse_outside(difference.outside)
+    before = {path: min(delta.shape) for path, delta in difference.linear.items()}
+    saved = sorted({name.rpartition(".")[0] for name in difference.outside})
+    settings = standalone.plain(config.base, saved)
+    adapter = Standalone({}, frozenset(), difference.outside, "float32", settings)
+    method = f"extracted from {config.model}"
+    if config.gram is not None:
+        cuts = on_inputs.extracted(difference.linear, config.gram, _rank(config), config.shrink)
+        return _finish(config, adapter, before, {}, cuts, method, _measured(config))
     by_rank = config.rank not in (None, "exact")
     changes = {}
     for path, delta in progress(difference.linear.items(), len(difference.linear), "modules"):
         one = extraction.leading(delta, int(config.rank)) if by_rank else extraction.whole(delta)
         changes[path] = one
-    saved = sorted({name.rpartition(".")[0] for name in difference.outside})
-    settings = standalone.plain(config.base, saved)
-    adapter = Standalone({}, frozenset(), difference.outside, "float32", settings)
     spectra = {path: one.spectrum if by_rank else one for path, one in changes.items()}
-    before = {path: min(delta.shape) for path, delta in difference.linear.items()}
     cuts = cutting.cut(spectra, _chosen(config, spectra))
     if by_rank:  # spectra are of projections, whose tails are not what is missed
         cuts = {
             p: c._replace(error=changes[p].error, norm=changes[p].norm) for p, c in cuts.items()
         }
     how = RANDOMISED if by_rank else BEST
-    _finish(config, adapter, before, spectra, cuts, f"extracted from {config.model}", how)
+    return _finish(config, adapter, before, spectra, cuts, method, how)
 
 
 ACTIONS = {"inspect": inspect, "resize": resize, "merge": merge, "extract": extract}
@@ -87,7 +102,16 @@ def _read(config: AdapterConfig, place: str) -> Standalone:
     with stage(f"reading {place}"):
         if kohya.is_kohya(place):
             return kohya.read(place, config.component)
-        return standalone.read(place)
+        return standalone.read(place, keep_magnitude=config.keep_magnitude)
+
+
+def _rank(config: AdapterConfig) -> int:
+    return on_inputs.ALL if config.rank == "exact" else int(config.rank)
+
+
+def _measured(config: AdapterConfig) -> str:
+    files = ", ".join((config.gram,) if config.gram else config.grams)
+    return ON_INPUTS.format(prefixes=BEST, files=files, shrink=config.shrink)
 
 
 def _ranks(adapter: Standalone) -> dict[str, int]:
@@ -128,7 +152,12 @@ def _finish(
     """Writes the folder and the files, and prints the table."""
     asked = {name: getattr(config, name) for name in ("rank", "energy", "budget")}
     record = report.record(cuts, spectra, action=config.action, asked=asked)
-    smaller = adapter._replace(modules={path: one.factors for path, one in cuts.items()})
+    modules = {path: one.factors for path, one in cuts.items()}
+    if config.pad:
+        modules = {path: _padded(factors, int(config.rank)) for path, factors in modules.items()}
+    elif adapter.magnitudes:  # which PEFT keeps beside factors only
+        modules = {path: _padded(factors, 1) for path, factors in modules.items()}
+    smaller = adapter._replace(modules=modules)
     card = Card(
         method=method, notes=(f"relative error of the cut {record['relative_error']:.3g}; {how}",)
     )
@@ -136,6 +165,12 @@ def _finish(
         standalone.write(config.output, smaller, card=card, record=record)
     write_json(config.json, record)
     print(report.results(before, cuts))
-    if empty := [path for path, one in cuts.items() if not one.rank]:
+    if empty := [path for path, factors in modules.items() if not factors.a.shape[1]]:
         print(f"rank 0, left out of the file: {', '.join(empty)}")
     print(f"{config.action}: {len(cuts) - len(empty)} modules in {config.output}")
+
+
+def _padded(factors: Factors, rank: int) -> Factors:
+    """The same map in at least `rank` components."""
+    missing = (0, max(rank - factors.a.shape[1], 0))
+    return Factors(np.pad(factors.a, ((0, 0), missing)), np.pad(factors.b, (missing, (0, 0))))

@@ -7,6 +7,7 @@ import dataclasses
 from finetune.compression.forms import FORMS
 from finetune.compression.maps import ORDERS
 from finetune.compression.plans import PLANS
+from finetune.compression.rounding import BLOCK, ROUNDINGS
 from finetune.peft.folders import require_new
 from rankwise.files import require_writable
 from rankwise.options import option
@@ -93,7 +94,25 @@ class SizeFlags:
 
 
 @dataclasses.dataclass(frozen=True)
-class CompressConfig(SizeFlags, TextFlags):
+class RepairFlags:
+    """An adapter for a network of rounded weights, instead of a smaller network."""
+
+    GROUP = "repair of rounded weights"
+
+    residual_of: str | None = option(
+        None,
+        "write an adapter that repairs rounded weights: a folder or GGUF file of --model with "
+        f"quantised weights, or {', '.join(ROUNDINGS)} to round --model's own here, in blocks of "
+        f"{BLOCK}",
+        path=True,
+    )
+    rank: int | None = option(
+        None, "of --residual_of: components per module, has to be given", lower=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressConfig(RepairFlags, SizeFlags, TextFlags):
     """Which network, how small, and where it goes."""
 
     GROUP = "model and output"
@@ -108,10 +127,17 @@ class CompressConfig(SizeFlags, TextFlags):
         None, "new folder for the model; by default it is measured and not written", path=True
     )
     json: str | None = option(None, "file for the table, an object", path=True)
+    grams: str | None = option(
+        None,
+        "file for the second moments X^T X / n of every map's inputs, .safetensors by module, "
+        "which launch.adapter takes as --gram",
+        path=True,
+    )
 
     def __post_init__(self):
-        if not (self.model and self.data):
+        if not self.model or not (self.data or self.residual_of):
             raise ValueError("--model and --data are needed")
+        self._check_repair()
         for name, texts in (("ratio", (self.ratio,)), ("ratios", self.ratios)):
             for text in texts:
                 if not 0 < _number(name, text) < 1:
@@ -130,6 +156,18 @@ class CompressConfig(SizeFlags, TextFlags):
         if self.output is not None:
             require_new(self.output)
         require_writable(self.json)
+        require_writable(self.grams)
+
+    def _check_repair(self):
+        if (self.rank is None) != (self.residual_of is None):
+            raise ValueError("--residual_of and --rank need each other; give both or none")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        lacking = () if self.data else ("power", "shrink", "label", "other", "grams")
+        unread = ("ratio", "ratios", "plan", "form", "order", *lacking) if self.residual_of else ()
+        for name in unread:
+            if getattr(self, name) != defaults[name]:
+                why = "without --data" if name in lacking else "with --residual_of"
+                raise ValueError(f"--{name} is not read {why}; leave it out")
 
 
 def _number(name: str, text: str | float) -> float:

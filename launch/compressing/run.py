@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from finetune.adapters.method import Factors
-from finetune.compression import folders, maps, moments, plans
+from finetune.compression import folders, gram_files, maps, moments, plans
 from finetune.compression.directions import Directions
 from finetune.compression.moments import Moments
 from finetune.compression.plans import Curve, Ranks
@@ -73,10 +73,7 @@ def compress(config: CompressConfig) -> None:
 
 def fit(config: CompressConfig, subject: Subject, texts: Material) -> Fitted:
     """Moments of all texts, and the directions of every map."""
-    collected = {}
-    for name, text in {"calibration": texts.calibration, **texts.judged}.items():
-        batches = _watched(text, config.batch_size, name)
-        collected[name] = moments.collect(subject.forward, subject.params, batches, subject.paths)
+    collected = collect(config, subject, texts)
     calibration = collected["calibration"]
     shrink = shrinkage(config, subject, calibration.tokens)
     answers = maps.once(subject.params, calibration, power=config.power, shrink=shrink)
@@ -85,6 +82,17 @@ def fit(config: CompressConfig, subject: Subject, texts: Material) -> Fitted:
         all_ranks[path] = directions
         curves[path] = Curve(subject.shape(path), directions.errors(calibration.grams[path]))
     return Fitted(collected, all_ranks, curves, shrink)
+
+
+def collect(config: CompressConfig, subject: Subject, texts: Material) -> dict[str, Moments]:
+    """Moments of all texts; those of calibration go to the file of --grams."""
+    collected = {}
+    for name, text in {"calibration": texts.calibration, **texts.judged}.items():
+        batches = _watched(text, config.batch_size, name)
+        collected[name] = moments.collect(subject.forward, subject.params, batches, subject.paths)
+    if config.grams is not None:
+        gram_files.write(config.grams, collected["calibration"].grams)
+    return collected
 
 
 def shrinkage(config: CompressConfig, subject: Subject, tokens: int) -> float:

@@ -43,6 +43,22 @@ def test_a_change_of_low_rank_is_found_whole():
     assert missed(delta, found, 8) < 1e-7 * found.norm and len(found.spectrum.values) == 5
 
 
+def test_a_few_rows_among_zeros_are_found():
+    """Rows are drawn by their energies: of 90 at random few would be of these."""
+    delta = np.zeros((90, 120))
+    delta[[7, 50, 88]] = matrix()[:3]
+    found = leading(delta, 3)
+    assert len(found.spectrum.values) == 3 and missed(delta, found, 3) < 1e-7 * found.norm
+
+
+def test_integers_and_numbers_beyond_squares_of_float32():
+    whole_numbers = np.random.default_rng(0).integers(-9, 9, (60, 50))
+    same = leading(whole_numbers.astype(float), 4)
+    assert leading(whole_numbers, 4).error == pytest.approx(same.error)
+    large = leading(matrix(dtype=np.float32) * np.float32(1e25), 8)
+    assert large.error == pytest.approx(leading(matrix(), 8).error * 1e25, rel=1e-5)
+
+
 @pytest.mark.parametrize("size", [(5, 9), (9, 5), (1, 4), (6, 6)])
 def test_whole(size):
     delta = matrix(size)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from finetune.compression import gram_files
 from finetune.models.bert import BertConfig
 from finetune.peft import standalone
 from finetune.weights import saving
@@ -79,3 +80,21 @@ def test_refused(models, places, words, tmp_path, capsys):
     assert extract(models, "--rank=2", f"--output={tmp_path}/x", **places) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_on_inputs(models, tmp_path):
+    """Better on them than without, by what the file says."""
+    x = np.random.default_rng(1).normal(size=(40, models[1].shape[1]))
+    x *= 10.0 ** np.linspace(-1, 1, x.shape[1])
+    gram_files.write(tmp_path / "g.safetensors", {QUERY: x.T @ x})
+    errors = []
+    for number, more in enumerate(([], [f"--gram={tmp_path}/g.safetensors", "--shrink=0"])):
+        place = tmp_path / str(number)
+        assert extract(models, "--rank=1", *more, f"--output={place}") == 0
+        a, b = standalone.read(place).modules[QUERY]
+        errors.append(np.linalg.norm(x @ (models[1].T - a @ b)) / np.linalg.norm(x @ models[1].T))
+    record = json.loads((place / "compression.json").read_text())
+    least = np.linalg.svd(x @ models[1].T, compute_uv=False)
+    assert errors[1] == pytest.approx(np.linalg.norm(least[1:]) / np.linalg.norm(least), rel=1e-4)
+    assert record["relative_error"] == pytest.approx(errors[1], rel=1e-4)
+    assert errors[0] > 1.05 * errors[1]
