@@ -118,7 +118,7 @@ def test_jit_and_vmap(way):
             return TRANSFORMED[way](Regression.from_data(x, y))
 
         separate = [run(y) for y in batch]
-        compiled, many = jax.jit(run)(y), jax.vmap(run)(batch)
+        compiled, many = jax.jit(run)(y), jax.jit(jax.vmap(run))(batch)
         assert isinstance(compiled.status, jax.Array) and compiled.status.shape == ()
         assert isinstance(many.status, jax.Array) and many.status.shape == (3,)
         close(maps(compiled.components), maps(separate[0].components), "float64", 100)

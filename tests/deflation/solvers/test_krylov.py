@@ -146,10 +146,13 @@ def test_a_block_is_its_workers(dtype):
         everyone = jnp.arange(R)
         weights = predecessors(everyone, jnp.ones(R, bool))
         working = jnp.ones(R, bool)
-        whole = work(problem, krylov(3), factors, everyone, weights, working)
+        block_work = jax.jit(work)
+        whole = block_work(problem, krylov(3), factors, everyone, weights, working)
         for k in range(R):
             one = slice(k, k + 1)
-            alone = work(problem, krylov(3), factors, everyone[one], weights[one], working[one])
+            alone = block_work(
+                problem, krylov(3), factors, everyone[one], weights[one], working[one]
+            )
             # Five relative gaps of a half: rounding of a product over a gap.
             close(maps(alone)[0], maps(whole)[k], dtype, 30)
 
