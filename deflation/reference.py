@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deflation.problem import implicit
 from deflation.problem.components import Components, canonical
 from deflation.problem.regression import Regression
-from deflation.problem.targets import Target, entries, times, times_transposed
-from deflation.problem.units import scaled, unit_of
+from deflation.problem.targets import Scaled, Target, entries, times, times_transposed
+from deflation.problem.units import unit_of
 from deflation.rounds.bounds import certify
 from deflation.rounds.outcome import verdict
 from deflation.rounds.run import advance as advance_run
-from deflation.rounds.run import finish
+from deflation.rounds.run import answer, finish
 from deflation.rounds.start import start
 from deflation.rounds.state import History, Solution, Status
 from deflation.solvers.sketching import Sketch
 from deflation.solvers.solver import Solver
 from rankwise import checks
+from rankwise.compiling import jit_quickly
 
 
 def joint(
@@ -98,25 +100,20 @@ def exact(problem: Regression, rank: int) -> Solution:
     """
     checks.instance("problem", problem, Regression, "a Regression")
     limit = min(problem.shape)
-    unit = unit_of(jax.lax.stop_gradient(problem.target))
-    own = scaled(problem, unit).target
-    if entries(problem.target) is None:
+    target = jax.lax.stop_gradient(problem.target)
+    if entries(target) is None:
         rank = checks.integer("rank", rank, 1, limit - 1, why=" = min(m, d) - 1 for an operator")
-        u, s, vt = _arpack(own, rank)
+        unit = unit_of(target)
+        factors, beyond = _leading(*_arpack(Scaled(target, 1 / unit), rank), rank)
     else:
         rank = checks.integer("rank", rank, 1, limit, why=" = min(m, d)")
-        target = jax.lax.stop_gradient(problem.target)
-        u, s, vt = jnp.linalg.svd(target / unit, full_matrices=False)
-    factors = canonical(Components((u[:, :rank] * s[:rank]).T, vt[:rank]))
-    beyond = jnp.append(s, 0)[rank]
-    bounds, code, component = _judged(jax.lax.stop_gradient(own), factors, beyond, unit)
-    factors = implicit.attach(own, factors)
-    factors = factors._replace(b=factors.b * unit)
-    empty = jnp.zeros((0, rank), problem.dtype)
+        unit, factors, beyond = _decomposed(target, rank)
+    bounds, code, component = _judged(Scaled(target, 1 / unit), factors, beyond, unit)
+    empty = np.zeros((0, rank), problem.dtype)
     return Solution(
-        components=problem.to_original(factors),
+        components=answer(problem, unit, factors),
         status=code if checks.traced(code) else Status(int(code)),
-        rounds=jnp.zeros((), jnp.int32),
+        rounds=jnp.asarray(np.int32(0)),
         history=History(empty, empty),
         rank=jnp.asarray(rank),
         component=component,
@@ -124,6 +121,20 @@ def exact(problem: Regression, rank: int) -> Solution:
         bound_of_sum=bounds.of_sum,
         proved=bounds.proved,
     )
+
+
+@functools.partial(jit_quickly, static_argnames="rank")
+def _decomposed(target: jax.Array, rank: int):
+    """The unit of an array, its leading triplets and the value after them in that unit."""
+    unit = unit_of(target)
+    return unit, *_leading(*jnp.linalg.svd(target / unit, full_matrices=False), rank)
+
+
+@functools.partial(jit_quickly, static_argnames="rank")
+def _leading(u, s, vt, rank: int):
+    """The first triplets in their canonical form, and the value after them."""
+    factors = canonical(Components((u[:, :rank] * s[:rank]).T, vt[:rank]))
+    return factors, jnp.append(s, 0)[rank]
 
 
 def _judged(target, factors: Components, beyond, unit):

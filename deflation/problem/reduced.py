@@ -17,6 +17,7 @@ from deflation.problem.components import (
 )
 from deflation.problem.targets import Target, distance
 from rankwise import checks
+from rankwise.compiling import jit_quickly
 
 
 class Reduced(NamedTuple):
@@ -91,8 +92,7 @@ class Reduced(NamedTuple):
           3.0
         """
         self.check_components(components)
-        inside = distance(self.target, self.to_whitened(components))
-        return reduction.together(jnp, self.unexplained, inside)
+        return _residual(self, components)
 
     def check_components(self, value, name: str = "components", rank: int | None = None) -> None:
         """Raises ValueError unless value is Components of this problem (of that rank)."""
@@ -115,7 +115,19 @@ class Reduced(NamedTuple):
         """
         self.check_components(components)
         self.check_components(exact, "exact", components.b.shape[0])
-        reference = self.to_whitened(exact)
-        scale = norms(reference)
-        gap = distances(self.to_whitened(components), reference)
-        return gap / jnp.where(scale > 0, scale, 1)
+        return _component_errors(self, components, exact)
+
+
+# One program each: their operations one by one are dozens to compile.
+@jit_quickly
+def _residual(problem: Reduced, components: Components) -> jax.Array:
+    inside = distance(problem.target, problem.to_whitened(components))
+    return reduction.together(jnp, problem.unexplained, inside)
+
+
+@jit_quickly
+def _component_errors(problem: Reduced, components: Components, exact: Components) -> jax.Array:
+    reference = problem.to_whitened(exact)
+    scale = norms(reference)
+    gap = distances(problem.to_whitened(components), reference)
+    return gap / jnp.where(scale > 0, scale, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 
 import jax
@@ -14,6 +15,7 @@ from deflation.problem.operators import as_partial, operator_dtype
 from deflation.problem.reduced import Reduced
 from deflation.problem.targets import Operator
 from rankwise import checks
+from rankwise.compiling import jit_quickly
 
 
 class Regression(Reduced):
@@ -72,7 +74,7 @@ class Regression(Reduced):
         checks.not_all_zero("y", y)
         dtype = jnp.result_type(x, y)
         x, y = x.astype(dtype), y.astype(dtype)
-        return cls._reduce(jnp, *reduction.nothing(jnp, x.shape[0], y.shape[0], dtype), x, y, dtype)
+        return cls(*_reduced(*reduction.nothing(np, x.shape[0], y.shape[0], dtype), x, y))
 
     @classmethod
     def from_matrix(cls, matrix) -> Regression:
@@ -117,7 +119,7 @@ class Regression(Reduced):
           >>> Regression.from_batches(batches).shape
           (3, 5)
         """
-        return cls._finish(np, *batching.summarised(batches, rows))
+        return cls(*_finished(np, *batching.summarised(batches, rows)))
 
     @classmethod
     def from_moments(cls, gram, cross, energy=None, count=None) -> Regression:
@@ -262,7 +264,7 @@ class Regression(Reduced):
         # With X = I there is no sample to count: the d columns of the identity explain M exactly.
         count = self.freedom + (d if self.root is None else self.design_rank())
         old = (r, self.target, self.unexplained, count)
-        return self._reduce(jnp, *old, x.astype(self.dtype), y.astype(self.dtype), self.dtype)
+        return type(self)(*_reduced(*old, x.astype(self.dtype), y.astype(self.dtype)))
 
     @classmethod
     def _from_sparse(cls, x, y) -> Regression:
@@ -280,14 +282,18 @@ class Regression(Reduced):
         # In the dtype of the data; the moments are in float64.
         return jax.tree.map(lambda leaf: leaf.astype(checks.float_dtype(dtype)), problem)
 
-    @classmethod
-    def _reduce(cls, xp, r, z, left, count, x, y, dtype) -> Regression:
-        r, z, outside = reduction.fold(xp, r, z, x, y)
-        left = reduction.together(xp, left, outside)
-        return cls._finish(xp, r, z, left, count + x.shape[1], dtype, xp.finfo(dtype).eps)
 
-    @classmethod
-    def _finish(cls, xp, r, z, left, count, dtype, eps) -> Regression:
-        target, whitener, root, lost, rank = reduction.whiten(xp, r, z, eps)
-        leaves = (target, whitener, root, reduction.together(xp, left, lost), count - rank)
-        return cls(*(jnp.asarray(leaf, dtype) for leaf in leaves))
+@functools.partial(jit_quickly, level=1)
+def _reduced(r, z, left, count, x, y) -> tuple:
+    """The fields of a Regression of the columns seen so far and of x, y, in the dtype of these; one
+    program."""
+    r, z, outside = reduction.fold(jnp, r, z, x, y)
+    left = reduction.together(jnp, left, outside)
+    return _finished(jnp, r, z, left, count + x.shape[1], x.dtype, jnp.finfo(x.dtype).eps)
+
+
+def _finished(xp, r, z, left, count, dtype, eps) -> tuple:
+    """The fields of a Regression of a summary."""
+    target, whitener, root, lost, rank = reduction.whiten(xp, r, z, eps)
+    fields = (target, whitener, root, reduction.together(xp, left, lost), count - rank)
+    return tuple(jnp.asarray(field, dtype) for field in fields)

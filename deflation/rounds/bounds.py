@@ -24,6 +24,7 @@ is taken to be unknown, as of every product with M, and SLACK of it of the value
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -88,10 +89,16 @@ def certify(target: Target, factors: Components, kept: jax.Array, beyond=None) -
     measured = measure(target, factors, kept)
     inputs = (measured, kept, beyond)
     if checks.traced(inputs):
-        return _bounds(jnp, *inputs, target.shape)
+        return _traced_bounds(*inputs, shape=target.shape)
     with np.errstate(all="ignore"):  # infinite bounds, and 0 / 0 of a zero target, are cases of it
         bounds = _bounds(np, *jax.tree.map(np.asarray, inputs), target.shape)
     return Bounds(*(np.asarray(x, target.dtype) for x in bounds[:-1]), np.asarray(bounds.proved))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _traced_bounds(*inputs, shape: tuple[int, int]) -> Bounds:
+    """One program also under a transformation that is not part of one, as jax.vmap."""
+    return _bounds(jnp, *inputs, shape)
 
 
 def _bounds(xp, measured: Measured, kept, beyond, shape) -> Bounds:

@@ -27,8 +27,8 @@ SUM_LAG = 1e-3
 FLOOR = 32
 
 
-@functools.partial(jit_quickly, static_argnames=("plan",))
-def published(problem, solver, controls: Controls, progress: Progress, plan: Plan):
+@jit_quickly
+def published(problem, solver, controls: Controls, progress: Progress):
     """What a run publishes, in its own units.
 
     Returns:
@@ -36,11 +36,12 @@ def published(problem, solver, controls: Controls, progress: Progress, plan: Pla
       move (r,).
     """
     problem, solver, controls, progress = enter(problem, solver, controls, progress)
-    visible = jnp.arange(plan.rank) < progress.active
+    most = progress.factors.a.shape[0]
+    visible = jnp.arange(most) < progress.active
     factors = solver.finish(progress.factors)
     factors = Components(*(jnp.where(visible[:, None], rows, 0) for rows in factors))
     sizes = norms(factors)
-    rank = jnp.asarray(plan.rank)
+    rank = jnp.asarray(most)
     if controls.stop.grow is not None:
         rank = jnp.minimum(progress.active, controls.stop.grow.keep(controls.threshold, sizes))
     left = progress.moved
@@ -52,15 +53,15 @@ def published(problem, solver, controls: Controls, progress: Progress, plan: Pla
 def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, certified: bool):
     """Publishes the factors of a run and says how it ended.
 
-    Two programs, of which the one that is long to compile, `measure`, does not know the plan: all
-    runs on targets of one shape share it. The rest is done on the host.
+    Two programs, neither of which knows the plan: all runs on targets of one shape share the one
+    that is long to compile, `measure`. The rest is done on the host.
 
     Returns:
       published factors (r, .) in whitened coordinates and units of the run, their Bounds in the
       user's, the status code, the component it speaks of (from 1; 0 for none), and the number of
       components kept.
     """
-    factors, rank, left = published(problem, solver, controls, progress, plan)
+    factors, rank, left = published(problem, solver, controls, progress)
     unit = checks.on_host(controls.unit)
     if certified:
         inputs = Scaled(problem.target, 1 / unit), factors, rank
@@ -98,10 +99,16 @@ def verdict(factors: Components, bounds: Bounds, kept, tolerance=-1.0, left=0.0,
     """
     inputs = (factors, bounds, kept, tolerance, left)
     if checks.traced(inputs):
-        return _verdict(jnp, *inputs, joint)
+        return _traced_verdict(*inputs, joint=joint)
     # A few dozen operations on r numbers: on the host they take less time than to compile.
     with np.errstate(all="ignore"):  # infinite bounds and NaN in factors are cases of it
         return _verdict(np, *jax.tree.map(np.asarray, inputs), joint)
+
+
+@functools.partial(jax.jit, static_argnames="joint")
+def _traced_verdict(*inputs, joint: bool):
+    """One program also under a transformation that is not part of one, as jax.vmap."""
+    return _verdict(jnp, *inputs, joint)
 
 
 def _verdict(xp, factors: Components, bounds: Bounds, kept, tolerance, left, joint: bool):

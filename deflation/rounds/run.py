@@ -88,7 +88,7 @@ def finish(state: State, *, certify: bool = True) -> Solution:
     factors, bounds, code, component, rank = judge(*inputs, plan, certify)
     keep = None if state.controls.stop.grow is None else rank
     return Solution(
-        components=_answer(state.problem, state.controls.unit, factors, keep, plan.way == "joint"),
+        components=answer(state.problem, state.controls.unit, factors, keep, plan.way == "joint"),
         status=code if checks.traced(code) else Status(int(code)),
         rounds=state.progress.round,
         history=state.history,
@@ -101,7 +101,7 @@ def finish(state: State, *, certify: bool = True) -> Solution:
 
 
 @functools.partial(jit_quickly, static_argnames=("joint",))
-def _answer(problem, unit, factors: Components, keep, joint: bool) -> Components:
+def answer(problem, unit, factors: Components, keep=None, joint: bool = False) -> Components:
     """Published factors with their derivative, in original coordinates and the user's units.
 
     Args:

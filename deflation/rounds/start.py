@@ -94,7 +94,11 @@ def start(
     key = None if key is None else checks.random_key("key", key)
     tolerance = NEVER if stop.tolerance is None else stop.tolerance
     allowance = np.asarray(steps.steps, np.int32)
-    controls, progress = _begin(problem, solver, given, key, tolerance, allowance, stop, plan, how)
+    # Warm factors are published at once; a joint run knows no order to wait for.
+    warm = how != "random" and plan.way == "parallel"
+    active = np.int32(rank if warm or plan.way == "joint" else 0)
+    inputs = (problem, solver, given, key, tolerance, allowance, stop, active)
+    controls, progress = _begin(*inputs, rank, publish.staleness, how)
     # The rule as it was given, as a program returns arrays.
     stop = dataclasses.replace(controls.stop, grow=stop.grow)
     controls = controls._replace(stop=stop)
@@ -103,30 +107,27 @@ def start(
     return state if plan.devices.mesh is None else on_mesh(state)
 
 
-@functools.partial(jit_quickly, static_argnames=("plan", "how"))
-def _begin(problem, solver, given, key, tolerance, steps, stop, plan: Plan, how):
+@functools.partial(jit_quickly, static_argnames=("rank", "staleness", "how"))
+def _begin(problem, solver, given, key, tolerance, steps, stop, active, rank, staleness, how):
     """Controls and Progress before the first round; one program, as a small problem has few
-    products to hide the cost of single operations behind."""
+    products to hide the cost of single operations behind, that does not know the plan."""
     problem = jax.lax.stop_gradient(problem)  # see run.py
     key = jax.random.key(0) if key is None else key
     unit = unit_of(problem.target)
     own = scaled(problem, unit)
     if how == "random":
-        factors = solver.multiplied(solver.init(own, plan.rank, key), unit)
+        factors = solver.multiplied(solver.init(own, rank, key), unit)
     elif how == "given":
         factors = solver.warm(problem.to_whitened(given))
     else:
-        factors = solver.multiplied(solver.warm(sketch(own.target, plan.rank, key, how)), unit)
+        factors = solver.multiplied(solver.warm(sketch(own.target, rank, key, how)), unit)
     controls = Controls(
         stop=dataclasses.replace(stop, tolerance=jnp.asarray(tolerance, problem.dtype), grow=None),
         steps=jnp.asarray(steps, jnp.int32),
         threshold=None if stop.grow is None else stop.grow.threshold(problem),
         unit=unit,
     )
-    # Warm factors are published at once; a joint run knows no order to wait for.
-    warm = how != "random" and plan.way == "parallel"
-    published = plan.rank if warm or plan.way == "joint" else 0
-    return controls, initial_progress(factors, key, published, plan.publish.staleness)
+    return controls, initial_progress(factors, key, active, staleness)
 
 
 def _checked_init(problem, rank, init) -> tuple[str | Sketch, Components | None]:

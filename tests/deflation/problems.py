@@ -4,6 +4,7 @@ import contextlib
 
 import jax
 import numpy as np
+import pytest
 
 from deflation import Regression
 
@@ -11,6 +12,12 @@ M, D, N, R = 6, 5, 40, 3
 SIZES = (5.0, 3.0, 2.0, 1.0, 0.5)
 # What summing a few dozen products rounds to, relative to the largest one.
 ROUNDING = {"float32": 1e-6, "float64": 1e-12}
+
+
+def thorough(*values):
+    """A case of a parametrised test that is left out by default: a further combination of values
+    that other cases hold one by one."""
+    return pytest.param(*values, marks=pytest.mark.thorough)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from tests.deflation.problems import (
     matrix,
     one_line,
     precision,
+    thorough,
     triplets,
 )
 
@@ -47,8 +48,17 @@ def test_joint_needs_a_step_size():
         assert "solver" in one_line(error) and "gradient_descent(step_size)" in one_line(error)
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3), krylov(2)])
-@pytest.mark.parametrize("way", ["sequential", "parallel"])
+@pytest.mark.parametrize(
+    ("way", "solver"),
+    [
+        ("sequential", alternating()),
+        ("parallel", gradient_descent(steps=3)),
+        ("sequential", krylov(2)),
+        thorough("parallel", alternating()),
+        thorough("sequential", gradient_descent(steps=3)),
+        thorough("parallel", krylov(2)),
+    ],
+)
 def test_orthogonality(way, solver):
     """Off by default; on, factors are orthogonal to rounding in output coordinates."""
     with precision("float64"):
@@ -71,8 +81,17 @@ def test_orthogonality(way, solver):
         close(maps(run().components), maps(run(orthogonal=False).components), "float64")
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3), krylov(2)])
-@pytest.mark.parametrize("option", ["reoptimise", "full_rank"])
+@pytest.mark.parametrize(
+    ("option", "solver"),
+    [
+        ("reoptimise", alternating()),
+        ("reoptimise", krylov(2)),
+        ("full_rank", gradient_descent(steps=3)),
+        thorough("reoptimise", gradient_descent(steps=3)),
+        thorough("full_rank", alternating()),
+        thorough("full_rank", krylov(2)),
+    ],
+)
 def test_extensions_of_sequential_runs(option, solver):
     """Off by default; after the last component they cannot make the sum of a run worse."""
     with precision("float64"):

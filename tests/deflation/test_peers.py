@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse
 
 from deflation import Regression, alternating, exact, krylov, parallel
+from tests.deflation.problems import thorough
 
 SOLVERS = {
     "alternating": lambda p, k: parallel(p, k, rounds=60, init="sketch"),
@@ -36,32 +37,49 @@ def check(a, k, solver, tolerance=1e-5):
     assert rest <= best + 10 * tolerance * wanted[0]
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize(("shape", "k"), [((1, 1), 1), ((3, 5), 1), ((3, 5), 3), ((5, 3), 2)])
+# Every solver compiles for every shape and k: all four for one, and for the others some.
+ONES = [((5, 3), 2, solver) for solver in SOLVERS]
+SOME = [
+    ((1, 1), 1, "alternating"),
+    ((1, 1), 1, "exact"),
+    ((3, 5), 1, "consistent"),
+    ((3, 5), 3, "krylov"),
+]
+ALL = [(*case, solver) for case in (((1, 1), 1), ((3, 5), 1), ((3, 5), 3)) for solver in SOLVERS]
+ONES += SOME + [thorough(*case) for case in ALL if case not in SOME]
+
+
+@pytest.mark.parametrize(("shape", "k", "solver"), ONES)
 def test_a_matrix_of_ones(shape, k, solver):
     check(np.ones(shape, np.float32), k, solver)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("rank", [1, 2])
-def test_more_components_than_the_rank(rank, solver):
+RANKS = [(1, 2, solver) for solver in SOLVERS] + [(2, 3, "alternating")]
+RANKS += [thorough(2, 3, solver) for solver in SOLVERS if solver != "alternating"]
+RANKS += [thorough(1, 3, solver) for solver in SOLVERS]
+
+
+@pytest.mark.parametrize(("rank", "k", "solver"), RANKS)
+def test_more_components_than_the_rank(rank, k, solver):
     g = np.random.default_rng(0)
     a = g.normal(size=(5, rank)) @ g.normal(size=(rank, 3))
-    check(a.astype(np.float32), 3, solver)
+    check(a.astype(np.float32), k, solver)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_ties(solver):
-    check(np.kron(np.diag([3.0, 3.0, 1.0]), np.ones((1, 1))).astype(np.float32), 2, solver)
+    check(np.eye(5, 3, dtype=np.float32) * np.float32([3, 3, 1]), 2, solver)
 
 
-@pytest.mark.parametrize("transposed", [False, True])
-def test_low_rank_and_noise(transposed):
+@pytest.mark.parametrize(
+    ("transposed", "sparse"),
+    [(False, False), (True, True), thorough(True, False), thorough(False, True)],
+)
+def test_low_rank_and_noise(transposed, sparse):
     g = np.random.default_rng(1)
     a = g.normal(size=(40, 4)) @ g.normal(size=(4, 30)) + 0.01 * g.normal(size=(40, 30))
-    a = a.astype(np.float32)
-    check(a.T if transposed else a, 4, "alternating")
-    check(scipy.sparse.csr_array(a), 4, "alternating")
+    a = (a.T if transposed else a).astype(np.float32)
+    check(scipy.sparse.csr_array(a) if sparse else a, 4, "alternating")
 
 
 def test_signs_do_not_depend_on_the_orientation():

@@ -35,6 +35,7 @@ from tests.deflation.problems import (
     maps,
     one_line,
     precision,
+    thorough,
 )
 from tests.deflation.test_sharded import COLLECTIVE, compare, mesh_of
 
@@ -54,20 +55,26 @@ OPTIONS = {
     "stale": {"staleness": 1},
     "growing": {"grow": explained_energy(0.8), "rounds": 20},
 }
-CASES = [(name, "float64") for name in OPTIONS] + [("plain", "float32")]
+TOGETHER = {
+    "descent, stale": OPTIONS["descent"] | OPTIONS["stale"],
+    "original, growing": OPTIONS["original"] | OPTIONS["growing"],
+}
+CASES = [(name, "float64") for name in (*TOGETHER, "consistent", "krylov")] + [("plain", "float32")]
+ALONE = ("plain", "descent", "original", "stale", "growing")
+CASES += [thorough(name, "float64") for name in ALONE]
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_every_option(name, dtype):
     """Three components of data, with their whitening, on two workers of two devices each."""
-    options = {"rounds": 12} | OPTIONS[name]
+    options = {"rounds": 12} | (OPTIONS | TOGETHER)[name]
     with precision(dtype):
         problem = from_data()
         wanted = parallel(problem, R, **options)
         compare(sharded(problem, R, mesh=grid(), **BOTH, **options), wanted, dtype)
 
 
-@pytest.mark.parametrize("shape", [(1, 2), (2, 3), (1, 6)])
+@pytest.mark.parametrize("shape", [(1, 2), (2, 3), thorough((1, 6))])
 def test_every_grid(shape):
     wanted = parallel(from_matrix(), R, rounds=12)
     compare(sharded(from_matrix(), R, rounds=12, mesh=grid(*shape), **BOTH), wanted, "float32")
@@ -144,7 +151,7 @@ def test_the_end_does_not_gather_the_matrix():
     problem = Regression.from_matrix(generator.normal(size=(m, d)).astype(np.float32))
     state = start(problem, 2, method="sharded", mesh=grid(), **BOTH)
     inputs = (state.problem, state.solver, state.controls, state.progress)
-    factors, rank, _ = published(*inputs, state.plan)
+    factors, rank, _ = published(*inputs)
     target = scaled(state.problem, state.controls.unit).target
     found = collectives(measure.lower(target, factors, rank).compile().as_text())
     searched = r + BLOCK * DEPTH

@@ -30,6 +30,7 @@ from tests.deflation.problems import (
     matrix,
     one_line,
     precision,
+    thorough,
 )
 
 # The bound is the package's promise, for factors of size 1 to 5.
@@ -60,8 +61,13 @@ def compare(got, wanted, dtype):
         np.testing.assert_allclose(rows, reference, rtol=0, atol=20 * TWIN[dtype] * size)
 
 
-@pytest.mark.parametrize("dtype", list(TWIN))
-@pytest.mark.parametrize("devices", range(1, 9))
+FEW = [(1, "float32"), (2, "float32"), (3, "float64"), (8, "float64")]
+COUNTS = [(devices, dtype) for devices in range(1, 9) for dtype in TWIN]
+
+
+@pytest.mark.parametrize(
+    ("devices", "dtype"), [*FEW, *(thorough(*count) for count in COUNTS if count not in FEW)]
+)
 def test_every_device_count(devices, dtype):
     """Three components on 1 to 8 devices: dividing, not dividing, more devices than components."""
     with precision(dtype):
@@ -86,14 +92,21 @@ OPTIONS = {
 }
 
 
-CASES = [(name, "float64") for name in OPTIONS]
-CASES += [(name, "float32") for name in ("at once", "descent", "tolerance", "growing")]
+# Several at a time, as every run is four programs to compile.
+TOGETHER = {
+    "descent, at once, tolerance": OPTIONS["descent"] | OPTIONS["at once"] | OPTIONS["tolerance"],
+    "krylov, resting, error": OPTIONS["krylov"] | OPTIONS["resting"] | OPTIONS["error"],
+    "sweeps, orthogonal, sketch": OPTIONS["sweeps"] | OPTIONS["orthogonal"] | OPTIONS["sketch"],
+}
+CASES = [(name, "float64") for name in (*TOGETHER, "original")] + [("growing", "float32")]
+CASES += [thorough(name, "float64") for name in OPTIONS if name != "original"]
+CASES += [thorough(name, "float32") for name in ("at once", "descent", "tolerance")]
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_every_option(name, dtype):
     """Four components on three devices: two of them hold one, one holds two."""
-    options = {"rounds": 8} | OPTIONS[name]
+    options = {"rounds": 8} | (OPTIONS | TOGETHER)[name]
     with precision(dtype):
         problem = from_data()
         wanted = parallel(problem, 4, **options)
@@ -105,7 +118,7 @@ def test_all_devices_by_default():
     assert dict(state.plan.devices.mesh.shape) == {"worker": jax.device_count()} == {"worker": 8}
 
 
-@pytest.mark.parametrize("axis_types", [None, "Auto", "Explicit"])
+@pytest.mark.parametrize("axis_types", [None, "Explicit", thorough("Auto")])
 def test_meshes_as_users_make_them(axis_types):
     """A second axis (of other parallelism), another name, any axis type."""
     kind = {} if axis_types is None else {"axis_types": (jax.sharding.AxisType[axis_types],) * 2}
@@ -115,7 +128,7 @@ def test_meshes_as_users_make_them(axis_types):
     compare(got, parallel(problem, R, rounds=12), "float32")
 
 
-@pytest.mark.parametrize("rank", [1, 5])
+@pytest.mark.parametrize("rank", [5, thorough(1)])
 def test_a_mesh_of_two_axes_of_any_rank(rank):
     mesh = mesh_of(6, "worker", "data", sizes=(3, 2))
     problem = from_matrix()

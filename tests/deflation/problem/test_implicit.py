@@ -21,7 +21,7 @@ from deflation import (
     sharded,
     start,
 )
-from tests.deflation.problems import SIZES, D, M, R, close, data, matrix, precision
+from tests.deflation.problems import SIZES, D, M, R, close, data, matrix, precision, thorough
 
 MESH = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("worker",))
 # Converged to rounding: the slowest rate is (1/2)^2 per round.
@@ -188,8 +188,15 @@ def operator(kind):
     return sparse_problem, dense.reshape(-1)
 
 
-@pytest.mark.parametrize("way", ["parallel", "sequential"])
-@pytest.mark.parametrize("kind", ["partial", "sparse"])
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        ("partial", "sequential"),
+        ("sparse", "parallel"),
+        thorough("partial", "parallel"),
+        thorough("sparse", "sequential"),
+    ],
+)
 def test_gradient_in_the_arrays_of_an_operator(kind, way):
     with precision("float64"):
         make, held = operator(kind)

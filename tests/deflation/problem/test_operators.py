@@ -22,6 +22,7 @@ from tests.deflation.problems import (
     maps,
     matrix,
     precision,
+    thorough,
     triplets,
 )
 
@@ -35,8 +36,14 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", OPERATORS)
+BY_TURNS = [
+    (kind, dtype) if number % 2 == place else thorough(kind, dtype)
+    for number, kind in enumerate(OPERATORS)
+    for place, dtype in enumerate(DTYPES)
+]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), BY_TURNS)
 def test_operator_equals_dense(kind, dtype):
     with precision(dtype):
         dense = Regression.from_matrix(matrix())

@@ -53,10 +53,9 @@ TARGETS = {
 def test_bounds_hold_and_are_close(name, dtype):
     with precision(dtype):
         target = TARGETS[name]().astype(dtype)
-        run = jax.jit(lambda t, f: certify(t, f, jnp.asarray(R)))
         for off in (0.1, 1e-2, 1e-4, 0):
             factors = Components(*(rows.astype(dtype) for rows in leading(target, off)))
-            bounds = run(target, factors)
+            bounds = certify(target, factors, R)
             errors, whole = far(target, factors)
             assert np.all(errors <= bounds.components + DOUBT)
             assert whole <= bounds.of_sum + DOUBT
@@ -65,6 +64,15 @@ def test_bounds_hold_and_are_close(name, dtype):
             factor = 3 if name.startswith("large") else 1.5
             assert np.all(bounds.components <= factor * errors + room)
             assert bounds.of_sum <= factor * whole + room
+
+
+def test_traced_bounds_are_those_of_the_host():
+    with precision("float64"):
+        target = matrix()
+        factors = leading(target, 1e-2)
+        got = jax.jit(lambda t, f: certify(t, f, R))(target, factors)
+        for one, other in zip(got, certify(target, factors, R), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("gap", [1e-1, 1e-3, 1e-5, 0])

@@ -21,7 +21,18 @@ from deflation import (
     sharded,
     start,
 )
-from tests.deflation.problems import D, M, R, close, from_matrix, maps, matrix, precision, triplets
+from tests.deflation.problems import (
+    D,
+    M,
+    R,
+    close,
+    from_matrix,
+    maps,
+    matrix,
+    precision,
+    thorough,
+    triplets,
+)
 
 WAYS = {
     "sequential": lambda p, n, **o: sequential(p, R, budget=n * R, **o),
@@ -145,8 +156,15 @@ def test_divergence(way):
     assert "component 1" in solution.message and "step_size" in solution.message
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("way", ["sequential", "parallel"])
+@pytest.mark.parametrize(
+    ("way", "bad"),
+    [
+        ("sequential", np.nan),
+        ("parallel", np.inf),
+        thorough("sequential", np.inf),
+        thorough("parallel", np.nan),
+    ],
+)
 def test_values_that_could_not_be_checked(way, bad):
     """Under jit entries are unknown beforehand; then the status speaks."""
     target = matrix()
@@ -226,17 +244,27 @@ def test_solutions_of_before_there_were_bounds():
     assert old.message == new.message
 
 
-def test_published_factors_are_canonical():
+INITS = ("random", "sketch", Components(np.ones((R, M)), -np.eye(D)[:R]))
+SOLVERS = (alternating(), krylov(), gradient_descent(steps=5))
+
+
+@pytest.mark.parametrize(
+    ("solver", "init"),
+    [
+        (solver, init) if number == place else thorough(solver, init)
+        for number, solver in enumerate(SOLVERS)
+        for place, init in enumerate(INITS)
+    ],
+)
+def test_published_factors_are_canonical(solver, init):
     """|a_k| = 1 in whitened coordinates, the largest entry of b_k positive, largest first."""
     with precision("float64"):
-        for solver in (alternating(), krylov(), gradient_descent(steps=5)):
-            for init in ("random", "sketch", Components(np.ones((R, M)), -np.eye(D)[:R])):
-                b, a = parallel(from_matrix(), R, solver, rounds=100, init=init).components
-                np.testing.assert_allclose(np.linalg.norm(a, axis=1), 1, rtol=1e-12)
-                peak = np.argmax(np.abs(b), axis=1)
-                assert np.all(np.asarray(b)[np.arange(R), peak] > 0)
-                sizes = np.linalg.norm(b, axis=1)
-                assert np.all(np.diff(sizes) < 0)
+        b, a = parallel(from_matrix(), R, solver, rounds=100, init=init).components
+        np.testing.assert_allclose(np.linalg.norm(a, axis=1), 1, rtol=1e-12)
+        peak = np.argmax(np.abs(b), axis=1)
+        assert np.all(np.asarray(b)[np.arange(R), peak] > 0)
+        sizes = np.linalg.norm(b, axis=1)
+        assert np.all(np.diff(sizes) < 0)
 
 
 def test_history_tells_sizes_and_changes():

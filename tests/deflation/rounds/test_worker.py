@@ -1,5 +1,8 @@
 """The one worker body: products with deflated targets; a block equals its workers one by one."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +10,18 @@ import pytest
 from deflation import Components, alternating, gradient_descent, krylov
 from deflation.rounds.stopping import moves, remaining, rounding, settled
 from deflation.rounds.worker import View, others, predecessors, select, work
-from tests.deflation.problems import D, M, R, close, from_data, from_matrix, maps, matrix, precision
+from tests.deflation.problems import (
+    D,
+    M,
+    R,
+    close,
+    from_data,
+    from_matrix,
+    maps,
+    matrix,
+    precision,
+    thorough,
+)
 
 DTYPES = ("float32", "float64")
 VISIBLE = np.array([True, False, True])
@@ -53,26 +67,25 @@ SOLVERS = {
 }
 
 
-@pytest.mark.parametrize("orthogonal", [False, True])
-@pytest.mark.parametrize("solver", SOLVERS)
+BY_TURNS = [
+    (solver, number % 2 == 1) if default else thorough(solver, number % 2 == 0)
+    for number, solver in enumerate(SOLVERS)
+    for default in (True, False)
+]
+
+
+@pytest.mark.parametrize(("solver", "orthogonal"), BY_TURNS)
 def test_a_block_equals_its_workers(solver, orthogonal):
     """Any partition of the workers into blocks gives the same factors."""
     with precision("float64"):
         problem, gathered = from_data(), factors()
-        working = jnp.array([True, True, True])
+        block_work = jax.jit(functools.partial(work, orthogonal=orthogonal))
 
         def run(index):
-            index = jnp.asarray(index)
-            weights = predecessors(index, jnp.asarray(VISIBLE))
-            block = work(
-                problem,
-                SOLVERS[solver],
-                gathered,
-                index,
-                weights,
-                working[index],
-                orthogonal=orthogonal,
-            )
+            index = np.asarray(index)
+            weights = np.asarray(predecessors(index, VISIBLE))
+            working = np.ones(len(index), bool)
+            block = block_work(problem, SOLVERS[solver], gathered, index, weights, working)
             return np.concatenate(block, axis=1)
 
         whole = run([0, 1, 2])
