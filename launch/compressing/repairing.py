@@ -63,11 +63,7 @@ def repair(config: CompressConfig) -> None:
     adapters, rows = {}, []
     for path in progress(subject.paths, len(subject.paths), "maps"):
         kernel, base = (np.asarray(p[f"{path}.weight"]) for p in (subject.params, rounded.params))
-        metric = None
-        if grams:
-            metric = directions.metric(
-                grams["calibration"][path], power=config.power, shrink=shrink
-            )
+        metric = _metric(path, grams, config.power, shrink) if grams else None
         factors = standalone.rounded(repaired(kernel, base, config.rank, metric), "float32")
         adapters[path] = factors
         errors = _errors(kernel, base, factors, {name: g[path] for name, g in grams.items()})
@@ -99,6 +95,13 @@ def repair(config: CompressConfig) -> None:
             _write(config, rounded, adapters, record)
     write_json(config.json, record)
     print(_text(record))
+
+
+def _metric(path: str, grams, power: float, shrink: float) -> np.ndarray:
+    try:
+        return directions.metric(grams["calibration"][path], power=power, shrink=shrink)
+    except ValueError as error:
+        raise ValueError(f"inputs of {path}: {error}") from None
 
 
 def _rounded(config: CompressConfig, subject: Subject) -> Rounded:
