@@ -222,7 +222,8 @@ def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
         np.testing.assert_allclose(two[name], leaf, atol=1e-5)
 
 
-@pytest.mark.parametrize("mesh", ["level:2", "data:2"])
+# Their state is dealt out with level, and only their rows with data.
+@pytest.mark.parametrize("mesh", ["level:2", pytest.param("data:2", marks=pytest.mark.thorough)])
 def test_two_processes_train_as_one(finished, tmp_path, mesh):
     # One device each, see `launch.shell.distributed`.
     folder = tmp_path / "w"
