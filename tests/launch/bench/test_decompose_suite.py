@@ -109,7 +109,7 @@ def test_errors_of_the_exact_answer_and_of_a_wrong_one():
     )
 
 
-# A power law climbs as far as noise does, which costs as much again.
+# A power law compiles programs of its own for seven seconds.
 @pytest.mark.parametrize(
     "spectrum",
     [

@@ -8,6 +8,8 @@ from deflation import Status
 from launch.bench import status_suite
 
 
+# Bounds are of the components, whatever solver found them; of Krylov's the status is held by
+# tests/deflation/test_tolerance.py.
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [
