@@ -208,7 +208,10 @@ def test_a_kill_loses_no_finished_row_and_no_old_table(launch, tmp_path):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-@pytest.mark.parametrize("argument", ["--trails=3", "--json=/nowhere/table.json"])
+@pytest.mark.parametrize(
+    "argument",
+    ["--trails=3", pytest.param("--json=/nowhere/table.json", marks=pytest.mark.thorough)],
+)
 def test_as_a_program(argument):
     ended = subprocess.run(
         [sys.executable, "-m", "launch.check", argument],

@@ -27,7 +27,7 @@ def renamed(folder, names):
 def run(tmp_path_factory):
     """A run on labels a and b from a checkpoint that numbers them the other way round."""
     folder = tmp_path_factory.mktemp("names")
-    flags = made(folder)
+    flags = made(folder, layers=1)
     renamed(folder, ("B", "A"))
     assert command("train", *flags, *SMALL, f"--workdir={folder}/run") == 0
     return folder, flags
@@ -109,7 +109,7 @@ def test_training_goes_on_from_a_merged_model(exported, run, capsys):
 
 
 def test_a_checkpoint_of_other_classes_is_said(tmp_path, capsys):
-    flags = made(tmp_path)
+    flags = made(tmp_path, layers=1)
     renamed(tmp_path, ("spam", "ham"))
     assert command("train", *flags, *SMALL, f"--workdir={tmp_path}/run") == 0
     note = record(tmp_path / "run" / "result.json")["note"]
@@ -123,7 +123,7 @@ def test_a_checkpoint_of_other_classes_is_said(tmp_path, capsys):
 
 
 def test_the_mean_of_the_tokens(tmp_path, capsys):
-    flags = [*made(tmp_path), "--pooling=mean", *SMALL, f"--workdir={tmp_path}/run"]
+    flags = [*made(tmp_path, layers=1), "--pooling=mean", *SMALL, f"--workdir={tmp_path}/run"]
     assert command("train", *flags) == 0
     assert capsys.readouterr().out.startswith("Note: transformers has no classifier on the mean")
     write = [f"--workdir={tmp_path}/run", f"--output={tmp_path}/x"]

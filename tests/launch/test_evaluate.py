@@ -31,7 +31,7 @@ def digits(tmp_path_factory):
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
-    flags = [*made(folder), "--method=adapad", "--rank=2", "--steps=8", "--batch_size=4"]
+    flags = [*made(folder, layers=1), "--method=adapad", "--rank=2", "--steps=8", "--batch_size=4"]
     assert command("train", *flags, "--learning_rate=0.1", f"--workdir={folder}/run") == 0
     return folder
 
@@ -60,7 +60,12 @@ def test_the_same_adapter_in_the_format_of_peft(text, tmp_path):
     assert command("export", f"--workdir={text}/run", f"--output={folder}") == 0
     logits = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
     assert evaluate(f"--workdir={text}/run", f"--json={one}", f"--predictions={logits[0]}") == 0
-    flags = [f"--adapter={folder}", *made(text), f"--json={two}", f"--predictions={logits[1]}"]
+    flags = [
+        f"--adapter={folder}",
+        *made(text, layers=1),
+        f"--json={two}",
+        f"--predictions={logits[1]}",
+    ]
     assert evaluate(*flags) == 0
     assert one.read_text() == two.read_text()
     assert logits[0].read_text() == logits[1].read_text()
@@ -151,7 +156,7 @@ def test_another_base_model_is_refused(digits, tmp_path, capsys):
 
 def without_a_head(folder, capsys):
     """The flags that score an adapter in the format of PEFT that brings no classifier."""
-    flags = [*made(folder), "--method=lora", "--rank=2", "--steps=1", "--batch_size=4"]
+    flags = [*made(folder, layers=1), "--method=lora", "--rank=2", "--steps=1", "--batch_size=4"]
     base = load_file(folder / "base" / "model.safetensors")
     kept = {name: leaf for name, leaf in base.items() if not name.startswith("classifier")}
     save_file(kept, folder / "base" / "model.safetensors", metadata={"format": "pt"})
@@ -182,7 +187,7 @@ def test_what_is_drawn_is_named_and_not_scored(tmp_path, capsys):
 
 @pytest.mark.parametrize("head", ["new", "frozen_random"])
 def test_a_new_head_for_other_labels(head, tmp_path, capsys):
-    flags = [*made(tmp_path), "--method=lora", "--rank=1", "--steps=1", "--batch_size=4"]
+    flags = [*made(tmp_path, layers=1), "--method=lora", "--rank=1", "--steps=1", "--batch_size=4"]
     saving.save(tmp_path / "base", random_model(BertConfig(num_labels=3, **BERT)))
     assert command("train", *flags) == 2
     err = capsys.readouterr().err

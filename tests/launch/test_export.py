@@ -116,7 +116,7 @@ def test_dense_changes_are_merged_or_truncated_with_their_error(dense, tmp_path,
 
 
 def test_factors_that_replace_the_base_are_merged_only(tmp_path, capsys):
-    flags = [*made(tmp_path), "--method=welore", "--steps=2", "--batch_size=4"]
+    flags = [*made(tmp_path, layers=1), "--method=welore", "--steps=2", "--batch_size=4"]
     assert command("train", *flags, f"--workdir={tmp_path}/run") == 0
     run_flag = f"--workdir={tmp_path}/run"
     capsys.readouterr()

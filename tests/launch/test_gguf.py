@@ -22,7 +22,7 @@ def test_from_training_to_a_merged_model(tmp_path):
     sizes = {"vocab_size": backend.get_vocab_size(), "num_hidden_layers": 1}
     model = random_model(dataclasses.replace(LLAMA_CONFIG, **sizes))
     gguf_bytes.write(path, model, **entries(backend, tokenizer__chat_template=TEMPLATE, **ENDS))
-    flags = [flag for flag in made(tmp_path) if not flag.startswith("--model=")]
+    flags = [flag for flag in made(tmp_path, layers=1) if not flag.startswith("--model=")]
     flags += [f"--model={path}", "--method=lora", "--rank=2", "--steps=2", "--batch_size=4"]
     assert command("train", *flags, "--eval_batch_size=4", f"--workdir={tmp_path}/run") == 0
     for form in ("peft", "merged"):

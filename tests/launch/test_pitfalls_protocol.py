@@ -12,6 +12,7 @@ from finetune.methods import NAMES, OPTIONS, MethodConfig
 from finetune.models import read_config
 from finetune.tasks import load
 from launch.comparing import table as comparison
+from tests.finetune.methods.axis import beside
 from tests.finetune.models.tiny import DATA
 from tests.finetune.training import small
 from tests.launch.commands import command
@@ -89,7 +90,8 @@ def test_row_25_tensors_that_match_no_module_are_refused(tmp_path):
         peft.load(folder, config)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Of all methods `test_loop` counts the traces of runs that are evaluated and resumed, too.
+@pytest.mark.parametrize("name", beside(set(NAMES) - {"lora", "adapad", "adalora", "relora"}))
 def test_row_26_a_run_is_traced_once(name):
     own = {"rank": 2} if name in OPTIONS["rank"].methods else {}
     run = small.Run(MethodConfig(name, **own), steps=24)

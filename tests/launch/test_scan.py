@@ -13,15 +13,16 @@ def test_a_run_goes_on_with_layers_by_themselves(tmp_path):
     # The checkpoint has every layer under its own name, so that either run goes on from it.
     common = [*made(tmp_path), "--method=lora", "--rank=2", "--batch_size=4", "--eval_batch_size=4"]
     common += ["--schedule=constant", "--seed=1"]
-    found, together = [], []
-    for first, last in ((2, 0), (0, 0)):
-        where = f"--workdir={tmp_path}/run{first}"
-        assert command("train", *common, where, "--steps=2", f"--scan={first}") == 0
-        record = json.loads((tmp_path / f"run{first}/result.json").read_text())
+    together = []
+    for folder, steps, scan in (("looped", 2, 2), ("looped", 3, 0), ("plain", 3, 0)):
+        flags = [f"--workdir={tmp_path}/{folder}", f"--steps={steps}", f"--scan={scan}"]
+        assert command("train", *common, *flags) == 0
+        record = json.loads((tmp_path / folder / "result.json").read_text())
         together.append(record["layers_together"])
-        assert command("train", *common, where, "--steps=3", f"--scan={last}") == 0
-        found.append(adapter_files.load(tmp_path / f"run{first}/adapter.safetensors"))
-    assert together == [[2], []]
+    found = [
+        adapter_files.load(tmp_path / f"{one}/adapter.safetensors") for one in ("looped", "plain")
+    ]
+    assert together == [[2], [], []]
     one, each = (adapter.modules for adapter in found)
     assert list(one) == list(each)
     for path, factors in each.items():

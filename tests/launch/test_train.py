@@ -127,7 +127,13 @@ def test_another_configuration_is_refused_and_nothing_is_overwritten(finished, f
 
 
 def test_a_run_does_not_go_on_with_other_rows(tmp_path, capsys):
-    flags = [*texts.made(tmp_path), "--method=lora", "--rank=2", "--steps=4", "--batch_size=2"]
+    flags = [
+        *texts.made(tmp_path, layers=1),
+        "--method=lora",
+        "--rank=2",
+        "--steps=4",
+        "--batch_size=2",
+    ]
     flags = [*flags, "--window=1", f"--workdir={tmp_path}/w"]
     assert run(*flags) == 0
     data = record(tmp_path / "w")["data"]
@@ -184,7 +190,11 @@ def test_mistakes_are_one_line(flags, text, capsys):
     assert text in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("mesh", ["level:2,data:2", "data:4", "data:2,shard:2"])
+# On four devices of data alone it is begun below.
+@pytest.mark.parametrize(
+    "mesh",
+    ["level:2,data:2", "data:2,shard:2", pytest.param("data:4", marks=pytest.mark.thorough)],
+)
 def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
     folder = tmp_path / "w"
     assert run("--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}") == 0
@@ -212,7 +222,8 @@ def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
         np.testing.assert_allclose(two[name], leaf, atol=1e-5)
 
 
-@pytest.mark.parametrize("mesh", ["level:2", "data:2"])
+# Their state is dealt out with level, and only their rows with data.
+@pytest.mark.parametrize("mesh", ["level:2", pytest.param("data:2", marks=pytest.mark.thorough)])
 def test_two_processes_train_as_one(finished, tmp_path, mesh):
     # One device each, see `launch.shell.distributed`.
     folder = tmp_path / "w"

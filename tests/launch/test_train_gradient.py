@@ -95,7 +95,7 @@ def test_mistakes_are_one_line_and_leave_no_files(flags, text, tmp_path, capsys)
     assert text in err and err.count("\n") == 1 and not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("method", ["loraga", "deeplora"])
+@pytest.mark.parametrize("method", ["loraga", pytest.param("deeplora", marks=pytest.mark.thorough)])
 def test_on_several_devices_it_is_the_same_run(method, tmp_path):
     result = []
     for flags in ([], ["--mesh=data:2"]):

@@ -8,9 +8,10 @@ from tests.finetune.tasks.made import backend, sentences
 ROWS = 12
 
 
-def made(folder):
+def made(folder, layers=2):
     """The flags of `launch.train` for the problem that is written into `folder`."""
-    saving.save(folder / "base", random_model(BertConfig(num_labels=2, **BERT)))
+    sizes = {**BERT, "num_hidden_layers": layers}
+    saving.save(folder / "base", random_model(BertConfig(num_labels=2, **sizes)))
     backend().save(str(folder / "base" / "tokenizer.json"))
     rows = zip(sentences(ROWS), range(ROWS), strict=True)
     table = "text,label\n" + "".join(f"{words},{'ab'[i % 2]}\n" for words, i in rows)

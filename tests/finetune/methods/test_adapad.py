@@ -44,8 +44,15 @@ def ranks(state):
     return [int(entry["rank"]) for entry in state[1].values()]
 
 
-@pytest.mark.parametrize("phase", ["parallel", "split", "joint"])
-@pytest.mark.parametrize("advance", [True, False])
+@pytest.mark.parametrize(
+    ("advance", "phase"),
+    [
+        *((True, "parallel"), (True, "joint"), (False, "split")),
+        pytest.param(True, "split", marks=pytest.mark.thorough),
+        pytest.param(False, "parallel", marks=pytest.mark.thorough),
+        pytest.param(False, "joint", marks=pytest.mark.thorough),
+    ],
+)
 def test_ranks_grow_to_the_budget_and_no_further(phase, advance):
     config = AdapadConfig(
         3, budget=5, phase=phase, advance=advance, every=5, cycle=2, score_every=2

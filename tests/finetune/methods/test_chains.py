@@ -38,7 +38,17 @@ def unrestarted(run, state, number):
     return jax.jit(plain)(state, run.net.params, run.batch(number))[0]
 
 
-@pytest.mark.parametrize("config", CHAINS, ids=str)
+# Both methods, both stores, both prunings and all rates.
+@pytest.mark.parametrize(
+    "config",
+    [
+        CHAINS[0],
+        *(pytest.param(one, marks=pytest.mark.thorough) for one in (CHAINS[1], CHAINS[3])),
+        CHAINS[2],
+        CHAINS[4],
+    ],
+    ids=str,
+)
 def test_the_function_does_not_change_at_a_restart_and_the_export_is_exact(config):
     run = small.Run(config)
     moments = run.states()

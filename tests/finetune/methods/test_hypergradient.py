@@ -5,6 +5,8 @@ samples of its own. F(s) = f1(U*, s, V*) at the lower minimum; dF/ds by differen
 iteration that finds it.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,12 +19,15 @@ def samples(rows, seed, noise=0.3):
     generator = np.random.default_rng(seed)
     truth = np.random.default_rng(99).normal(size=(SIZE, SIZE)) / 2
     x = generator.normal(size=(rows, SIZE))
-    return jnp.asarray(x), jnp.asarray(x @ truth + noise * generator.normal(size=(rows, SIZE)))
+    y = x @ truth + noise * generator.normal(size=(rows, SIZE))
+    return x.T @ x / rows, x.T @ y / rows, np.sum(y**2) / rows
 
 
 def loss(u, s, v, data):
-    x, y = data
-    return jnp.sum((x @ (u * s) @ v.T - y) ** 2) / (2 * x.shape[0])
+    """1/(2n) |X W - Y|^2, W = U diag(s) V^T, by the moments of the samples."""
+    of_x, of_xy, of_y = data
+    w = (u * s) @ v.T
+    return (jnp.sum(w * (of_x @ w)) - 2 * jnp.sum(w * of_xy) + of_y) / 2
 
 
 def unit(u):
@@ -40,6 +45,7 @@ def lower(s, data, oblique, start, steps):
     return jax.lax.scan(descend, start, None, length=steps)[0]
 
 
+@functools.partial(jax.jit, static_argnames=("oblique", "steps"))
 def gradients(one, two, oblique, steps=4000):
     """(unrolled dF/ds, partial df1/ds, the formula with both corrections)."""
     generator = np.random.default_rng(5)
@@ -50,11 +56,11 @@ def gradients(one, two, oblique, steps=4000):
         u, v = lower(s, two, oblique, start, steps)
         return loss(u, s, v, one)
 
-    unrolled = jax.jit(jax.grad(total))(s)
-    u, v = jax.jit(lambda s: lower(s, two, oblique, start, steps))(s)
+    unrolled = jax.grad(total)(s)
+    u, v = lower(s, two, oblique, start, steps)
     of_u, partial, of_v = jax.grad(loss, (0, 1, 2))(u, s, v, one)
     formula = partial - (jnp.sum(u * of_u, axis=0) + jnp.sum(v * of_v, axis=0)) / s
-    return tuple(map(np.asarray, (unrolled, partial, formula)))
+    return unrolled, partial, formula
 
 
 def off(result, expected):

@@ -25,8 +25,11 @@ def start(method, arrays, dtype):
 def one_pass(method, theta, aux, arrays, dtype):
     """Loss, gradients and output at the recorded values."""
     target, outputs = traces.objective(method, arrays, dtype)
-    loss, result = jax.value_and_grad(target.loss)(theta, aux, {})
-    return loss, result, outputs(theta, aux)
+
+    def both(theta, aux):
+        return *jax.value_and_grad(target.loss)(theta, aux, {}), outputs(theta, aux)
+
+    return jax.jit(both)(theta, aux)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)

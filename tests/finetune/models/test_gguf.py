@@ -145,6 +145,7 @@ def test_smollm2_goes_on(smollm2):
     assert tokenizer.vocabulary.decode(words[0]) == " Paris"
 
 
+@pytest.mark.thorough  # files of every kind of numbers are read by both above
 @pytest.mark.filterwarnings("ignore")  # theirs
 def test_smollm2_is_what_transformers_reads(smollm2, transformers):
     path, model, tokenizer = smollm2

@@ -56,7 +56,8 @@ def test_a_last_batch_that_is_not_full_counts_its_rows_only():
 
 def test_a_kernel_that_is_used_twice_has_the_sum():
     # DeBERTa projects tokens and relative positions with one kernel.
-    model = initialise(tiny.CONFIGS["deberta-v2"], jax.random.key(0))
+    config = dataclasses.replace(tiny.CONFIGS["deberta-v2"], num_hidden_layers=1)
+    model = initialise(config, jax.random.key(0))
     net = network.from_module(model)
     generator = np.random.default_rng(0)
     ids = generator.integers(1, 50, (3, 7)).astype(np.int32)

@@ -21,9 +21,14 @@ MOVED = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_first_outputs_are_the_bases(name):
-    run = small.Run(config(name))
+@pytest.fixture(scope="module", params=NAMES)
+def run(request):
+    """A run of each method, before its first step."""
+    return small.Run(config(request.param))
+
+
+def test_first_outputs_are_the_bases(run):
+    name = run.method.name
     state, batch = run.first, run.batch(0)
     got = run.predict(state.theta, state.aux, state.head, run.net.params, batch)
     plain = run.net.forward(run.net.params, step.inputs(batch), PLAIN, None)
@@ -34,9 +39,7 @@ def test_first_outputs_are_the_bases(name):
         assert gap <= max(MOVED.get(name, 0), 2e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_first_gradients_are_finite(name):
-    run = small.Run(config(name))
+def test_first_gradients_are_finite(run):
     state, metrics = run.step(run.first, run.net.params, run.batch(0))
     assert all(np.isfinite(float(value)) for value in (metrics["loss"], metrics["gradient_norm"]))
     leaves = jax.tree.leaves((state.theta, state.head))

@@ -109,7 +109,14 @@ def test_errors_of_the_exact_answer_and_of_a_wrong_one():
     )
 
 
-@pytest.mark.parametrize("spectrum", decompose_suite.SPECTRA)
+# A power law compiles programs of its own for seven seconds.
+@pytest.mark.parametrize(
+    "spectrum",
+    [
+        pytest.param(name, marks=pytest.mark.thorough) if name == "power law" else name
+        for name in decompose_suite.SPECTRA
+    ],
+)
 def test_ours_answers_every_question(spectrum):
     case = decompose_suite.case("x", decompose_suite.spectral(spectrum, 60, 50, 4), 4)
     result = [p.errors for p in decompose_suite.climb(OURS, case, 60.0)]

@@ -11,7 +11,13 @@ from tests.launch.texts import made
 
 @pytest.fixture
 def flags(tmp_path):
-    return [*made(tmp_path), "--method=lora", "--rank=1", "--steps=1", f"--workdir={tmp_path}/w"]
+    return [
+        *made(tmp_path, layers=1),
+        "--method=lora",
+        "--rank=1",
+        "--steps=1",
+        f"--workdir={tmp_path}/w",
+    ]
 
 
 def refused(capsys, *flags):

@@ -142,9 +142,9 @@ def test_attend_keeps_one_array_of_weights():
 )
 def test_attend_is_the_product_with_a_softmax(sizes, groups, rate):
     size, length, heads, width = sizes
-    raw = jnp.asarray(8 * normal(size, heads * groups, length, length))
-    value = jnp.asarray(normal(size, length, heads, width, seed=1))
-    mask = jnp.asarray(normal(size, length, seed=2) > 0)
+    raw = 8 * normal(size, heads * groups, length, length)
+    value = normal(size, length, heads, width, seed=1)
+    mask = normal(size, length, seed=2) > 0
 
     def plain(raw, value):
         seen = jnp.where(mask[:, None, None, :], raw, jnp.finfo(raw.dtype).min)
@@ -152,11 +152,16 @@ def test_attend_is_the_product_with_a_softmax(sizes, groups, rate):
         value = jnp.repeat(value, groups, axis=2)
         return jnp.einsum("bhlm,bmhk->blhk", weights, value).reshape(size, length, -1)
 
-    got, back = jax.vjp(lambda *at: attend(*at, mask, rate, KEY), raw, value)
-    expected, plain_back = jax.vjp(plain, raw, value)
+    @jax.jit
+    def both(raw, value):
+        got, back = jax.vjp(lambda *at: attend(*at, mask, rate, KEY), raw, value)
+        expected, plain_back = jax.vjp(plain, raw, value)
+        return (got, expected), (back(got), plain_back(got))
+
+    (got, expected), (back, plain_back) = both(raw, value)
     # Sums of at most 4 numbers of size 3, in another order.
     np.testing.assert_allclose(got, expected, atol=5e-6)
-    for one, other in zip(back(got), plain_back(got), strict=True):
+    for one, other in zip(back, plain_back, strict=True):
         np.testing.assert_allclose(one, other, atol=5e-5)
 
 

@@ -19,17 +19,20 @@ def test_the_loss_is_that_of_single_tokens(kind):
     target = Ragged.from_rows(TARGETS)
     rows = {"train": Split({"source": Ragged.from_rows(SOURCES), "target": target}, target)}
     task = LanguageTask("made", rows, kind, Likelihood(), 0, (4, 8), (3,), start_id=2)
-    parts = (task.answer(network, network.params, PLAIN, b) for b in task.in_order("train", 3))
+    scored = jax.jit(lambda batch: task.answer(network, network.params, PLAIN, batch))
+    parts = (scored(batch) for batch in task.in_order("train", 3))
     result = task.predict(task.gathered("train", parts))
+    begin = jax.jit(lambda inputs: network.begin(network.params, inputs, PLAIN, 3))
+    advance = jax.jit(lambda cache, token: network.advance(network.params, cache, token, PLAIN))
     losses, exact = [], []
     for source, answer in zip(SOURCES, TARGETS, strict=True):
         inputs = {"input_ids": np.array([source]), "attention_mask": np.ones((1, len(source)))}
-        cache, logits = network.begin(network.params, inputs, PLAIN, 3)
+        cache, logits = begin(inputs)
         likeliest = []
         for token in answer:
             losses.append(-float(jax.nn.log_softmax(logits)[0, token]))
-            likeliest.append(int(logits.argmax()))
-            cache, logits = network.advance(network.params, cache, np.array([token]), PLAIN)
+            likeliest.append(int(np.asarray(logits).argmax()))
+            cache, logits = advance(cache, np.array([token]))
         exact.append(likeliest == answer)
     scores = task.score(result, task.labels("train"))
     assert scores["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
