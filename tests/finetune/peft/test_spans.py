@@ -15,6 +15,7 @@ from tests.finetune.peft import made, torch_side
 
 pytestmark = torch_side.QUIET
 KINDS = {**CONFIGS, "modernbert": MODERN}
+OTHERS = ("distilbert", "deberta-v2")
 
 
 def pair(torch, model, inputs):
@@ -37,7 +38,10 @@ def problem(kind):
     return model, changes, head
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    ["bert", "modernbert", *(pytest.param(k, marks=pytest.mark.thorough) for k in OTHERS)],
+)
 def test_adapters_both_ways(kind, theirs, base, tmp_path):
     torch, transformers, peft = theirs
     model, changes, head = problem(kind)
