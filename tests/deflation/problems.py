@@ -20,6 +20,16 @@ def thorough(*values):
     return pytest.param(*values, marks=pytest.mark.thorough)
 
 
+def by_turns(values, others) -> list:
+    """Pairs for a parametrised test: each of `values` beside one of `others`, which take turns, and
+    thorough ones beside the rest of them."""
+    return [
+        (value, other) if number % len(others) == place else thorough(value, other)
+        for number, value in enumerate(values)
+        for place, other in enumerate(others)
+    ]
+
+
 @contextlib.contextmanager
 def precision(dtype: str):
     """float64 is an opt-in of JAX; the library never makes that choice."""

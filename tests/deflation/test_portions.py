@@ -108,24 +108,42 @@ TRANSFORMED = {
 }
 
 
+def batched():
+    """Inputs x, and targets of three runs."""
+    x, y = data()
+    return x, np.stack([y, 1.5 * y, y + 0.1 * matrix(seed=3) @ x])
+
+
+@pytest.mark.parametrize("way", [way if way == "exact" else thorough(way) for way in TRANSFORMED])
+def test_jit(way):
+    """Traced, every way gives the answer it gives outside, and a status as an array."""
+    x, (y, *_) = batched()
+    with precision("float64"):
+
+        def run(y):
+            return TRANSFORMED[way](Regression.from_data(x, y))
+
+        compiled, outside = jax.jit(run)(y), run(y)
+        assert isinstance(compiled.status, jax.Array) and compiled.status.shape == ()
+        assert int(compiled.status) == int(outside.status)
+        close(maps(compiled.components), maps(outside.components), "float64", 100)
+
+
 # With a tolerance is without one and more: runs of a batch end after different rounds.
 @pytest.mark.parametrize(
     "way", [thorough(way) if way == "parallel" else way for way in TRANSFORMED]
 )
-def test_jit_and_vmap(way):
-    """Traced, every way gives the answer it gives outside, and a status as an array."""
-    x, y = data()
-    batch = np.stack([y, 1.5 * y, y + 0.1 * matrix(seed=3) @ x])
+def test_vmap(way):
+    """The same of many runs in one program, each as it is alone."""
+    x, batch = batched()
     with precision("float64"):
 
         def run(y):
             return TRANSFORMED[way](Regression.from_data(x, y))
 
         separate = [run(y) for y in batch]
-        compiled, many = jax.jit(run)(y), jax.jit(jax.vmap(run))(batch)
-        assert isinstance(compiled.status, jax.Array) and compiled.status.shape == ()
+        many = jax.jit(jax.vmap(run))(batch)
         assert isinstance(many.status, jax.Array) and many.status.shape == (3,)
-        close(maps(compiled.components), maps(separate[0].components), "float64", 100)
         np.testing.assert_array_equal(many.status, [int(s.status) for s in separate])
         np.testing.assert_array_equal(many.rounds, [int(s.rounds) for s in separate])
         for k, one in enumerate(separate):

@@ -20,6 +20,7 @@ from deflation import (
 )
 from tests.deflation.problems import (
     R,
+    by_turns,
     close,
     from_data,
     from_matrix,
@@ -65,14 +66,7 @@ def same(got, wanted):
     )
 
 
-BY_TURNS = [
-    (name, dtype) if number % 2 == place else thorough(name, dtype)
-    for number, name in enumerate(RUNS)
-    for place, dtype in enumerate(DTYPES)
-]
-
-
-@pytest.mark.parametrize(("name", "dtype"), BY_TURNS)
+@pytest.mark.parametrize(("name", "dtype"), by_turns(RUNS, DTYPES))
 def test_resumed_equals_uninterrupted(tmp_path, name, dtype):
     with precision(dtype):
         problem, path = from_data(), tmp_path / "run.npz"

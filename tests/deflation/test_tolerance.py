@@ -17,10 +17,10 @@ from tests.deflation.problems import (
     ROUNDING,
     D,
     R,
+    by_turns,
     errors,
     from_matrix,
     precision,
-    thorough,
 )
 from tests.deflation.test_ways import DTYPES
 
@@ -31,14 +31,7 @@ WAYS = {
 }
 
 
-BY_TURNS = [
-    (way, dtype) if number % 2 == place else thorough(way, dtype)
-    for number, way in enumerate(WAYS)
-    for place, dtype in enumerate(DTYPES)
-]
-
-
-@pytest.mark.parametrize(("way", "dtype"), BY_TURNS)
+@pytest.mark.parametrize(("way", "dtype"), by_turns(WAYS, DTYPES))
 def test_tolerance_stops_early(way, dtype):
     run, budget = WAYS[way]
     tolerance = 1e-3
@@ -67,14 +60,9 @@ SLOW = (1.0, 0.98, 0.9604, 0.5, 0.25)
 
 
 SOLVERS = (alternating(), krylov(2), alternating(consistent=True))
-PAIRS = [
-    (way, solver) if number == place else thorough(way, solver)
-    for number, way in enumerate(WAYS)
-    for place, solver in enumerate(SOLVERS)
-]
 
 
-@pytest.mark.parametrize(("way", "solver"), PAIRS)
+@pytest.mark.parametrize(("way", "solver"), by_turns(WAYS, SOLVERS))
 def test_tolerance_of_the_error(way, solver):
     """Rates of 0.96 a round: a component that moves by the tolerance is far from where it goes.
     Krylov rounds are faster, but the ratio of two of their moves is no rate."""
@@ -95,7 +83,7 @@ def test_tolerance_of_the_error(way, solver):
         assert off["move"] > (10 if isinstance(solver, Alternating) else off["error"])
 
 
-@pytest.mark.parametrize(("way", "dtype"), BY_TURNS)
+@pytest.mark.parametrize(("way", "dtype"), by_turns(WAYS, DTYPES))
 def test_tolerance_of_the_error_stops_at_rounding(way, dtype):
     """Where moves are rounding they have no rate; asking for no error at all comes to an end."""
     run, budget = WAYS[way]

@@ -23,6 +23,7 @@ from tests.deflation.problems import (
     SIZES,
     M,
     R,
+    by_turns,
     close,
     errors,
     from_data,
@@ -224,15 +225,7 @@ def test_alternating_terminates_exactly(steps):
             assert np.max(errors(problem, solution.components)) > 1e-2
 
 
-@pytest.mark.parametrize(
-    ("way", "dtype"),
-    [
-        ("sequential", "float32"),
-        ("parallel", "float64"),
-        thorough("sequential", "float64"),
-        thorough("parallel", "float32"),
-    ],
-)
+@pytest.mark.parametrize(("way", "dtype"), by_turns(["sequential", "parallel"], DTYPES))
 def test_more_components_than_the_target_has(way, dtype):
     """A target of rank 2 and four components: the last two are nothing, and the run converges."""
     with precision(dtype):

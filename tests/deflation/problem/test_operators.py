@@ -15,6 +15,7 @@ from tests.deflation.problems import (
     D,
     M,
     R,
+    by_turns,
     close,
     data,
     errors,
@@ -22,7 +23,6 @@ from tests.deflation.problems import (
     maps,
     matrix,
     precision,
-    thorough,
     triplets,
 )
 
@@ -36,14 +36,7 @@ OPERATORS = {
 }
 
 
-BY_TURNS = [
-    (kind, dtype) if number % 2 == place else thorough(kind, dtype)
-    for number, kind in enumerate(OPERATORS)
-    for place, dtype in enumerate(DTYPES)
-]
-
-
-@pytest.mark.parametrize(("kind", "dtype"), BY_TURNS)
+@pytest.mark.parametrize(("kind", "dtype"), by_turns(OPERATORS, DTYPES))
 def test_operator_equals_dense(kind, dtype):
     with precision(dtype):
         dense = Regression.from_matrix(matrix())

@@ -25,12 +25,12 @@ from tests.deflation.problems import (
     D,
     M,
     R,
+    by_turns,
     close,
     from_matrix,
     maps,
     matrix,
     precision,
-    thorough,
     triplets,
 )
 
@@ -156,15 +156,7 @@ def test_divergence(way):
     assert "component 1" in solution.message and "step_size" in solution.message
 
 
-@pytest.mark.parametrize(
-    ("way", "bad"),
-    [
-        ("sequential", np.nan),
-        ("parallel", np.inf),
-        thorough("sequential", np.inf),
-        thorough("parallel", np.nan),
-    ],
-)
+@pytest.mark.parametrize(("way", "bad"), by_turns(["sequential", "parallel"], [np.nan, np.inf]))
 def test_values_that_could_not_be_checked(way, bad):
     """Under jit entries are unknown beforehand; then the status speaks."""
     target = matrix()
@@ -248,14 +240,7 @@ INITS = ("random", "sketch", Components(np.ones((R, M)), -np.eye(D)[:R]))
 SOLVERS = (alternating(), krylov(), gradient_descent(steps=5))
 
 
-@pytest.mark.parametrize(
-    ("solver", "init"),
-    [
-        (solver, init) if number == place else thorough(solver, init)
-        for number, solver in enumerate(SOLVERS)
-        for place, init in enumerate(INITS)
-    ],
-)
+@pytest.mark.parametrize(("solver", "init"), by_turns(SOLVERS, INITS))
 def test_published_factors_are_canonical(solver, init):
     """|a_k| = 1 in whitened coordinates, the largest entry of b_k positive, largest first."""
     with precision("float64"):

@@ -14,13 +14,13 @@ from tests.deflation.problems import (
     D,
     M,
     R,
+    by_turns,
     close,
     from_data,
     from_matrix,
     maps,
     matrix,
     precision,
-    thorough,
 )
 
 DTYPES = ("float32", "float64")
@@ -67,14 +67,7 @@ SOLVERS = {
 }
 
 
-BY_TURNS = [
-    (solver, number % 2 == 1) if default else thorough(solver, number % 2 == 0)
-    for number, solver in enumerate(SOLVERS)
-    for default in (True, False)
-]
-
-
-@pytest.mark.parametrize(("solver", "orthogonal"), BY_TURNS)
+@pytest.mark.parametrize(("solver", "orthogonal"), by_turns(SOLVERS, (False, True)))
 def test_a_block_equals_its_workers(solver, orthogonal):
     """Any partition of the workers into blocks gives the same factors."""
     with precision("float64"):
