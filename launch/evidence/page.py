@@ -7,6 +7,7 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
+from launch.evidence import questions
 from launch.evidence import sources as figure_sources
 from launch.shell import waiting
 from linear_theory import Claim, Row
@@ -92,6 +93,11 @@ def write(
         parts += [f"![{name}](figures/{name}.png)\n\n" for name in shown[subject]]
         parts += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
         parts += [_line(_cells(claim, row)) for claim, row in checked]
+    asked = questions.asked({claim.name for claim in claims})
+    if asked:
+        columns = questions.COLUMNS
+        parts += [questions.HEAD, _line(columns), _line(["---"] * len(columns))]
+        parts += [_line(cells) for cells in asked]
     parts += [FIGURES, _line(FIGURE_COLUMNS), _line(["---"] * len(FIGURE_COLUMNS))]
     parts += [_line(cells) for cells in outcomes(folder, findings)]
     path = folder / PAGE
