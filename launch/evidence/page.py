@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 
 from launch.evidence import questions
@@ -45,13 +46,40 @@ COLUMNS = (
     "control",
 )
 SHOWN = {
-    "cascade": ("sequential_allocation", "sequential_noise"),
-    "self_correction": ("parallel_errors", "parallel_warm_up"),
+    "cascade": (
+        "sequential_allocation",
+        "sequential_noise",
+        "sequential_spectra",
+        "sequential_noise_allocation",
+        "sequential_noise_profiles",
+    ),
+    "budgets": (
+        "sequential_alpha_sweep",
+        "sequential_allocation_limits",
+        "sequential_thresholds",
+        "sequential_profiles",
+        "extensions",
+        "vision_paths",
+        "vision_efficiency",
+        "vision_spread",
+    ),
+    "self_correction": (
+        "parallel_errors",
+        "parallel_warm_up",
+        "parallel_advance_learning",
+        "parallel_versus_sequential",
+    ),
     "generalization": ("noise_floor", "best_rank"),
     "alignment": ("alignment_over_time",),
     "subtracted_start": ("starts_over_time",),
-    "toys": ("toy_paths",),
-    "deep_linear": ("survey_factors",),
+    "toys": ("toy_paths", "survey_factor_rates"),
+    "deep_linear": (
+        "survey_factors",
+        "survey_adaptation",
+        "survey_updates",
+        "survey_vit_layers",
+    ),
+    "regularization": ("survey_deep_lora",),
     "dropout": ("survey_dropout",),
 }
 """Figures by subject, beside those that claims name themselves."""
@@ -175,10 +203,12 @@ def draw(folder: pathlib.Path, names: Sequence[str]) -> dict[str, str]:
     (folder / "figures").mkdir(exist_ok=True)
     recipes = figure_sources.registry()
     names, findings = list(dict.fromkeys(names)), {}
-    for name in waiting.progress(names, len(names), "figures"):
-        figure, _ = figure_sources.drawn(recipes[name], recipes[name].scale("quick"), folder)
-        files.save(figure, folder / "figures" / name, endings=("png",))
-        findings[name] = figure.get_supxlabel()
+    # Figures of one study share its seeds, which are worth nothing beside the page.
+    with tempfile.TemporaryDirectory() as seeds:
+        for name in waiting.progress(names, len(names), "figures"):
+            figure, _ = figure_sources.drawn(recipes[name], recipes[name].scale("quick"), seeds)
+            files.save(figure, folder / "figures" / name, endings=("png",))
+            findings[name] = figure.get_supxlabel()
     return findings
 
 
