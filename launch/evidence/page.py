@@ -119,15 +119,11 @@ def write(
     for subject, checked in subjects.items():
         parts.append(f"\n## {subject.replace('_', ' ').capitalize()}\n\n")
         parts += [f"![{name}](figures/{name}.png)\n\n" for name in shown[subject]]
-        parts += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
-        parts += [_line(_cells(claim, row)) for claim, row in checked]
+        parts += _table(COLUMNS, [_cells(claim, row) for claim, row in checked])
     asked = questions.asked({claim.name for claim in claims})
     if asked:
-        columns = questions.COLUMNS
-        parts += [questions.HEAD, _line(columns), _line(["---"] * len(columns))]
-        parts += [_line(cells) for cells in asked]
-    parts += [FIGURES, _line(FIGURE_COLUMNS), _line(["---"] * len(FIGURE_COLUMNS))]
-    parts += [_line(cells) for cells in outcomes(folder, findings)]
+        parts += [questions.HEAD, *_table(questions.COLUMNS, asked)]
+    parts += [FIGURES, *_table(FIGURE_COLUMNS, outcomes(folder, findings))]
     path = folder / PAGE
     write_text(path, "".join(parts))
     return path
@@ -230,6 +226,10 @@ def _cells(claim: Claim, row: Row) -> list[str]:
         " / ".join("-" if value != value else f"{value:.3g}" for value in sharp),
         f"{claim.control.statement}: {row.control_share:.0%}{caught}",
     ]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_line(cells) for cells in (columns, ["---"] * len(columns), *rows)]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -57,6 +57,27 @@ def with_values(rng: np.random.Generator, values: np.ndarray, rows: int, columns
     return left * values[..., None, :] @ right
 
 
+def falling(ratios: np.ndarray) -> np.ndarray:
+    """Singular values (..., K + 1) from 1 downwards, by ratios s_{k+1} / s_k (..., K).
+
+    Example:
+      >>> falling(np.array([0.5, 0.5])).tolist()
+      [1.0, 0.5, 0.25]
+    """
+    first = np.ones((*ratios.shape[:-1], 1))
+    return np.cumprod(np.concatenate([first, ratios], axis=-1), axis=-1)
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Vectors along the last axis divided by their lengths.
+
+    Example:
+      >>> unit_rows(np.array([[3.0, 4.0]])).tolist()
+      [[0.6, 0.8]]
+    """
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
 def transpose(matrix: np.ndarray) -> np.ndarray:
     """The last two axes exchanged."""
     return np.swapaxes(matrix, -1, -2)

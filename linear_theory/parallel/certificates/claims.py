@@ -17,7 +17,7 @@ import numpy as np
 
 import deflation
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import generator, with_values
+from linear_theory.instances.random_matrices import falling, generator, with_values
 
 ROWS, COLUMNS, RANK = 12, 9, 3
 LONGEST = 256  # rounds
@@ -48,7 +48,7 @@ def draw_runs(key, trials: int) -> list[tuple[np.ndarray, int, jax.Array]]:
     # Between components and the rest there is a gap, or the sum is not defined either.
     closeness[:, RANK - 1] = rng.uniform(0.2, 0.6, trials)
     closeness[:, :2] *= rng.random((trials, 2)) > 0.2
-    values = np.cumprod(np.concatenate([np.ones((trials, 1)), 1 - closeness], axis=1), axis=1)
+    values = falling(1 - closeness)
     values[:, -1] *= np.where(rng.random(trials) < 0.3, 1e-12, 1)
     targets = with_values(rng, values, ROWS, COLUMNS).astype(np.float32)
     rounds = np.exp(rng.uniform(0, np.log(LONGEST), trials)).astype(int)

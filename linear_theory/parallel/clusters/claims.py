@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import generator, orthogonal
+from linear_theory.instances.random_matrices import generator, orthogonal, unit_rows
 from linear_theory.parallel.clusters import theory
 from linear_theory.parallel.clusters.theory import Workers
 
@@ -65,7 +65,7 @@ def _group(rng, values: np.ndarray, size: int, rank: int) -> Group:
     a = orthogonal(rng, trials, rank, size)
     # Rows at any angle to each other, as they are drawn, not an orthonormal start.
     a = a + 0.5 * rng.standard_normal((trials, rank, 1)) * a[:, :1]
-    a = a / np.linalg.norm(a, axis=2, keepdims=True)
+    a = unit_rows(a)
     return Group(values, right, target, Workers(a @ target.mT, a))
 
 

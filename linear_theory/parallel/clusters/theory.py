@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from linear_theory.instances.random_matrices import unit_rows
+
 Array = np.ndarray
 
 
@@ -35,7 +37,7 @@ def lagged_round(target: Array, workers: Workers) -> Workers:
     rest = target
     for k in range(workers.a.shape[-2]):
         image = np.einsum("...ij,...j->...i", rest, workers.a[..., k, :])
-        right = _unit(np.einsum("...ij,...i->...j", rest, image))
+        right = unit_rows(np.einsum("...ij,...i->...j", rest, image))
         b.append(np.einsum("...ij,...j->...i", rest, right))
         a.append(right)
         rest = rest - workers.b[..., k, :, None] * workers.a[..., k, None, :]
@@ -52,14 +54,10 @@ def consistent_round(target: Array, workers: Workers) -> Workers:
     """
     a = workers.a
     b = np.linalg.solve(np.tril(a @ a.mT), a @ target.mT)
-    u = _unit(b)
+    u = unit_rows(b)
     c = np.linalg.solve(np.tril(u @ u.mT), u @ target)
     size = np.linalg.norm(c, axis=-1, keepdims=True)
     return Workers(size * u, c / size)
-
-
-def _unit(rows: Array) -> Array:
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
 def tangent(right: Array, rows: Array) -> Array:

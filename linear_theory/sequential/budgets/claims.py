@@ -13,7 +13,7 @@ import numpy as np
 
 from deflation import budgets
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import generator, with_values
+from linear_theory.instances.random_matrices import falling, generator, unit_rows, with_values
 from linear_theory.sequential.budgets import theory
 
 FEW, TOTAL = 3, 12  # components and steps of which all divisions are looked at
@@ -65,8 +65,7 @@ def draw_runs(key, trials: int, least: float = 0.4) -> Runs:
     """Ratios s_{k+1} / s_k between `least` and .9."""
     rng = generator(key)
     ratios = rng.uniform(least, 0.9, (trials, SIZE - 1))
-    values = np.cumprod(np.concatenate([np.ones((trials, 1)), ratios], axis=1), axis=1)
-    return Runs(values, rng.standard_normal((trials, RANK, STARTS, SIZE)))
+    return Runs(falling(ratios), rng.standard_normal((trials, RANK, STARTS, SIZE)))
 
 
 def draw_targets(key, trials: int) -> Targets:
@@ -120,19 +119,15 @@ def _stepped(target: np.ndarray, starts: np.ndarray, steps: np.ndarray):
     """b, a of each component and what is left: `steps` (..., r) on (..., m, d) from (..., r, d)."""
     b, a, rest = [], [], target
     for k in range(starts.shape[-2]):
-        right = _unit(starts[..., k, :])
+        right = unit_rows(starts[..., k, :])
         for step in range(int(steps[..., k].max())):
             image = np.einsum("...ij,...j->...i", rest, right)
-            new = _unit(np.einsum("...ij,...i->...j", rest, image))
+            new = unit_rows(np.einsum("...ij,...i->...j", rest, image))
             right = np.where((step < steps[..., k])[..., None], new, right)
         b.append(np.einsum("...ij,...j->...i", rest, right))
         a.append(right)
         rest = rest - b[-1][..., :, None] * right[..., None, :]
     return np.stack(b, axis=-2), np.stack(a, axis=-2), rest
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
 def _outside(given: Targets, shorten: float = 1.0) -> Evidence:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import generator, orthogonal
+from linear_theory.instances.random_matrices import falling, generator, orthogonal
 from linear_theory.structure.implicit_deflation import theory as implicit
 
 COUNT = 3  # components
@@ -72,7 +72,7 @@ def draw_networks(key, trials: int) -> Network:
 
 def _values(rng, trials: int, low: float, high: float) -> np.ndarray:
     ratios = rng.uniform(low, high, (trials, COUNT - 1))
-    return np.cumprod(np.concatenate([np.ones((trials, 1)), ratios], axis=1), axis=1)
+    return falling(ratios)
 
 
 def _times(aligned: Aligned) -> np.ndarray:
