@@ -15,7 +15,7 @@ from flax import nnx
 
 from finetune.models import head_modules, linears
 from finetune.models.initialise import parameter
-from finetune.models.parts.depth import alike
+from finetune.models.parts.depth import loops
 from finetune.models.parts.layered import Layered, Runs, layered
 from finetune.models.parts.ops import Ops
 from finetune.weights.naming import named_leaves
@@ -194,10 +194,13 @@ def from_module(
 
 def _runs(model: nnx.Module, least: int) -> Runs:
     """Paths of the layers that are scanned together; none with `least` 0."""
-    if not least or not hasattr(model, "deep"):
-        return ()
-    runs = alike(operator.attrgetter(model.deep)(model))
-    return tuple(tuple(f"{model.deep}.{i}" for i in run) for run in runs if len(run) >= least)
+    return tuple(
+        tuple(f"{path}.{number}" for number in numbers)
+        for path in getattr(model, "deep", ())
+        for loop in loops(operator.attrgetter(path)(model), least)
+        for numbers in loop.alike
+        if len(numbers) > 1
+    )
 
 
 def digest(params: Params) -> str:
