@@ -7,6 +7,7 @@ so that a network of which an adapter changes only some layers is still what it 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models.parts.layered import Entry, form
+from finetune.models.parts.layered import Runs, cut, form, together
 from finetune.models.parts.layers import Linear
 from finetune.models.parts.ops import PLAIN, Ops
 
@@ -120,6 +121,17 @@ def _reach(kinds: Sequence[int], first: int, period: int) -> int:
     return turns * period if turns > 1 else 0
 
 
+def runs(model: nnx.Module, least: int) -> Runs:
+    """Paths of the layers of a model that are alike, for each loop; none with `least` 0."""
+    return tuple(
+        tuple(f"{path}.{number}" for number in numbers)
+        for path in getattr(model, "deep", ())
+        for loop in loops(operator.attrgetter(path)(model), least)
+        for numbers in loop.alike
+        if len(numbers) > 1
+    )
+
+
 def paths(layer: nnx.Module) -> tuple[str, ...]:
     """Of the linear maps of a layer, in the same order for all layers of a class."""
     return tuple(module.path for _, module in nnx.iter_graph(layer) if isinstance(module, Linear))
@@ -137,7 +149,7 @@ def _scanned(turns, keys, x, ops: Ops, call: Call, remat: bool) -> list[jax.Arra
     """The output of every layer, where the layers of the first turn are traced for all turns."""
 
     def stacked(layers, keys):
-        leaves = jax.tree.map(_together, *map(nnx.state, layers))
+        leaves = jax.tree.map(together, *map(nnx.state, layers))
         changes = {group[0]: ops.stacked(group) for group in zip(*map(paths, layers), strict=True)}
         return leaves, changes, None if keys[0] is None else jnp.stack(keys)
 
@@ -168,22 +180,7 @@ def _kept(primitive, *_, **__) -> bool:
     return primitive.name not in (*VIEWS, *CHEAP)
 
 
-def _together(*leaves: jax.Array | Entry) -> jax.Array:
-    """Leaves along a new first axis, without a copy where they lie so."""
-    entries = [leaf for leaf in leaves if isinstance(leaf, Entry)]
-    if len(entries) == len(leaves) and len({id(leaf.stack) for leaf in entries}) == 1:
-        first, last = entries[0].number, entries[-1].number
-        if [leaf.number for leaf in entries] == list(range(first, last + 1)):
-            whole = entries[0].stack
-            return whole if len(entries) == len(whole) else whole[first : last + 1]
-    return jnp.stack([_array(leaf) for leaf in leaves])
-
-
 def _cut_out(layer: nnx.Module) -> nnx.Module:
     """The layer with arrays of its own."""
     graphdef, leaves = nnx.split(layer)
-    return nnx.merge(graphdef, jax.tree.map(_array, leaves))
-
-
-def _array(leaf: jax.Array | Entry) -> jax.Array:
-    return leaf.array() if isinstance(leaf, Entry) else leaf
+    return nnx.merge(graphdef, jax.tree.map(cut, leaves))
