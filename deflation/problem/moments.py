@@ -21,7 +21,7 @@ class Moments(NamedTuple):
     """Means and centred second moments of n samples; those of a union follow from the parts'.
 
     Attributes:
-      count: n.
+      count: n, or the sum of the weights, with which every sample's part of what follows counts.
       x_mean, y_mean: (d,), (m,).
       gram: sum of (x - x_mean)(x - x_mean)^T, (d, d).
       cross: sum of (y - y_mean)(x - x_mean)^T, (m, d).
@@ -36,7 +36,7 @@ class Moments(NamedTuple):
       (True, 6)
     """
 
-    count: int
+    count: float
     x_mean: np.ndarray
     y_mean: np.ndarray
     gram: np.ndarray
@@ -44,17 +44,27 @@ class Moments(NamedTuple):
     squares: np.ndarray
 
     @classmethod
-    def of(cls, x, y) -> Moments:
-        """Those of the columns x (d, n), y (m, n); either may be a matrix of scipy.sparse."""
-        n = x.shape[1]
+    def of(cls, x, y, weight: np.ndarray | None = None) -> Moments:
+        """Those of the columns x (d, n), y (m, n); either may be a matrix of scipy.sparse.
+
+        Args:
+          weight: (n,), not negative and not all 0: one of k counts as k equal samples do; None for
+            1 each.
+        """
+        n = x.shape[1] if weight is None else float(np.sum(weight))
         if not (checks.is_sparse(x) or checks.is_sparse(y)):
             x, y = (np.asarray(part, np.float64) for part in (x, y))
-            x_mean, y_mean = x.mean(axis=1), y.mean(axis=1)
+            x_mean, y_mean = (np.average(part, axis=1, weights=weight) for part in (x, y))
             x, y = x - x_mean[:, None], y - y_mean[:, None]
+            if weight is not None:
+                x, y = x * np.sqrt(weight), y * np.sqrt(weight)
             return cls(n, x_mean, y_mean, x @ x.T, y @ x.T, np.sum(y**2, axis=1))
         # Zeros stay zeros: the means are taken off afterwards.
         x, y = (part.astype(np.float64) for part in (x, y))
-        x_mean, y_mean = (np.ravel(part.sum(axis=1)) / n for part in (x, y))
+        each = np.ones(x.shape[1]) if weight is None else weight
+        x_mean, y_mean = (np.ravel(part @ each) / n for part in (x, y))
+        if weight is not None:
+            x, y = (_times(part, np.sqrt(weight)) for part in (x, y))
         squares = y.multiply(y).sum(axis=1) if checks.is_sparse(y) else np.sum(y**2, axis=1)
         return cls(
             n,
@@ -97,6 +107,10 @@ def all_joined(parts: Sequence[Moments]) -> Moments:
         pairs = [a.joined(b) for a, b in zip(parts[:-1:2], parts[1::2], strict=True)]
         parts = pairs + parts[len(pairs) * 2 :]
     return parts[0]
+
+
+def _times(value, columns: np.ndarray):
+    return value.multiply(columns).tocsr() if checks.is_sparse(value) else value * columns
 
 
 def _dense(value) -> np.ndarray:

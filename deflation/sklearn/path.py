@@ -5,12 +5,12 @@ Legend: moments of x (d,) and y (m,); q = min(m, d); W_r = U_r A_r with orthonor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from deflation.problem.moments import Moments, all_joined, whitened
+from deflation.problem.moments import Moments, whitened
 
 
 class Scaling(NamedTuple):
@@ -80,18 +80,20 @@ def path(gram: np.ndarray, cross: np.ndarray, ridge: float = 0.0) -> Path:
 
 
 def held_out(
-    folds: Sequence[Moments], intercept: bool, standardise: bool, ridge: float
+    pairs: Iterable[tuple[Moments, Moments]], intercept: bool, standardise: bool, ridge: float
 ) -> np.ndarray:
     """Mean squared error per entry of Y on each fold, of the ranks 0..q fitted to the others.
 
     One fit per fold gives all ranks. Standardised targets are compared in their own units.
 
+    Args:
+      pairs: of each fold, the moments of the samples that are fitted to, and its own.
+
     Returns:
       Errors (folds, q + 1).
     """
     rows = []
-    for number, fold in enumerate(folds):
-        others = all_joined([other for other in folds if other is not folds[number]])
+    for others, fold in pairs:
         scaling = Scaling.of(others, intercept, standardise)
         gram, cross, _ = scaling.moments(others)
         errors = path(gram, cross, ridge).error(*scaling.moments(fold))

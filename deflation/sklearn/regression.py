@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import jax
@@ -18,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from deflation.growth import noise_floor
 from deflation.problem.moments import Moments, all_joined
 from deflation.problem.regression import Regression
+from deflation.sklearn import folds, plot, solving
 from deflation.sklearn import path as paths
-from deflation.sklearn import plot, solving
 from rankwise import checks
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ReducedRankRegression(
     RegressorMixin,
     BaseEstimator,
 ):
-    """min_W ||Y - X W^T - 1 c^T||_F^2 + ridge ||W||_F^2, X (n, d), Y (n, m), W (m, d) of a rank.
+    """min_W sum_i w_i |y_i - W x_i - c|^2 + ridge ||W||_F^2, W (m, d) of a rank, n samples.
 
     The second moments of the data are all that is kept, so that `partial_fit` over parts is `fit`
     of the whole, and one decomposition gives every rank: with U the leading directions of the
@@ -50,7 +51,8 @@ class ReducedRankRegression(
       solver: "exact", or "krylov" or "alternating" for the components of the chosen rank in turn.
       rule: of rank="auto": "best" held-out error, the least rank within "one_standard_error" of it,
         or the components above the "noise_floor" that n > rank X lets one estimate.
-      cv: number of folds of the held-out error; rows are dealt out by their number.
+      cv: of the held-out error, the number of folds, which rows are dealt out to by their number;
+        or a splitter of scikit-learn, as GroupKFold(5), or a list of (train, test) indices.
       random_state: seed of an iterative solver.
 
     Attributes:
@@ -62,8 +64,9 @@ class ReducedRankRegression(
         error over folds; only for rank="auto".
 
     Raises:
-      ValueError: a rank out of range, fewer samples than folds, a column that does not vary where
-        it is to be standardised, or what scikit-learn refuses.
+      ValueError: a rank out of range, fewer samples than folds, samples to fit or to hold out that
+        have no weight, a column that does not vary where it is to be standardised, or what
+        scikit-learn refuses.
 
     Source: Izenman (1975); van den Wollenberg (1977), where it is called redundancy analysis.
 
@@ -101,15 +104,45 @@ class ReducedRankRegression(
         tags.input_tags.sparse = True
         return tags
 
-    def fit(self, X, y):
-        """Fits to X (n, d), dense or sparse, and y (n, m) or (n,)."""
-        return self._add(X, y, first=True)
+    def fit(self, X, y, sample_weight=None, *, groups=None):
+        """Fits to X (n, d), dense or sparse, and y (n, m) or (n,).
 
-    def partial_fit(self, X, y):
-        """Adds samples: the result is that of one `fit` to all of them."""
-        return self._add(X, y, first=not hasattr(self, "_moments"))
+        Args:
+          sample_weight: w (n,), none of them negative; one of k counts as k equal rows do. The
+            "noise_floor" takes their sum for the number of samples. None for 1 each.
+          groups: of the samples (n,), for a splitter `cv` that reads them.
+        """
+        X, y, weight = self._checked(X, y, sample_weight, first=True)
+        if not self._crosses or folds.number_of(self.cv):
+            if groups is not None and self._crosses:
+                raise ValueError(
+                    f"groups is given with cv={self.cv}, whose folds are dealt out by row; allowed "
+                    f"is a splitter that reads them, as cv=GroupKFold({self.cv})"
+                )
+            return self._add(X, y, weight, first=True)
+        pairs = folds.split(self.cv, X, y, self._outputs, weight, groups)
+        whole = folds.weighted(folds.moments(X, y, weight, np.arange(len(y))), 0)
+        self._solve(whole, pairs)
+        self._moments, self.n_samples_seen_ = [whole], len(y)
+        return self
 
-    def _add(self, X, y, first: bool):
+    def partial_fit(self, X, y, sample_weight=None):
+        """Adds samples: the result is that of one `fit` to all of them.
+
+        Raises:
+          ValueError: a `cv` that is no number, as the folds of a splitter are those of all samples.
+        """
+        X, y, weight = self._checked(X, y, sample_weight, first=not hasattr(self, "_moments"))
+        if self._crosses and folds.number_of(self.cv) is None:
+            raise ValueError(f"cv is {self.cv!r}; allowed with partial_fit are integers >= 2")
+        return self._add(X, y, weight, first=not hasattr(self, "_moments"))
+
+    @property
+    def _crosses(self) -> bool:
+        """Whether the rank is chosen by samples that are held out."""
+        return self.rank == "auto" and self.rule != "noise_floor"
+
+    def _checked(self, X, y, sample_weight, first: bool):
         self._check()
         X, y = validate_data(
             self,
@@ -126,26 +159,26 @@ class ReducedRankRegression(
         outputs = y.shape[1:]
         if not first and outputs != self._outputs:
             raise ValueError(f"y has rows of shape {outputs}; allowed is {self._outputs}")
-        y = y.reshape(len(y), -1)
+        self._outputs = outputs
+        return X, y.reshape(len(y), -1), folds.weights(sample_weight, X)
+
+    def _add(self, X, y, weight, first: bool):
         before = 0 if first else self.n_samples_seen_
-        folds = self.cv if self.rank == "auto" and self.rule != "noise_floor" else 1
-        if before + len(y) < folds:
+        count = folds.number_of(self.cv) if self._crosses else 1
+        if before + len(y) < count:
             raise ValueError(
-                f"n_samples={before + len(y)}; allowed for rank='auto' are at least cv={folds}, "
+                f"n_samples={before + len(y)}; allowed for rank='auto' are at least cv={count}, "
                 "one for every fold"
             )
-        if not first and folds != len(self._moments):
+        if not first and count != len(self._moments):
             raise ValueError("rank, rule or cv has changed since the first samples; use fit")
-        number = paths.fold_numbers(before, len(y), folds)
-        new = [
-            Moments.of(X[number == k].T, y[number == k].T) if np.any(number == k) else None
-            for k in range(folds)
-        ]
+        number = paths.fold_numbers(before, len(y), count)
+        new = [folds.moments(X, y, weight, number == k) for k in range(count)]
         if not first:
             pairs = zip(self._moments, new, strict=True)
             new = [old if part is None else old.joined(part) for old, part in pairs]
-        self._outputs = outputs
-        self._solve(new)
+        new = [folds.weighted(part, k) for k, part in enumerate(new)]
+        self._solve(all_joined(new), folds.left_out(new) if self._crosses else ())
         self._moments, self.n_samples_seen_ = new, before + len(y)
         return self
 
@@ -156,11 +189,10 @@ class ReducedRankRegression(
         checks.flag("intercept", self.intercept)
         checks.flag("standardise", self.standardise)
         checks.choice("rule", self.rule, RULES)
-        checks.integer("cv", self.cv, 2)
+        folds.number_of(self.cv)
         solving.check_solver(self.solver)
 
-    def _solve(self, folds: list[Moments]) -> None:
-        whole = all_joined(folds)
+    def _solve(self, whole: Moments, pairs: Iterable[folds.Pair]) -> None:
         for name in ("cv_error_", "cv_standard_error_"):  # of an earlier fit by another rule
             self.__dict__.pop(name, None)
         scaling = paths.Scaling.of(whole, self.intercept, self.standardise)
@@ -169,7 +201,7 @@ class ReducedRankRegression(
             self._require_spread(np.diag(gram), squares, whole.count)
         fitted = paths.path(gram, cross, self.ridge)
         limit = len(fitted.sizes)
-        freedom = whole.count - int(self.intercept)
+        freedom = max(int(whole.count) - int(self.intercept), 1)
 
         def problem():
             ridged = gram + self.ridge * np.eye(len(gram))
@@ -182,7 +214,7 @@ class ReducedRankRegression(
         elif self.rule == "noise_floor":
             self.rank_ = _above_noise(problem, fitted.sizes, cross)
         else:
-            errors = paths.held_out(folds, self.intercept, self.standardise, self.ridge)
+            errors = paths.held_out(pairs, self.intercept, self.standardise, self.ridge)
             self.rank_ = paths.chosen(errors, self.rule == "one_standard_error")
             self.cv_error_ = errors.mean(axis=0)
             self.cv_standard_error_ = paths.standard_errors(errors)

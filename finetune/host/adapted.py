@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
@@ -43,6 +44,7 @@ class Adapted:
     _parts: Parts
     _head_tx: optax.GradientTransformation
     _update: Callable[..., tuple[TrainState, Leaves]]
+    _gradient_batches: int | None
     _compiled: Callable[..., Any] = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -61,18 +63,26 @@ class Adapted:
 
         Args:
           key: of the run.
-          batches: whose mean gradient loraga, loraone, onestep and deeplora start from.
+          batches: whose mean gradient loraga, loraone, onestep and deeplora start from, weighed by
+            rows. All of them; or as many of the first as `adapt` was told by gradient_batches, so
+            that a loader without an end will do.
 
         Raises:
-          ValueError: no batches for such a method; a gradient that is zero or not finite; what the
-            method refuses of the kernels.
+          ValueError: no batches for such a method, or fewer than gradient_batches; a gradient that
+            is zero or not finite; what the method refuses of the kernels.
         """
         network, method, options = self._network, self.method, self.method.needs_gradients
         paths = network.linears if method.beside == "head" else ()
         kernels, head = network.kernels(paths), network.trained(True, method.beside)
         if options is None:
             return state.start(method, kernels, head, self._head_tx, key)
-        shared = _shares(batches)
+        count = self._gradient_batches
+        shared = _shares(itertools.islice(batches, count))
+        if count is not None and len(shared) < count:
+            raise ValueError(
+                f"gradient_batches is {count}, and batches has {len(shared)}; allowed are at most "
+                "as many as init(key, batches=...) is given"
+            )
         if not shared:
             raise ValueError(
                 f"batches is empty; method {method.name!r} starts from a gradient: "

@@ -56,7 +56,8 @@ def adapt(
       accumulate: parts that a batch is cut into, one after the other.
       dropout: rate on the input of every adapter.
       mesh: with an axis "level", deals the levels of parallel and adapad out on it.
-      options: settings of the method, as rank=4.
+      options: settings of the method, as rank=4. Of a method that starts from a gradient,
+        gradient_batches is how many of the batches of `Adapted.init` are read.
 
     Returns:
       What trains, evaluates, merges, saves and exports it.
@@ -64,7 +65,8 @@ def adapt(
     Raises:
       ValueError: no kernel matches; a chosen one enters no product (a convolution); its dtype is
         below float32 and it is used other than in products; the loss changes the model (BatchNorm
-        in training mode); what the method refuses.
+        in training mode); gradient_batch_size or gradient_shuffled, which batches of one's own
+        have settled; what the method refuses.
 
     Example:
       >>> import jax.numpy as jnp
@@ -84,6 +86,12 @@ def adapt(
     """
     steps = checks.integer("steps", steps, 1)
     config = MethodConfig(method, **options)
+    for name in ("gradient_batch_size", "gradient_shuffled"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"{name} is {options[name]!r}; allowed is none, as init(key, batches=...) is given "
+                "the batches as they are: leave it out"
+            )
     given = {"learning_rate": learning_rate, "clip": clip}
     own = dataclasses.replace(
         optimiser or OptimiserConfig(), **{n: v for n, v in given.items() if v is not None}
@@ -99,9 +107,9 @@ def adapt(
     head_tx = make_optimiser(own, steps)
     step_config = StepConfig(own.clip, accumulate, True, dropout)
     update = train_step(network, built, None, head_tx, step_config)
-    return Adapted(
-        dict(sorted(choice.items())), network.params, built, config, network, taken, head_tx, update
-    )
+    count = options.get("gradient_batches")
+    own = dict(sorted(choice.items())), network.params, built, config
+    return Adapted(*own, network, taken, head_tx, update, count)
 
 
 def _require_rows(batch: Any, count: int) -> None:

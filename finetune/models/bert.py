@@ -175,7 +175,7 @@ class Bert(nnx.Module):
     Config: ClassVar[type] = BertConfig
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "bert"
-    deep: ClassVar[str] = "bert.encoder.layer"
+    deep: ClassVar[tuple[str, ...]] = ("bert.encoder.layer",)
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
     optional: ClassVar[tuple[str, ...]] = ("bert.pooler", "classifier", "qa_outputs")
     ignored: ClassVar[tuple[str, ...]] = (

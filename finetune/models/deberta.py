@@ -195,11 +195,11 @@ class Encoder(nnx.Module):
             for i in range(config.num_hidden_layers)
         )
 
-    def __call__(self, x_BLD: jax.Array, mask_BL: jax.Array, ops: Ops, key, remat: bool):
+    def __call__(self, x_BLD: jax.Array, mask_BL: jax.Array, ops: Ops, key, remat: bool, scan: int):
         """(B, L, D) -> the hidden states."""
         used, place = rows_by_distance(x_BLD.shape[1], self.span, self.longest)
         rows_UD = self.LayerNorm(self.rel_embeddings(jnp.asarray(used), ops))
-        return stack(self.layer, x_BLD, Context(mask_BL, rows_UD, place), ops, key, remat)
+        return stack(self.layer, x_BLD, Context(mask_BL, rows_UD, place), ops, key, remat, scan)
 
 
 class DebertaV2Model(nnx.Module):
@@ -222,6 +222,7 @@ class DebertaV2(nnx.Module):
     Config: ClassVar[type] = DebertaV2Config
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "deberta"
+    deep: ClassVar[tuple[str, ...]] = ("deberta.encoder.layer",)
     trainable_heads: ClassVar[tuple[str, ...]] = ("pooler", "classifier")
     optional: ClassVar[tuple[str, ...]] = ("pooler", "classifier", "qa_outputs")
     ignored: ClassVar[tuple[str, ...]] = (
@@ -231,7 +232,7 @@ class DebertaV2(nnx.Module):
 
     def __init__(self, config: DebertaV2Config, dtype=jnp.float32):
         self.config = config
-        self.remat = False
+        self.remat, self.scan = False, 0
         self.deberta = DebertaV2Model("deberta", config, dtype)
         if config.of_tokens:
             self.qa_outputs = Linear("qa_outputs", config.hidden_size, config.num_labels)
@@ -249,7 +250,8 @@ class DebertaV2(nnx.Module):
         config = self.config
         first, middle, before, after = fork(key, 4)
         x_BLD = self.deberta.embeddings(inputs, ops, first)
-        states = self.deberta.encoder(x_BLD, inputs.attention_mask, ops, middle, self.remat)
+        how = self.remat, self.scan
+        states = self.deberta.encoder(x_BLD, inputs.attention_mask, ops, middle, *how)
         pooled_BD = pool(states[-1], inputs.attention_mask, config.pooling)
         if config.of_tokens:
             return Output(self.qa_outputs(pooled_BD, ops), states)

@@ -164,6 +164,7 @@ class DistilBert(nnx.Module):
     Config: ClassVar[type] = DistilBertConfig
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "distilbert"
+    deep: ClassVar[tuple[str, ...]] = ("distilbert.transformer.layer",)
     trainable_heads: ClassVar[tuple[str, ...]] = ("pre_classifier", "classifier")
     optional: ClassVar[tuple[str, ...]] = ("pre_classifier", "classifier", "qa_outputs")
     ignored: ClassVar[tuple[str, ...]] = (
@@ -173,7 +174,7 @@ class DistilBert(nnx.Module):
 
     def __init__(self, config: DistilBertConfig, dtype=jnp.float32):
         self.config = config
-        self.remat = False
+        self.remat, self.scan = False, 0
         self.distilbert = DistilBertModel("distilbert", config, dtype)
         if config.of_tokens:
             self.qa_outputs = Linear("qa_outputs", config.dim, config.num_labels)
@@ -193,7 +194,8 @@ class DistilBert(nnx.Module):
         first, middle, last = fork(key, 3)
         x_BLD = self.distilbert.embeddings(inputs.input_ids, ops, first)
         mask_BL = inputs.attention_mask
-        states = stack(self.distilbert.transformer.layer, x_BLD, mask_BL, ops, middle, self.remat)
+        layers, how = self.distilbert.transformer.layer, (self.remat, self.scan)
+        states = stack(layers, x_BLD, mask_BL, ops, middle, *how)
         pooled_BD = pool(states[-1], mask_BL, config.pooling)
         if config.of_tokens:
             return Output(self.qa_outputs(dropout(pooled_BD, config.qa_dropout, last), ops), states)

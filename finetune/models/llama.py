@@ -28,6 +28,7 @@ from finetune.models.parts.layers import (
     Linear,
     RMSNorm,
     attend,
+    fork,
     grouped_scores,
     split_heads,
     wide,
@@ -144,7 +145,8 @@ class LlamaModel(nnx.Module):
             return layer(x, where, ops, key, None)[0]
 
         x = self.embed_tokens(ids_BL, ops).astype(self.dtype)
-        *states, x = through(self.layers, x, ops, key, call, remat, scan)
+        keys = fork(key, len(self.layers))
+        *states, x = through(self.layers, x, ops, keys, call, remat, scan)
         return *states, self.norm(x)
 
     def read(self, ids_BL: jax.Array, where: Where, ops: Ops, past=None):
@@ -188,7 +190,7 @@ class Llama(nnx.Module):
     Config: ClassVar[type] = LlamaConfig
     kind: ClassVar[str] = "causal"
     base: ClassVar[str] = "model"
-    deep: ClassVar[str] = "model.layers"
+    deep: ClassVar[tuple[str, ...]] = ("model.layers",)
 
     def __init__(self, config: LlamaConfig, dtype=jnp.float32):
         self.config = config

@@ -11,10 +11,13 @@ from flax import nnx
 
 from finetune.models.config import Config
 from finetune.models.initialise import abstract, parameter
+from finetune.models.parts.depth import runs
+from finetune.models.parts.layered import Entry, grouped
 from finetune.models.registry import read_config
 from finetune.weights.files import open_checkpoint
 from finetune.weights.filling import Placement, fill, place
 from finetune.weights.gguf_files import is_gguf
+from finetune.weights.naming import named_leaves
 
 # Single and sharded files, and the pickles of repositories that have nothing else.
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
@@ -31,6 +34,7 @@ def load(
     pooling: str | None = None,
     fresh_head: bool = False,
     revision: str | None = None,
+    scan: int = 0,
 ) -> tuple[Config, nnx.Module]:
     """The configuration and the model of a pretrained checkpoint, without torch.
 
@@ -46,6 +50,9 @@ def load(
         None for the architecture's own.
       fresh_head: do not read the checkpoint's classifier (another task with other labels).
       revision: branch, tag or commit on the Hub.
+      scan: read the parameters of layers that are alike into one array, where at least so many
+        follow each other. The model is then one for `finetune.training.network.from_module` with
+        the same `scan`, which else puts them together and holds them twice for that.
 
     Returns:
       config, model. `model.fresh` names the parameters that were not in the checkpoint.
@@ -69,7 +76,10 @@ def load(
         return place(name, parameter(config, key, name, shape), sharding)
 
     checkpoint = open_checkpoint(folder)
-    return config, fill(model, checkpoint, fresh, sharding=sharding, fresh_head=fresh_head)
+    leaves = {name: leaf.value for name, leaf in named_leaves(model).items()}
+    groups = grouped(leaves, runs(model, scan))
+    how = {"sharding": sharding, "fresh_head": fresh_head, "groups": groups, "entry": Entry}
+    return config, fill(model, checkpoint, fresh, **how)
 
 
 def resolve(source: str | os.PathLike, *, revision: str | None = None) -> pathlib.Path:

@@ -107,6 +107,7 @@ class Layer(nnx.Module):
     """x <- x + attention(norm(x)), x <- x + feed-forward(norm(x)); the first has no first norm."""
 
     def __init__(self, path: str, config: ModernBertConfig, number: int, dtype):
+        self.kind = config.sliding[number]
         self.attn_norm = _norm(config, dtype) if number else None
         self.attn = Attention(f"{path}.attn", config, config.sliding[number])
         self.mlp_norm = _norm(config, dtype)
@@ -163,13 +164,14 @@ class ModernBert(nnx.Module):
     Config: ClassVar[type] = ModernBertConfig
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "model"
+    deep: ClassVar[tuple[str, ...]] = ("model.layers",)
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
     optional: ClassVar[tuple[str, ...]] = ("head", "classifier")
     ignored: ClassVar[tuple[str, ...]] = (r"(model\.)?decoder\..*",)
 
     def __init__(self, config: ModernBertConfig, dtype=jnp.float32):
         self.config = config
-        self.remat = False
+        self.remat, self.scan = False, 0
         self.dtype = jnp.dtype(dtype)
         self.model = ModernBertModel("model", config, dtype)
         self.head = PredictionHead("head", config, jnp.float32)  # heads compute in float32
@@ -187,7 +189,8 @@ class ModernBert(nnx.Module):
         positions(mask_BL.shape[1], config.max_position_embeddings)
         x_BLD = self.model.embeddings(inputs.input_ids, ops, first)
         reads = masks(mask_BL, config.local_attention)
-        *states, x_BLD = stack(self.model.layers, x_BLD, reads, ops, middle, self.remat)
+        layers, how = self.model.layers, (self.remat, self.scan)
+        *states, x_BLD = stack(layers, x_BLD, reads, ops, middle, *how)
         states = (*states, self.model.final_norm(x_BLD))
         x_BD = self.head(pool(states[-1], mask_BL, config.pooling), ops)
         return Output(self.classifier(dropout(x_BD, config.classifier_dropout, last), ops), states)

@@ -12,6 +12,7 @@ An architecture is an nnx module class with these attributes:
   ignored: patterns of checkpoint names that belong to no forward pass of ours;
   copies: where it has them, pairs of a checkpoint's name and the parameter that it may repeat;
   remat: where it has transformer layers, false; see `finetune.models.parts.depth.recomputed`;
+  deep, scan: where it has them, paths of the lists of these layers, and 0; see `through` there;
   tied: where it has them, paths of tables that transformers uses under other names too.
 """
 

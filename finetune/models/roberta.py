@@ -82,7 +82,7 @@ class Roberta(nnx.Module):
     Config: ClassVar[type] = RobertaConfig
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = "roberta"
-    deep: ClassVar[str] = "roberta.encoder.layer"
+    deep: ClassVar[tuple[str, ...]] = ("roberta.encoder.layer",)
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
     optional: ClassVar[tuple[str, ...]] = ("classifier", "qa_outputs")
     ignored: ClassVar[tuple[str, ...]] = (

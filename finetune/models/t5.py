@@ -87,9 +87,10 @@ class T5(nnx.Module):
     def __init__(self, config: T5Config, dtype=jnp.float32):
         self.config = config
         self.dtype = jnp.dtype(dtype)
-        self.remat = False
+        self.remat, self.scan = False, 0
         # A language model has its parts at the root, a classifier under a name.
         self.base, start = ("transformer", "transformer.") if config.num_labels else ("", "")
+        self.deep = f"{start}encoder.block", f"{start}decoder.block"
         heads = ("classification_head",) if config.num_labels else ()
         self.trainable_heads = self.optional = heads
         copies = [f"{start}{stack}.embed_tokens.weight" for stack in ("encoder", "decoder")]
@@ -141,6 +142,7 @@ class T5(nnx.Module):
             ops,
             middle,
             self.remat,
+            self.scan,
         )
         if not config.num_labels:
             return Output(self.logits(states[-1], ops), states, encoded)
@@ -155,7 +157,8 @@ class T5(nnx.Module):
     def encode(self, inputs, ops: Ops, key=None) -> tuple[jax.Array, ...]:
         """The encoder's states."""
         x, mask_BM = self.embedded(inputs.input_ids, ops), inputs.attention_mask
-        return self.stacks.encoder(x, mask_BM, None, None, ops, key, self.remat)
+        how = self.remat, self.scan
+        return self.stacks.encoder(x, mask_BM, None, None, ops, key, *how)
 
     def logits(self, x: jax.Array, ops: Ops) -> jax.Array:
         """(..., D) -> (..., V), in float32 also where the layers are bfloat16."""

@@ -14,7 +14,7 @@ from flax import nnx
 
 from finetune.models.parts import buckets
 from finetune.models.parts.cache import KeyValue, causal, written
-from finetune.models.parts.depth import recomputed
+from finetune.models.parts.depth import through
 from finetune.models.parts.layers import (
     ACTIVATIONS,
     Embedding,
@@ -166,7 +166,7 @@ class Stack(nnx.Module):
         """(H, n) of n buckets."""
         return self.block[0].layer[0].SelfAttention.relative_attention_bias(ids, ops).T
 
-    def __call__(self, x, mask_BL, memory, memory_mask_BM, ops: Ops, key, remat: bool):
+    def __call__(self, x, mask_BL, memory, memory_mask_BM, ops: Ops, key, remat: bool, scan: int):
         """The embeddings, the output of every block but the last, and the normed last one.
 
         Args:
@@ -175,7 +175,7 @@ class Stack(nnx.Module):
           memory: the encoder's last states (B, M, D), None in the encoder.
           memory_mask_BM: of them.
           ops, key: as everywhere.
-          remat: see `recomputed`.
+          remat, scan: see `through`.
         """
         length = x.shape[1]
         rows = self.bias(self.table(length), ops)
@@ -184,16 +184,14 @@ class Stack(nnx.Module):
         where = Where(mask, bias_HLM, None, memory_mask_BM)
         rate = self.config.dropout_rate
         first, final, *rest = fork(key, len(self.block) + 2)
-        states = [dropout(x, rate, first)]
-        for block, part in zip(self.block, rest, strict=True):
 
-            def output(x, block=block, part=part):
-                seen = None if memory is None else block.remember(memory, ops)
-                return block(x, where, seen, ops, part)[0]
+        def call(block, x, ops, key):
+            seen = None if memory is None else block.remember(memory, ops)
+            return block(x, where, seen, ops, key)[0]
 
-            states.append(recomputed(output, remat)(states[-1]))
-        states[-1] = dropout(self.final_layer_norm(states[-1]), rate, final)
-        return tuple(states)
+        x = dropout(x, rate, first)
+        *states, x = through(self.block, x, ops, rest, call, remat, scan)
+        return *states, dropout(self.final_layer_norm(x), rate, final)
 
     def step(self, x_B1D, past, memory, memory_mask_BM, slot, ops: Ops):
         """One token of a decoder with a cache: its normed state (B, 1, D), and the cache."""

@@ -23,7 +23,7 @@ from finetune.models.config import ACTIVATION, POSITIVE, RATE, SIZE, Config, ent
 from finetune.models.interface import Output, pixels
 from finetune.models.parts.blocks import Intermediate
 from finetune.models.parts.convolution import head, images
-from finetune.models.parts.depth import recomputed
+from finetune.models.parts.depth import through
 from finetune.models.parts.layers import Embedding, LayerNorm, Linear, dropout, fork
 from finetune.models.parts.ops import PLAIN, Ops
 
@@ -129,13 +129,14 @@ class ViT(nnx.Module):
     Config: ClassVar[type] = ViTConfig
     kind: ClassVar[str] = "encoder"
     base: ClassVar[str] = ""
+    deep: ClassVar[tuple[str, ...]] = ("layer",)
     trainable_heads: ClassVar[tuple[str, ...]] = ("classifier",)
     optional: ClassVar[tuple[str, ...]] = ("classifier",)
     ignored: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: ViTConfig, dtype=jnp.float32):
         self.config = config
-        self.remat = False
+        self.remat, self.scan = False, 0
         self.dtype = jnp.dtype(dtype)
         self.embeddings = Embeddings("embeddings", config)
         self.layer = nnx.List(
@@ -155,13 +156,11 @@ class ViT(nnx.Module):
         first, *rest = fork(key, config.num_hidden_layers + 1)
         x = dropout(self.embeddings(x, ops), config.hidden_dropout_prob, first)
         mask_BL = jnp.ones(x.shape[:2], bool)
-        states = [x]
-        for layer, part in zip(self.layer, rest, strict=True):
 
-            def output(x, layer=layer, part=part):
-                return layer(x, mask_BL, ops, part)
+        def call(layer, x, ops, key):
+            return layer(x, mask_BL, ops, key)
 
-            states.append(recomputed(output, self.remat)(states[-1]))
+        states = through(self.layer, x, ops, rest, call, self.remat, self.scan)
         x = self.layernorm(states[-1])
         pooled = x[:, 0] if config.pooling == "cls" else x[:, 1:].mean(1)
-        return Output(head(self.classifier, pooled, ops), tuple(states))
+        return Output(head(self.classifier, pooled, ops), states)

@@ -41,6 +41,7 @@ class GeneratedText:
     seed: int = 0
     ends: tuple[int, ...] = ()
 
+    stopped = None  # or what else ends a row, see `generate`
     taught = False
     refusal = ""
 
@@ -58,7 +59,7 @@ class GeneratedText:
         return self.length
 
     def answer(self, task: Any, network: Any, params: Any, ops: Any, batch: Mapping[str, Any]):
-        """int32 (b, samples, length), padded behind the end."""
+        """int32 (b, samples, length), the token that ends a text behind a row that has ended."""
         from finetune.tasks.generation import generate
 
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
@@ -77,7 +78,8 @@ class GeneratedText:
                 inputs,
                 length=self.length,
                 stop=(self.vocabulary.end_id, *self.ends),
-                pad=task.pad_id,
+                pad=self.vocabulary.end_id,  # so that `ended` cuts also what no token has ended
+                ended=self.stopped,
                 temperature=self.temperature,
                 top_p=self.top_p,
                 key=jax.random.fold_in(key, sample) if self.temperature else None,

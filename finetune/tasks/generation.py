@@ -22,6 +22,7 @@ def generate(
     length: int,
     stop: tuple[int, ...],
     pad: int,
+    ended: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     temperature: float = 0.0,
     top_p: float = 1.0,
     key: jax.Array | None = None,
@@ -37,6 +38,7 @@ def generate(
       length: tokens per row; the cache of `begin` must have room for them.
       stop: tokens that end a row; the one that does is kept.
       pad: fills a row behind it.
+      ended: (tokens (B, length), how many are written) -> (B,) bool, what else ends a row.
       temperature: 0 takes the largest logit (the first of several), else draws from
         softmax(logits / temperature).
       top_p: of these, the fewest likeliest tokens that have at least this probability together.
@@ -67,18 +69,22 @@ def generate(
         chosen = jnp.where(done, pad, chosen.astype(jnp.int32))
         return chosen, done | jnp.isin(chosen, jnp.asarray(stop, jnp.int32))
 
+    def written(tokens, place, chosen, done):
+        tokens = tokens.at[:, place].set(chosen)
+        return tokens, done if ended is None else done | ended(tokens, place + 1)
+
     def body(state):
         place, cache, tokens, done = state
         before = jax.lax.dynamic_index_in_dim(tokens, place - 1, axis=1, keepdims=False)
         cache, logits = advance(cache, before)
         chosen, done = choose(logits, done, place)
-        return place + 1, cache, tokens.at[:, place].set(chosen), done
+        return place + 1, cache, *written(tokens, place, chosen, done)
 
     cache, logits = begin(inputs)
     rows = logits.shape[0]
     first, done = choose(logits, jnp.zeros(rows, bool), 0)
-    tokens = jnp.full((rows, length), pad, jnp.int32).at[:, 0].set(first)
-    state = (jnp.asarray(1, jnp.int32), cache, tokens, done)
+    tokens = jnp.full((rows, length), pad, jnp.int32)
+    state = (jnp.asarray(1, jnp.int32), cache, *written(tokens, 0, first, done))
     return jax.lax.while_loop(lambda s: (s[0] < length) & ~s[3].all(), body, state)[2]
 
 

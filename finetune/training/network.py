@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +14,8 @@ from flax import nnx
 
 from finetune.models import head_modules, linears
 from finetune.models.initialise import parameter
-from finetune.models.parts.depth import alike
-from finetune.models.parts.layered import Layered, Runs, layered
+from finetune.models.parts.depth import runs as runs_of
+from finetune.models.parts.layered import Layered, Runs, cut, layered
 from finetune.models.parts.ops import Ops
 from finetune.weights.naming import named_leaves
 from rankwise.devices import fetched
@@ -145,7 +144,7 @@ def from_module(
         name = type(model).__name__
         raise ValueError(f"remat is True; {name} has no transformer layers to compute again")
     graphdef, tree = nnx.split(model)
-    runs = _runs(model, scan)
+    runs = runs_of(model, scan)
     if remat or runs:
         changed = nnx.merge(graphdef, tree)
         changed.remat = remat
@@ -153,10 +152,10 @@ def from_module(
             changed.scan = scan
         graphdef, tree = nnx.split(changed)
     structure = jax.tree.structure(tree)
-    params: Params = {name: leaf.value for name, leaf in named_leaves(model).items()}
-    names = tuple(params)
-    if runs:
-        params = layered(params, runs)
+    leaves = {name: leaf.value for name, leaf in named_leaves(model).items()}
+    names = tuple(leaves)
+    # Without a copy of what `models.load` has put together.
+    params: Params = layered(leaves, runs) if runs else jax.tree.map(cut, leaves)
 
     def module(params, scanned=False):
         # What is scanned takes the arrays of all its layers: none of them is cut out.
@@ -190,14 +189,6 @@ def from_module(
     fresh = {n: parameter(model.config, key, n, leaf.shape) for n, leaf in network.head().items()}
     drawn = tuple(sorted({*network.drawn, *fresh}))
     return dataclasses.replace(network, params=params | fresh, drawn=drawn)
-
-
-def _runs(model: nnx.Module, least: int) -> Runs:
-    """Paths of the layers that are scanned together; none with `least` 0."""
-    if not least or not hasattr(model, "deep"):
-        return ()
-    runs = alike(operator.attrgetter(model.deep)(model))
-    return tuple(tuple(f"{model.deep}.{i}" for i in run) for run in runs if len(run) >= least)
 
 
 def digest(params: Params) -> str:

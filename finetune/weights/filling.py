@@ -6,7 +6,8 @@ All misfits are found before a single number is read, and reported together.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,8 @@ def fill(
     *,
     sharding: Placement = None,
     fresh_head: bool = False,
+    groups: Sequence[tuple[str, ...]] = (),
+    entry: Callable[[jax.Array, int], Any] | None = None,
 ) -> nnx.Module:
     """The module with the checkpoint's parameters in float32, placed one by one.
 
@@ -43,6 +46,8 @@ def fill(
       fresh: (name, shape) -> a parameter that the checkpoint lacks, placed already.
       sharding: one for all, or by name and shape in our layout; None for the default device.
       fresh_head: treat the trainable heads as absent from the checkpoint.
+      groups: names of parameters of one shape that are read into one array, with a further axis in
+        front; each of them is `entry(array, number)` then, and none is there twice.
 
     Returns:
       A module; its attribute `fresh` names what was not in the checkpoint.
@@ -53,12 +58,21 @@ def fill(
     """
     leaves = named_leaves(model)
     plan = match(model, leaves, checkpoint, fresh_head=fresh_head)
-    values = {}
+
+    def read(name: str) -> np.ndarray:
+        return _read(plan[name], leaves[name], name, checkpoint.source)
+
+    values: dict[str, Any] = {}
+    for names in (names for names in groups if set(names) <= plan.keys()):
+        stack = np.empty((len(names), *leaves[names[0]].shape), np.float32)
+        for number, name in enumerate(names):
+            stack[number] = read(name)
+        whole = jax.block_until_ready(place(names[0], stack, _of_layers(sharding)))
+        values |= {name: entry(whole, number) for number, name in enumerate(names)}
     for name, leaf in leaves.items():
-        if name in plan:
-            values[name] = place(name, _read(plan[name], leaf, name, checkpoint.source), sharding)
-        else:
-            values[name] = fresh(name, leaf.shape)
+        if name not in values:
+            alone = name in plan
+            values[name] = place(name, read(name), sharding) if alone else fresh(name, leaf.shape)
     filled = rebuild(model, values)
     filled.fresh = tuple(sorted(set(leaves) - set(plan)))
     return filled
@@ -111,6 +125,18 @@ def place(name: str, value: np.ndarray | jax.Array, sharding: Placement) -> jax.
     value = np.asarray(value)
     # Copied: a device that is the host itself would keep the whole of what its slice is a view of.
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index].copy())
+
+
+def _of_layers(sharding: Placement) -> Placement:
+    """Where the parameters of several layers lie, from where that of one does."""
+
+    def placed(name: str, shape: tuple[int, ...]):
+        own = sharding(name, shape[1:]) if callable(sharding) else sharding
+        if not isinstance(own, jax.sharding.NamedSharding):
+            return own
+        return jax.sharding.NamedSharding(own.mesh, jax.sharding.PartitionSpec(None, *own.spec))
+
+    return placed
 
 
 def _canonical(entries: dict[str, Entry], base: str) -> tuple[dict[str, Entry], list[str]]:

@@ -22,7 +22,7 @@ class Decoding:
         1.0, "draw from the fewest likeliest tokens of this probability together", lower=0, upper=1
     )
     samples: int = option(1, "completions per prompt; several need a temperature", lower=1)
-    stop: tuple[str, ...] = option((), "texts before which a completion is cut off")
+    stop: tuple[str, ...] = option((), "texts before which a completion ends")
     seed: int = option(0, "seed of the draws", lower=0)
     batch_size: int = option(16, "prompts that are gone on with together", lower=1)
 

@@ -162,6 +162,7 @@ def network_for(
             pooling=config.head_pooling,
             revision=config.revision,
             fresh_head=config.head in network.DRAWN_HEADS,
+            scan=scan,
         )
         fitting.require_fit(config, task, sizes)
         fitting.require_tables(config, task, sizes)

@@ -85,4 +85,4 @@ def stack(
     def call(layer, x, ops, key):
         return layer(x, context, ops, key)
 
-    return through(layers, x, ops, key, call, remat, scan)
+    return through(layers, x, ops, fork(key, len(layers)), call, remat, scan)

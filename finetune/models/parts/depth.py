@@ -1,21 +1,22 @@
 """Layers one after the other: each traced by itself, or one that is scanned over those alike.
 
-Alike are neighbours of one kind whose parameters, and whose changes by `Ops`, have the same shapes.
-A layer that differs is traced by itself, so that a network of which an adapter changes only some
-layers is still what it says.
+Alike are layers of one kind whose parameters, and whose changes by `Ops`, have the same shapes:
+neighbours, or every p-th layer where p kinds take turns. A layer that differs is traced by itself,
+so that a network of which an adapter changes only some layers is still what it says.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from finetune.models.parts.layered import Entry, form
-from finetune.models.parts.layers import Linear, fork
+from finetune.models.parts.layered import Runs, cut, form, together
+from finetune.models.parts.layers import Linear
 from finetune.models.parts.ops import PLAIN, Ops
 
 Call = Callable[[nnx.Module, jax.Array, Ops, jax.Array | None], jax.Array]
@@ -30,11 +31,33 @@ one, and where a program without the loop would take them again as a part of wha
 """
 
 
+class Loop(NamedTuple):
+    """Neighbouring layers of which the first `period` are traced, and stand for all.
+
+    Attributes:
+      layers: their numbers.
+      period: layers of a turn; a multiple of it are in the loop.
+    """
+
+    layers: range
+    period: int
+
+    @property
+    def alike(self) -> list[range]:
+        """The numbers of those that one traced layer stands for, for each of a turn."""
+        return [self.layers[first :: self.period] for first in range(self.period)]
+
+    def turns(self, items: Sequence) -> list[Sequence]:
+        """What belongs to the layers of each turn."""
+        first, last = self.layers[0], self.layers[-1] + 1
+        return [items[i : i + self.period] for i in range(first, last, self.period)]
+
+
 def through(
     layers: Sequence[nnx.Module],
     x: jax.Array,
     ops: Ops,
-    key: jax.Array | None,
+    keys: Sequence[jax.Array | None],
     call: Call,
     remat: bool = False,
     scan: int = 0,
@@ -43,35 +66,70 @@ def through(
 
     Args:
       layers: modules of one class; those that compute differently differ in an attribute `kind`.
-      key: of dropout. Every layer has the same part of it, scanned or not.
+      keys: of dropout, one for each layer: it has the same, scanned or not.
       call: (layer, x, ops, key) -> x.
       remat: see `recomputed`.
-      scan: trace one layer for all that are alike, where they are at least so many; 0 traces each.
+      scan: trace one layer for all that are alike, see `loops`; 0 traces each.
     """
-    states, keys = [x], fork(key, len(layers))
-    for run in alike(layers, ops) if scan else [range(len(layers))]:
-        own = [layers[i] for i in run], [keys[i] for i in run]
-        if scan and len(run) >= scan:
-            states.extend(_scanned(*own, states[-1], ops, call, remat))
+    states = [x]
+    for loop in loops(layers, scan, ops):
+        if len(loop.layers) > loop.period:
+            turns = loop.turns(layers), loop.turns(keys)
+            states.extend(_scanned(*turns, states[-1], ops, call, remat))
             continue
-        for layer, part in zip(*own, strict=True):
+        layer, key = layers[loop.layers[0]], keys[loop.layers[0]]
 
-            def output(x, layer=layer, part=part):
-                return call(_cut_out(layer) if scan else layer, x, ops, part)
+        def output(x, layer=layer, key=key):
+            return call(_cut_out(layer) if scan else layer, x, ops, key)
 
-            states.append(recomputed(output, remat)(states[-1]))
+        states.append(recomputed(output, remat)(states[-1]))
     return tuple(states)
 
 
-def alike(layers: Sequence[nnx.Module], ops: Ops = PLAIN) -> list[list[int]]:
-    """Numbers of neighbouring layers that one traced layer stands for."""
+def loops(layers: Sequence[nnx.Module], least: int, ops: Ops = PLAIN) -> list[Loop]:
+    """All layers in their order, as loops of at least `least` of them and, else, one by one.
 
-    def own(number):
-        layer = layers[number]
+    Of the turns that may begin at a layer, the shortest of those that reach farthest is taken. With
+    `least` 0 there are no loops.
+    """
+    if not least:
+        return [Loop(range(i, i + 1), 1) for i in range(len(layers))]
+
+    def form_of(layer):
         changes = tuple(ops.form(path) for path in paths(layer))
         return getattr(layer, "kind", None), form(nnx.to_pure_dict(nnx.state(layer))), changes
 
-    return [list(run) for _, run in itertools.groupby(range(len(layers)), own)]
+    numbers: dict[Hashable, int] = {}
+    kinds = [numbers.setdefault(form_of(layer), len(numbers)) for layer in layers]
+    parts, first = [], 0
+    while first < len(kinds):
+        reach = {p: _reach(kinds, first, p) for p in range(1, (len(kinds) - first) // 2 + 1)}
+        period = max(reach, key=lambda p: reach[p], default=1)
+        size = reach.get(period, 0)
+        size, period = (size, period) if size >= max(least, 2) else (1, 1)
+        parts.append(Loop(range(first, first + size), period))
+        first += size
+    return parts
+
+
+def _reach(kinds: Sequence[int], first: int, period: int) -> int:
+    """How many entries from the first on are turns of the first `period`; 0 for a single turn."""
+    last = first + period
+    while last < len(kinds) and kinds[last] == kinds[last - period]:
+        last += 1
+    turns = (last - first) // period
+    return turns * period if turns > 1 else 0
+
+
+def runs(model: nnx.Module, least: int) -> Runs:
+    """Paths of the layers of a model that are alike, for each loop; none with `least` 0."""
+    return tuple(
+        tuple(f"{path}.{number}" for number in numbers)
+        for path in getattr(model, "deep", ())
+        for loop in loops(operator.attrgetter(path)(model), least)
+        for numbers in loop.alike
+        if len(numbers) > 1
+    )
 
 
 def paths(layer: nnx.Module) -> tuple[str, ...]:
@@ -87,46 +145,42 @@ def recomputed(function: Callable, remat: bool) -> Callable:
     return jax.checkpoint(function) if remat else function
 
 
-def _scanned(layers, keys, x, ops: Ops, call: Call, remat: bool) -> list[jax.Array]:
-    graphdef = nnx.graphdef(layers[0])
-    leaves = jax.tree.map(_together, *map(nnx.state, layers))
-    changes = {group[0]: ops.stacked(group) for group in zip(*map(paths, layers), strict=True)}
-    keys = None if keys[0] is None else jnp.stack(keys)
+def _scanned(turns, keys, x, ops: Ops, call: Call, remat: bool) -> list[jax.Array]:
+    """The output of every layer, where the layers of the first turn are traced for all turns."""
 
-    def one(x, own):
-        leaves, changes, key = own
+    def stacked(layers, keys):
+        leaves = jax.tree.map(together, *map(nnx.state, layers))
+        changes = {group[0]: ops.stacked(group) for group in zip(*map(paths, layers), strict=True)}
+        return leaves, changes, None if keys[0] is None else jnp.stack(keys)
 
-        def linear(path, x, kernel):
-            return ops.at(path, changes[path]).linear(path, x, kernel)
+    def turn(x, own):
+        outputs = []
+        for layer, part in zip(turns[0], own, strict=True):
+            graphdef = nnx.graphdef(layer)
 
-        y = call(nnx.merge(graphdef, leaves), x, PLAIN._replace(linear=linear), key)
-        return y, y
+            def output(x, part, graphdef=graphdef):
+                leaves, changes, key = part
 
-    again = jax.checkpoint(one, prevent_cse=False, policy=None if remat else _kept)
-    _, outputs = jax.lax.scan(again, x, (leaves, changes, keys))
-    return [outputs[number] for number in range(len(layers))]
+                def linear(path, x, kernel):
+                    return ops.at(path, changes[path]).linear(path, x, kernel)
+
+                return call(nnx.merge(graphdef, leaves), x, PLAIN._replace(linear=linear), key)
+
+            again = jax.checkpoint(output, prevent_cse=False, policy=None if remat else _kept)
+            x = again(x, part)
+            outputs.append(x)
+        return x, outputs
+
+    columns = zip(zip(*turns, strict=True), zip(*keys, strict=True), strict=True)
+    _, outputs = jax.lax.scan(turn, x, [stacked(*column) for column in columns])
+    return [output[number] for number in range(len(turns)) for output in outputs]
 
 
 def _kept(primitive, *_, **__) -> bool:
     return primitive.name not in (*VIEWS, *CHEAP)
 
 
-def _together(*leaves: jax.Array | Entry) -> jax.Array:
-    """Leaves along a new first axis, without a copy where they lie so."""
-    entries = [leaf for leaf in leaves if isinstance(leaf, Entry)]
-    if len(entries) == len(leaves) and len({id(leaf.stack) for leaf in entries}) == 1:
-        first, last = entries[0].number, entries[-1].number
-        if [leaf.number for leaf in entries] == list(range(first, last + 1)):
-            whole = entries[0].stack
-            return whole if len(entries) == len(whole) else whole[first : last + 1]
-    return jnp.stack([_array(leaf) for leaf in leaves])
-
-
 def _cut_out(layer: nnx.Module) -> nnx.Module:
     """The layer with arrays of its own."""
     graphdef, leaves = nnx.split(layer)
-    return nnx.merge(graphdef, jax.tree.map(_array, leaves))
-
-
-def _array(leaf: jax.Array | Entry) -> jax.Array:
-    return leaf.array() if isinstance(leaf, Entry) else leaf
+    return nnx.merge(graphdef, jax.tree.map(cut, leaves))

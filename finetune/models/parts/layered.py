@@ -62,9 +62,7 @@ class Layered(Mapping[str, Any]):
         return cls(groups, *children)
 
     def __getitem__(self, name: str) -> Any:
-        return jax.tree.map(
-            lambda leaf: leaf.array() if isinstance(leaf, Entry) else leaf, self.entry(name)
-        )
+        return jax.tree.map(cut, self.entry(name))
 
     def __iter__(self) -> Iterator[str]:
         return itertools.chain(*self.groups, self.rest)
@@ -106,6 +104,19 @@ def layered(
       runs: paths of layers.
       release: delete the arrays that have been put together, so that not all are there twice.
     """
+    groups = grouped(table, runs)
+    stacks = []
+    for names in groups:
+        stacks.append(jax.tree.map(_stacked, *(table[n] for n in names)))
+        for leaf in jax.tree.leaves([table[n] for n in names]) if release else ():
+            leaf.delete()
+    inside = set(itertools.chain(*groups))
+    rest = {name: jax.tree.map(cut, e) for name, e in table.items() if name not in inside}
+    return Layered(groups, tuple(stacks), rest)
+
+
+def grouped(table: Mapping[str, Any], runs: Sequence[Sequence[str]]) -> Runs:
+    """Names of entries of one form at the same place in all layers of a run, in their order."""
     groups = []
     for run in runs:
         first = run[0] + "."
@@ -113,14 +124,7 @@ def layered(
             names = tuple(f"{path}.{name.removeprefix(first)}" for path in run)
             if all(n in table for n in names) and len({form(table[n]) for n in names}) == 1:
                 groups.append(names)
-    stacks = []
-    for names in groups:
-        stacks.append(jax.tree.map(_stacked, *(table[n] for n in names)))
-        for leaf in jax.tree.leaves([table[n] for n in names]) if release else ():
-            leaf.delete()
-    inside = set(itertools.chain(*groups))
-    rest = {name: entry for name, entry in table.items() if name not in inside}
-    return Layered(tuple(groups), tuple(stacks), rest)
+    return tuple(groups)
 
 
 def form(entry: Any) -> Hashable:
@@ -129,7 +133,23 @@ def form(entry: Any) -> Hashable:
     return structure, tuple((tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves)
 
 
+def together(*leaves: jax.Array | Entry) -> jax.Array:
+    """Leaves along a new first axis, without a copy where they lie so."""
+    entries = [leaf for leaf in leaves if isinstance(leaf, Entry)]
+    if len(entries) == len(leaves) and len({id(leaf.stack) for leaf in entries}) == 1:
+        first, last = entries[0].number, entries[-1].number
+        if [leaf.number for leaf in entries] == list(range(first, last + 1)):
+            whole = entries[0].stack
+            return whole if len(entries) == len(whole) else whole[first : last + 1]
+    return jnp.stack([cut(leaf) for leaf in leaves])
+
+
+def cut(leaf: Any) -> Any:
+    """The leaf as an array of its own."""
+    return leaf.array() if isinstance(leaf, Entry) else leaf
+
+
 def _stacked(*leaves: Any) -> jax.Array | jax.ShapeDtypeStruct:
     if isinstance(leaves[0], jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct((len(leaves), *leaves[0].shape), leaves[0].dtype)
-    return jnp.stack(leaves)
+    return together(*leaves)

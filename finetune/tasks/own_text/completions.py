@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from finetune.tasks import text
@@ -34,6 +35,28 @@ class Completions(GeneratedText):
 
     metrics = ()
     refusal = "what a model writes freely is not scored"
+
+    @property
+    def stopped(self):
+        """(tokens (b, length), how many are written) -> (b,) bool: where a word is."""
+        if not self.words:
+            return None
+
+        def with_word(tokens: jax.Array, count: jax.Array) -> jax.Array:
+            rows = jax.ShapeDtypeStruct(tokens.shape[:1], bool)
+            return jax.pure_callback(self._with_word, rows, tokens, count)
+
+        return with_word
+
+    def _with_word(self, tokens, count) -> np.ndarray:
+        rows = np.asarray(tokens)[:, : int(count)]
+        # A new word ends in the newest token; it is as long as its bytes at most.
+        recent = max(len(word.encode()) for word in self.words)
+        return np.array([self._has(row[-recent:]) and self._has(row) for row in rows])
+
+    def _has(self, tokens: np.ndarray) -> bool:
+        written = self.vocabulary.decode(self.ended(tokens))
+        return any(word in written for word in self.words)
 
     def predict(self, answers: np.ndarray) -> list[list[dict[str, Any]]]:
         """completion, tokens and finish_reason of every row and sample: "stop" where a token or a

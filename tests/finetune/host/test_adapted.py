@@ -1,5 +1,7 @@
 """What an adapted model offers: growth, files, merging, binding, randomness, transformations."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +37,23 @@ def test_the_names_of_the_package():
     assert finetune.adapt is adapt
     assert len(finetune.METHODS) == 26
     assert finetune.State._fields[0] == "theta"
+
+
+def test_the_first_gradient_is_that_of_as_many_batches_as_are_asked_for():
+    """The step of method onestep is minus the mean gradient of the rows."""
+
+    def step(batches, **options):
+        options = {"rank": 0, "step_size": 1.0, **options}
+        tuned = adapt(loss, net(), rows(), "onestep", steps=4, **options)
+        return tuned.init(KEY, batches).theta["w"]["delta"]
+
+    first, short = rows(), jax.tree.map(lambda leaf: leaf[:2] * 2, rows())
+    share = 2 / (2 + len(jax.tree.leaves(first)[0]))
+    wanted = (1 - share) * step([first]) + share * step([short])
+    without_end = itertools.chain([first, short], itertools.repeat(first))
+    np.testing.assert_allclose(step(without_end, gradient_batches=2), wanted, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(step([first, short]), step([first, short], gradient_batches=2))
+    np.testing.assert_array_equal(step([first, short], gradient_batches=1), step([first]))
 
 
 def test_ranks_grow_within_one_compilation():

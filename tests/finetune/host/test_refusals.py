@@ -62,6 +62,11 @@ def test_a_gradient_without_batches():
     tuned = adapt(loss, net(), rows(), "loraga", steps=9, rank=1)
     with pytest.raises(ValueError, match="batches is empty; method 'loraga' starts from a grad"):
         tuned.init(jax.random.key(0))
+    tuned = adapt(loss, net(), rows(), "loraga", steps=9, rank=1, gradient_batches=2)
+    with pytest.raises(ValueError, match="gradient_batches is 2, and batches has 1; allowed are"):
+        tuned.init(jax.random.key(0), [rows()])
+    with pytest.raises(ValueError, match=r"gradient_batch_size is 4; .* leave it out"):
+        adapt(loss, net(), rows(), "loraga", steps=9, gradient_batch_size=4)
 
 
 def test_what_the_method_refuses():

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from finetune.models import load, resolve
+from finetune.training.devices import devices
+from finetune.training.network import digest, from_module
 from finetune.weights.files import open_file
 from finetune.weights.saving import state_dict
 from tests.finetune.models.tiny import DATA, GOLDEN, run
@@ -53,6 +55,23 @@ def test_pickled_weights_give_the_same_model(tmp_path):
     ours, theirs = (load(f, labels=2, key=KEY)[1] for f in (tmp_path, DATA / "bert"))
     for name, array in state_dict(theirs).items():
         np.testing.assert_array_equal(state_dict(ours)[name], array)
+
+
+@pytest.mark.parametrize("parts", [0, 2])
+def test_layers_alike_are_read_into_one_array(parts):
+    placed = devices({"shard": parts} if parts else {})
+    how = {"labels": 2, "key": KEY, "sharding": placed.of_parameter}
+    _, model = load(DATA / "bert", scan=2, **how)
+    _, plain = load(DATA / "bert", **how)
+    before = {id(array) for array in jax.live_arrays()}
+    base, wanted = from_module(model, scan=2), from_module(plain)
+    assert {id(stack) for stack in jax.tree.leaves(base.params.stacks)} <= before  # no copy
+    assert len(base.params.groups) == 16 and digest(base.params) == digest(wanted.params)
+    for group, stack in zip(base.params.groups, base.params.stacks, strict=True):
+        own = wanted.params[group[0]].sharding.shard_shape(stack.shape[1:])
+        assert stack.sharding.shard_shape(stack.shape) == (len(group), *own)
+    # Without a loop the layers have arrays of their own.
+    assert digest(from_module(model).params) == digest(wanted.params)
 
 
 def test_placement_covers_fresh_parameters_too():

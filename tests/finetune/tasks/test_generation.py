@@ -42,18 +42,20 @@ def test_greedy_ends_at_the_stop_token():
 def test_no_step_is_taken_for_nothing():
     """The last token is not read, and nothing is when every row has stopped."""
 
-    def counted(stop, length=5):
+    def counted(stop, length=5, ended=None):
         def step(cache, tokens):
             jax.debug.callback(lambda: taken.append(1))
             return advance(cache, tokens)
 
         taken = []
-        jax.block_until_ready(generate(begin, step, jnp.arange(V), length=length, stop=stop, pad=0))
+        how = {"length": length, "stop": stop, "pad": 0, "ended": ended}
+        jax.block_until_ready(generate(begin, step, jnp.arange(V), **how))
         jax.effects_barrier()
         return len(taken)
 
     assert counted(stop=()) == 4 and counted(stop=tuple(range(V))) == 0
     assert counted(stop=(), length=1) == 0
+    assert counted(stop=(), ended=lambda tokens, count: jnp.full(V, count == 3)) == 2
 
 
 def test_a_draw_depends_on_key_row_and_position():

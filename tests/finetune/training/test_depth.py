@@ -11,12 +11,16 @@ import pytest
 from finetune import optimiser
 from finetune.methods import NAMES, MethodConfig, make
 from finetune.models.llama_config import LlamaConfig, Qwen2Config
-from finetune.models.parts.depth import alike
+from finetune.models.modernbert_config import ModernBertConfig
+from finetune.models.parts.depth import loops
 from finetune.models.parts.layered import Layered
 from finetune.models.parts.ops import PLAIN
 from finetune.models.roberta import RobertaConfig
+from finetune.models.t5_config import T5Config
+from finetune.models.vit import ViTConfig
 from finetune.training import network, packing, sharding, state, step
 from finetune.training.devices import devices
+from tests.finetune.models import tiny
 from tests.finetune.models.tiny import CONFIGS, FAST, LLAMA, ROBERTA, batch, random_model
 
 OPTIMISER = optimiser.OptimiserConfig(learning_rate=0.01)
@@ -26,6 +30,22 @@ DEEP = {
     "bert": dataclasses.replace(CONFIGS["bert"], num_labels=2),
     "roberta": RobertaConfig(num_labels=2, **ROBERTA),
     "three": LlamaConfig(num_labels=2, **{**LLAMA, "num_hidden_layers": 3}),
+    "distilbert": dataclasses.replace(CONFIGS["distilbert"], num_labels=2),
+    "deberta": dataclasses.replace(CONFIGS["deberta-v2"], num_labels=2),
+    "vit": ViTConfig(
+        num_labels=2,
+        **{"image_size": 4, "patch_size": 2, "num_channels": 1, "hidden_size": 8},
+        **{"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12},
+        **{"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
+    ),
+    # The first block of a stack has the table of distances.
+    "t5": T5Config(num_labels=2, **{**tiny.T5, "num_layers": 3}),
+    # The first layer has one norm less; then two kinds take turns.
+    "modernbert": ModernBertConfig(
+        **{"num_labels": 2, "vocab_size": 50, "hidden_size": 16, "intermediate_size": 24},
+        **{"num_hidden_layers": 5, "num_attention_heads": 4, "local_attention": 6},
+        **{"global_attn_every_n_layers": 2, "attention_dropout": 0.1, "mlp_dropout": 0.1},
+    ),
 }
 thorough = functools.partial(pytest.param, marks=pytest.mark.thorough)
 
@@ -41,8 +61,10 @@ def loss(logits, labels, weight):
 
 
 def rows():
-    labels = {"labels": np.array([0, 1, 1]), "weight": np.ones(3, np.float32)}
-    return {**{n: v for n, v in batch().items() if n != "token_type_ids"}, **labels}
+    inputs = {n: v for n, v in batch().items() if n != "token_type_ids"}
+    inputs["input_ids"][:, 0] = 1  # the end of a text, which a T5 reads
+    inputs["pixels"] = np.linspace(-1, 1, 48, dtype=np.float32).reshape(3, 16)
+    return {**inputs, "labels": np.array([0, 1, 1]), "weight": np.ones(3, np.float32)}
 
 
 def prepared(name, base, settings, modules=None):
@@ -89,12 +111,46 @@ def close(found, wanted, tolerance=1e-5):
         ("adapad", "llama"),
         ("lora", "bert"),
         thorough("lora", "roberta"),  # its layers are those of BERT
+        # What they are in the loop is compared below, by their outputs.
+        *(thorough("lora", k) for k in ("distilbert", "deberta", "vit", "t5", "modernbert")),
     ],
 )
 def test_loss_and_gradients_of_the_loop_are_those_of_each_layer(name, kind):
     # With both dropouts: every layer draws what it draws by itself.
     settings = step.StepConfig(adapter_dropout=0.2)
     close(*(gradients(net(kind, scan), name, settings) for scan in (2, 0)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "lengths"),
+    [
+        thorough("distilbert", [2]),  # BERT by other names
+        ("deberta", [2]),
+        ("vit", [2]),
+        ("t5", [2, 2]),
+        ("modernbert", [2, 2]),
+    ],
+)
+def test_other_families_say_in_the_loop_what_they_say_layer_by_layer(kind, lengths):
+    def logits(base):
+        key = jax.random.key(3)  # with dropout
+        forward = jax.jit(lambda p: base.forward(p, rows(), PLAIN, key), compiler_options=FAST)
+        return forward(base.params)
+
+    assert [len(run) for run in net(kind, 2).runs] == lengths
+    np.testing.assert_allclose(*map(logits, (net(kind, 2), net(kind))), rtol=1e-5, atol=1e-5)
+
+
+def test_kinds_that_take_turns_are_one_loop():
+    model = random_model(DEEP["modernbert"])
+    parts = [(list(part.layers), part.period) for part in loops(model.model.layers, 4)]
+    assert parts == [([0], 1), ([1, 2, 3, 4], 2)]
+    assert all(part.period == len(part.layers) == 1 for part in loops(model.model.layers, 5))
+    # Some alike before others that are not.
+    parts = loops([model.model.layers[i] for i in (1, 3, 0, 2)], 2)
+    assert [(list(part.layers), part.period) for part in parts] == [([0, 1], 1), ([2], 1), ([3], 1)]
+    first = "model.layers."
+    assert net("modernbert", 2).runs == tuple((f"{first}{i}", f"{first}{i + 2}") for i in (1, 2))
 
 
 def scans(base, name, modules=None, params=None):
@@ -119,7 +175,8 @@ def test_layers_of_one_window_are_alike():
     sizes = {**LLAMA, "num_hidden_layers": 4}
     windows = {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}
     config = Qwen2Config(num_labels=2, **sizes, **windows)
-    assert alike(random_model(config).model.layers) == [[0], [1, 2, 3]]
+    parts = loops(random_model(config).model.layers, 2)
+    assert [list(part.layers) for part in parts] == [[0], [1, 2, 3]]
     base = network.from_module(random_model(config), scan=2)
     assert base.runs == (("model.layers.1", "model.layers.2", "model.layers.3"),)
     plain = network.from_module(random_model(config))
