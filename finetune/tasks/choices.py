@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from finetune.models.parts.token_parts import IGNORED
 from finetune.tasks import metrics
-from finetune.tasks.prompts import IGNORED
 
 OWN = ("exact_match", "label_restricted")
 
@@ -99,21 +99,26 @@ class Choices:
 
     def answer(self, task: Any, network: Any, params: Any, ops: Any, batch: Mapping[str, Any]):
         """float32 (b, k + 1): the answers' scores, and 1 where the row's own is exactly matched."""
-        labels = batch["labels"]
+        own = batch["labels"]
         inputs = {name: leaf for name, leaf in batch.items() if name not in ("labels", "weight")}
-        logits = network.forward(params, inputs, ops, None)
-        counted = labels != IGNORED
-        exact = jnp.all((jnp.argmax(logits, axis=-1) == labels) | ~counted, axis=1)
-        first = jnp.argmax(counted, axis=1)
+        first = jnp.argmax(own != IGNORED, axis=1)
+        place = first + (self.place or 0)
+        labels = {"own": own, "there": (jnp.arange(own.shape[1]) == place[:, None]) * 1}
+        tokens = jnp.array([row[self.place or 0] for row in self.tokens])
+
+        def part(logits, labels):
+            own, there = labels["own"], labels["there"] == 1
+            exact = jnp.all((jnp.argmax(logits, axis=-1) == own) | (own == IGNORED), axis=1)
+            return exact, jnp.sum(jnp.where(there[..., None], logits[..., tokens], 0), axis=1)
+
+        exact, scores = network.by_tokens(part, params, inputs, labels, ops)
+        exact, scores = exact.all(axis=0), scores.sum(axis=0)
         if self.place is None:
 
-            def forward(inputs):
-                return network.forward(params, inputs, ops, None)
+            def log_likelihood(inputs, labels):
+                return network.by_tokens(_log_likelihood, params, inputs, labels, ops).sum(axis=0)
 
-            scores = self._likelihoods(task, forward, inputs, first)
-        else:
-            there = jnp.take_along_axis(logits, (first + self.place)[:, None, None], axis=1)[:, 0]
-            scores = there[:, jnp.array([row[self.place] for row in self.tokens])]
+            scores = self._likelihoods(task, log_likelihood, inputs, first, own.shape[1])
         return jnp.concatenate([scores.astype(jnp.float32), exact[:, None]], axis=1)
 
     def predict(self, answers: np.ndarray) -> Chosen:
@@ -149,23 +154,30 @@ class Choices:
         kept = zip(rows, self.classes(labels), predictions.exact, strict=True)
         return [{**r, "label": self.names[n], "exact_match": bool(e)} for r, n, e in kept]
 
-    def _likelihoods(self, task, forward, inputs, first):
+    def _likelihoods(self, task, log_likelihood, inputs, first, length):
         """log p(answer | prompt) of every answer: (b, k)."""
         width = max(map(len, self.tokens))
         table = np.full((len(self.tokens), width), IGNORED, np.int32)
         for number, row in enumerate(self.tokens):
             table[number, : len(row)] = row
 
-        def log_likelihood(row):
-            counted = row != IGNORED
-            logits = forward(_given(task, inputs, first, row))
-            places = first[:, None] + jnp.arange(width)
-            logits = jnp.take_along_axis(logits, places[..., None], axis=1).astype(jnp.float32)
-            log_p = jax.nn.log_softmax(logits, axis=-1)
-            indices = jnp.broadcast_to(jnp.where(counted, row, 0), places.shape)[..., None]
-            return jnp.sum(jnp.take_along_axis(log_p, indices, axis=-1)[..., 0] * counted, axis=1)
+        places = jnp.arange(length) - first[:, None]
 
-        return jax.lax.map(log_likelihood, jnp.asarray(table)).T
+        def of_row(row):
+            inside = (places >= 0) & (places < width)
+            own = jnp.where(inside, row[jnp.clip(places, 0, width - 1)], IGNORED)
+            return log_likelihood(_given(task, inputs, first, row), {"own": own})
+
+        return jax.lax.map(of_row, jnp.asarray(table)).T
+
+
+def _log_likelihood(logits, labels):
+    """log p of the labelled tokens of each row: (b,)."""
+    counted = labels["own"] != IGNORED
+    indices = jnp.where(counted, labels["own"], 0)
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    each = jnp.take_along_axis(log_p, indices[..., None], axis=-1)[..., 0]
+    return jnp.sum(jnp.where(counted, each, 0), axis=1)
 
 
 def _given(task, inputs, first, row) -> dict[str, Any]:

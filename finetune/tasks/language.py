@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from finetune.models.parts.token_parts import IGNORED
 from finetune.tasks import batches, prompts
-from finetune.tasks.prompts import IGNORED
 from finetune.tasks.splits import Batch, Split, Splits
 from rankwise import checks
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from finetune.models.parts.token_parts import IGNORED
 from finetune.tasks.batches import Rows
 from finetune.tasks.splits import Batch
 from finetune.tasks.tokens.ragged import Ragged
 
-IGNORED = -100
 """The label of a place that carries no loss."""
 
 

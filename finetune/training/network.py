@@ -17,6 +17,7 @@ from finetune.models.initialise import parameter
 from finetune.models.parts.depth import runs as runs_of
 from finetune.models.parts.layered import Layered, Runs, cut, layered
 from finetune.models.parts.ops import Ops
+from finetune.models.parts.token_parts import by_parts
 from finetune.weights.naming import named_leaves
 from rankwise.devices import fetched
 
@@ -41,6 +42,9 @@ class Network:
       begin: of a language model, (params, inputs, ops, length) -> (cache, logits (b, V)): reads the
         prompt and makes room for `length` tokens; pure, `length` is static.
       advance: likewise (params, cache, tokens (b,), ops) -> (cache, logits (b, V)).
+      states: of a language model, (params, inputs, ops, key) -> what its logits are made of,
+        (b, T, D), as `forward`.
+      vocabulary: likewise (params, states, ops) -> logits (b, T, V).
       kernel: (params, path) -> kernel (in, out), for parameters with other names or axes.
       untrained: names of arrays that are no parameters, such as counters and statistics.
       runs: paths of layers, of those together whose parameters lie in one array.
@@ -54,9 +58,30 @@ class Network:
     kind: str = "encoder"
     begin: Callable[[Params, Mapping[str, Any], Ops, int], tuple[Any, jax.Array]] | None = None
     advance: Callable[[Params, Any, jax.Array, Ops], tuple[Any, jax.Array]] | None = None
+    states: Callable[[Params, Mapping[str, Any], Ops, jax.Array | None], jax.Array] | None = None
+    vocabulary: Callable[[Params, jax.Array, Ops], jax.Array] | None = None
     kernel: Callable[[Params, str], jax.Array] = lambda params, path: params[f"{path}.weight"]
     untrained: tuple[str, ...] = ()
     runs: Runs = ()
+
+    def by_tokens(
+        self,
+        function: Callable[[jax.Array, dict[str, jax.Array]], Any],
+        params: Params,
+        inputs: Mapping[str, Any],
+        labels: Mapping[str, jax.Array],
+        ops: Ops,
+        key: jax.Array | None = None,
+    ) -> Any:
+        """function(logits (b, t, V), labels (b, t)) for parts of the tokens, see `by_parts`.
+
+        A network that does not tell states from logits gives them in one part.
+        """
+        if self.states is None:
+            logits = self.forward(params, inputs, ops, key)
+            return jax.tree.map(lambda leaf: leaf[None], function(logits, dict(labels)))
+        states = self.states(params, inputs, ops, key)
+        return by_parts(lambda x: self.vocabulary(params, x, ops), function, states, labels)
 
     def kernels(self, paths: tuple[str, ...], params: Params | None = None) -> Params:
         """path -> kernel (in, out)."""
@@ -172,6 +197,12 @@ def from_module(
     def advance(params, cache, tokens, ops):
         return module(params).advance(cache, tokens, ops)
 
+    def states(params, inputs, ops, key):
+        return module(params, bool(runs))(inputs, ops, key).hidden_states[-1]
+
+    def vocabulary(params, states, ops):
+        return module(params).logits(states, ops)
+
     generates = model.kind != "encoder" and model.config.num_labels == 0
     network = Network(
         forward,
@@ -183,6 +214,8 @@ def from_module(
         kind=model.kind,
         begin=begin if generates else None,
         advance=advance if generates else None,
+        states=states if generates else None,
+        vocabulary=vocabulary if generates else None,
     )
     if head not in DRAWN_HEADS:
         return network

@@ -42,13 +42,22 @@ def network(devices: Devices, network: Network) -> Network:
     def advance(params, cache, tokens, ops):
         return network.advance(params, cache, tokens, gathering(devices, ops))
 
+    def states(params, inputs, ops, key):
+        return network.states(params, inputs, gathering(devices, ops), key)
+
+    def vocabulary(params, states, ops):
+        return network.vocabulary(params, states, gathering(devices, ops))
+
     generates = network.begin is not None
+    parts = network.states is not None
     return dataclasses.replace(
         network,
         params=params,
         forward=forward,
         begin=begin if generates else None,
         advance=advance if generates else None,
+        states=states if parts else None,
+        vocabulary=vocabulary if parts else None,
     )
 
 

@@ -23,7 +23,10 @@ from rankwise.options import option, option_of
 Batch = Mapping[str, Any]
 LABELS = ("labels", "weight")
 Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None
-"""(logits, labels, weight) -> mean over the batch; None for a network that returns its loss."""
+"""(logits, labels, weight) -> mean over the batch; None for a network that returns its loss.
+
+That of a language model is a sum over tokens, divided by sum(weight).
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,8 +183,15 @@ def loss_of(
     """The loss of a batch, with dropout from the key."""
     if loss is None:
         return network.forward(params, batch, ops, key)
-    logits = network.forward(params, inputs(batch), ops, key)
-    return loss(logits, batch["labels"], batch["weight"])
+    labels, weight = batch["labels"], batch["weight"]
+    if network.states is None:
+        return loss(network.forward(params, inputs(batch), ops, key), labels, weight)
+
+    def part(logits, labels):
+        return loss(logits, labels["labels"], weight)
+
+    each = network.by_tokens(part, params, inputs(batch), {"labels": labels}, ops, key)
+    return jnp.sum(each)
 
 
 def objective(

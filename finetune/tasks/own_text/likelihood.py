@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.tasks.prompts import IGNORED
+from finetune.models.parts.token_parts import IGNORED
 from finetune.tasks.tokens.ragged import Ragged
 
 
@@ -48,15 +48,20 @@ class Likelihood:
     def answer(self, task: Any, network: Any, params: Any, ops: Any, batch: Mapping[str, Any]):
         """float32 (b, 3): the sum of a row's losses, its tokens, and 1 where it is matched."""
         del task
-        labels = batch["labels"]
+        labels = {"own": batch["labels"]}
         inputs = {name: leaf for name, leaf in batch.items() if name not in ("labels", "weight")}
-        logits = network.forward(params, inputs, ops, None).astype(jnp.float32)
-        counted = labels != IGNORED
-        indices = jnp.where(counted, labels, 0)
-        chosen = jnp.take_along_axis(logits, indices[..., None], axis=-1)[..., 0]
-        each = jnp.where(counted, jax.nn.logsumexp(logits, axis=-1) - chosen, 0)
-        right = jnp.all((jnp.argmax(logits, axis=-1) == indices) | ~counted, axis=1)
-        columns = (each.sum(axis=1), counted.sum(axis=1), right)
+
+        def part(logits, labels):
+            logits, own = logits.astype(jnp.float32), labels["own"]
+            counted = own != IGNORED
+            indices = jnp.where(counted, own, 0)
+            chosen = jnp.take_along_axis(logits, indices[..., None], axis=-1)[..., 0]
+            each = jnp.where(counted, jax.nn.logsumexp(logits, axis=-1) - chosen, 0)
+            right = jnp.all((jnp.argmax(logits, axis=-1) == indices) | ~counted, axis=1)
+            return each.sum(axis=1), counted.sum(axis=1), right
+
+        losses, tokens, right = network.by_tokens(part, params, inputs, labels, ops)
+        columns = losses.sum(axis=0), tokens.sum(axis=0), right.all(axis=0)
         return jnp.stack([column.astype(jnp.float32) for column in columns], axis=1)
 
     def predict(self, answers: np.ndarray) -> np.ndarray:

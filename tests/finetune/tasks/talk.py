@@ -23,8 +23,10 @@ def talker(kind: str, vocabulary: int, start_id: int = 0, seed: int = 0, width: 
         for name, shape in shapes.items()
     }
 
-    def said(params, ops, here, total, count):
-        hidden = jnp.tanh(ops.linear("mix", here + total / count, params["mix.weight"]))
+    def mixed(params, ops, here, total, count):
+        return jnp.tanh(ops.linear("mix", here + total / count, params["mix.weight"]))
+
+    def said(params, hidden, ops):
         return ops.linear("out", hidden, params["out.weight"])
 
     def embedded(params, ops, ids, mask=None):
@@ -35,16 +37,19 @@ def talker(kind: str, vocabulary: int, start_id: int = 0, seed: int = 0, width: 
         mask = inputs["attention_mask"].astype(np.float32)
         return embedded(params, ops, inputs["input_ids"], mask), mask
 
-    def forward(params, inputs, ops, key):
+    def states(params, inputs, ops, key):
         del key
         each, mask = totals(params, ops, inputs)
         if kind == "causal":
             total, count = jnp.cumsum(each, 1), jnp.cumsum(mask, 1)
-            return said(params, ops, each, total, jnp.maximum(count, 1)[..., None])
+            return mixed(params, ops, each, total, jnp.maximum(count, 1)[..., None])
         here = embedded(params, ops, inputs["decoder_input_ids"])
         total = each.sum(1, keepdims=True) + jnp.cumsum(here, 1)
         count = mask.sum(1, keepdims=True) + jnp.arange(1, here.shape[1] + 1)
-        return said(params, ops, here, total, count[..., None])
+        return mixed(params, ops, here, total, count[..., None])
+
+    def forward(params, inputs, ops, key):
+        return said(params, states(params, inputs, ops, key), ops)
 
     def begin(params, inputs, ops, length):
         del length
@@ -54,14 +59,24 @@ def talker(kind: str, vocabulary: int, start_id: int = 0, seed: int = 0, width: 
             start = jnp.full(len(total), start_id)
             return advance(params, (total, count), start, ops)
         last = jnp.take_along_axis(each, (count.astype(int) - 1)[:, None, None], 1)[:, 0]
-        return (total, count), said(params, ops, last, total, count[:, None])
+        return (total, count), said(params, mixed(params, ops, last, total, count[:, None]), ops)
 
     def advance(params, cache, tokens, ops):
         here = embedded(params, ops, tokens)
         total, count = cache[0] + here, cache[1] + 1
-        return (total, count), said(params, ops, here, total, count[:, None])
+        return (total, count), said(params, mixed(params, ops, here, total, count[:, None]), ops)
 
-    return Network(forward, params, ("mix", "out"), (), kind=kind, begin=begin, advance=advance)
+    return Network(
+        forward,
+        params,
+        ("mix", "out"),
+        (),
+        kind=kind,
+        begin=begin,
+        advance=advance,
+        states=states,
+        vocabulary=said,
+    )
 
 
 def greedy(network, inputs, length: int, stop: int) -> list[list[int]]:
