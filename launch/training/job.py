@@ -23,11 +23,14 @@ from launch.training import classes as run_classes
 from launch.training import problem, problem_config
 from launch.training.config import TrainConfig
 from rankwise.files import to_json
+from rankwise.memory import guarded
 
 FREE = ("workdir", "log_every", "distributed", "overwrite", "scan")
 """Flags that a resumed run may change."""
 LENGTH = ("steps", "epochs")
 """Flags that prolong a run."""
+LESS = "--accumulate=N computes it in N parts, --remat keeps less, shorter rows or fewer need less"
+"""What makes room for a step."""
 DRAWN = "Drawn at random, not read: {}"
 """What is said of a network's parameters before a score."""
 
@@ -73,14 +76,18 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     head_tx = optimiser.optimiser(config.optimiser_config(head=True), loop.steps)
     paths = net.adapted(config.modules) if method.beside == "head" else ()
     one_step = step.train_step(net, method, task.loss, head_tx, config.step_config())
+    of_step = f"a step of --batch_size={config.batch_size}"
+    of_pass = f"an evaluation of --eval_batch_size={config.eval_batch_size}"
     job = Job(
         task=task,
         network=net,
         method=method,
         paths=paths,
         loop=loop,
-        step=places.jit_step(one_step),
-        predict=places.jit(step.predict(net, method, task.answer)),
+        step=guarded(places.jit_step(one_step), of_step, LESS),
+        predict=guarded(
+            places.jit(step.predict(net, method, task.answer)), of_pass, "give a smaller one"
+        ),
         head_tx=head_tx,
         state=None,
         base=base,
