@@ -9,7 +9,7 @@ import numpy as np
 from finetune import models
 from finetune.peft import compatibility
 from finetune.weights.entries import Entry
-from finetune.weights.files import open_checkpoint, read_json
+from finetune.weights.files import open_checkpoint
 from launch.shell.waiting import progress
 
 
@@ -26,10 +26,10 @@ class Difference(NamedTuple):
 
 
 def difference(model: str, base: str) -> Difference:
-    """The changes of every tensor of two model folders of one architecture.
+    """The changes of every tensor of two models of one architecture, folders or GGUF files.
 
     Raises:
-      ValueError: folders that hold no weights, tensors that only one has or of other shapes, no
+      ValueError: places that hold no weights, tensors that only one has or of other shapes, no
         change at all, NaN or infinity.
     """
     new, old = (open_checkpoint(models.resolve(folder)) for folder in (model, base))
@@ -76,7 +76,7 @@ def refuse_outside(outside: dict[str, np.ndarray]) -> None:
 def _linear_maps(base: str) -> set[str]:
     """Torch names of the kernels of linear maps, in the checkpoint's own words."""
     folder = models.resolve(base)
-    kind = read_json(folder / "config.json").get("architectures") or [""]
+    kind = models.read_entries(folder).get("architectures") or [""]
     labels = 2 if "Classification" in kind[0] else 0
     try:
         config = models.read_config(folder, labels=labels)

@@ -1,17 +1,21 @@
 """A tuned model and its base on disk -> an adapter in a folder."""
 
+import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from finetune.compression import gram_files
+from finetune.models import load
 from finetune.models.bert import BertConfig
 from finetune.peft import standalone
 from finetune.weights import saving
-from tests.finetune.models.tiny import BERT, random_model
+from tests.finetune.models.tiny import BERT, LLAMA_CONFIG, random_model
+from tests.finetune.weights import gguf_bytes
 from tests.launch.commands import command
 
 FILE = "model.safetensors"
@@ -98,3 +102,27 @@ def test_on_inputs(models, tmp_path):
     assert errors[1] == pytest.approx(np.linalg.norm(least[1:]) / np.linalg.norm(least), rel=1e-4)
     assert record["relative_error"] == pytest.approx(errors[1], rel=1e-4)
     assert errors[0] > 1.05 * errors[1]
+
+
+@pytest.mark.parametrize("kinds", [("base.gguf", "tuned"), ("base.gguf", "tuned.gguf")])
+def test_a_base_in_a_gguf_file(kinds, tmp_path):
+    """Queries lie there with the halves of each head interleaved."""
+    pytest.importorskip("gguf", reason="GGUF files need the package gguf")
+    model = random_model(dataclasses.replace(LLAMA_CONFIG, num_hidden_layers=1))
+    gguf_bytes.write(tmp_path / "base.gguf", model)
+    saving.save(tmp_path / "tuned", model)
+    tensors = load_file(tmp_path / "tuned" / FILE)
+    name = "model.layers.0.self_attn.q_proj"
+    change = np.zeros_like(tensors[f"{name}.weight"])
+    change[1], change[-1] = 2, np.arange(change.shape[1])
+    save_file({**tensors, f"{name}.weight": tensors[f"{name}.weight"] + change},
+              tmp_path / "tuned" / FILE)  # fmt: skip
+    if kinds[1] == "tuned.gguf":
+        _, tuned = load(tmp_path / "tuned", labels=0, key=jax.random.key(0))
+        gguf_bytes.write(tmp_path / "tuned.gguf", tuned)
+    flags = [f"--base={tmp_path}/{kinds[0]}", f"--model={tmp_path}/{kinds[1]}", "--rank=2"]
+    assert command("adapter", "extract", *flags, f"--output={tmp_path}/x") == 0
+    adapter = standalone.read(tmp_path / "x")
+    assert list(adapter.modules) == [name] and adapter.config.base == f"{tmp_path}/base.gguf"
+    a, b = adapter.modules[name]
+    np.testing.assert_allclose(a @ b, change.T, atol=1e-4)
