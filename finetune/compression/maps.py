@@ -77,11 +77,11 @@ def in_turn(
       power, shrink: of the metric; the power is 1 where anchored.
     """
     batches, now = list(batches), dict(params)
-    for group in moments.groups(forward, params, batches[0], ranks):
-        paths = [path for path in group if ranks[path] is not None]
-        if not paths:
-            continue
-        inputs = moments.collect(forward, now, batches, paths, params if anchored else None)
+    changed = [path for path, rank in ranks.items() if rank is not None]
+    together = moments.groups(forward, params, batches[0], changed) if batches else []
+    anchor = params if anchored else None
+    for number in range(len(together)):
+        inputs = moments.collect_group(forward, now, batches, together, number, anchor)
         if anchored:
             answers = _anchored(params, inputs, shrink)
         else:
