@@ -131,18 +131,19 @@ def test_inspect(tmp_path, capsys):
 
 NAN = {f"{PREFIX}h.0.q.lora_A.weight": np.full((3, 6), np.nan, np.float32)}
 CONV = {f"{PREFIX}h.0.q.lora_A.weight": np.ones((3, 6, 3, 3), np.float32)}
-CONV |= {f"{PREFIX}h.0.q.lora_B.weight": np.ones((5, 3, 1, 1), np.float32)}
+CONV |= {f"{PREFIX}h.0.q.lora_B.weight": np.ones((5, 3, 3, 3), np.float32)}
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"tensors": NAN}, "h.0.q.lora_A.weight contains NaN"),
-        ({"tensors": CONV}, "h.0.q is a convolution"),
+        ({"tensors": CONV}, "h.0.q is a convolution with factors"),
         ({"use_dora": True}, "DoRA is not linear"),
         ({"peft_type": "VERA"}, "peft_type is 'VERA'; allowed are 'LORA', 'ADALORA'; merge it"),
         ({"lora_bias": True}, "lora_bias is True, which is not known here; merge it"),
-        ({"bias": "all"}, "bias is 'all'; allowed is 'none'"),
+        ({"use_kasa": True}, "use_kasa is True, which is not known here; merge it"),
+        ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens is [1], which is not known"),
         ({"r": 7}, "h.0.q has rank 3; its configuration says 7"),
         ({"target_modules": ["k"]}, "h.0.q has tensors but is none of target_modules"),
         ({"ranks": (0, 0), "r": 8, "rank_pattern": {}}, "h.0.q has rank 0"),
