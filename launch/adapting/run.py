@@ -29,7 +29,7 @@ def inspect(config: AdapterConfig) -> None:
     require_writable(config.json)
     adapter = _read(config, config.adapter)
     spectra = _spectra(adapter.modules)
-    print(report.contents(_ranks(adapter), spectra))
+    print(report.contents(adapter, spectra))
     print(f"base {adapter.config.base}, {adapter.dtype}, {len(adapter.heads)} parameters whole")
     values = {path: one.values for path, one in spectra.items()}
     write_json(config.json, {"ranks": _ranks(adapter), "singular_values": values})

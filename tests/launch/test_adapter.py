@@ -123,7 +123,11 @@ def test_half_precision_stays_and_its_rounding_is_counted(dtype, tmp_path):
 def test_inspect(tmp_path, capsys):
     folder, file = made(tmp_path / "a"), tmp_path / "a.json"
     assert command("adapter", "inspect", f"--adapter={folder}", f"--json={file}") == 0
-    assert "h.0.q" in capsys.readouterr().out
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    header = next(line for line in lines if line[:1] == ["module"])
+    row = dict(zip(header, next(line for line in lines if line[:1] == ["h.0.q"]), strict=True))
+    assert (row["rank"], row["true"], row["scale"]) == ("3", "3", "2")  # alpha 6
+    assert (row["parameters"], row["bytes"]) == ("33", "132")
     values = json.loads(file.read_text())["singular_values"]["h.0.q"]
     full = np.linalg.svd(products(folder)["h.0.q"], compute_uv=False)[:3]
     np.testing.assert_allclose(values, full, rtol=1e-7)
