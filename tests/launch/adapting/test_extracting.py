@@ -64,9 +64,14 @@ def test_extract(models, size, tmp_path):
 def test_outside_of_linear_maps(models, tmp_path, capsys):
     flags = ["--rank=3", f"--output={tmp_path}/x"]
     assert extract(models, *flags, model="tuned") == 2
-    assert "output.LayerNorm.weight differ and are no linear maps" in capsys.readouterr().err
+    squares = np.sum(models[1].astype(float) ** 2)
+    norm = load_file(models[0] / "tuned" / FILE)["bert.encoder.layer.0.output.LayerNorm.weight"]
+    share = f"{len(norm) / (squares + len(norm)):.2g} of the squared change"  # 1 of every number
+    said = capsys.readouterr().err
+    assert f"output.LayerNorm.weight differ and are no linear maps ({share})" in said
     assert list(tmp_path.iterdir()) == []
     assert extract(models, *flags, "--outside=save", model="tuned") == 0
+    assert f"1 parameters whole, {share}" in capsys.readouterr().out
     tuned = load_file(models[0] / "tuned" / FILE)
     for name, value in standalone.read(tmp_path / "x").heads.items():
         np.testing.assert_array_equal(value, tuned[name])
