@@ -11,10 +11,11 @@ import numpy as np
 from finetune.compression import forms, maps
 from launch.shell.tables import table
 
+REMOTE = "rankwise, and transformers with trust_remote_code=True; others refuse its model_type"
 LOADS = {
     "dense": "every program that loads the model it came from; it saves nothing",
-    "factors": "rankwise alone; others refuse its model_type",
-    "pivot": "rankwise alone; others refuse its model_type",
+    "factors": REMOTE,
+    "pivot": REMOTE,
 }
 
 

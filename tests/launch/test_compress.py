@@ -109,7 +109,8 @@ def test_transformers_reads_dense_and_refuses_factors(written, folder):
     _, own = models.load(written["factors"], labels=0, key=jax.random.key(0))
     logits = own({"input_ids": ids, "attention_mask": np.ones_like(ids)}).logits
     np.testing.assert_allclose(logits, theirs, atol=1e-4)
-    with pytest.raises((ValueError, KeyError), match="rankwise_llama"):
+    # With it the outputs are ours: tests/finetune/compression/test_modeling_rankwise.py.
+    with pytest.raises(ValueError, match="trust_remote_code"):
         transformers.AutoModelForCausalLM.from_pretrained(written["factors"])
 
 
