@@ -20,6 +20,9 @@ from finetune.compression.plans import Ranks
 ORDERS = ("once", "sequential", "anchored")
 FEW = 8
 """Tokens per input of a map below which its moments need shrinkage by FEW_SHRINK."""
+PROGRAMS = 4
+"""Programs that are compiled for maps in turn: the first ends behind a quarter of the maps. One for
+each step is minutes of compilation, and one for all runs the whole network in every step."""
 FEW_SHRINK, MANY_SHRINK, ANCHORED_SHRINK = 0.1, 0.01, 0.03
 
 
@@ -98,8 +101,10 @@ def in_turn(
     changed = [path for path, rank in ranks.items() if rank is not None]
     together = moments.groups(forward, params, batches[0], changed) if batches else []
     anchor = params if anchored else None
+    size = -(-len(together) // PROGRAMS) or 1
     for number in range(len(together)):
-        inputs = moments.collect_group(forward, now, batches, together, number, anchor)
+        part = together[: (number // size + 1) * size]
+        inputs = moments.collect_group(forward, now, batches, part, number, anchor)
         if anchored:
             answers = _anchored(params, inputs, shrink)
         else:

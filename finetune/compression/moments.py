@@ -112,10 +112,10 @@ def collect_group(
     number: int,
     anchor: Params | None = None,
 ) -> Moments:
-    """`collect` for the maps of one group, by one program whichever it is: none to compile anew.
+    """`collect` for the maps of one group, by a program that is the same whichever it is.
 
     Args:
-      together: of `groups`.
+      together: of `groups`, or the first of them: what is behind these is not computed.
       number: of the group in it.
       forward, params, batches, anchor, Raises: as of `collect`.
     """
