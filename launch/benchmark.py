@@ -8,10 +8,12 @@ python -m launch.benchmark --suite=finetune --model=MODEL_FOLDER [--size=quick|f
 python -m launch.benchmark --suite=claims [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=scaling [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=status [--size=quick|full] [--json=PATH]
+python -m launch.benchmark --suite=adapters [--size=quick|full] [--json=PATH]
 
 Every number is a median of warm repetitions that alternate between the two; only their ratio means
-something on a shared machine. The suite finetune needs torch, transformers and peft; scaling has
-its own rules, see scaling_suite.py; status counts errors and not seconds, see status_suite.py.
+something on a shared machine. The suites finetune and adapters need torch, transformers and peft;
+scaling has its own rules, see scaling_suite.py; status counts errors and not seconds, see
+status_suite.py.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ For causal language models (perplexity before and after) and encoders (how far t
 have turned, and with --label their rank correlation with it). No training, one pass over the data.
 --output holds the model, compression.json and a picture, and is what --model takes in train,
 evaluate, generate and compress. Who else loads it: a folder of --form=dense loads wherever the
-model does, and saves nothing; factors and pivot load here alone, where they are multiplied out: the
-file is smaller, not the running network. Every other program refuses their model_type.
+model does, and saves nothing; factors and pivot load here, where they are multiplied out, and in
+transformers with trust_remote_code=True, where they are computed in their parts, by the file
+modeling_rankwise.py in the folder. Every other program refuses their model_type.
 
 The error of single maps is a proxy: judge by the held-out score, and by one on --other text. Below
 a ratio of .8 a small language model needs training afterwards, as launch.train --model=SMALLER.

@@ -50,9 +50,9 @@ def read(path: str | os.PathLike, component: str | None = None) -> Standalone:
       component: "unet", "te", ...; None where the file has one.
 
     Raises:
-      ValueError: one line with the file: tensors of other kinds (LoHa, LoKr, DoRA, kernels of a
-        convolution that are wider than 1), parts that are missing or do not fit, NaN, several
-        networks without a choice.
+      ValueError: one line with the file: tensors of other kinds (LoHa, LoKr, DoRA, a second kernel
+        that is wider than 1), parts that are missing or do not fit, NaN, several networks without
+        a choice.
 
     Example:
       >>> read("style.safetensors", "unet").config.base is None  # doctest: +SKIP
@@ -73,7 +73,9 @@ def read(path: str | os.PathLike, component: str | None = None) -> Standalone:
     numbers = {f"{p}.{n}": leaf for p, f in modules.items() for n, leaf in f._asdict().items()}
     compatibility.refuse(os.fspath(path), compatibility.number_misfits(numbers))
     dtype = widest(group[DOWN].dtype for group in groups.values())
-    return Standalone(modules, frozenset(), {}, dtype, plain(None))
+    shapes = {dotted(module): group[DOWN].shape[1:] for (_, module), group in groups.items()}
+    kernels = {path: shape for path, shape in shapes.items() if len(shape) > 1}
+    return Standalone(modules, frozenset(), {}, dtype, plain(None), kernels=kernels)
 
 
 def dotted(name: str) -> str:
@@ -104,8 +106,9 @@ def _misfits(module: str, group: dict[str, Entry]) -> list[str]:
     if missing := [leaf for leaf in (DOWN, UP) if leaf not in group]:
         return [f"{module}.{missing[0]} is missing"]
     down, up = group[DOWN].shape, group[UP].shape
-    if any(len(s) not in (2, 4) or any(n != 1 for n in s[2:]) for s in (down, up)):
-        return [f"{module} has shapes {down} and {up}; allowed are linear maps and 1 x 1 kernels"]
+    if len(down) != len(up) or len(down) not in (2, 4) or any(size != 1 for size in up[2:]):
+        allowed = "linear maps, and kernels of which the second is 1 x 1"
+        return [f"{module} has shapes {down} and {up}; allowed are {allowed}"]
     if down[0] != up[1]:
         return [f"{module} has shapes {down} and {up}, of two ranks"]
     if ALPHA in group and int(np.prod(group[ALPHA].shape)) != 1:

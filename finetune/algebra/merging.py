@@ -29,7 +29,7 @@ def merged(
       adapters: at least one; their modules, ranks and scales may differ.
       weights: one for each, of any sign.
       mean_heads: of parameters that differ, of heads and norms, take sum_i w_i p_i / sum_i w_i;
-        else they are refused.
+        else they are refused, but for biases of the base where the weights sum to 1.
       any_base: also where the adapters name different base models.
 
     Raises:
@@ -65,6 +65,7 @@ def merged(
     return adapters[0]._replace(
         modules=modules,
         tables=frozenset().union(*(adapter.tables for adapter in adapters)),
+        kernels={path: k for adapter in adapters for path, k in adapter.kernels.items()},
         heads=_heads(adapters, weights, mean_heads),
         dtype=widest(adapter.dtype for adapter in adapters),
     )
@@ -74,6 +75,9 @@ def _misfits(path: str, adapters: Sequence[Standalone]) -> list[str]:
     there = [adapter for adapter in adapters if path in adapter.modules]
     shapes = dict.fromkeys(_sizes(adapter.modules[path]) for adapter in there)
     kinds = {path in adapter.tables for adapter in there}
+    kernels = {adapter.kernels.get(path, ()) for adapter in there}
+    if len(kernels) > 1:
+        return [f"{path} has kernels {' and '.join(map(str, sorted(kernels)))} (channels, size)"]
     if len(shapes) > 1:
         text = " and ".join(map(str, shapes))
         return [f"{path} maps {text} (in, out); allowed are equal sizes"]
@@ -84,8 +88,13 @@ def _sizes(factors: Factors) -> tuple[int, int]:
     return factors.a.shape[0], factors.b.shape[1]
 
 
+def _changes_add_up(name: str, adapters: Sequence[Standalone], total: float) -> bool:
+    """Of biases of one base sum_i w_i b_i is b_0 + sum_i w_i (b_i - b_0) where the w_i sum to 1."""
+    return abs(total - 1) < 1e-9 and any(adapter.is_bias(name) for adapter in adapters)
+
+
 def _heads(adapters, weights, mean: bool) -> dict[str, np.ndarray]:
-    heads, problems = {}, []
+    heads, problems, total = {}, [], float(sum(weights))
     for name in sorted({name for adapter in adapters for name in adapter.heads}):
         values = [adapter.heads.get(name) for adapter in adapters]
         first = next(value for value in values if value is not None)
@@ -93,9 +102,9 @@ def _heads(adapters, weights, mean: bool) -> dict[str, np.ndarray]:
             heads[name] = first
         elif any(value is None or value.shape != first.shape for value in values):
             problems.append(f"{name} is missing in an adapter, or of another shape")
-        elif not mean:
+        elif not mean and not _changes_add_up(name, adapters, total):
             problems.append(f"{name} differs between the adapters; --heads=mean takes the mean")
-        elif not (total := float(sum(weights))):
+        elif not total:
             problems.append(f"{name} differs and the weights sum to 0, so that it has no mean")
         else:
             pairs = zip(values, weights, strict=True)

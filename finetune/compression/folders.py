@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from finetune import models
 from finetune.adapters.method import Factors
-from finetune.compression import forms
+from finetune.compression import forms, modeling_rankwise
 from finetune.peft.export import write_json
 from finetune.peft.folders import new_folder
 from finetune.peft.standalone import FLOATS
@@ -36,6 +36,8 @@ def write(
     readme: str = "",
 ) -> None:
     """Writes config.json, model.safetensors, README.md and compression.json into a new folder.
+
+    Beside forms other than dense lies `modeling_rankwise.py`, with which transformers reads them.
 
     Tensors keep their names and dtypes, those without a forward pass here included, so that a
     folder of dense kernels loads wherever its source does.
@@ -71,6 +73,8 @@ def write(
         (part / "README.md").write_text(readme, encoding="utf-8")
         for file in files:
             shutil.copyfile(file, part / file.name)
+        if form != "dense":
+            shutil.copyfile(modeling_rankwise.__file__, part / "modeling_rankwise.py")
 
 
 def stored(name: str, factors: Factors, form: str, dtype: Any) -> dict[str, np.ndarray]:

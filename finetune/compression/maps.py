@@ -19,15 +19,18 @@ from finetune.compression.plans import Ranks
 
 ORDERS = ("once", "sequential", "anchored")
 FEW = 8
-"""Tokens per input of the widest map below which moments need shrinkage by FEW_SHRINK."""
+"""Tokens per input of a map below which its moments need shrinkage by FEW_SHRINK."""
+PROGRAMS = 4
+"""Programs that are compiled for maps in turn: the first ends behind a quarter of the maps. One for
+each step is minutes of compilation, and one for all runs the whole network in every step."""
 FEW_SHRINK, MANY_SHRINK, ANCHORED_SHRINK = 0.1, 0.01, 0.03
 
 
 def shrinkage(tokens: int, width: int) -> float:
-    """What to add to moments of so many tokens, in units of tr(S) / in.
+    """What to add to the moments of a map of so many inputs, in units of tr(S) / in.
 
     A tenth never costs more than 2% of the held-out error and saves up to a quarter of it where
-    tokens are few (SmolLM2-135M, 256 to 8192 tokens).
+    tokens are few (SmolLM2-135M, 256 to 8192 tokens); where they are not it costs the network.
 
     Example:
       >>> shrinkage(256, 64), shrinkage(8192, 64)
@@ -36,23 +39,41 @@ def shrinkage(tokens: int, width: int) -> float:
     return FEW_SHRINK if tokens < FEW * width else MANY_SHRINK
 
 
+def metric(
+    path: str, moments: Moments, *, power: float = 1.0, shrink: float | None = 0.0
+) -> np.ndarray:
+    """`directions.metric` of a map's inputs; a shrink of None is that of `shrinkage`.
+
+    Raises:
+      ValueError: as there, with the module.
+    """
+    gram = moments.grams[path]
+    if shrink is None:
+        shrink = shrinkage(moments.tokens, len(gram))
+    try:
+        return directions.metric(gram, power=power, shrink=shrink)
+    except ValueError as error:
+        raise ValueError(f"inputs of {path}: {error}") from None
+
+
 def once(
-    params: Params, moments: Moments, *, power: float = 1.0, shrink: float = 0.0
+    params: Params, moments: Moments, *, power: float = 1.0, shrink: float | None = 0.0
 ) -> Iterator[tuple[str, Directions]]:
     """Path and directions of every map, from the moments of the network as it is.
 
+    Args:
+      params: by torch name.
+      moments: of `moments.collect`.
+      power, shrink: as of `metric`.
+
     Raises:
-      ValueError: as `directions.metric`, which names the module.
+      ValueError: as `metric`.
     """
-    group, metric = None, None
+    group, shared = None, None
     for path, gram in moments.grams.items():
         if gram is not group:  # maps that read one input come one after the other
-            group = gram
-            try:
-                metric = directions.metric(gram, power=power, shrink=shrink)
-            except ValueError as error:
-                raise ValueError(f"inputs of {path}: {error}") from None
-        yield path, directions.leading(np.asarray(params[f"{path}.weight"]), metric)
+            group, shared = gram, metric(path, moments, power=power, shrink=shrink)
+        yield path, directions.leading(np.asarray(params[f"{path}.weight"]), shared)
 
 
 def in_turn(
@@ -63,7 +84,7 @@ def in_turn(
     *,
     anchored: bool = False,
     power: float = 1.0,
-    shrink: float = 0.0,
+    shrink: float | None = 0.0,
 ) -> Iterator[tuple[str, Factors]]:
     """Path and factors of every map of the plan, each from inputs that the ones before it change.
 
@@ -74,14 +95,16 @@ def in_turn(
       forward, params, batches: as of `moments.collect`; batches are gone through several times.
       ranks: of a plan; maps of None stay as they are.
       anchored: keep the outputs of the network as it was; else of the map on its inputs now.
-      power, shrink: of the metric; the power is 1 where anchored.
+      power, shrink: as of `metric`; where anchored the power is 1 and the shrink a number.
     """
     batches, now = list(batches), dict(params)
-    for group in moments.groups(forward, params, batches[0], ranks):
-        paths = [path for path in group if ranks[path] is not None]
-        if not paths:
-            continue
-        inputs = moments.collect(forward, now, batches, paths, params if anchored else None)
+    changed = [path for path, rank in ranks.items() if rank is not None]
+    together = moments.groups(forward, params, batches[0], changed) if batches else []
+    anchor = params if anchored else None
+    size = -(-len(together) // PROGRAMS) or 1
+    for number in range(len(together)):
+        part = together[: (number // size + 1) * size]
+        inputs = moments.collect_group(forward, now, batches, part, number, anchor)
         if anchored:
             answers = _anchored(params, inputs, shrink)
         else:

@@ -7,7 +7,7 @@ the network as it is now, X_0 of the one as it was, C = X^T X_0 / n.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -94,19 +94,59 @@ def collect(
       >>> moments.grams["fc"].tolist(), moments.tokens
       ([[9.0, 0.0], [0.0, 0.0]], 1)
     """
-    sums, tokens, together = None, 0, []
+    together: list[tuple] = []
+
+    def products(batch):
+        together[:] = together or groups(forward, params, batch, paths)
+        return _products(forward, tuple(g[0] for g in together), params, anchor, batch)
+
+    sides, tokens = _means(batches, products)
+    return _moments(together, sides, tokens)
+
+
+def collect_group(
+    forward: Forward,
+    params: Params,
+    batches: Iterable[Mapping],
+    together: Sequence[tuple],
+    number: int,
+    anchor: Params | None = None,
+) -> Moments:
+    """`collect` for the maps of one group, by a program that is the same whichever it is.
+
+    Args:
+      together: of `groups`, or the first of them: what is behind these is not computed.
+      number: of the group in it.
+      forward, params, batches, anchor, Raises: as of `collect`.
+    """
+    firsts = tuple(group[0] for group in together)
+
+    def products(batch):
+        return _product_of(forward, firsts, params, anchor, batch, number)
+
+    sides, tokens = _means(batches, products)
+    size = params[f"{firsts[number]}.weight"].shape[0]
+    sides = [{firsts[number]: side[size]} if side else {} for side in sides]
+    return _moments([together[number]], sides, tokens)
+
+
+def _means(batches, products) -> tuple[list[dict], int]:
+    """Sums of products over all batches by their tokens, and how many these are."""
+    sums, tokens = None, 0
     for batch in batches:
-        together = together or groups(forward, params, batch, paths)
-        products = _products(forward, tuple(g[0] for g in together), params, anchor, batch)
-        sums = products if sums is None else _added(sums, products)
+        new = products(batch)
+        sums = new if sums is None else _added(sums, new)
         jax.block_until_ready(sums)  # else batches pile up, and progress runs ahead
         tokens += int(np.asarray(batch["attention_mask"]).sum())
     if sums is None or not tokens:
         raise ValueError("calibration is empty; allowed are texts with a token or more")
-    means = [{path: np.asarray(one) / tokens for path, one in side.items()} for side in sums]
+    return [{key: np.asarray(one) / tokens for key, one in side.items()} for side in sums], tokens
+
+
+def _moments(together, sides, tokens: int) -> Moments:
     grams, cross = (
         {path: side[group[0]] for group in together for path in group} if side else {}
-        for side in means
+        for side in sides
     )
     for path, gram in grams.items():
         if not np.isfinite(gram).all():
@@ -123,6 +163,22 @@ def _products(forward, paths, params, anchor, batch):
     before = {} if anchor is None else _inputs(forward, paths, anchor, batch)
     grams = {path: _product(x, x) for path, x in now.items()}
     return grams, {path: _product(now[path], x) for path, x in before.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _product_of(forward, paths, params, anchor, batch, number):
+    """The products of path number `number`, under the width of its inputs; others cost nothing."""
+    now = _inputs(forward, paths, params, batch)
+    before = {} if anchor is None else _inputs(forward, paths, anchor, batch)
+    grams, cross = {}, {}
+    for place, (path, x) in enumerate(now.items()):
+        size = x.shape[1]
+        for sums, right in ((grams, x), (cross, before.get(path))):
+            if right is not None:
+                rest = sums.get(size, jnp.zeros((size, size), jnp.float32))
+                chosen = number == place
+                sums[size] = jax.lax.cond(chosen, _product, lambda _, __, r=rest: r, x, right)
+    return grams, cross
 
 
 @functools.partial(jax.jit, donate_argnums=0)

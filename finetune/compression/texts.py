@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,22 @@ class Blocks(NamedTuple):
     def tokens(self) -> int:
         """How many there are, without padding."""
         return int(self.mask.sum())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of rows and masks: two runs on the same texts have the same."""
+        shape = repr(self.ids.shape).encode()
+        return hashlib.sha256(shape + self.ids.tobytes() + self.mask.tobytes()).hexdigest()
+
+    def halves(self) -> tuple[Blocks, Blocks]:
+        """Every other row, and the rest.
+
+        Raises:
+          ValueError: a single row.
+        """
+        if len(self.ids) < 2:
+            raise ValueError("there is one row of text; allowed are two or more, to part them")
+        return tuple(Blocks(self.ids[i::2], self.mask[i::2]) for i in (0, 1))
 
     def order(self) -> np.ndarray:
         """Rows (n,) in the order of `batches`: by length."""

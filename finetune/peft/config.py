@@ -101,8 +101,8 @@ def pattern_key(pattern: Iterable[str], path: str) -> str | None:
     return next((k for k in pattern if re.match(rf"(.*\.)?({k})$", path)), None)
 
 
-def read_config(folder: str | os.PathLike) -> AdapterConfig:
-    """The configuration of an adapter's folder.
+def read_config(folder: str | os.PathLike, *, biases: bool = False) -> AdapterConfig:
+    """The configuration of an adapter's folder; `biases` as of `parse`.
 
     Raises:
       ValueError: no adapter_config.json, or one that `parse` refuses; one line with the file.
@@ -110,13 +110,17 @@ def read_config(folder: str | os.PathLike) -> AdapterConfig:
     path = pathlib.Path(folder) / FILE
     raw = read_json(path)
     try:
-        return parse(raw)
+        return parse(raw, biases=biases)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def parse(raw: Mapping[str, Any]) -> AdapterConfig:
+def parse(raw: Mapping[str, Any], *, biases: bool = False) -> AdapterConfig:
     """`AdapterConfig` from the entries of adapter_config.json.
+
+    Args:
+      raw: the entries.
+      biases: take adapters that hold biases of the base too, bias "all" or "lora_only".
 
     Raises:
       ValueError: a peft_type, a variant or an entry that would change the network in a way not
@@ -125,7 +129,7 @@ def parse(raw: Mapping[str, Any]) -> AdapterConfig:
     kind = raw.get("peft_type")
     if kind not in KINDS:
         raise ValueError(f"peft_type is {kind!r}; allowed are {', '.join(map(repr, KINDS))}")
-    problems = _variants(raw) + _types(raw)
+    problems = _variants(raw, biases) + _types(raw)
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -154,12 +158,14 @@ def parse(raw: Mapping[str, Any]) -> AdapterConfig:
     )
 
 
-def _variants(raw: Mapping[str, Any]) -> list[str]:
+def _variants(raw: Mapping[str, Any], biases: bool) -> list[str]:
     problems = []
     if raw.get("use_dora") and raw["peft_type"] != "LORA":
         problems.append(f"use_dora is {raw['use_dora']!r}, which only peft_type 'LORA' has")
-    if raw.get("bias") not in (None, "none"):
-        problems.append(f"bias is {raw['bias']!r}; allowed is 'none'")
+    known = ("none", "all", "lora_only") if biases else ("none",)
+    if raw.get("bias") not in (None, *known):
+        allowed = " and ".join(map(repr, known))
+        problems.append(f"bias is {raw['bias']!r}; allowed {'are' if biases else 'is'} {allowed}")
     start = raw.get("init_lora_weights", True)
     if not any(start is plain or start == plain for plain in PLAIN_STARTS):
         problems.append(

@@ -34,6 +34,8 @@ class Standalone(NamedTuple):
       dtype: of the file's factors, the widest.
       config: what adapter_config.json says.
       magnitudes: module path -> DoRA's lengths (out,); empty for all others.
+      kernels: path of a convolution -> (channels, height, width) of its kernel, whose product is
+        the `in` of its factors: they act on patches.
     """
 
     modules: dict[str, Factors]
@@ -42,10 +44,18 @@ class Standalone(NamedTuple):
     dtype: str
     config: AdapterConfig
     magnitudes: Mapping[str, np.ndarray] = types.MappingProxyType({})
+    kernels: Mapping[str, tuple[int, ...]] = types.MappingProxyType({})
+
+    def is_bias(self, name: str) -> bool:
+        """Whether a parameter among the heads is a bias of the base that was trained beside."""
+        own = self.config.raw.get("bias") not in (None, "none") and name.endswith(".bias")
+        return own and not targets.replaced(self.config, name)
 
 
 def read(folder: str | os.PathLike, *, keep_magnitude: bool = False) -> Standalone:
-    """The adapter in a folder: LoRA with any ranks, alphas and rsLoRA, or AdaLoRA.
+    """The adapter in a folder: LoRA with any ranks, alphas, rsLoRA and biases, or AdaLoRA.
+
+    The factors of a convolution are those of its matrix (out, channels height width).
 
     Args:
       folder: in PEFT's format.
@@ -54,8 +64,8 @@ def read(folder: str | os.PathLike, *, keep_magnitude: bool = False) -> Standalo
 
     Raises:
       ValueError: one line with the file: another kind of adapter, DoRA (its change is not linear in
-        the factors and has full rank), convolutions, tensors that are missing, not known or
-        contradict the configuration, NaN or infinity.
+        the factors and has full rank), convolutions whose second factor is wider than 1, tensors
+        that are missing, not known or contradict the configuration, NaN or infinity.
 
     Example:
       >>> read("adapters/cola").modules["encoder.layer.0.query"].a.shape  # doctest: +SKIP
@@ -65,6 +75,7 @@ def read(folder: str | os.PathLike, *, keep_magnitude: bool = False) -> Standalo
     settings = _linear(folder, keep_magnitude)
     path, entries = reading.tensors_in(folder)
     groups, heads, problems = reading.by_module(entries, settings)
+    kernels = {path: kernel for path, group in groups.items() if (kernel := _flattened(group))}
     for module, group in groups.items():
         problems += reading.group_problems(module, group, settings) or _misfits(module, group)
         if not targets.adapted(settings, module):
@@ -83,6 +94,7 @@ def read(folder: str | os.PathLike, *, keep_magnitude: bool = False) -> Standalo
         widest(g.entries["a"].dtype for g in groups.values()),
         settings,
         {path: c.magnitude for path, c in changes.items() if isinstance(c, Scaled)},
+        kernels,
     )
 
 
@@ -121,6 +133,7 @@ def write(
     )
     # Of the base's layout alone: the factors of a transposed kernel are stored as all others.
     settings["fan_in_fan_out"] = bool(config.raw.get("fan_in_fan_out"))
+    settings["bias"] = config.raw.get("bias") or "none"
     readme = render(
         card or Card(),
         ranks,
@@ -165,7 +178,7 @@ def widest(names) -> str:
 
 def _linear(folder: pathlib.Path, keep_magnitude: bool) -> AdapterConfig:
     try:
-        settings = read_config(folder)
+        settings = read_config(folder, biases=True)
     except ValueError as error:
         known = "cannot be read" in str(error) or "JSON" in str(error)
         raise ValueError(str(error) if known else f"{error}; {REMEDY}") from None
@@ -181,8 +194,29 @@ def _misfits(path: str, group: reading.Group) -> list[str]:
     a, b = (group.entries[leaf].shape for leaf in ("a", "b"))
     if len(a) == len(b) == 2 and a[0] == b[1]:
         return []
-    kind = "a convolution" if len(a) == 4 else f"factors of shapes {a} and {b}"
-    return [f"{path} is {kind}; allowed are matrices (r, in) and (out, r)"]
+    kind = "a convolution" if len(a) > 2 else "a map"
+    return [
+        f"{path} is {kind} with factors of shapes {a} and {b}; allowed are matrices (r, in) and "
+        "(out, r), and kernels (r, in, ...) and (out, r, 1, ...)"
+    ]
+
+
+def _flattened(group: reading.Group) -> tuple[int, ...]:
+    """Makes matrices of the factors of a convolution; the shape of a kernel, () of other maps.
+
+    One whose second factor is wider than 1 is no product of matrices, and stays as it is.
+    """
+    first, second = (group.entries.get(leaf) for leaf in ("a", "b"))
+    if first is None or second is None or not len(first.shape) == len(second.shape) > 2:
+        return ()
+    if set(second.shape[2:]) != {1}:
+        return ()
+    for leaf, entry in (("a", first), ("b", second)):
+        shape = entry.shape[0], int(np.prod(entry.shape[1:]))
+        group.entries[leaf] = entry._replace(
+            shape=shape, read=lambda e=entry, s=shape: e.read().reshape(s)
+        )
+    return first.shape[1:]
 
 
 def _tensors(adapter: Standalone) -> dict[str, np.ndarray]:
@@ -191,8 +225,11 @@ def _tensors(adapter: Standalone) -> dict[str, np.ndarray]:
         if factors.a.shape[1]:  # PEFT knows no rank 0
             based.add(f"{path}.weight")
             table = naming.EMBEDDING if path in adapter.tables else naming.LINEAR
-            for leaf, factor in rounded(factors, adapter.dtype)._asdict().items():
-                tensors[naming.key(path, table[leaf])] = np.ascontiguousarray(factor.T)
+            kernel = adapter.kernels.get(path, ())
+            a, b = (np.ascontiguousarray(f.T) for f in rounded(factors, adapter.dtype))
+            if kernel:
+                a, b = a.reshape(-1, *kernel), b.reshape(*b.shape, *(1 for _ in kernel[1:]))
+            tensors |= {naming.key(path, table["a"]): a, naming.key(path, table["b"]): b}
     for path, value in adapter.magnitudes.items():
         tensors[naming.key(path, naming.MAGNITUDE)] = value.astype(FLOATS[adapter.dtype])
     for name, value in adapter.heads.items():

@@ -17,6 +17,12 @@ from finetune.weights.entries import Entry
 PREFIX = "rankwise_"
 """Before the model_type of a config.json, so that no other program fills such maps at random."""
 RANKS = "low_rank"
+LOADERS = {
+    "AutoConfig": "modeling_rankwise.RankwiseConfig",
+    "AutoModel": "modeling_rankwise.RankwiseModel",
+    "AutoModelForCausalLM": "modeling_rankwise.RankwiseForCausalLM",
+}
+"""For transformers, with trust_remote_code: classes of a file beside config.json."""
 FACTORS = (".low_rank.b", ".low_rank.a")
 PIVOT = (".pivot.columns", ".pivot.rest", ".pivot.order")
 
@@ -41,7 +47,7 @@ def plain(entries: dict[str, Any]) -> dict[str, Any]:
     kind = entries.get("model_type")
     if not (isinstance(kind, str) and kind.startswith(PREFIX)):
         return entries
-    others = {name: value for name, value in entries.items() if name != RANKS}
+    others = {name: value for name, value in entries.items() if name not in (RANKS, "auto_map")}
     names = [name.removeprefix(PREFIX) for name in entries.get("architectures") or ()]
     return {**others, "model_type": kind.removeprefix(PREFIX), "architectures": names}
 
@@ -56,7 +62,8 @@ def marked(entries: dict[str, Any], ranks: dict[str, int]) -> dict[str, Any]:
     """
     names = [PREFIX + name for name in entries.get("architectures") or ()]
     kind = PREFIX + entries["model_type"]
-    return {**entries, "model_type": kind, "architectures": names, RANKS: ranks}
+    changed = {"model_type": kind, "architectures": names, RANKS: ranks, "auto_map": LOADERS}
+    return {**entries, **changed}
 
 
 def _factors(name: str, b: Entry, a: Entry) -> Entry:

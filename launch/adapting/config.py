@@ -58,8 +58,12 @@ class AdapterConfig:
     weights: tuple[str, ...] = option(
         (), "of merge: a factor for each adapter, of any sign; 1 each by default"
     )
-    model: str | None = option(None, "of extract: folder of the tuned model", path=True)
-    base: str | None = option(None, "of extract: folder of the model it came from", path=True)
+    model: str | None = option(
+        None, "of extract: folder or GGUF file of the tuned model", path=True
+    )
+    base: str | None = option(
+        None, "of extract: folder or GGUF file of the model it came from", path=True
+    )
     rank: str | None = option(
         None,
         "components per module, or exact for all there are; merge keeps all by default, the others "

@@ -9,7 +9,7 @@ import numpy as np
 from finetune import models
 from finetune.peft import compatibility
 from finetune.weights.entries import Entry
-from finetune.weights.files import open_checkpoint, read_json
+from finetune.weights.files import open_checkpoint
 from launch.shell.waiting import progress
 
 
@@ -19,17 +19,19 @@ class Difference(NamedTuple):
     Attributes:
       linear: module path -> W_1 - W_0 in our layout (in, out), of the maps that differ.
       outside: torch name -> the tuned value of other parameters that differ.
+      share: of the squared norm of all changes, what lies in these.
     """
 
     linear: dict[str, np.ndarray]
     outside: dict[str, np.ndarray]
+    share: float = 0.0
 
 
 def difference(model: str, base: str) -> Difference:
-    """The changes of every tensor of two model folders of one architecture.
+    """The changes of every tensor of two models of one architecture, folders or GGUF files.
 
     Raises:
-      ValueError: folders that hold no weights, tensors that only one has or of other shapes, no
+      ValueError: places that hold no weights, tensors that only one has or of other shapes, no
         change at all, NaN or infinity.
     """
     new, old = (open_checkpoint(models.resolve(folder)) for folder in (model, base))
@@ -45,7 +47,7 @@ def difference(model: str, base: str) -> Difference:
         if new.entries[name].shape != old.entries[name].shape
     ]
     compatibility.refuse("--model and --base are not one architecture", problems)
-    linear, outside = {}, {}
+    linear, outside, squares = {}, {}, 0.0
     for name in progress(sorted(shared), len(shared), "tensors"):
         values = [_number(entries[name]) for entries in (new.entries, old.entries)]
         if np.array_equal(*values):
@@ -57,26 +59,32 @@ def difference(model: str, base: str) -> Difference:
             linear[path] = (values[0] - values[1]).T
         else:
             outside[name] = new.entries[name].read()
+            squares += _squares(values[0] - values[1])
     if not linear:
         raise ValueError(f"no linear map of {model} differs from that of {base}; allowed are some")
-    return Difference(linear, outside)
+    share = squares / (squares + sum(map(_squares, linear.values())))
+    return Difference(linear, outside, share)
 
 
-def refuse_outside(outside: dict[str, np.ndarray]) -> None:
+def refuse_outside(change: Difference) -> None:
     """Raises a ValueError that names parameters which factors cannot change."""
-    names = sorted(outside)
+    names = sorted(change.outside)
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ValueError(
-            f"{', '.join(names[:3])}{more} differ and are no linear maps; --outside=save keeps "
-            "them whole beside the factors"
+            f"{', '.join(names[:3])}{more} differ and are no linear maps ({change.share:.2g} of "
+            "the squared change); --outside=save keeps them whole beside the factors"
         )
+
+
+def _squares(change: np.ndarray) -> float:
+    return float(np.sum(change * change, dtype=np.float64))
 
 
 def _linear_maps(base: str) -> set[str]:
     """Torch names of the kernels of linear maps, in the checkpoint's own words."""
     folder = models.resolve(base)
-    kind = read_json(folder / "config.json").get("architectures") or [""]
+    kind = models.read_entries(folder).get("architectures") or [""]
     labels = 2 if "Classification" in kind[0] else 0
     try:
         config = models.read_config(folder, labels=labels)

@@ -10,19 +10,23 @@ from deflation.problem.spectrum import effective_rank
 from finetune.algebra import cutting
 from finetune.algebra.cutting import Cut
 from finetune.algebra.spectra import Spectrum
+from finetune.peft.standalone import FLOATS, Standalone
 from launch.shell.tables import table
 
 
-def contents(ranks: Mapping[str, int], spectra: Mapping[str, Spectrum]) -> str:
+def contents(adapter: Standalone, spectra: Mapping[str, Spectrum]) -> str:
     """What an adapter holds, a line per module."""
-    rows = [
-        (path, ranks[path], len(s.values), _effective(s), s.norm, ranks[path] * s.cost)
-        for path, s in spectra.items()
-    ]
-    norm = float(np.linalg.norm([s.norm for s in spectra.values()]))
-    rows.append(("all", *(sum(row[i] for row in rows) for i in (1, 2)), None, norm))
-    rows[-1] += (sum(row[5] for row in rows[:-1]),)
-    return table(("module", "rank", "true", "effective", "norm", "parameters"), rows)
+    rows, size = [], np.dtype(FLOATS[adapter.dtype]).itemsize
+    for path, own in spectra.items():
+        rank = adapter.modules[path].a.shape[1]
+        numbers = rank * own.cost
+        parts = len(own.values), _effective(own), own.norm, numbers, size * numbers
+        rows.append((path, rank, _scale(adapter, path), *parts))
+    norm = float(np.linalg.norm([own.norm for own in spectra.values()]))
+    rank, true, numbers, octets = (sum(row[i] for row in rows) for i in (1, 3, 6, 7))
+    rows.append(("all", rank, None, true, None, norm, numbers, octets))
+    header = ("module", "rank", "scale", "true", "effective", "norm", "parameters", "bytes")
+    return table(header, rows)
 
 
 def results(ranks: Mapping[str, int], cuts: Mapping[str, Cut]) -> str:
@@ -55,6 +59,13 @@ def record(cuts: Mapping[str, Cut], spectra: Mapping[str, Spectrum], **about) ->
         "relative_error": cutting.total(cuts),
         "modules": modules,
     }
+
+
+def _scale(adapter: Standalone, path: str) -> float | None:
+    """What was folded into the factors; None where the file's format has no alpha for all."""
+    if adapter.config.raw.get("lora_alpha") is None:
+        return None
+    return adapter.config.scale_of(path, max(adapter.modules[path].a.shape[1], 1))
 
 
 def _effective(spectrum: Spectrum) -> float:

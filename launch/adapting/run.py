@@ -29,7 +29,7 @@ def inspect(config: AdapterConfig) -> None:
     require_writable(config.json)
     adapter = _read(config, config.adapter)
     spectra = _spectra(adapter.modules)
-    print(report.contents(_ranks(adapter), spectra))
+    print(report.contents(adapter, spectra))
     print(f"base {adapter.config.base}, {adapter.dtype}, {len(adapter.heads)} parameters whole")
     values = {path: one.values for path, one in spectra.items()}
     write_json(config.json, {"ranks": _ranks(adapter), "singular_values": values})
@@ -66,12 +66,15 @@ def extract(config: AdapterConfig) -> None:
     _require_places(config)
     difference = extracting.difference(config.model, config.base)
     if config.outside == "refuse":
-        extracting.refuse_outside(difference.outside)
+        extracting.refuse_outside(difference)
     before = {path: min(delta.shape) for path, delta in difference.linear.items()}
     saved = sorted({name.rpartition(".")[0] for name in difference.outside})
     settings = standalone.plain(config.base, saved)
     adapter = Standalone({}, frozenset(), difference.outside, "float32", settings)
     method = f"extracted from {config.model}"
+    if difference.outside:
+        count, share = len(difference.outside), difference.share
+        print(f"{count} parameters whole, {share:.2g} of the squared change: {', '.join(saved)}")
     if config.gram is not None:
         cuts = on_inputs.extracted(difference.linear, config.gram, _rank(config), config.shrink)
         return _finish(config, adapter, before, {}, cuts, method, _measured(config))

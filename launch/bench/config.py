@@ -9,7 +9,7 @@ from launch.bench import decompose_suite
 from rankwise.files import require_writable
 from rankwise.options import option
 
-SUITES = ("decompose", "finetune", "claims", "scaling", "status")
+SUITES = ("decompose", "finetune", "claims", "scaling", "status", "adapters")
 
 
 @dataclasses.dataclass(frozen=True)

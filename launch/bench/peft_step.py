@@ -31,7 +31,7 @@ def packages() -> Any:
         import transformers
     except ImportError as error:
         raise ValueError(
-            f"the suite finetune needs torch, transformers and peft: {error}"
+            f"the suites finetune and adapters need torch, transformers and peft: {error}"
         ) from None
     return torch, transformers, peft
 

@@ -8,6 +8,7 @@ import re
 import threadpoolctl
 
 from launch.bench import (
+    adapters_suite,
     claims_suite,
     decompose_picture,
     decompose_rates,
@@ -81,10 +82,16 @@ def status(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return status_suite.run(status_suite.PROBLEMS[config.size])
 
 
+def adapters(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Merges, cuts and extractions of adapters, beside PEFT, numpy and torch."""
+    return adapters_suite.run(adapters_suite.SIZES[config.size], config.repeats, threads)
+
+
 SUITES = {
     "decompose": decompose,
     "finetune": finetune,
     "claims": claims,
     "scaling": scaling,
     "status": status,
+    "adapters": adapters,
 }

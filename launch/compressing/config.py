@@ -12,6 +12,9 @@ from finetune.peft.folders import require_new
 from rankwise.files import require_writable
 from rankwise.options import option
 
+POWERS = (1.0, 1.5, 2.0)
+"""What --power=auto chooses from."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TextFlags:
@@ -74,17 +77,16 @@ class SizeFlags:
         "these inputs and the old outputs (anchored); the last two run the network once per step",
         ORDERS,
     )
-    power: float = option(
-        1.0,
-        "metric S^power of the inputs' second moments S: 1 has the least output error, 2 keeps "
-        "strong directions more, 0 ignores the data",
-        lower=0,
-        upper=4,
+    power: str = option(
+        "1",
+        "metric S^power of the inputs' second moments S, a number from 0 to 4: 1 has the least "
+        "output error, 2 keeps strong directions more, 0 ignores the data; or auto, the one of "
+        f"{', '.join(map('{:g}'.format, POWERS))} with the best score on half of the held-out text",
     )
     shrink: str = option(
         "auto",
         "what is added to the second moments, in units of their mean: a number, or auto for .1 "
-        "below 8 tokens per input of the widest map, .01 above, and .03 of --order=anchored",
+        "of maps with less than 8 tokens per input, .01 of others, and .03 of --order=anchored",
     )
     modules: str | None = option(
         None,
@@ -151,12 +153,20 @@ class CompressConfig(RepairFlags, SizeFlags, TextFlags):
             raise ValueError(f"--heldout is {self.heldout}; allowed are numbers between 0 and 1")
         if self.label is not None and len(self.texts) != 2:
             raise ValueError(f"--label needs two --texts, of which there are {len(self.texts)}")
-        if self.order == "anchored" and self.power != 1:
-            raise ValueError(f"--power is {self.power} with --order=anchored; allowed is 1 there")
+        self._check_power()
         if self.output is not None:
             require_new(self.output)
         require_writable(self.json)
         require_writable(self.grams)
+
+    def _check_power(self):
+        if self.power != "auto" and not 0 <= _number("power", self.power) <= 4:
+            raise ValueError(f"--power is {self.power}; allowed are auto and numbers from 0 to 4")
+        if self.order == "anchored" and (self.power == "auto" or float(self.power) != 1):
+            raise ValueError(f"--power is {self.power} with --order=anchored; allowed is 1 there")
+        if self.power == "auto" and (self.order != "once" or self.residual_of):
+            other = f"--order={self.order}" if self.order != "once" else "--residual_of"
+            raise ValueError(f"--power is auto with {other}; allowed are numbers there")
 
     def _check_repair(self):
         if (self.rank is None) != (self.residual_of is None):

@@ -18,6 +18,7 @@ from finetune.peft import compatibility, standalone
 from finetune.peft.card import Card
 from finetune.peft.standalone import Standalone
 from finetune.weights.files import open_checkpoint
+from launch.compressing import report
 from launch.compressing.config import CompressConfig
 from launch.compressing.run import collect, shrinkage
 from launch.compressing.subject import Subject, judge, load, material
@@ -26,7 +27,7 @@ from launch.shell.waiting import progress, stage
 from rankwise.files import write_json
 
 PLAIN = "plain singular value decomposition of what rounding changed: no --data, no inputs"
-WEIGHTED = "least error of the outputs on {tokens} tokens, power {power:g}, shrink {shrink:g}"
+WEIGHTED = "least error of the outputs on {tokens} tokens, power {power:g}, shrink {shrink}"
 WEIGHTS = "weights"
 
 
@@ -52,18 +53,20 @@ def repair(config: CompressConfig) -> None:
     with stage("loading both networks"):
         subject = load(config)
         rounded = _rounded(config, subject)
-    collected, scores, shrink = {}, lambda _: {}, 0.0
+    collected, scores, shrink = {}, lambda _: {}, shrinkage(config)
     if config.data:
         with stage("reading texts"):
             texts = material(config, subject)
         collected = collect(config, subject, texts)
-        shrink = shrinkage(config, subject, collected["calibration"].tokens)
         scores = judge(subject, texts, config.batch_size)
     grams = {name: moments.grams for name, moments in collected.items()}
     adapters, rows = {}, []
     for path in progress(subject.paths, len(subject.paths), "maps"):
         kernel, base = (np.asarray(p[f"{path}.weight"]) for p in (subject.params, rounded.params))
-        metric = _metric(path, grams, config.power, shrink) if grams else None
+        metric = None
+        if collected:
+            calibration, power = collected["calibration"], float(config.power)
+            metric = maps.metric(path, calibration, power=power, shrink=shrink)
         factors = standalone.rounded(repaired(kernel, base, config.rank, metric), "float32")
         adapters[path] = factors
         errors = _errors(kernel, base, factors, {name: g[path] for name, g in grams.items()})
@@ -79,7 +82,9 @@ def repair(config: CompressConfig) -> None:
     how = PLAIN
     if grams:
         tokens = collected["calibration"].tokens
-        how = WEIGHTED.format(tokens=tokens, power=config.power, shrink=shrink)
+        how = WEIGHTED.format(
+            tokens=tokens, power=float(config.power), shrink=report.shrink_text(shrink)
+        )
     record = {
         "asked": dataclasses.asdict(config),
         "rounding": rounded.how,
@@ -95,13 +100,6 @@ def repair(config: CompressConfig) -> None:
             _write(config, rounded, adapters, record)
     write_json(config.json, record)
     print(_text(record))
-
-
-def _metric(path: str, grams, power: float, shrink: float) -> np.ndarray:
-    try:
-        return directions.metric(grams["calibration"][path], power=power, shrink=shrink)
-    except ValueError as error:
-        raise ValueError(f"inputs of {path}: {error}") from None
 
 
 def _rounded(config: CompressConfig, subject: Subject) -> Rounded:

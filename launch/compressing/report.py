@@ -11,10 +11,11 @@ import numpy as np
 from finetune.compression import forms, maps
 from launch.shell.tables import table
 
+REMOTE = "rankwise, and transformers with trust_remote_code=True; others refuse its model_type"
 LOADS = {
     "dense": "every program that loads the model it came from; it saves nothing",
-    "factors": "rankwise alone; others refuse its model_type",
-    "pivot": "rankwise alone; others refuse its model_type",
+    "factors": REMOTE,
+    "pivot": REMOTE,
 }
 
 
@@ -35,16 +36,20 @@ def modules(subject, fitted, ranks, chosen, form: str) -> list[dict[str, Any]]:
     return rows
 
 
-def record(config, subject, fitted, ranks, rows) -> dict[str, Any]:
+def record(config, subject, fitted, ranks, rows, digest: str) -> dict[str, Any]:
     """The entries of compression.json but for the scores."""
     whole = sum(int(np.prod(row["shape"])) for row in rows)
     errors = {name: [row["errors"][name] for row in rows] for name in fitted.moments}
     return {
         "asked": dataclasses.asdict(config),
-        "shrink": fitted.shrink,
+        "power": fitted.power,
+        "powers": fitted.tried,
+        "shrink": shrink_text(fitted.shrink),
+        "calibration": {"data": config.data, "sha256": digest},
         "tokens": {name: collected.tokens for name, collected in fitted.moments.items()},
         "parameters": {
             "linear maps before": whole,
+            "linear maps asked": int(config.ratio * whole),
             "linear maps after": sum(row["parameters"] for row in rows),
             "model before": sum(int(np.prod(leaf.shape)) for leaf in subject.params.values()),
         },
@@ -72,6 +77,8 @@ def text(record: dict[str, Any]) -> str:
     scores = record["scores"]
     lines = [(name, scores["before"][name], scores["after"][name]) for name in scores["before"]]
     parts.append(table(("score", "before", "after"), lines))
+    if tried := record["powers"]:
+        parts += ["", table(tuple(tried[0]), [tuple(each.values()) for each in tried])]
     if record["others"]:
         header = ("plan", "ratio", *record["others"][0]["scores"])
         cells = [(o["plan"], o["ratio"], *o["scores"].values()) for o in record["others"]]
@@ -86,14 +93,21 @@ def _summary(record: dict[str, Any]) -> list[str]:
     model = 1 - gone / sizes["model before"]
     lines = [
         f"{left:.3f} of the numbers in linear maps, {model:.3f} of the model's; form "
-        f"{asked['form']}, plan {asked['plan']}, order {asked['order']}, power {asked['power']:g}, "
-        f"shrink {record['shrink']:g}; calibrated on {tokens['calibration']} tokens "
-        f"in {record['seconds']:.0f} s",
+        f"{asked['form']}, plan {asked['plan']}, order {asked['order']}, power "
+        f"{record['power']:g}, shrink {record['shrink']}; calibrated on {tokens['calibration']} "
+        f"tokens in {record['seconds']:.0f} s",
         "errors are ||X (W - V)||^2 / ||X W||^2 of single maps: a proxy, judge by the scores",
     ]
     if asked["output"]:
         lines.append(f"{asked['output']} is loaded by {LOADS[asked['form']]}")
     return lines
+
+
+def shrink_text(shrink: float | None) -> str:
+    """A number, or what auto stands for."""
+    few, many, times = maps.FEW_SHRINK, maps.MANY_SHRINK, maps.FEW
+    auto = f"{few:g} of maps with less than {times} tokens per input, {many:g} of others"
+    return auto if shrink is None else f"{shrink:g}"
 
 
 def card(record: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from finetune.compression.plans import Curve, Ranks
 from finetune.compression.texts import Blocks
 from finetune.tasks.tokens import tokenizer_files
 from launch.compressing import figure, report
-from launch.compressing.config import CompressConfig
+from launch.compressing.config import POWERS, CompressConfig
 from launch.compressing.subject import Material, Subject, judge, load, material
 from launch.shell.waiting import progress, stage
 from rankwise.files import write_json
@@ -33,13 +33,16 @@ class Fitted(NamedTuple):
       moments: name of a text, "calibration" first -> its moments.
       directions: module path -> directions.
       curves: module path -> output errors of every rank on the calibration text.
-      shrink: what was added to the moments, in units of their mean.
+      power, shrink: of the metric, as of `maps.metric`.
+      tried: every power that this one was chosen from, and its score.
     """
 
     moments: dict[str, Moments]
     directions: dict[str, Directions]
     curves: dict[str, Curve]
-    shrink: float
+    power: float
+    shrink: float | None
+    tried: tuple[dict, ...] = ()
 
 
 def compress(config: CompressConfig) -> None:
@@ -60,7 +63,7 @@ def compress(config: CompressConfig) -> None:
     others = _others(config, subject, fitted, scores)
     rows = report.modules(subject, fitted, ranks, chosen, config.form)
     record = {
-        **report.record(config, subject, fitted, ranks, rows),
+        **report.record(config, subject, fitted, ranks, rows, texts.calibration.digest),
         "scores": {"before": before, "after": after},
         "others": others,
         "seconds": time.monotonic() - started,
@@ -74,14 +77,31 @@ def compress(config: CompressConfig) -> None:
 def fit(config: CompressConfig, subject: Subject, texts: Material) -> Fitted:
     """Moments of all texts, and the directions of every map."""
     collected = collect(config, subject, texts)
-    calibration = collected["calibration"]
-    shrink = shrinkage(config, subject, calibration.tokens)
-    answers = maps.once(subject.params, calibration, power=config.power, shrink=shrink)
+    if config.power != "auto":
+        return _fitted(config, subject, collected, float(config.power))
+    scores = judge(subject, texts._replace(judged=texts.choosing, pairs=None), config.batch_size)
+    best, least, tried = None, np.inf, []
+    for power in POWERS:
+        one = _fitted(config, subject, collected, power)
+        ranks = plans.plan(config.plan, one.curves, config.ratio, config.form)
+        ((name, score),) = scores(maps.replaced(subject.params, _cut(one, ranks))).items()
+        tried.append({"power": power, name: score})
+        loss = score if name.startswith("perplexity") else -score
+        if best is None or loss < least:
+            best, least = one, loss
+    return best._replace(tried=tuple(tried))
+
+
+def _fitted(
+    config: CompressConfig, subject: Subject, collected: dict[str, Moments], power: float
+) -> Fitted:
+    calibration, shrink = collected["calibration"], shrinkage(config)
+    answers = maps.once(subject.params, calibration, power=power, shrink=shrink)
     all_ranks, curves = {}, {}
-    for path, directions in progress(answers, len(subject.paths), "maps"):
+    for path, directions in progress(answers, len(subject.paths), f"maps, power {power:g}"):
         all_ranks[path] = directions
         curves[path] = Curve(subject.shape(path), directions.errors(calibration.grams[path]))
-    return Fitted(collected, all_ranks, curves, shrink)
+    return Fitted(collected, all_ranks, curves, power, shrink)
 
 
 def collect(config: CompressConfig, subject: Subject, texts: Material) -> dict[str, Moments]:
@@ -95,13 +115,11 @@ def collect(config: CompressConfig, subject: Subject, texts: Material) -> dict[s
     return collected
 
 
-def shrinkage(config: CompressConfig, subject: Subject, tokens: int) -> float:
-    """The number of --shrink, or what auto stands for."""
+def shrinkage(config: CompressConfig) -> float | None:
+    """The number of --shrink; None where it is that of `maps.shrinkage`, map by map."""
     if config.shrink != "auto":
         return float(config.shrink)
-    if config.order == "anchored":
-        return maps.ANCHORED_SHRINK
-    return maps.shrinkage(tokens, max(subject.shape(path)[0] for path in subject.paths))
+    return maps.ANCHORED_SHRINK if config.order == "anchored" else None
 
 
 def maps_of(
@@ -117,7 +135,7 @@ def maps_of(
         texts.calibration.batches(config.batch_size),
         ranks,
         anchored=config.order == "anchored",
-        power=config.power,
+        power=fitted.power,
         shrink=fitted.shrink,
     )
     return dict(progress(answers, changed, f"maps, {config.order}"))

@@ -59,11 +59,13 @@ class Material(NamedTuple):
       calibration: what the maps are fitted to.
       judged: name -> what they are judged by: "held out", and "other" where there is some.
       pairs: of an encoder with numbers of likeness: both texts of each pair, and the numbers.
+      choosing: held-out text that is in no score, with --power=auto.
     """
 
     calibration: Blocks
     judged: dict[str, Blocks]
     pairs: tuple[Blocks, Blocks, np.ndarray] | None
+    choosing: dict[str, Blocks]
 
 
 def load(config: CompressConfig) -> Subject:
@@ -114,13 +116,16 @@ def material(config: CompressConfig, subject: Subject) -> Material:
     share = config.tokens // len(rows.train)
     calibration = _stacked([tokens(source, share) for source in rows.train])
     judged = {"held out": tokens(rows.heldout, config.tokens // JUDGED)}
+    choosing = {}
+    if config.power == "auto":
+        judged["held out"], choosing["other half"] = judged["held out"].halves()
     if config.other:
         other = sources.whole(config.other, config.texts)
         judged["other"] = tokens(other, config.tokens // JUDGED)
     pairs = None
     if rows.alike is not None:
         pairs = (*_pair(tokenizer, rows.heldout[:PAIRS], config), rows.alike[:PAIRS])
-    return Material(calibration, judged, pairs)
+    return Material(calibration, judged, pairs, choosing)
 
 
 def judge(subject: Subject, material: Material, size: int) -> Callable[[Params], dict]:

@@ -123,7 +123,11 @@ def test_half_precision_stays_and_its_rounding_is_counted(dtype, tmp_path):
 def test_inspect(tmp_path, capsys):
     folder, file = made(tmp_path / "a"), tmp_path / "a.json"
     assert command("adapter", "inspect", f"--adapter={folder}", f"--json={file}") == 0
-    assert "h.0.q" in capsys.readouterr().out
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    header = next(line for line in lines if line[:1] == ["module"])
+    row = dict(zip(header, next(line for line in lines if line[:1] == ["h.0.q"]), strict=True))
+    assert (row["rank"], row["true"], row["scale"]) == ("3", "3", "2")  # alpha 6
+    assert (row["parameters"], row["bytes"]) == ("33", "132")
     values = json.loads(file.read_text())["singular_values"]["h.0.q"]
     full = np.linalg.svd(products(folder)["h.0.q"], compute_uv=False)[:3]
     np.testing.assert_allclose(values, full, rtol=1e-7)
@@ -131,18 +135,19 @@ def test_inspect(tmp_path, capsys):
 
 NAN = {f"{PREFIX}h.0.q.lora_A.weight": np.full((3, 6), np.nan, np.float32)}
 CONV = {f"{PREFIX}h.0.q.lora_A.weight": np.ones((3, 6, 3, 3), np.float32)}
-CONV |= {f"{PREFIX}h.0.q.lora_B.weight": np.ones((5, 3, 1, 1), np.float32)}
+CONV |= {f"{PREFIX}h.0.q.lora_B.weight": np.ones((5, 3, 3, 3), np.float32)}
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"tensors": NAN}, "h.0.q.lora_A.weight contains NaN"),
-        ({"tensors": CONV}, "h.0.q is a convolution"),
+        ({"tensors": CONV}, "h.0.q is a convolution with factors"),
         ({"use_dora": True}, "DoRA is not linear"),
         ({"peft_type": "VERA"}, "peft_type is 'VERA'; allowed are 'LORA', 'ADALORA'; merge it"),
         ({"lora_bias": True}, "lora_bias is True, which is not known here; merge it"),
-        ({"bias": "all"}, "bias is 'all'; allowed is 'none'"),
+        ({"use_kasa": True}, "use_kasa is True, which is not known here; merge it"),
+        ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens is [1], which is not known"),
         ({"r": 7}, "h.0.q has rank 3; its configuration says 7"),
         ({"target_modules": ["k"]}, "h.0.q has tensors but is none of target_modules"),
         ({"ranks": (0, 0), "r": 8, "rank_pattern": {}}, "h.0.q has rank 0"),

@@ -34,6 +34,9 @@ def test_the_change_has_the_scale_alpha_over_rank(one, tmp_path):
     a, b = adapter.modules["down_blocks.0.attentions.0.proj_in"]
     np.testing.assert_allclose((a @ b).T, full, rtol=1e-12)
     assert adapter.dtype == "float32" and adapter.config.base is None
+    assert dict(adapter.kernels) == (
+        {"down_blocks.0.attentions.0.proj_in": (5, 1, 1)} if one else {}
+    )
 
 
 def test_without_alpha_the_scale_is_one(tmp_path):
@@ -55,7 +58,8 @@ def test_several_networks_need_a_choice(tmp_path):
     [
         (f"{UNET}.hada_w1_a", (2, 2), "hada_w1_a is not known"),
         (f"{UNET}.dora_scale", (4,), "dora_scale is not known"),
-        (f"{UNET}.lora_down.weight", (2, 5, 3, 3), "1 x 1"),
+        (f"{UNET}.lora_down.weight", (2, 5, 3, 3), "the second is 1 x 1"),
+        (f"{UNET}.lora_up.weight", (4, 2, 3, 3), "the second is 1 x 1"),
         (f"{UNET}.lora_down.weight", (3, 5), "two ranks"),
         (f"{UNET}.alpha", (2,), "one number"),
         (f"{TEXT}x.lora_up.weight", (4, 2), "allowed are te, unet"),

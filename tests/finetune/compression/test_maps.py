@@ -66,6 +66,18 @@ def test_moments_leave_padding_out(network, blocks):
         np.testing.assert_allclose(collected.grams[path], x.T @ x / len(x), atol=1e-4)
 
 
+def test_shrinkage_by_itself_is_that_of_every_map(network, blocks, monkeypatch):
+    """As many tokens per input as the narrower maps have are few for the wider ones."""
+    collected = moments.collect(*network, blocks.batches(4), PATHS)
+    widths = {path: len(collected.grams[path]) for path in PATHS}
+    assert len(set(widths.values())) == 2
+    monkeypatch.setattr(maps, "FEW", collected.tokens / min(widths.values()))
+    for path, width in widths.items():
+        amount = 0.01 if width == min(widths.values()) else 0.1
+        expected = maps.metric(path, collected, shrink=amount)
+        np.testing.assert_array_equal(maps.metric(path, collected, shrink=None), expected)
+
+
 def test_sequential_reads_what_the_maps_before_left(network, blocks):
     forward, params = network
     ranks = dict.fromkeys(PATHS, 3)

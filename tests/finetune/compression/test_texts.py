@@ -25,6 +25,16 @@ def test_batches_hold_every_token_once(size):
     assert len({len(batch["input_ids"]) for batch in batches}) == 1
 
 
+def test_halves_are_apart_and_a_digest_is_of_the_rows():
+    given = rows([5, 40, 3])
+    first, second = given.halves()
+    assert first.tokens + second.tokens == given.tokens
+    np.testing.assert_array_equal(first.ids, given.ids[[0, 2]])
+    assert given.digest == rows([5, 40, 3]).digest != first.digest
+    with pytest.raises(ValueError, match="one row"):
+        second.halves()
+
+
 def test_a_causal_model_reads_full_blocks(tmp_path):
     tokenizer = vocabularies.byte_level(tmp_path / "llama")
     texts = ["Once upon a time.", "", "There was a matrix."] * 4

@@ -1,17 +1,21 @@
 """A tuned model and its base on disk -> an adapter in a folder."""
 
+import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from finetune.compression import gram_files
+from finetune.models import load
 from finetune.models.bert import BertConfig
 from finetune.peft import standalone
 from finetune.weights import saving
-from tests.finetune.models.tiny import BERT, random_model
+from tests.finetune.models.tiny import BERT, LLAMA_CONFIG, random_model
+from tests.finetune.weights import gguf_bytes
 from tests.launch.commands import command
 
 FILE = "model.safetensors"
@@ -60,9 +64,14 @@ def test_extract(models, size, tmp_path):
 def test_outside_of_linear_maps(models, tmp_path, capsys):
     flags = ["--rank=3", f"--output={tmp_path}/x"]
     assert extract(models, *flags, model="tuned") == 2
-    assert "output.LayerNorm.weight differ and are no linear maps" in capsys.readouterr().err
+    squares = np.sum(models[1].astype(float) ** 2)
+    norm = load_file(models[0] / "tuned" / FILE)["bert.encoder.layer.0.output.LayerNorm.weight"]
+    share = f"{len(norm) / (squares + len(norm)):.2g} of the squared change"  # 1 of every number
+    said = capsys.readouterr().err
+    assert f"output.LayerNorm.weight differ and are no linear maps ({share})" in said
     assert list(tmp_path.iterdir()) == []
     assert extract(models, *flags, "--outside=save", model="tuned") == 0
+    assert f"1 parameters whole, {share}" in capsys.readouterr().out
     tuned = load_file(models[0] / "tuned" / FILE)
     for name, value in standalone.read(tmp_path / "x").heads.items():
         np.testing.assert_array_equal(value, tuned[name])
@@ -98,3 +107,27 @@ def test_on_inputs(models, tmp_path):
     assert errors[1] == pytest.approx(np.linalg.norm(least[1:]) / np.linalg.norm(least), rel=1e-4)
     assert record["relative_error"] == pytest.approx(errors[1], rel=1e-4)
     assert errors[0] > 1.05 * errors[1]
+
+
+@pytest.mark.parametrize("kinds", [("base.gguf", "tuned"), ("base.gguf", "tuned.gguf")])
+def test_a_base_in_a_gguf_file(kinds, tmp_path):
+    """Queries lie there with the halves of each head interleaved."""
+    pytest.importorskip("gguf", reason="GGUF files need the package gguf")
+    model = random_model(dataclasses.replace(LLAMA_CONFIG, num_hidden_layers=1))
+    gguf_bytes.write(tmp_path / "base.gguf", model)
+    saving.save(tmp_path / "tuned", model)
+    tensors = load_file(tmp_path / "tuned" / FILE)
+    name = "model.layers.0.self_attn.q_proj"
+    change = np.zeros_like(tensors[f"{name}.weight"])
+    change[1], change[-1] = 2, np.arange(change.shape[1])
+    save_file({**tensors, f"{name}.weight": tensors[f"{name}.weight"] + change},
+              tmp_path / "tuned" / FILE)  # fmt: skip
+    if kinds[1] == "tuned.gguf":
+        _, tuned = load(tmp_path / "tuned", labels=0, key=jax.random.key(0))
+        gguf_bytes.write(tmp_path / "tuned.gguf", tuned)
+    flags = [f"--base={tmp_path}/{kinds[0]}", f"--model={tmp_path}/{kinds[1]}", "--rank=2"]
+    assert command("adapter", "extract", *flags, f"--output={tmp_path}/x") == 0
+    adapter = standalone.read(tmp_path / "x")
+    assert list(adapter.modules) == [name] and adapter.config.base == f"{tmp_path}/base.gguf"
+    a, b = adapter.modules[name]
+    np.testing.assert_allclose(a @ b, change.T, atol=1e-4)
