@@ -97,10 +97,15 @@ def _proper(contraction: Contraction) -> np.ndarray:
     return (contraction.rate < 1) & (contraction.first < contraction.holds.shape[1])
 
 
-def _theorem_b(
-    problem, constants=integrated_constants, amplitude=SOURCE_AMPLITUDE, rates=warm_up.proved_rates
+def theorem_b(
+    problem,
+    constants=integrated_constants,
+    amplitude=SOURCE_AMPLITUDE,
+    rates=warm_up.proved_rates,
+    recorded=run,
 ) -> Evidence:
-    current = run(problem)
+    """G_{k,l} against the theorem's bound, of a run that `recorded` makes of the problem."""
+    current = recorded(problem)
     return _settled(current, *_settle(current, constants, amplitude, rates), amplitude)
 
 
@@ -149,18 +154,20 @@ def _waiting(levels, exact: bool = True) -> Evidence:
     return Evidence(rounds * rate**rounds, level)
 
 
-def _settling_spectrum(uniform: np.ndarray) -> np.ndarray:
+def settling_spectrum(uniform: np.ndarray) -> np.ndarray:
     """Half of the instances with a slow worker behind fast ones: later workers are then still above
     the float floor when their warm-up is over."""
     late = (np.arange(len(uniform)) % 2 == 0)[:, None]
     return np.where(late, slow_last_spectrum(uniform), separated_spectrum(uniform))
 
 
-def _draw(key, trials):
-    return draw(key, trials, _settling_spectrum)
+def draw_settling(key, trials):
+    """Problems whose warm-up is over within the run."""
+    return draw(key, trials, settling_spectrum)
 
 
-def _draw_slow_first(key, trials):
+def draw_behind_slow(key, trials):
+    """Problems whose first worker is slower than all others."""
     return draw(key, trials, slow_first_spectrum)
 
 
@@ -194,12 +201,12 @@ CLAIMS = (
         formula=_BOUND + ", s_k as in warm_up_rounds",
         kind="upper",
         status="corrected",
-        instances=_draw,
-        measure=_theorem_b,
+        instances=draw_settling,
+        measure=theorem_b,
         control=Control(
             "m_k = F_k: every worker at its own rate, behind a slow first one",
-            lambda problem: _theorem_b(problem, rates=lambda contraction: contraction),
-            _draw_slow_first,
+            lambda problem: theorem_b(problem, rates=lambda contraction: contraction),
+            draw_behind_slow,
         ),
     ),
     Claim(
@@ -210,8 +217,8 @@ CLAIMS = (
         formula=_BOUND + ", A = 6",
         kind="upper",
         status="with a condition",
-        instances=_draw,
-        measure=lambda problem: _theorem_b(problem, source_constants),
+        instances=draw_settling,
+        measure=lambda problem: theorem_b(problem, source_constants),
         control=Control(
             "the printed s_k with s_1 = 1, F_k measured after a burn-in",
             _theorem_b_printed,
@@ -225,12 +232,12 @@ CLAIMS = (
         formula=_BOUND + ", A = 3/2",
         kind="upper",
         status="new",
-        instances=_draw,
-        measure=lambda problem: _theorem_b(problem, amplitude=ALTERNATING_AMPLITUDE),
+        instances=draw_settling,
+        measure=lambda problem: theorem_b(problem, amplitude=ALTERNATING_AMPLITUDE),
         control=Control(
             "no warm-up beyond the burn-in: s_k = max(k, e_k)",
             _theorem_b_at_once,
-            _draw_slow_first,
+            draw_behind_slow,
         ),
     ),
     Claim(
@@ -240,7 +247,7 @@ CLAIMS = (
         formula="delta_{k,l} <= T_k/(2 sqrt(2)) for l >= s_k - 1, k >= 2",
         kind="upper",
         status="corrected",
-        instances=_draw,
+        instances=draw_settling,
         measure=_gates,
         control=Control("staggering alone: from round k on", lambda problem: _gates(problem, True)),
     ),

@@ -1,0 +1,89 @@
+"""Claims: what the theorem with its warm-up says of targets, and of symmetric matrices.
+
+Legend: as in `warm_up` and `measured_run`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.parallel.measured_run import and_predecessors, follows, run
+from linear_theory.parallel.problems import RANK, Problem, draw, slow_first_spectrum
+from linear_theory.parallel.self_correction.claims_warm_up import (
+    draw_behind_slow,
+    draw_settling,
+    settling_spectrum,
+    source_constants,
+    theorem_b,
+)
+from linear_theory.parallel.self_correction.warm_up import proved_rates
+
+
+def _own_rates(contraction):
+    """As if every worker were behind exact predecessors."""
+    return contraction
+
+
+def _mismatch(problem: Problem, rates=proved_rates, every: bool = True) -> Evidence:
+    """delta_{k,l} against the bounds of G_{j,l-1}, j < k, from where all of these hold."""
+    settled = theorem_b(problem, source_constants, rates=rates)
+    current = run(problem)
+    bound = current.values[:, None, :RANK] * settled.bound
+    total = np.cumsum(bound, axis=2) if every else bound
+    known = and_predecessors(settled.premise)
+    # The predecessors of worker k, one round ago.
+    bound, known = (part[:, :-1, :-1] for part in (total, known))
+    first = ((0, 0), (0, 0), (1, 0))
+    bound, known = np.pad(bound, first), np.pad(known, first)
+    return Evidence(current.trajectory.mismatch, bound, known & follows(current))
+
+
+def _eigenvectors(problem: Problem, rates=proved_rates) -> Evidence:
+    """||a/|a| - v_k||, a turned to the side of v_k, which has no sign of its own."""
+    settled = theorem_b(problem, source_constants, rates=rates)
+    cosine = np.diagonal(run(problem).trajectory.modes, axis1=2, axis2=3)
+    distance = np.sqrt(np.maximum(2 - 2 * cosine, 0))
+    # The root of a difference of two ones has half the digits.
+    return Evidence(distance, np.sqrt(2) * settled.bound, settled.premise & (distance > 1e-6))
+
+
+_symmetric = functools.partial(draw, symmetric=True, conditioning=1)
+
+CLAIMS = (
+    Claim(
+        name="self_correction.mismatch_vanishes",
+        source="arXiv 2605.10741, the theorem put into the residual identity",
+        statement="The targets are right in the end at the rates of the predecessors' errors, if "
+        "s_1 is the end of the burn-in after which F_k holds.",
+        formula="||M_{k,l} - M*_k|| <= sum_{j<k} s_j 6 (l - s_j + 1) m_j^{l - s_j}, "
+        "l >= max_{j<k} s_j",
+        kind="upper",
+        status="with a condition",
+        instances=draw_settling,
+        measure=_mismatch,
+        control=Control(
+            "the last predecessor alone, at its own F_j, behind a slow first worker",
+            functools.partial(_mismatch, rates=_own_rates, every=False),
+            draw_behind_slow,
+        ),
+    ),
+    Claim(
+        name="self_correction.symmetric",
+        source="arXiv 2502.17615, theorem 2, symmetric case; arXiv 2605.10741, section III",
+        statement="Positive definite matrices: the directions of the workers come to the "
+        "eigenvectors, as sin(a, v_k) <= G_{k,l}; the same warm-up and rates.",
+        formula="||a/|a| - v_k|| <= sqrt(2) 6 (l - s_k + 2) m_k^{l - s_k + 1}",
+        kind="upper",
+        status="with a condition",
+        instances=functools.partial(_symmetric, spectrum=settling_spectrum),
+        measure=_eigenvectors,
+        control=Control(
+            "m_k = F_k, behind a slow first worker",
+            functools.partial(_eigenvectors, rates=_own_rates),
+            functools.partial(_symmetric, spectrum=slow_first_spectrum),
+        ),
+    ),
+)
