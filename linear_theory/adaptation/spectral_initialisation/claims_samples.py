@@ -14,7 +14,7 @@ from linear_theory.adaptation.spectral_initialisation import theory as spectral
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.random_matrices import generator, norm, orthogonal
 
-RANK, D, OUTPUTS = 2, 4, 5
+RANK, D, OUTPUTS, SAMPLES = 2, 4, 5, 12
 MISSES = (0.5, 0.2, 0.1, 0.05)
 DRAWS, MANY = 64, 40
 # Laws of one entry of an input, of mean 0 and variance 1, and their fourth moments.
@@ -24,35 +24,28 @@ FOURTH = np.array([1.0, 9 / 5, float(SPARSITY)])
 
 
 class Sample(NamedTuple):
-    """Inputs (n, N, d) and Delta (n, d, k) of rank r*; the law of each instance (n,)."""
+    """Inputs of each of the laws (n, 3, N, d), and Delta (n, 1, d, k) of rank r*."""
 
     x: np.ndarray
     delta: np.ndarray
-    law: np.ndarray
-
-    @property
-    def gram(self) -> np.ndarray:
-        """S (n, d, d)."""
-        return self.x.mT @ self.x / self.x.shape[1]
 
 
-def draw_laws(key, trials: int, samples: int = 12) -> Sample:
-    """Inputs with independent entries of the three `LAWS` in turn.
+def draw_laws(key, trials: int) -> Sample:
+    """Inputs with independent entries, of the three `LAWS`.
 
     Example:
       >>> import jax
-      >>> draw_laws(jax.random.key(0), 3).law.tolist()
-      [0, 1, 2]
+      >>> draw_laws(jax.random.key(0), 2).x.shape
+      (2, 3, 12, 4)
     """
     rng = generator(key)
-    shape = (trials, samples, D)
-    signs = np.sign(rng.standard_normal(shape))
-    kept = rng.random(shape) < 1 / SPARSITY
-    laws = signs, np.sqrt(3) * rng.uniform(-1, 1, shape), SPARSITY**0.5 * signs * kept
-    law = np.arange(trials) % len(LAWS)
-    x = np.choose(law[:, None, None], laws)
-    left, right = orthogonal(rng, trials, D, RANK), orthogonal(rng, trials, RANK, OUTPUTS)
-    return Sample(x, left * rng.uniform(0.3, 1, (trials, 1, RANK)) @ right, law)
+    shape = (trials, SAMPLES, D)
+    signs, sparse = np.sign(rng.standard_normal((2, *shape)))
+    sparse = SPARSITY**0.5 * sparse * (rng.random(shape) < 1 / SPARSITY)
+    uniform = 3**0.5 * rng.uniform(-1, 1, shape)
+    left, right = orthogonal(rng, trials, 1, D, RANK), orthogonal(rng, trials, 1, RANK, OUTPUTS)
+    delta = left * rng.uniform(0.3, 1, (trials, 1, 1, RANK)) @ right
+    return Sample(np.stack([signs, uniform, sparse], axis=1), delta)
 
 
 def draw_deviations(key, trials: int) -> np.ndarray:
@@ -69,12 +62,12 @@ def draw_deviations(key, trials: int) -> np.ndarray:
 
 
 def _mean_error(sample: Sample, gaussian: bool = False) -> Evidence:
-    """Relative squared error over its mean for the law of the instance."""
-    a, b = spectral.spectral_factors(sample.gram @ sample.delta, RANK)
+    """Relative squared error (n, 3)."""
+    gram = sample.x.mT @ sample.x / SAMPLES
+    a, b = spectral.spectral_factors(gram @ sample.delta, RANK)
     risk = norm(a @ b - sample.delta) ** 2 / norm(sample.delta) ** 2
-    fourth = 3.0 if gaussian else FOURTH[sample.law]
-    mean = (D - 2 + fourth) / sample.x.shape[1]
-    return Evidence(risk / mean, 1.0)
+    fourth = np.full_like(FOURTH, 3.0) if gaussian else FOURTH
+    return Evidence(risk, ((D - 2 + fourth) / SAMPLES)[None])
 
 
 def _tail(deviations: np.ndarray, mean_alone: bool = False) -> Evidence:

@@ -161,13 +161,11 @@ def settling_spectrum(uniform: np.ndarray) -> np.ndarray:
     return np.where(late, slow_last_spectrum(uniform), separated_spectrum(uniform))
 
 
-def draw_settling(key, trials):
-    """Problems whose warm-up is over within the run."""
+def _draw(key, trials):
     return draw(key, trials, settling_spectrum)
 
 
-def draw_behind_slow(key, trials):
-    """Problems whose first worker is slower than all others."""
+def _draw_slow_first(key, trials):
     return draw(key, trials, slow_first_spectrum)
 
 
@@ -201,12 +199,12 @@ CLAIMS = (
         formula=_BOUND + ", s_k as in warm_up_rounds",
         kind="upper",
         status="corrected",
-        instances=draw_settling,
+        instances=_draw,
         measure=theorem_b,
         control=Control(
             "m_k = F_k: every worker at its own rate, behind a slow first one",
             lambda problem: theorem_b(problem, rates=lambda contraction: contraction),
-            draw_behind_slow,
+            _draw_slow_first,
         ),
     ),
     Claim(
@@ -217,7 +215,7 @@ CLAIMS = (
         formula=_BOUND + ", A = 6",
         kind="upper",
         status="with a condition",
-        instances=draw_settling,
+        instances=_draw,
         measure=lambda problem: theorem_b(problem, source_constants),
         control=Control(
             "the printed s_k with s_1 = 1, F_k measured after a burn-in",
@@ -232,12 +230,12 @@ CLAIMS = (
         formula=_BOUND + ", A = 3/2",
         kind="upper",
         status="new",
-        instances=draw_settling,
+        instances=_draw,
         measure=lambda problem: theorem_b(problem, amplitude=ALTERNATING_AMPLITUDE),
         control=Control(
             "no warm-up beyond the burn-in: s_k = max(k, e_k)",
             _theorem_b_at_once,
-            draw_behind_slow,
+            _draw_slow_first,
         ),
     ),
     Claim(
@@ -247,7 +245,7 @@ CLAIMS = (
         formula="delta_{k,l} <= T_k/(2 sqrt(2)) for l >= s_k - 1, k >= 2",
         kind="upper",
         status="corrected",
-        instances=draw_settling,
+        instances=_draw,
         measure=_gates,
         control=Control("staggering alone: from round k on", lambda problem: _gates(problem, True)),
     ),
