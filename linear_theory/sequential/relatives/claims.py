@@ -1,0 +1,195 @@
+"""Claims: what EigenGame and rank-one matrix completion have in common with deflation.
+
+Legend: A (d, d) positive definite with eigenpairs (l_i, v_i); w_j what player j holds. For
+completion M (m, n) with the entries of a mask observed, R_k = mask * (M - sum_j c_j u_j v_j^T)
+after k steps: u_k, v_k the leading singular pair of R_{k-1}, all c chosen anew by least squares.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.random_matrices import (
+    falling,
+    generator,
+    norm,
+    orthogonal,
+    unit_rows,
+)
+
+SIZE, PLAYERS = 6, 3
+ROWS, COLUMNS, RANK, STEPS = 6, 8, 2, 5
+EPS = np.finfo(np.float64).eps
+
+
+class Game(NamedTuple):
+    """matrix A (n, 6, 6), values (n, 6), vectors in rows (n, 6, 6), strategies w (n, 3, 6)."""
+
+    matrix: np.ndarray
+    values: np.ndarray
+    vectors: np.ndarray
+    strategies: np.ndarray
+
+
+def draw_games(key, trials: int) -> Game:
+    """Ratios of eigenvalues from .4 to .9; strategies are unit vectors, far from eigenvectors.
+
+    Example:
+      >>> import jax
+      >>> draw_games(jax.random.key(0), 2).strategies.shape
+      (2, 3, 6)
+    """
+    rng = generator(key)
+    values = falling(rng.uniform(0.4, 0.9, (trials, SIZE - 1)))
+    vectors = orthogonal(rng, trials, SIZE, SIZE)
+    strategies = unit_rows(rng.standard_normal((trials, PLAYERS, SIZE)))
+    return Game(vectors.mT * values[:, None] @ vectors, values, vectors, strategies)
+
+
+def _pull(game: Game, parents: np.ndarray) -> np.ndarray:
+    """Half the slope of the last player's utility w^T A w - sum_j (w^T A w_j)^2 / (w_j^T A w_j)."""
+    own = game.strategies[:, -1:]
+    images = parents @ game.matrix
+    sizes = np.sum(images * parents, axis=2, keepdims=True)
+    return own @ game.matrix - own @ images.mT @ (images / sizes)
+
+
+def _utility(game: Game, exact: bool = True) -> Evidence:
+    """Against the slope of w^T A_3 w, A_3 what deflation leaves after exact components."""
+    parents = game.vectors[:, : PLAYERS - 1] if exact else game.strategies[:, :-1]
+    rest = np.where(np.arange(SIZE) < PLAYERS - 1, 0, game.values)
+    deflated = game.vectors.mT * rest[:, None] @ game.vectors
+    error = norm(_pull(game, parents) - game.strategies[:, -1:] @ deflated)
+    return Evidence(error, 100 * EPS)
+
+
+def _rank(game: Game, hotelling: bool = False) -> Evidence:
+    """What the last player sees behind parents that are far from eigenvectors."""
+    parents = game.strategies[:, :-1]
+    images = parents @ game.matrix
+    if hotelling:
+        sizes = np.sum(images * parents, axis=2)[:, None]
+        rest = game.matrix - parents.mT * sizes @ parents
+    else:
+        rest = game.matrix - images.mT @ np.linalg.solve(images @ parents.mT, images)
+    values = np.linalg.svd(rest, compute_uv=False)
+    return Evidence(values[:, SIZE - PLAYERS + 1], 100 * EPS)
+
+
+class Observed(NamedTuple):
+    """matrix M (n, 6, 8) of rank 2, mask (n, 6, 8) of zeros and ones."""
+
+    matrix: np.ndarray
+    mask: np.ndarray
+
+
+def draw_observed(key, trials: int) -> Observed:
+    """Half of the entries, or more.
+
+    Example:
+      >>> import jax
+      >>> draw_observed(jax.random.key(0), 2).mask.shape
+      (2, 6, 8)
+    """
+    rng = generator(key)
+    factors = (
+        rng.standard_normal((trials, ROWS, RANK)),
+        rng.standard_normal((trials, RANK, COLUMNS)),
+    )
+    chance = rng.uniform(0.5, 0.95, (trials, 1, 1))
+    return Observed(factors[0] @ factors[1], (rng.random((trials, ROWS, COLUMNS)) < chance) * 1.0)
+
+
+def draw_all(key, trials: int) -> Observed:
+    """Every entry.
+
+    Example:
+      >>> import jax
+      >>> float(draw_all(jax.random.key(0), 2).mask.min())
+      1.0
+    """
+    drawn = draw_observed(key, trials)
+    return drawn._replace(mask=np.ones_like(drawn.mask))
+
+
+def _pursue(problem: Observed) -> np.ndarray:
+    """||R_k|| for k = 0, ..., STEPS, (n, STEPS + 1)."""
+    target = problem.mask * problem.matrix
+    rest, bases, sizes = target, [], [norm(target)]
+    for _ in range(STEPS):
+        left, _, right = np.linalg.svd(rest, full_matrices=False)
+        bases.append(problem.mask * (left[:, :, :1] * right[:, :1]))
+        columns = np.stack([base.reshape(len(target), -1) for base in bases], axis=2)
+        fitted = columns @ np.linalg.pinv(columns) @ target.reshape(len(target), -1, 1)
+        rest = target - fitted.reshape(target.shape)
+        sizes.append(norm(rest))
+    return np.stack(sizes, axis=1)
+
+
+def _contraction(problem: Observed, directions: int = min(ROWS, COLUMNS)) -> Evidence:
+    sizes = _pursue(problem)
+    bound = np.sqrt(1 - 1 / directions) * sizes[:, :-1]
+    return Evidence(sizes[:, 1:], bound, sizes[:, :-1] > 1e-9)
+
+
+def _finite(problem: Observed) -> Evidence:
+    """What is left after as many steps as M has rank."""
+    sizes = _pursue(problem)
+    return Evidence(sizes[:, RANK], 100 * EPS * sizes[:, 0])
+
+
+CLAIMS = (
+    Claim(
+        name="relatives.eigengame",
+        source="EigenGame (Gemp et al. 2021), named in arXiv 2505.22602, related work",
+        statement="Behind exact parents a player climbs the deflated matrix.",
+        formula="A w - sum_j (w^T A v_j)/(v_j^T A v_j) A v_j = (A - sum_j l_j v_j v_j^T) w",
+        kind="identity",
+        status="new",
+        instances=draw_games,
+        measure=_utility,
+        control=Control("parents that are no eigenvectors", lambda g: _utility(g, exact=False)),
+    ),
+    Claim(
+        name="relatives.eigengame_rank",
+        source="Wedderburn 1934; EigenGame (Gemp et al. 2021), named in arXiv 2505.22602",
+        statement="Behind parents that are conjugate to each other, eigenvectors or not, a player "
+        "sees Wedderburn's reduction, of a rank that is lower by one for each.",
+        formula="rank(A - A W (W^T A W)^-1 W^T A) = d - j for any W (d, j) of full rank",
+        kind="identity",
+        status="new",
+        instances=draw_games,
+        measure=_rank,
+        control=Control(
+            "Hotelling's deflation, A - sum_j (w_j^T A w_j) w_j w_j^T",
+            functools.partial(_rank, hotelling=True),
+        ),
+    ),
+    Claim(
+        name="relatives.completion",
+        source="Wang et al. 2014 (rank-one matrix pursuit); arXiv 2505.22602, related work",
+        statement="Rank-one steps on the observed entries, all weights chosen anew: what is left "
+        "of them falls at a linear rate, whatever the mask.",
+        formula="||R_{k+1}|| <= sqrt(1 - 1/min(m, n)) ||R_k||",
+        kind="upper",
+        status="new",
+        instances=draw_observed,
+        measure=_contraction,
+        control=Control("1/r for a matrix of rank r", lambda p: _contraction(p, RANK)),
+    ),
+    Claim(
+        name="relatives.completion_of_all",
+        source="Eckart and Young 1936; arXiv 2505.22602, related work",
+        statement="With all entries observed it is deflation, which ends after r steps.",
+        formula="R_r = 0 for a matrix of rank r",
+        kind="identity",
+        status="new",
+        instances=draw_all,
+        measure=_finite,
+        control=Control("entries missing", _finite, draw_observed),
+    ),
+)
