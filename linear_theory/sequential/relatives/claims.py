@@ -87,8 +87,8 @@ class Observed(NamedTuple):
     mask: np.ndarray
 
 
-def draw_observed(key, trials: int) -> Observed:
-    """Half of the entries, or more.
+def draw_observed(key, trials: int, least: float = 0.5, most: float = 0.95) -> Observed:
+    """Each entry with a chance between the two.
 
     Example:
       >>> import jax
@@ -100,7 +100,7 @@ def draw_observed(key, trials: int) -> Observed:
         rng.standard_normal((trials, ROWS, RANK)),
         rng.standard_normal((trials, RANK, COLUMNS)),
     )
-    chance = rng.uniform(0.5, 0.95, (trials, 1, 1))
+    chance = rng.uniform(least, most, (trials, 1, 1))
     return Observed(factors[0] @ factors[1], (rng.random((trials, ROWS, COLUMNS)) < chance) * 1.0)
 
 
@@ -179,7 +179,11 @@ CLAIMS = (
         status="new",
         instances=draw_observed,
         measure=_contraction,
-        control=Control("1/r for a matrix of rank r", lambda p: _contraction(p, RANK)),
+        control=Control(
+            "1/r for a matrix of rank r, of which less than half is observed",
+            lambda problem: _contraction(problem, RANK),
+            functools.partial(draw_observed, least=0.3, most=0.45),
+        ),
     ),
     Claim(
         name="relatives.completion_of_all",
