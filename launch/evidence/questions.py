@@ -71,9 +71,13 @@ QUESTIONS = (
     Question(
         "How late may workers read each other?",
         "arXiv 2605.10741, second open question",
-        "One fixed delay costs a power of the rate, proved for alternating steps near the end and "
-        "for exact solvers from any start. Not known: delays that vary, and gradient descent.",
-        ("staleness.envelope", "staleness.late_rate", "staleness.exact_solver"),
+        "A delay costs a power of the rate, proved for alternating steps near the end and for "
+        "exact solvers from any start; delays that vary cost no more than the longest of them. Not "
+        "known: gradient descent, and a bound for varying delays in every round.",
+        (
+            *("staleness.envelope", "staleness.late_rate", "staleness.exact_solver"),
+            *("staleness.varying_exact", "staleness.varying_late"),
+        ),
     ),
     Question(
         "Does parallel deflation work in nonlinear networks?",

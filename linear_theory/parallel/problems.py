@@ -98,6 +98,7 @@ def draw(
     conditioning: float = 10.0,
     outside: float = 0.3,
     noise=0.0,
+    symmetric: bool = False,
 ) -> Problem:
     """Draws problems Y = U diag(s) V^T S^{-1/2} X + noise, and first factors.
 
@@ -115,6 +116,7 @@ def draw(
       outside: standard deviation of the part of Y outside the row space of X.
       noise: standard deviation of noise in all of Y, a number or (trials,). With noise, `values`
         are no longer exactly the drawn spectrum.
+      symmetric: M is V diag(s) V^T and a row of zeros below, which no worker sees; without noise.
 
     Returns:
       A Problem, in the default float type.
@@ -128,6 +130,8 @@ def draw(
     uniform = numbers.random((trials, 2 + VALUES + COLUMNS))
     left, right, x, rest, b, a = (numbers.normal(size=(trials, *shape)) for shape in _SHAPES)
     left, right = np.linalg.qr(left)[0], np.linalg.qr(right)[0]
+    if symmetric:
+        left = np.pad(right, ((0, 0), (0, ROWS - COLUMNS), (0, 0)))
     p, _, q = np.linalg.svd(x, full_matrices=False)
     x = (p * conditioning ** -uniform[:, None, 2 + VALUES :]) @ q
     values = spectrum(uniform[:, : 2 + VALUES])

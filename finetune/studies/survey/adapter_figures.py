@@ -20,7 +20,7 @@ ROOM = 60  # letters below an axis; longer names are left out for numbers
 
 
 def rates(arrays: Arrays, setting=None) -> Figure:
-    """Norms of a and of b, and the training loss, for each ratio of the rates. Figure 5.
+    """Norms of a and of b, loss and score over training, for each ratio of the rates. Figure 5.
 
     Args:
       arrays: as from `finetune.studies.survey.factor_rates`.
@@ -31,8 +31,10 @@ def rates(arrays: Arrays, setting=None) -> Figure:
       >>> recipe = registry()["survey_factor_rates"]
       >>> recipe.draw(recipe.arrays("quick")).savefig("rates.png")  # doctest: +SKIP
     """
-    figure = Figure(figsize=(11, 3.9), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    course = arrays.get("course")  # not in files of earlier versions
+    panels = 3 if course is None else 4
+    figure = Figure(figsize=(3.6 * panels, 3.9), layout="constrained")
+    left, middle, right, *last = figure.subplots(1, panels)
     steps, losses = arrays["steps"], arrays["losses"]
     window = max(1, min(WINDOW, losses.shape[1] // 5))
     parts, ends = [], []
@@ -44,6 +46,8 @@ def rates(arrays: Arrays, setting=None) -> Figure:
         middle.plot(steps, norm_b, color=color, label=label)
         smooth = np.convolve(losses[number], np.ones(window) / window, "valid")
         right.semilogy(np.arange(window, losses.shape[1] + 1), smooth, color=color, label=label)
+        for axis in last:
+            axis.plot(steps, course[number], color=color, label=label)
         parts.append(f"{label}: |a| x {norm_a[-1] / norm_a[0]:.2f}, |b| 0 to {norm_b[-1]:.2f}")
         ends.append(f"{arrays['scores'][number]:.3f}")
     right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -52,10 +56,12 @@ def rates(arrays: Arrays, setting=None) -> Figure:
     left.set(xlabel="step", ylabel="Frobenius norm of a / at the start")
     middle.set(xlabel="step", ylabel="Frobenius norm of b")
     right.set(xlabel="step", ylabel=f"training loss, mean of {window} steps")
+    metric = str(arrays["metric"]).replace("_", " and ")
+    for axis in last:
+        axis.set(xlabel="step", ylabel=f"{metric} on the rows held out")
     left.legend(fontsize=8)
     rank = "" if setting is None else f", rank {setting.rank}, rate {setting.learning_rate:g}"
     figure.suptitle(f"LoRA with a faster second factor\n{_data(arrays)}{rank}", fontsize=10)
-    metric = str(arrays["metric"]).replace("_", " and ")
     finding(figure, f"{';  '.join(parts)}\n{metric} at the end: {', '.join(ends)}")
     return figure
 

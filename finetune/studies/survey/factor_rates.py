@@ -1,4 +1,4 @@
-"""LoRA with one rate for both factors and with a faster one for b: norms and losses over training.
+"""LoRA with one rate for both factors and with a faster one for b: norms, losses and scores.
 
 Source: arXiv 2503.19859, Figure 5 (LoRA+, arXiv 2402.12354).
 """
@@ -6,6 +6,7 @@ Source: arXiv 2503.19859, Figure 5 (LoRA+, arXiv 2402.12354).
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,14 @@ import numpy as np
 
 from finetune.adapters.method import Run
 from finetune.methods.loraplus import LoraPlusConfig, loraplus
-from finetune.studies.survey.adaptation import AdaptationSetting, Trainer, described, problem
+from finetune.studies.survey.adaptation import (
+    AdaptationSetting,
+    Problem,
+    Trainer,
+    described,
+    problem,
+)
+from finetune.training.state import TrainState
 from rankwise import checks
 
 
@@ -43,7 +51,8 @@ def factor_rates(setting: RatesSetting) -> dict[str, np.ndarray]:
 
     Returns:
       ratios (R,); steps (T,), from 0; norm_a and norm_b (R, T), the Frobenius norm over all
-      modules together; losses (R, steps); scores (R,); task, note, rows, metric.
+      modules together; losses (R, steps); course (R, T), the score at these steps, and scores (R,),
+      the last of them; task, note, rows, metric.
 
     Raises:
       ValueError: training that diverges.
@@ -55,26 +64,28 @@ def factor_rates(setting: RatesSetting) -> dict[str, np.ndarray]:
     """
     case = problem(setting)
 
-    def look(state):
-        squares = [
-            sum(jnp.sum(leaves[name] ** 2) for leaves in state.theta.values()) for name in "ab"
-        ]
-        return jax.device_get(jnp.sqrt(jnp.stack(squares)))
-
     rows = []
     for ratio in setting.ratios:
         settings = LoraPlusConfig(setting.rank, setting.alpha, ratio=ratio)
         method = loraplus(settings, Run(setting.optimiser, setting.steps))
         trainer = Trainer(setting, case.network, method)
-        done = trainer.run(case, setting.seed, look)
-        rows.append((np.stack(done.snapshots), done.losses, trainer.score(case, done.state)))
-    norms, losses, scores = (np.stack(part) for part in zip(*rows, strict=True))
+        done = trainer.run(case, setting.seed, functools.partial(_look, trainer, case))
+        norms, course = zip(*done.snapshots, strict=True)
+        rows.append((np.stack(norms), done.losses, np.asarray(course)))
+    norms, losses, course = (np.stack(part) for part in zip(*rows, strict=True))
     return {
         "ratios": np.asarray(setting.ratios),
         "steps": setting.steps // setting.snapshots * np.arange(setting.snapshots + 1),
         "norm_a": norms[..., 0],
         "norm_b": norms[..., 1],
         "losses": losses,
-        "scores": scores,
+        "course": course,
+        "scores": course[:, -1],
         **described(setting, case),
     }
+
+
+def _look(trainer: Trainer, case: Problem, state: TrainState) -> tuple[np.ndarray, float]:
+    """The norms of a and of b, and the score."""
+    squares = [sum(jnp.sum(leaves[name] ** 2) for leaves in state.theta.values()) for name in "ab"]
+    return jax.device_get(jnp.sqrt(jnp.stack(squares))), trainer.score(case, state)

@@ -84,7 +84,7 @@ def registry() -> dict[str, Recipe]:
         (
             "survey_factor_rates",
             "Figure 5",
-            "norms of LoRA's factors and the loss, with one rate and with a faster second factor",
+            "LoRA's factors, loss and score with one rate and with a faster second factor",
             survey_adapters.rates,
             factor_rates,
             adapter_sizes.rates,

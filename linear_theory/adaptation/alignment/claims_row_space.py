@@ -27,7 +27,7 @@ START = 0.3  # size of A_0
 FLOOR_RANK, FLOOR_D, FLOOR_SAMPLES = 3, 9, 60
 
 
-def _inside(gradient: np.ndarray, b: np.ndarray) -> Evidence:
+def inside(gradient: np.ndarray, b: np.ndarray) -> Evidence:
     """Leakage of B_1, B_2, ... out of the leading r* right singular vectors of the gradient.
 
     Rounding of relative size eps turns the computed V by eps kappa, and each step adds its own.
@@ -56,7 +56,7 @@ def _gradient(teacher: Teacher) -> np.ndarray:
 
 def _descent(teacher: Teacher) -> Evidence:
     step = gradient_step(teacher, *_rates(teacher))
-    return _inside(_gradient(teacher), follow(step, *_start(teacher), STEPS)[1])
+    return inside(_gradient(teacher), follow(step, *_start(teacher), STEPS)[1])
 
 
 def _adam(teacher: Teacher) -> Evidence:
@@ -74,7 +74,7 @@ def _adam(teacher: Teacher) -> Evidence:
             moved.append(weight - 0.01 * moment[0] / (1 - 0.9**step) / size)
         a, b = moved
         path.append(b)
-    return _inside(_gradient(teacher), np.stack(path, axis=1))
+    return inside(_gradient(teacher), np.stack(path, axis=1))
 
 
 def _minibatches(teacher: Teacher, noise: float = 0.0) -> Evidence:
@@ -90,7 +90,7 @@ def _minibatches(teacher: Teacher, noise: float = 0.0) -> Evidence:
         a, b = a - rate_a * slope @ b.mT, b - rate_b * a.mT @ slope
         path.append(b)
     gradient = teacher.x.mT @ labels / teacher.x.shape[1]
-    return _inside(gradient, np.stack(path, axis=1))
+    return inside(gradient, np.stack(path, axis=1))
 
 
 def _heavy_ball(teacher: Teacher, start_b: float = 0.0) -> Evidence:
@@ -107,7 +107,7 @@ def _heavy_ball(teacher: Teacher, start_b: float = 0.0) -> Evidence:
         )
         a, b = a + speed[0], b + speed[1]
         path.append(b)
-    return _inside(_gradient(teacher), np.stack(path, axis=1))
+    return inside(_gradient(teacher), np.stack(path, axis=1))
 
 
 def _preconditioned(teacher: Teacher, relu: bool = False) -> Evidence:
@@ -128,7 +128,7 @@ def _preconditioned(teacher: Teacher, relu: bool = False) -> Evidence:
         moved = a - rate * slope @ b.mT @ np.linalg.inv(b @ b.mT + damping)
         return moved, b - rate * np.linalg.inv(a.mT @ a + damping) @ a.mT @ slope
 
-    return _inside(gradient(a @ b), follow(step, a, b, STEPS)[1])
+    return inside(gradient(a @ b), follow(step, a, b, STEPS)[1])
 
 
 def _transient(teacher: Teacher, stays: bool = False) -> Evidence:

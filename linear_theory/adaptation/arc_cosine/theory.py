@@ -114,6 +114,21 @@ def fluctuation(d: int, samples: int) -> float:
     return (2 * d + 3) / samples
 
 
+def largest_fluctuation(d: int, samples: int) -> float:
+    """(4 d + 7)/N, above the `fluctuation` of changes of any size.
+
+    Proof: |relu(w~.x) - relu(w.x)| <= |delta.x|, so that a sample has a second moment of at most
+    E ||x||^2 (delta.x)^2 = (d + 2) ||delta||^2, less the square of its mean, ||delta||^2/4.
+
+    Source: proved above.
+
+    Example:
+      >>> largest_fluctuation(2, 15)
+      1.0
+    """
+    return (4 * d + 7) / samples
+
+
 def _angle(weights, teacher):
     """theta, sin theta and ||w~||, each (..., 1), accurate for small angles."""
     size = jnp.linalg.norm(teacher, axis=-1, keepdims=True)

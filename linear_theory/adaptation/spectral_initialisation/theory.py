@@ -61,6 +61,26 @@ def mean_error(d: int, samples: int) -> float:
     return (d + 1) / samples
 
 
+def deviation(d: int, samples: int, miss: Array) -> Array:
+    """2 t + t^2, t = sqrt(d/N) + sqrt(2 ln(2/miss)/N): above ||S - I||_2 with probability 1 - miss.
+
+    Proof: all singular values of X/sqrt(N) are within t of 1, each side with 1 - miss/2.
+
+    Args:
+      d, samples: as in `mean_error`. miss: probability that it is exceeded, in (0, 1), an array.
+
+    Source: Davidson and Szarek 2001, theorem II.13, on Gaussian matrices.
+
+    Example:
+      >>> import numpy as np
+      >>> round(float(deviation(4, 400, np.array(0.1))), 3)
+      0.494
+    """
+    xp = miss.__array_namespace__()
+    spread = (d / samples) ** 0.5 + xp.sqrt(2 * xp.log(2 / miss) / samples)
+    return 2 * spread + spread**2
+
+
 def best_fixed_step(d: int, samples: int) -> float:
     """eta = 1/(1 + (d + 1)/N), the step eta G with the least expected risk c/(1 + c), c = (d+1)/N.
 

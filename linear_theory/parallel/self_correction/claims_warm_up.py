@@ -97,10 +97,15 @@ def _proper(contraction: Contraction) -> np.ndarray:
     return (contraction.rate < 1) & (contraction.first < contraction.holds.shape[1])
 
 
-def _theorem_b(
-    problem, constants=integrated_constants, amplitude=SOURCE_AMPLITUDE, rates=warm_up.proved_rates
+def theorem_b(
+    problem,
+    constants=integrated_constants,
+    amplitude=SOURCE_AMPLITUDE,
+    rates=warm_up.proved_rates,
+    recorded=run,
 ) -> Evidence:
-    current = run(problem)
+    """G_{k,l} against the theorem's bound, of a run that `recorded` makes of the problem."""
+    current = recorded(problem)
     return _settled(current, *_settle(current, constants, amplitude, rates), amplitude)
 
 
@@ -149,7 +154,7 @@ def _waiting(levels, exact: bool = True) -> Evidence:
     return Evidence(rounds * rate**rounds, level)
 
 
-def _settling_spectrum(uniform: np.ndarray) -> np.ndarray:
+def settling_spectrum(uniform: np.ndarray) -> np.ndarray:
     """Half of the instances with a slow worker behind fast ones: later workers are then still above
     the float floor when their warm-up is over."""
     late = (np.arange(len(uniform)) % 2 == 0)[:, None]
@@ -157,7 +162,7 @@ def _settling_spectrum(uniform: np.ndarray) -> np.ndarray:
 
 
 def _draw(key, trials):
-    return draw(key, trials, _settling_spectrum)
+    return draw(key, trials, settling_spectrum)
 
 
 def _draw_slow_first(key, trials):
@@ -195,10 +200,10 @@ CLAIMS = (
         kind="upper",
         status="corrected",
         instances=_draw,
-        measure=_theorem_b,
+        measure=theorem_b,
         control=Control(
             "m_k = F_k: every worker at its own rate, behind a slow first one",
-            lambda problem: _theorem_b(problem, rates=lambda contraction: contraction),
+            lambda problem: theorem_b(problem, rates=lambda contraction: contraction),
             _draw_slow_first,
         ),
     ),
@@ -211,7 +216,7 @@ CLAIMS = (
         kind="upper",
         status="with a condition",
         instances=_draw,
-        measure=lambda problem: _theorem_b(problem, source_constants),
+        measure=lambda problem: theorem_b(problem, source_constants),
         control=Control(
             "the printed s_k with s_1 = 1, F_k measured after a burn-in",
             _theorem_b_printed,
@@ -226,7 +231,7 @@ CLAIMS = (
         kind="upper",
         status="new",
         instances=_draw,
-        measure=lambda problem: _theorem_b(problem, amplitude=ALTERNATING_AMPLITUDE),
+        measure=lambda problem: theorem_b(problem, amplitude=ALTERNATING_AMPLITUDE),
         control=Control(
             "no warm-up beyond the burn-in: s_k = max(k, e_k)",
             _theorem_b_at_once,

@@ -7,6 +7,7 @@ without that error; r* = rank Y. Norms are Frobenius norms.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -33,12 +34,14 @@ HEIGHT, WIDTH, RANK, SWEEPS = 7, 6, 4, 3
 class Jacobians(NamedTuple):
     """values (trials, 4); any, rank_one (trials, 2): norms of Psi_1 -> Y_k for k = 3, 4.
 
-    `any` is over all Psi_1 and `rank_one` over differences of rank-one matrices.
+    `any` is over all Psi_1 and `rank_one` over differences of rank-one matrices. components
+    (trials, 2): norms of Psi_1 -> R(Y_k) for k = 2, 3, over all Psi_1.
     """
 
     values: jax.Array
     any: jax.Array
     rank_one: jax.Array
+    components: jax.Array
 
 
 class Terminations(NamedTuple):
@@ -72,7 +75,11 @@ def _jacobians(normal: jax.Array, uniform: jax.Array) -> Jacobians:
     ahead, behind = jax.lax.map(lambda e: (residuals(e), residuals(-e)), errors)
     columns = ((ahead - behind) / (2 * step)).reshape(size, 2, size)
     tangent = (units[:, 0].sum(axis=1) + units[:, :, 0].sum(axis=1) > 0)[:, None, None]
-    return Jacobians(values, _operator_norms(columns), _operator_norms(columns * tangent))
+    # R(Y_2) = Y_2 - Y_3, of which Y_2 moves by -Psi_1, and R(Y_3) = Y_3 - Y_4.
+    steps = jnp.einsum("mi,aij,dj->amd", u, units, v).reshape(size, size)
+    taken = jnp.stack([-steps - columns[:, 0], columns[:, 0] - columns[:, 1]], axis=1)
+    norms = (_operator_norms(part) for part in (columns, columns * tangent, taken))
+    return Jacobians(values, *norms)
 
 
 def _smallest_gap(values) -> jax.Array:
@@ -143,6 +150,14 @@ def _supremum_rank_one_any(jacobians: Jacobians) -> Evidence:
     return Evidence(jacobians.rank_one, prediction, tolerance=TOLERANCE * prediction)
 
 
+def _component(jacobians: Jacobians, smallest_gap: bool = False) -> Evidence:
+    prediction = np.asarray(cascade.first_order_component(jacobians.values))[:, 1:3]
+    if smallest_gap:
+        gaps = -np.diff(jacobians.values, axis=1)
+        prediction = jacobians.values[:, 1:3] / np.minimum.accumulate(gaps, axis=1)[:, 1:3]
+    return Evidence(jacobians.components, prediction, tolerance=TOLERANCE * prediction)
+
+
 def _termination(run: Terminations) -> Evidence:
     # Rounding of a step, s_1 eps, relative to the smallest singular value it divides by.
     eps = np.finfo(run.values.dtype).eps
@@ -180,6 +195,21 @@ CLAIMS = (
         instances=draw_jacobians,
         measure=_supremum_rank_one,
         control=Control("the factor of an arbitrary error", _supremum_rank_one_any),
+    ),
+    Claim(
+        name="cascade.first_order_component",
+        source="proved in cascade.first_order_component; Liao et al. 2023, quoted in "
+        "arXiv 2605.10741, have the smallest of all gaps up to k",
+        statement="An infinitesimal error of the first step moves component k by the two gaps "
+        "around it, k = 2, 3, whatever the gaps before are.",
+        formula="sup ||R(Y_k) - R_k|| / ||Psi_1|| -> max(s_k/T_k, s_k/T_{k-1}), k >= 3",
+        kind="fit",
+        status="new",
+        instances=draw_jacobians,
+        measure=_component,
+        control=Control(
+            "s_k over the smallest gap up to k", functools.partial(_component, smallest_gap=True)
+        ),
     ),
     Claim(
         name="cascade.exact_termination",

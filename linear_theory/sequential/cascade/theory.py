@@ -147,6 +147,27 @@ def first_order_mismatch(singular_values: jax.Array) -> jax.Array:
 
 
 @jax.jit
+def first_order_component(singular_values: jax.Array) -> jax.Array:
+    """sup ||R(Y_k) - R_k|| / ||Psi_1|| as Psi_1 -> 0, later steps exact: max(s_k/T_k, s_k/T_{k-1}).
+
+    For k >= 3; s_2/T_2 for k = 2. The gaps around component k count and no others. Proof, as in
+    `first_order_mismatch`: of what is left of Psi_1 in Y_k step k takes out the entries with index
+    k; pairs (k, j), j > k, it multiplies by at most s_k/T_k, and the others it only moves, of which
+    the pair (k - 1, k) is the largest, s_k/T_{k-1}.
+
+    Takes (..., K), returns (..., K), entry k - 1; 0 for k = 1, +inf at a zero gap.
+
+    Example:
+      >>> first_order_component(jnp.array([4.0, 3.0, 2.0, 1.5])).tolist()
+      [0.0, 3.0, 4.0, 3.0]
+    """
+    values = as_spectrum(singular_values)
+    own = gap_ratio(values)
+    before = jnp.concatenate([jnp.zeros_like(own[..., :2]), own[..., 1:-1] - 1], axis=-1)
+    return jnp.maximum(own, before).at[..., 0].set(0)
+
+
+@jax.jit
 def perturbative(singular_values: jax.Array, errors: jax.Array) -> jax.Array:
     """Whether E(k) < T_k/2 for all k <= r: the hypothesis printed with theorem 1.
 

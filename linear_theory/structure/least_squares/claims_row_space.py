@@ -82,6 +82,21 @@ def _least_norm(data: Descent, always: bool = False) -> Evidence:
     return Evidence(np.abs(error), 100 * EPS * (1 + np.sum(limit**2, axis=1)))
 
 
+def _reduced(data: Descent, own: bool = True) -> Evidence:
+    """Descent on as many numbers as there are samples, in a basis of the rows or of any space."""
+    rows = np.swapaxes(data.inputs, 1, 2)
+    basis = np.linalg.qr(rows if own else np.roll(rows, 1, axis=0))[0]
+    inputs = data.inputs @ basis
+    targets = data.targets[..., None] - data.inputs @ data.start[..., None]
+    small = np.zeros_like(targets)
+    for _ in range(STEPS):
+        slope = np.swapaxes(inputs, 1, 2) @ (inputs @ small - targets)
+        small = small - data.step[:, None, None] * slope
+    end = np.asarray(ls.descend_linear(*data[:4], steps=STEPS))
+    error = end - data.start - (basis @ small)[..., 0]
+    return Evidence(np.linalg.norm(error, axis=1), np.full(len(end), STEPS * 20 * EPS))
+
+
 CLAIMS = (
     Claim(
         name="least_squares.row_space",
@@ -120,5 +135,20 @@ CLAIMS = (
         instances=draw_descents,
         measure=_least_norm,
         control=Control("least norm from any start", functools.partial(_least_norm, always=True)),
+    ),
+    Claim(
+        name="least_squares.reduced_path",
+        source=f"{SOURCE}, section 2.3: optimising in the subspace alone",
+        statement="Descent on n numbers, the coordinates in a basis of the row space, takes the "
+        "path of descent on all d of them.",
+        formula="w_t = w_0 + Q c_t, c descends ||X Q c - (y - X w_0)||^2, Q (d, n) a basis of "
+        "row(X)",
+        kind="identity",
+        status="as printed",
+        instances=draw_descents,
+        measure=_reduced,
+        control=Control(
+            "a basis of another space of that size", functools.partial(_reduced, own=False)
+        ),
     ),
 )

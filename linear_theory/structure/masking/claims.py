@@ -1,7 +1,6 @@
 """Claims: training on masked inputs lowers the effective rank of features.
 
-Legend: as in `masking`. Networks are small: multilayer perceptrons that restore patches of a
-continuous signal (a masked autoencoder) or tokens of a Markov chain (a masked language model).
+Legend: as in `masking`. Networks are those of `instances`.
 
 The survey quotes two other comparisons, in large networks: features at convergence with those at
 a random start, and those of masked with those of unmasked inputs in one network, with a difference
@@ -11,11 +10,9 @@ that grows with depth. The second is not so in every layer of the small language
 from __future__ import annotations
 
 import functools
-import itertools
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from deflation.problem.spectrum import effective_rank, stable_rank
@@ -24,11 +21,17 @@ from linear_theory.instances.batching import per_instance
 from linear_theory.instances.random_matrices import generator, norm, with_values
 from linear_theory.structure.dropout.instances import masks
 from linear_theory.structure.masking import theory as masking
+from linear_theory.structure.masking.instances import (
+    TASKS,
+    Corpus,
+    draw_chains,
+    draw_signals,
+    masked_tokens,
+    ranks,
+    train,
+)
 
 DIM, SAMPLES = 6, 8
-NETWORKS, WIDTH, ROWS, STEPS, STEP_SIZE = 20, 20, 64, 300, 5e-3
-PATCHES, PATCH = 8, 2
-TOKENS, VOCABULARY = 6, 8
 EPS = np.finfo(np.float64).eps
 
 _reconstruction = per_instance(masking.masked_reconstruction)
@@ -94,125 +97,26 @@ def _linear_rank(problem: Inputs) -> Evidence:
     return Evidence(np.concatenate([lower, higher], axis=1), np.concatenate([higher, none], axis=1))
 
 
-class Corpus(NamedTuple):
-    """Data of n networks, and two starts for each.
-
-    Attributes:
-      data: (n, rows, d_0), in float32, as the networks are.
-      layers, others: L arrays (n, d_l, d_{l-1}).
-      key: for the masks.
-    """
-
-    data: jax.Array
-    layers: masking.Layers
-    others: masking.Layers
-    key: jax.Array
-
-
-def _starts(rng, count: int, sizes: tuple[int, ...]) -> masking.Layers:
-    return tuple(
-        (rng.standard_normal((count, after, before)) / np.sqrt(before)).astype(np.float32)
-        for before, after in itertools.pairwise(sizes)
-    )
-
-
-def draw_signals(key, trials: int) -> Corpus:
-    """At most `NETWORKS` data sets: four latent factors of falling size, and noise.
-
-    Example:
-      >>> draw_signals(jax.random.key(0), 2).data.shape
-      (2, 64, 16)
-    """
-    rng, count, size = generator(key), min(trials, NETWORKS), PATCHES * PATCH
-    mixing = rng.standard_normal((count, 4, size)) * 0.6 ** np.arange(4)[:, None]
-    data = rng.standard_normal((count, ROWS, 4)) @ mixing
-    data = data + 0.3 * rng.standard_normal(data.shape)
-    data = (data / np.sqrt(np.mean(data**2, axis=(1, 2), keepdims=True))).astype(np.float32)
-    sizes = (size, WIDTH, WIDTH, WIDTH, size)
-    return Corpus(data, _starts(rng, count, sizes), _starts(rng, count, sizes), key)
-
-
-def draw_chains(key, trials: int) -> Corpus:
-    """At most `NETWORKS` data sets: one-hot tokens of a Markov chain of concentrated steps.
-
-    Example:
-      >>> draw_chains(jax.random.key(0), 2).data.shape
-      (2, 64, 54)
-    """
-    rng, count = generator(key), min(trials, NETWORKS)
-    steps = rng.dirichlet(np.full(VOCABULARY, 0.15), (count, VOCABULARY)).cumsum(axis=2)
-    tokens = rng.integers(VOCABULARY, size=(count, ROWS, TOKENS))
-    for place in range(1, TOKENS):
-        chances = steps[np.arange(count)[:, None], tokens[:, :, place - 1]]
-        drawn = np.sum(rng.uniform(size=(count, ROWS, 1)) > chances, axis=2)
-        tokens[:, :, place] = np.minimum(drawn, VOCABULARY - 1)
-    # The last symbol of the alphabet is the mask.
-    data = np.eye(VOCABULARY + 1, dtype=np.float32)[tokens].reshape(count, ROWS, -1)
-    sizes = (data.shape[2], WIDTH, WIDTH, WIDTH, TOKENS * VOCABULARY)
-    return Corpus(data, _starts(rng, count, sizes), _starts(rng, count, sizes), key)
-
-
-def _autoencoder_loss(layers, data, key):
-    data, keep = data
-    unmasked = jax.random.bernoulli(key, keep, (*data.shape[:2], PATCHES))
-    masked_data = data * jnp.repeat(unmasked, PATCH, axis=2)
-    error = masking.features(layers, masked_data)[-1] - data
-    return jnp.sum(jnp.mean(error**2, axis=(1, 2)))
-
-
-def _language_loss(layers, data, key):
-    data, keep = data
-    tokens = data.reshape(*data.shape[:2], TOKENS, VOCABULARY + 1)
-    masked_data = _masked_tokens(data, keep, key).reshape(data.shape)
-    logits = masking.features(layers, masked_data)[-1].reshape(*tokens.shape[:3], VOCABULARY)
-    return -jnp.sum(jnp.mean(tokens[..., :-1] * jax.nn.log_softmax(logits), axis=(1, 2)))
-
-
-def _masked_tokens(data, keep, key):
-    """One-hot tokens (n, rows, TOKENS, VOCABULARY + 1), each kept or replaced by the mask."""
-    tokens = data.reshape(*data.shape[:2], TOKENS, VOCABULARY + 1)
-    unmasked = jax.random.bernoulli(key, keep, (*tokens.shape[:3], 1))
-    mask = jnp.zeros(VOCABULARY + 1, data.dtype).at[-1].set(1)
-    return jnp.where(unmasked, tokens, mask)
-
-
-# Loss and share of inputs that masks keep. The share is data, so that one program serves all.
-TASKS = {"autoencoder": (_autoencoder_loss, 0.5), "language_model": (_language_loss, 0.6)}
-
-
-def _layer_ranks(corpus: Corpus, layers: masking.Layers, loss, keep: float) -> np.ndarray:
-    """Effective ranks of the centred features of all layers on unmasked inputs, (n, L)."""
-    return _ranks(_end(corpus, layers, loss, keep), corpus.data)
-
-
-def _end(corpus: Corpus, layers: masking.Layers, loss, keep: float) -> masking.Layers:
-    data = corpus.data, np.float32(keep)
-    return masking.train_masked(loss, layers, data, corpus.key, STEP_SIZE, steps=STEPS)
-
-
-def _ranks(layers: masking.Layers, inputs) -> np.ndarray:
-    ranks = []
-    for output in masking.features(layers, inputs):
-        centred = np.asarray(output, np.float64)
-        centred = centred - centred.mean(axis=1, keepdims=True)
-        ranks.append(effective_rank(np.linalg.svd(centred, compute_uv=False)))
-    return np.stack(ranks, axis=1)
-
-
 def _trained(corpus: Corpus, name: str, masked: bool = True) -> Evidence:
-    loss, keep = TASKS[name]
-    bound = _layer_ranks(corpus, corpus.layers, loss, 1.0)
-    if masked:
-        return Evidence(_layer_ranks(corpus, corpus.layers, loss, keep), bound)
-    return Evidence(_layer_ranks(corpus, corpus.others, loss, 1.0), bound)
+    """On unmasked inputs, against the same network trained without masks."""
+    layers = train(corpus, name, masked=masked, others=not masked)
+    bound = ranks(train(corpus, name, masked=False), corpus.data)
+    return Evidence(ranks(layers, corpus.data), bound)
+
+
+def _from_start(corpus: Corpus, masked: bool = True) -> Evidence:
+    """The sum over all layers of a masked autoencoder, at the end of training and at its start."""
+    end = train(corpus, "autoencoder", masked=masked)
+    measured, bound = (ranks(one, corpus.data).sum(axis=1) for one in (end, corpus.layers))
+    return Evidence(measured, bound)
 
 
 def _masked_inputs(corpus: Corpus, layer: int = 0) -> Evidence:
     """Masked against unmasked inputs of one network, trained on masked ones."""
-    loss, keep = TASKS["language_model"]
-    data, end = corpus.data, _end(corpus, corpus.layers, loss, keep)
-    masked_data = _masked_tokens(data, keep, jax.random.fold_in(corpus.key, 1)).reshape(data.shape)
-    return Evidence(_ranks(end, masked_data)[:, layer], _ranks(end, data)[:, layer])
+    data, end = corpus.data, train(corpus, "language_model")
+    keep = TASKS["language_model"][1]
+    hidden = masked_tokens(data, keep, jax.random.fold_in(corpus.key, 1)).reshape(data.shape)
+    return Evidence(ranks(end, hidden)[:, layer], ranks(end, data)[:, layer])
 
 
 SOURCE = "arXiv 2503.19859, section on masked training"
@@ -274,5 +178,18 @@ CLAIMS = (
         instances=draw_chains,
         measure=_masked_inputs,
         control=Control("the second layer", functools.partial(_masked_inputs, layer=1)),
+    ),
+    Claim(
+        name="masking.from_start",
+        source=f"{SOURCE}; Zhang et al. 2022, of large networks",
+        statement="A small masked autoencoder ends with features of lower effective rank than it "
+        "began with, in the sum of its layers; one trained without masks does not, and in a small "
+        "masked language model those of the middle layers rise.",
+        formula="sum_l erank(h_l, end) <= sum_l erank(h_l, start)",
+        kind="upper",
+        status="with a condition",
+        instances=draw_signals,
+        measure=_from_start,
+        control=Control("trained without masks", functools.partial(_from_start, masked=False)),
     ),
 )

@@ -23,7 +23,12 @@ def test_a_faster_second_factor_grows_faster():
     assert (result["norm_b"][:, 0] == 0).all() and len(set(result["norm_a"][:, 0])) == 1
     ratio = result["norm_b"][2, 1] / result["norm_b"][0, 1]
     assert 3 < ratio < 4.5  # Adam: its steps are of the rates' size, whatever the gradients
-    readable(recipe.draw(result, setting))
+    assert len(set(result["course"][:, 0])) == 1 and result["course"].shape == (3, 3)
+    np.testing.assert_array_equal(result["scores"], result["course"][:, -1])
+    figure = recipe.draw(result, setting)
+    readable(figure)
+    del result["course"]  # as files of earlier versions
+    assert len(figure.axes) == 4 and len(recipe.draw(result, setting).axes) == 3
 
 
 def test_deep_adapters_have_few_directions():

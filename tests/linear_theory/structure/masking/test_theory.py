@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from deflation.problem.spectrum import effective_rank
 from linear_theory.structure.masking import theory as masking
-from linear_theory.structure.masking.claims import TOKENS, VOCABULARY, draw_chains
+from linear_theory.structure.masking.instances import TOKENS, VOCABULARY, draw_chains
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Self-attention maps: their rank before and after the softmax."""

@@ -1,0 +1,1 @@
+"""Neural collapse: what weight decay makes of the features of a class, where they are free."""
