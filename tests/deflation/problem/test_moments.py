@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deflation import Regression, exact, explained_energy, krylov, noise_floor, parallel, sharded
 from deflation.problem.moments import Moments, all_joined
 from tests.deflation.problem.test_regression import DESIGNS
-from tests.deflation.problems import D, M, collinear, data
+from tests.deflation.problems import D, M, collinear, data, thorough
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_float32_at_any_scale(scale):
     assert float(error) == pytest.approx(float(wanted.residual(exact(wanted, 2).components)), 1e-4)
 
 
-@pytest.mark.parametrize("way", [parallel, sharded])
+@pytest.mark.parametrize("way", [parallel, thorough(sharded)])
 def test_solvers_and_rules_work_on_moments(way):
     x, y = collinear()
     problem = Regression.from_moments(*moments(x, y))
