@@ -229,6 +229,8 @@ def test_private_workers_leave_the_direction_that_was_published(staggered):
         np.testing.assert_allclose(solution.history.size[-1], sizes[:4], rtol=1e-8)
 
 
+# With another solver tests/deflation/problem/test_operators.py holds it.
+@pytest.mark.thorough
 def test_an_operator_is_its_matrix():
     with precision("float64"):
         target = jnp.asarray(matrix())
