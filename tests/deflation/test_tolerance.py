@@ -93,16 +93,24 @@ def test_tolerance_of_the_error(way, solver):
         assert off["move"] > (10 if isinstance(solver, Alternating) else off["error"])
 
 
-@pytest.mark.parametrize(("way", "dtype"), here(DTYPES))
-def test_tolerance_of_the_error_stops_at_rounding(way, dtype):
+@pytest.mark.parametrize(
+    ("way", "dtype", "solver"),
+    [
+        ("sequential", "float32", alternating()),
+        ("parallel", "float64", krylov(3)),
+        *(thorough("sharded", dtype, alternating()) for dtype in DTYPES),
+        thorough("sequential", "float64", krylov(3)),
+        thorough("parallel", "float32", alternating()),
+    ],
+)
+def test_tolerance_of_the_error_stops_at_rounding(way, dtype, solver):
     """Where moves are rounding they have no rate; asking for no error at all comes to an end."""
     run, budget = WAYS[way]
     with precision(dtype):
-        for solver in (alternating(), krylov(3)):
-            solution = run(from_matrix(), R, solver, tolerance=0.0, tolerance_of="error", **budget)
-            assert solution.status is Status.CONVERGED
-            assert int(solution.rounds) < next(iter(budget.values()))
-            assert np.max(errors(from_matrix(), solution.components)) < 20 * ROUNDING[dtype]
+        solution = run(from_matrix(), R, solver, tolerance=0.0, tolerance_of="error", **budget)
+        assert solution.status is Status.CONVERGED
+        assert int(solution.rounds) < next(iter(budget.values()))
+        assert np.max(errors(from_matrix(), solution.components)) < 20 * ROUNDING[dtype]
 
 
 def test_the_first_two_rounds_have_no_rate():

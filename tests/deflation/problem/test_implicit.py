@@ -113,9 +113,9 @@ def test_gradient_in_the_targets_of_data(way):
 
 
 @settings(deadline=None, max_examples=12)
-@given(st.integers(0, 10**6), st.sampled_from([1, R, D]))
+@given(st.integers(0, 10**6), st.sampled_from([1, R]))
 def test_gradient_of_the_best_approximation(seed, rank):
-    """Any matrix with gaps, any rank up to the full one; the reference is numpy."""
+    """Any matrix with gaps, one component and several; the reference is numpy."""
     g = np.random.default_rng(seed)
     sizes = np.cumsum(g.uniform(0.3, 1, 5))[::-1]
     target, direction = matrix(sizes, seed % 97), g.normal(size=(M, D))
@@ -144,7 +144,9 @@ def test_ties_inside_the_kept_components(sizes, way):
             np.testing.assert_allclose(jnp.sum(gradient * direction), wanted, rtol=1e-6)
 
 
-@pytest.mark.parametrize("way", ["exact", thorough("parallel"), thorough("sequential")])
+# More components than the target has are held in test_implicit_modes.py, against the projection.
+@pytest.mark.thorough
+@pytest.mark.parametrize("way", ["exact", "parallel", "sequential"])
 def test_rank_deficient_targets(way):
     """Exactly the rank of the target: the derivative is the projection on the tangent space. More
     components than that: the extra ones are zero, and the gradient stays finite and bounded."""

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
@@ -20,6 +20,7 @@ from tests.deflation.problems import (
     one_line,
     orthonormal,
     precision,
+    thorough,
     triplets,
 )
 
@@ -31,8 +32,8 @@ SPECTRA = {
     "low rank": lambda n: np.where(np.arange(n) < 2, 1.0, 0.0),
     "zero": lambda n: np.zeros(n),
 }
-# Few shapes, so that few programs are compiled; one row, one column, rank up to the smaller side.
-SHAPES = ((40, 24, 5), (24, 40, 24), (1, 7, 1), (7, 1, 1))
+# Few shapes, so that few programs are compiled; one row, rank up to the smaller side.
+SHAPES = ((40, 24, 5), (24, 40, 24), (1, 7, 1))
 
 
 def target(m, d, spectrum, seed) -> np.ndarray:
@@ -48,6 +49,9 @@ def target(m, d, spectrum, seed) -> np.ndarray:
     st.sampled_from([1e-12, 1.0, 1e12]),
     st.integers(0, 10**6),
 )
+# Blocks of which next to nothing was new, and was not orthogonal to the basis in the end.
+@example((24, 40, 24), "exponential", "float32", 1.0, 20)
+@example((24, 40, 24), "two values", "float32", 1.0, 26)
 def test_ordered_finite_and_never_larger_than_the_target(shape, spectrum, dtype, scale, seed):
     """For every shape, spectrum, unit and precision: unit right factors, orthonormal where the
     component is not zero; sizes that fall and do not exceed the singular values."""
@@ -64,7 +68,7 @@ def test_ordered_finite_and_never_larger_than_the_target(shape, spectrum, dtype,
         assert np.all(sizes <= SPECTRA[spectrum](min(m, d))[:rank] * scale + slack)
 
 
-@pytest.mark.parametrize("dtype", list(ROUNDING))
+@pytest.mark.parametrize("dtype", ["float32", thorough("float64")])
 @pytest.mark.parametrize("spectrum", ["equal", "low rank", "zero"])
 def test_targets_that_a_krylov_space_does_not_fill(spectrum, dtype):
     """M^T M of the identity, or of low rank, adds nothing to the first block; the sketch goes on
