@@ -112,9 +112,11 @@ def _new_directions(block, basis, key):
     What projecting leaves of a row that the basis or the rows before it already span is rounding.
     Such a row is replaced by a random one: scaled up, rounding would not be orthogonal to anything.
     """
-    noise = 64 * jnp.finfo(block.dtype).eps * jnp.max(row_norm(block))
+    eps, largest = jnp.finfo(block.dtype).eps, jnp.max(row_norm(block))
     rows, left, floor = _orthonormal(block, basis)
-    known = left <= jnp.maximum(noise, floor)
+    known = left <= jnp.maximum(64 * eps * largest, floor)
+    # Rows of which little is new are scaled up and rounding with them: two passes more take it off.
+    little = left <= eps**0.25 * largest
 
     def replaced(rows):
         fresh = jax.random.normal(key, rows.shape, rows.dtype) / rows.shape[1] ** 0.5
@@ -122,7 +124,7 @@ def _new_directions(block, basis, key):
         # Once more: where few directions are left, random ones may nearly depend on each other.
         return _orthonormal(rows, basis)[0]
 
-    rows = jax.lax.cond(jnp.any(known), replaced, lambda rows: rows, rows)
+    rows = jax.lax.cond(jnp.any(known | little), replaced, lambda rows: rows, rows)
     # Twice is enough: the second time only rounding is projected off.
     return _orthonormal(rows, basis)[0]
 

@@ -26,11 +26,14 @@ from tests.deflation.problems import (
     matrix,
     orthonormal,
     precision,
+    thorough,
     triplets,
 )
 
 
-@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=5), krylov(2)])
+@pytest.mark.parametrize(
+    "solver", [alternating(), thorough(gradient_descent(steps=5)), thorough(krylov(2))]
+)
 def test_every_start_reaches_the_answer(solver):
     """Cold, sketched, and from given components; the better the start, the fewer rounds."""
     with precision("float64"):

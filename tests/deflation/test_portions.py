@@ -1,5 +1,7 @@
 """A run in rounds, in portions, mapped and compiled: the same numbers, and what a way refuses."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -80,7 +82,7 @@ def test_portions_equal_the_whole():
 def test_a_finished_run_does_not_change():
     state = advance(start(from_matrix(), R, tolerance=1e-2), 50)
     assert bool(np.all(state.progress.done))
-    more = step(advance(state, 5))
+    more = jax.jit(step)(advance(state, 5))
     assert int(more.progress.round) == int(state.progress.round)
     np.testing.assert_array_equal(more.progress.factors.b, state.progress.factors.b)
     assert more.history.size.shape == state.history.size.shape
@@ -108,20 +110,23 @@ TRANSFORMED = {
 }
 
 
-def batched():
-    """Inputs x, and targets of three runs."""
+def batched(way: str):
+    """The problem of a target, and targets of three runs; the exact answer is that of data."""
+    if way != "exact":
+        return Regression.from_matrix, np.stack([matrix(), 1.5 * matrix(), matrix(seed=3)])
     x, y = data()
-    return x, np.stack([y, 1.5 * y, y + 0.1 * matrix(seed=3) @ x])
+    problem = functools.partial(Regression.from_data, x)
+    return problem, np.stack([y, 1.5 * y, y + 0.1 * matrix(seed=3) @ x])
 
 
 @pytest.mark.parametrize("way", [way if way == "exact" else thorough(way) for way in TRANSFORMED])
 def test_jit(way):
     """Traced, every way gives the answer it gives outside, and a status as an array."""
-    x, (y, *_) = batched()
+    problem, (y, *_) = batched(way)
     with precision("float64"):
 
         def run(y):
-            return TRANSFORMED[way](Regression.from_data(x, y))
+            return TRANSFORMED[way](problem(y))
 
         compiled, outside = jax.jit(run)(y), run(y)
         assert isinstance(compiled.status, jax.Array) and compiled.status.shape == ()
@@ -135,11 +140,11 @@ def test_jit(way):
 )
 def test_vmap(way):
     """The same of many runs in one program, each as it is alone."""
-    x, batch = batched()
+    problem, batch = batched(way)
     with precision("float64"):
 
         def run(y):
-            return TRANSFORMED[way](Regression.from_data(x, y))
+            return TRANSFORMED[way](problem(y))
 
         separate = [run(y) for y in batch]
         many = jax.jit(jax.vmap(run))(batch)
@@ -155,24 +160,29 @@ def test_vmap_over_keys():
     with precision("float64"):
         problem = from_matrix()
         keys = jax.random.split(jax.random.key(5), 3)
-        many = jax.vmap(lambda key: parallel(problem, R, rounds=4, key=key).components)(keys)
+        run = jax.vmap(lambda key: parallel(problem, R, rounds=4, key=key).components)
+        many = jax.jit(run)(keys)
         for k, key in enumerate(keys):
             one = parallel(problem, R, rounds=4, key=key).components
             close(many.b[k], one.b, "float64", 10)
 
 
-def test_every_shape():
-    """Wide, tall, one row, one column, one entry; the rank up to the smaller side."""
-    for m, d in ((1, 1), (1, 4), (4, 1)):
-        target = np.random.default_rng(m * 10 + d).normal(size=(m, d))
-        problem = Regression.from_matrix(target)
-        rank = min(m, d)
-        for solution in (
-            exact(problem, rank),
-            parallel(problem, rank, rounds=60),
-            sequential(problem, rank),
-        ):
-            close(solution.components.matrix(), target, "float32", 5)
+@pytest.mark.parametrize(
+    ("shape", "way"),
+    [
+        *(((1, 1), way) for way in (exact, parallel, sequential)),
+        ((1, 4), parallel),
+        ((4, 1), sequential),
+        *(thorough((1, 4), way) for way in (exact, sequential)),
+        *(thorough((4, 1), way) for way in (exact, parallel)),
+    ],
+)
+def test_every_shape(shape, way):
+    """One row, one column, one entry."""
+    target = np.random.default_rng(shape[0] * 10 + shape[1]).normal(size=shape)
+    options = {"rounds": 60} if way is parallel else {}
+    solution = way(Regression.from_matrix(target), 1, **options)
+    close(solution.components.matrix(), target, "float32", 5)
 
 
 def test_exact_of_data_with_nothing_to_learn_inside_the_inputs():

@@ -59,7 +59,9 @@ TOGETHER = {
     "descent, stale": OPTIONS["descent"] | OPTIONS["stale"],
     "original, growing": OPTIONS["original"] | OPTIONS["growing"],
 }
-CASES = [(name, "float64") for name in (*TOGETHER, "consistent", "krylov")] + [("plain", "float32")]
+# A solver asks the rows only for products, which tests/deflation/problem/test_targets.py holds.
+CASES = [("descent, stale", "float64"), thorough("plain", "float32")]
+CASES += [thorough(name, "float64") for name in ("original, growing", "consistent", "krylov")]
 ALONE = ("plain", "descent", "original", "stale", "growing")
 CASES += [thorough(name, "float64") for name in ALONE]
 
@@ -74,7 +76,7 @@ def test_every_option(name, dtype):
         compare(sharded(problem, R, mesh=grid(), **BOTH, **options), wanted, dtype)
 
 
-@pytest.mark.parametrize("shape", [(1, 2), (2, 3), thorough((1, 6))])
+@pytest.mark.parametrize("shape", [(2, 3), thorough((1, 2)), thorough((1, 6))])
 def test_every_grid(shape):
     wanted = parallel(from_matrix(), R, rounds=12)
     compare(sharded(from_matrix(), R, rounds=12, mesh=grid(*shape), **BOTH), wanted, "float32")

@@ -61,7 +61,7 @@ def compare(got, wanted, dtype):
         np.testing.assert_allclose(rows, reference, rtol=0, atol=20 * TWIN[dtype] * size)
 
 
-FEW = [(1, "float32"), (2, "float32"), (3, "float64"), (8, "float64")]
+FEW = [(3, "float64"), (8, "float64")]
 COUNTS = [(devices, dtype) for devices in range(1, 9) for dtype in TWIN]
 
 
@@ -98,8 +98,9 @@ TOGETHER = {
     "krylov, resting, error": OPTIONS["krylov"] | OPTIONS["resting"] | OPTIONS["error"],
     "sweeps, orthogonal, sketch": OPTIONS["sweeps"] | OPTIONS["orthogonal"] | OPTIONS["sketch"],
 }
-CASES = [(name, "float64") for name in (*TOGETHER, "original")] + [("growing", "float32")]
-CASES += [thorough(name, "float64") for name in OPTIONS if name != "original"]
+# Those that grow are held by tests/deflation/test_growth.py.
+CASES = [(name, "float64") for name in TOGETHER] + [thorough("growing", "float32")]
+CASES += [thorough(name, "float64") for name in OPTIONS]
 CASES += [thorough(name, "float32") for name in ("at once", "descent", "tolerance")]
 
 
@@ -128,7 +129,8 @@ def test_meshes_as_users_make_them(axis_types):
     compare(got, parallel(problem, R, rounds=12), "float32")
 
 
-@pytest.mark.parametrize("rank", [5, thorough(1)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("rank", [5, 1])
 def test_a_mesh_of_two_axes_of_any_rank(rank):
     mesh = mesh_of(6, "worker", "data", sizes=(3, 2))
     problem = from_matrix()
@@ -197,7 +199,7 @@ def computations(text: str) -> dict[str, str]:
     ("rank", "devices", "options"),
     [
         (R, 2, {}),
-        (R, 4, {"solver": gradient_descent(steps=2), "tolerance": 1e-3}),
+        thorough(R, 4, {"solver": gradient_descent(steps=2), "tolerance": 1e-3}),
         (5, 3, {"staggered": False, "grow": explained_energy(0.9), "orthogonal": True}),
     ],
 )

@@ -21,6 +21,7 @@ from tests.deflation.problems import (
     errors,
     from_matrix,
     precision,
+    thorough,
 )
 from tests.deflation.test_ways import DTYPES
 
@@ -31,7 +32,16 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(("way", "dtype"), by_turns(WAYS, DTYPES))
+# That sharded stops as parallel does is held by tests/deflation/test_sharded.py.
+ALONE = ("sequential", "parallel")
+
+
+def here(values) -> list:
+    """Ways that are not sharded by turns with `values`; sharded is thorough."""
+    return [*by_turns(ALONE, values), *(thorough("sharded", value) for value in values)]
+
+
+@pytest.mark.parametrize(("way", "dtype"), here(DTYPES))
 def test_tolerance_stops_early(way, dtype):
     run, budget = WAYS[way]
     tolerance = 1e-3
@@ -62,7 +72,7 @@ SLOW = (1.0, 0.98, 0.9604, 0.5, 0.25)
 SOLVERS = (alternating(), krylov(2), alternating(consistent=True))
 
 
-@pytest.mark.parametrize(("way", "solver"), by_turns(WAYS, SOLVERS))
+@pytest.mark.parametrize(("way", "solver"), here(SOLVERS))
 def test_tolerance_of_the_error(way, solver):
     """Rates of 0.96 a round: a component that moves by the tolerance is far from where it goes.
     Krylov rounds are faster, but the ratio of two of their moves is no rate."""
@@ -83,16 +93,24 @@ def test_tolerance_of_the_error(way, solver):
         assert off["move"] > (10 if isinstance(solver, Alternating) else off["error"])
 
 
-@pytest.mark.parametrize(("way", "dtype"), by_turns(WAYS, DTYPES))
-def test_tolerance_of_the_error_stops_at_rounding(way, dtype):
+@pytest.mark.parametrize(
+    ("way", "dtype", "solver"),
+    [
+        ("sequential", "float32", alternating()),
+        ("parallel", "float64", krylov(3)),
+        *(thorough("sharded", dtype, alternating()) for dtype in DTYPES),
+        thorough("sequential", "float64", krylov(3)),
+        thorough("parallel", "float32", alternating()),
+    ],
+)
+def test_tolerance_of_the_error_stops_at_rounding(way, dtype, solver):
     """Where moves are rounding they have no rate; asking for no error at all comes to an end."""
     run, budget = WAYS[way]
     with precision(dtype):
-        for solver in (alternating(), krylov(3)):
-            solution = run(from_matrix(), R, solver, tolerance=0.0, tolerance_of="error", **budget)
-            assert solution.status is Status.CONVERGED
-            assert int(solution.rounds) < next(iter(budget.values()))
-            assert np.max(errors(from_matrix(), solution.components)) < 20 * ROUNDING[dtype]
+        solution = run(from_matrix(), R, solver, tolerance=0.0, tolerance_of="error", **budget)
+        assert solution.status is Status.CONVERGED
+        assert int(solution.rounds) < next(iter(budget.values()))
+        assert np.max(errors(from_matrix(), solution.components)) < 20 * ROUNDING[dtype]
 
 
 def test_the_first_two_rounds_have_no_rate():

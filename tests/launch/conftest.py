@@ -3,8 +3,13 @@
 import sys
 
 import pytest
+from matplotlib.figure import Figure
 
 from launch.shell import waiting
+from rankwise.plots import files
+
+RENDER = Figure.savefig
+RENDERED = {}  # the bytes of the first picture of each kind
 
 
 @pytest.fixture(autouse=True)
@@ -13,12 +18,22 @@ def never_slow(monkeypatch):
     monkeypatch.setattr(waiting, "SLOW", 3600.0)
 
 
-@pytest.fixture(autouse=True)
-def unrendered(monkeypatch):
-    """Pictures of training runs are composed and not rendered, which costs a second a run.
+@pytest.fixture(autouse=True, scope="module")
+def rendered_once():
+    """All pictures are composed; of those that one line of a command writes under one title the
+    first is rendered, which costs a second, and the others are copies of it."""
 
-    Those of runs that fixtures of modules make are rendered: they are made before this one. The
-    command is not imported for it, as most tests are of others.
-    """
-    if command := sys.modules.get("launch.training.run"):
-        monkeypatch.setattr(command, "save_figure", lambda figure, path: None)
+    def savefig(figure, file, *, format=None, **options):
+        frame = sys._getframe(1)
+        while frame.f_code.co_filename == files.__file__:
+            frame = frame.f_back
+        kind = frame.f_code.co_filename, frame.f_lineno, figure.get_suptitle(), format
+        if kind in RENDERED:
+            file.write_bytes(RENDERED[kind])
+        else:
+            RENDER(figure, file, format=format, **options)
+            RENDERED[kind] = file.read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield

@@ -1,6 +1,8 @@
 """The command: a grid of runs, its table, and what a second call does not repeat."""
 
+import contextlib
 import csv
+import io
 import json
 import pathlib
 
@@ -34,16 +36,16 @@ def recipes(tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder with a comparison of two steps, which tests leave finished."""
-    folder = tmp_path_factory.mktemp("finished")
-    assert command("compare", *recipes_in(folder), "--steps=2") == 0
-    return folder
+    """A folder with a comparison of four steps and what it printed, which tests leave finished."""
+    folder, shown = tmp_path_factory.mktemp("finished"), io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        assert command("compare", *recipes_in(folder), "--seeds=0,1", "--steps=4") == 0
+    return folder, shown.getvalue()
 
 
-def test_a_grid(recipes, tmp_path, capsys):
-    assert command("compare", *recipes, "--seeds=0,1", "--steps=4") == 0
-    out = capsys.readouterr().out
-    records = json.loads((tmp_path / "out" / "compare.json").read_text())
+def test_a_grid(finished, tmp_path):
+    folder, out = finished
+    records = json.loads((folder / "out" / "compare.json").read_text())
     assert [(r["recipe"], r["seed"], r["steps"]) for r in records] == [
         ("thin", 0, 4),
         ("thin", 1, 4),
@@ -51,29 +53,30 @@ def test_a_grid(recipes, tmp_path, capsys):
         ("grown", 1, 4),
     ]
     assert "thin" in out and "majority" in out
-    lines = (tmp_path / "out" / "compare.md").read_text().splitlines()
+    lines = (folder / "out" / "compare.md").read_text().splitlines()
     assert lines[0].startswith("| task | method | metric |") and lines[5].startswith("score: mean")
-    made = list(csv.DictReader((tmp_path / "out" / "compare.csv").read_text().splitlines()))
+    made = list(csv.DictReader((folder / "out" / "compare.csv").read_text().splitlines()))
     assert [row["method"] for row in made] == ["thin", "grown"] and float(made[0]["MiB"]) > 0
-    assert (tmp_path / "out" / "compare.png").stat().st_size > 0
+    assert (folder / "out" / "compare.png").stat().st_size > 0
     # The second seed shares compiled programs with the first, and gives what it gives alone.
     alone = ["--task=digits", "--hidden_size=16", "--method=adapad", "--rank=2", "--budget=3"]
     assert command("train", *alone, "--seed=1", "--steps=4", f"--workdir={tmp_path}/alone") == 0
     adapter = (tmp_path / "alone" / "adapter.safetensors").read_bytes()
-    assert (tmp_path / "out/easy.grown.1/adapter.safetensors").read_bytes() == adapter
+    assert (folder / "out/easy.grown.1/adapter.safetensors").read_bytes() == adapter
 
 
 def test_what_is_finished_is_not_repeated(finished, capsys):
-    recipes = recipes_in(finished)
-    done = finished / "out/easy.thin.0/result.json"
+    folder, _ = finished
+    recipes = recipes_in(folder)
+    done = folder / "out/easy.thin.0/result.json"
     before = done.stat().st_mtime_ns
-    (finished / "out/easy.grown.0/result.json").unlink()
-    assert command("compare", *recipes, "--steps=2") == 0
+    (folder / "out/easy.grown.0/result.json").unlink()
+    assert command("compare", *recipes, "--steps=4") == 0
     assert done.stat().st_mtime_ns == before
-    assert (finished / "out/easy.grown.0/result.json").exists()
+    assert (folder / "out/easy.grown.0/result.json").exists()
     capsys.readouterr()
     assert command("compare", *recipes, "--steps=3") == 2
-    assert "holds a run with --steps=2, not 3" in capsys.readouterr().err
+    assert "holds a run with --steps=4, not 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -104,17 +107,18 @@ def test_mistakes_are_known_before_the_first_run(recipes, tmp_path, flags, word,
 
 
 def test_runs_on_other_rows_are_not_compared(finished, capsys):
-    recipes = recipes_in(finished)
-    path = finished / "out/easy.grown.0/result.json"
+    folder, _ = finished
+    recipes = recipes_in(folder)
+    path = folder / "out/easy.grown.0/result.json"
     text = path.read_text()
     record = json.loads(text)
     path.write_text(json.dumps({**record, "data": {**record["data"], "train": "others"}}))
     capsys.readouterr()
-    assert command("compare", *recipes, "--steps=2") == 2
+    assert command("compare", *recipes, "--steps=4") == 2
     assert "were trained or scored on other rows of the same files" in capsys.readouterr().err
     del record["data"]  # as earlier versions wrote it
     path.write_text(json.dumps(record))
-    assert command("compare", *recipes, "--steps=2") == 0
+    assert command("compare", *recipes, "--steps=4") == 0
     path.write_text(text)
 
 
@@ -135,7 +139,8 @@ def test_rates_are_chosen_on_rows_that_are_held_out(recipes, tmp_path):
 
 
 def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path):
-    flags = ["--learning_rates=1e-3,1e-2", "--search_on=evaluation", "--steps=2"]
+    flags = ["--learning_rates=1e-3,1e-2", "--search_on=evaluation", "--steps=4"]
+    flags += [f"--methods={tmp_path}/thin.flags"]
     assert command("compare", *recipes, *flags) == 0
     names = sorted(path.name for path in (tmp_path / "out").glob("easy.thin.*"))
     assert names == ["easy.thin.0.0.001", "easy.thin.0.0.01"]

@@ -55,6 +55,8 @@ def test_another_split(digits, capsys):
     assert "1438 rows of train" in capsys.readouterr().out
 
 
+# That its scores are those of the run test_class_names.py and test_squad_spans.py hold.
+@pytest.mark.thorough
 def test_the_same_adapter_in_the_format_of_peft(text, tmp_path):
     one, two, folder = tmp_path / "one.json", tmp_path / "two.json", tmp_path / "peft"
     assert command("export", f"--workdir={text}/run", f"--output={folder}") == 0
@@ -185,7 +187,7 @@ def test_what_is_drawn_is_named_and_not_scored(tmp_path, capsys):
     assert evaluate(*flags, "--allow_drawn") == 0
 
 
-@pytest.mark.parametrize("head", ["new", "frozen_random"])
+@pytest.mark.parametrize("head", ["new", pytest.param("frozen_random", marks=pytest.mark.thorough)])
 def test_a_new_head_for_other_labels(head, tmp_path, capsys):
     flags = [*made(tmp_path, layers=1), "--method=lora", "--rank=1", "--steps=1", "--batch_size=4"]
     saving.save(tmp_path / "base", random_model(BertConfig(num_labels=3, **BERT)))

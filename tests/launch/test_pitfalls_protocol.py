@@ -25,7 +25,11 @@ def record(folder):
     return json.loads((folder / "result.json").read_text())
 
 
-@pytest.mark.parametrize(("head", "moves"), [("train", True), ("freeze", False)])
+# With a head that is trained tests/launch/test_train.py looks at the files of a run.
+@pytest.mark.parametrize(
+    ("head", "moves"),
+    [pytest.param("train", True, marks=pytest.mark.thorough), ("freeze", False)],
+)
 def test_row_18_whether_the_head_is_trained_stands_in_the_result(head, moves, tmp_path):
     flags = [*SMALL, "--method=lora", f"--head={head}", f"--workdir={tmp_path}/w"]
     assert command("train", *flags) == 0
@@ -68,7 +72,14 @@ def test_row_23_last_and_best_are_reported_apart_and_the_last_is_compared():
     assert row[comparison.HEADER.index("score")] == 0.4
 
 
-@pytest.mark.parametrize("name", ADAPTIVE)
+# What a method does on the way tests/finetune/methods holds.
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "adalora" else pytest.param(name, marks=pytest.mark.thorough)
+        for name in ADAPTIVE
+    ],
+)
 def test_row_24_a_method_with_a_budget_reaches_it(name):
     run = small.Run(MethodConfig(name, rank=3, budget=5), steps=40)
     ranks = run.method.ranks(*run.states()[-1][:2])
@@ -91,7 +102,7 @@ def test_row_25_tensors_that_match_no_module_are_refused(tmp_path):
 
 
 # Of all methods `test_loop` counts the traces of runs that are evaluated and resumed, too.
-@pytest.mark.parametrize("name", beside(set(NAMES) - {"lora", "adapad", "adalora", "relora"}))
+@pytest.mark.parametrize("name", beside(set(NAMES) - {"adapad", "relora"}))
 def test_row_26_a_run_is_traced_once(name):
     own = {"rank": 2} if name in OPTIONS["rank"].methods else {}
     run = small.Run(MethodConfig(name, **own), steps=24)

@@ -18,7 +18,7 @@ TEXTS = sentences(ROWS)
 def runs(tmp_path_factory):
     """A run of classes, a and b, and one of numbers."""
     folder = tmp_path_factory.mktemp("predict")
-    flags = made(folder)
+    flags = made(folder, layers=1)
     assert command("train", *flags, *SMALL, f"--workdir={folder}/classes") == 0
     numbers = [{"text": text, "score": n / 4} for n, text in enumerate(TEXTS)]
     (folder / "numbers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in numbers))

@@ -193,7 +193,12 @@ def test_mistakes_are_one_line(flags, text, capsys):
 # On four devices of data alone it is begun below.
 @pytest.mark.parametrize(
     "mesh",
-    ["level:2,data:2", "data:2,shard:2", pytest.param("data:4", marks=pytest.mark.thorough)],
+    [
+        "level:2,data:2",
+        # Kernels in shards are held by tests/finetune/training/test_sharding.py.
+        pytest.param("data:2,shard:2", marks=pytest.mark.thorough),
+        pytest.param("data:4", marks=pytest.mark.thorough),
+    ],
 )
 def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
     folder = tmp_path / "w"

@@ -115,6 +115,16 @@ def test_allocation_and_its_sweep_agree():
         np.testing.assert_allclose(sweep[name], curves[name][..., -1], rtol=1e-9)
 
 
+def test_limits_of_the_division():
+    result = allocation_experiment.allocation_limits(
+        TINY, alphas=(-1.0, 1.0), totals=(TOTAL,), total=TOTAL
+    )
+    sweep = allocation_experiment.alpha_sweep(TINY, alphas=(-1.0, 1.0), total=TOTAL)
+    np.testing.assert_allclose(result["by_total"][0], sweep["reconstruction"], rtol=1e-9)
+    assert result["by_design"].shape == (4, 2, 2) and finite(result)
+
+
+@pytest.mark.thorough
 def test_budget_and_conditioning_change_the_best_division():
     # The order of the published figure, at a size that keeps n/d and iterations per component.
     alphas = (-1.0, 0.0, 1.0)

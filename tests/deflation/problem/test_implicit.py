@@ -72,7 +72,9 @@ FUNCTIONS = {"each": each, "whole": whole, "factors": factors, "size": size}
 
 
 CASES = [(way, function) for way in ("exact", "parallel") for function in FUNCTIONS]
-CASES += [(way, "each") for way in WAYS if way not in ("exact", "parallel")]
+CASES += [(way, "each") for way in ("sequential", "sharded", "in parts", "early")]
+# The derivative is that of the answer: how a solver came there does not enter it.
+CASES += [thorough(way, "each") for way in ("krylov", "descent")]
 
 
 @pytest.mark.parametrize(("way", "function"), CASES)
@@ -89,7 +91,9 @@ def test_gradient_in_a_matrix(way, function):
         np.testing.assert_allclose(jnp.sum(gradient * direction), wanted, rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("way", ["exact", "parallel", "sequential", "sharded"])
+@pytest.mark.parametrize(
+    "way", ["exact", *(thorough(way) for way in ("parallel", "sequential", "sharded"))]
+)
 def test_gradient_in_the_targets_of_data(way):
     """Through the reduction: of predictions, of components and of the residual, in Y."""
     x, y = data()
@@ -109,9 +113,9 @@ def test_gradient_in_the_targets_of_data(way):
 
 
 @settings(deadline=None, max_examples=12)
-@given(st.integers(0, 10**6), st.sampled_from([1, R, D]))
+@given(st.integers(0, 10**6), st.sampled_from([1, R]))
 def test_gradient_of_the_best_approximation(seed, rank):
-    """Any matrix with gaps, any rank up to the full one; the reference is numpy."""
+    """Any matrix with gaps, one component and several; the reference is numpy."""
     g = np.random.default_rng(seed)
     sizes = np.cumsum(g.uniform(0.3, 1, 5))[::-1]
     target, direction = matrix(sizes, seed % 97), g.normal(size=(M, D))
@@ -140,6 +144,8 @@ def test_ties_inside_the_kept_components(sizes, way):
             np.testing.assert_allclose(jnp.sum(gradient * direction), wanted, rtol=1e-6)
 
 
+# More components than the target has are held in test_implicit_modes.py, against the projection.
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["exact", "parallel", "sequential"])
 def test_rank_deficient_targets(way):
     """Exactly the rank of the target: the derivative is the projection on the tangent space. More
@@ -191,10 +197,9 @@ def operator(kind):
 @pytest.mark.parametrize(
     ("kind", "way"),
     [
-        ("partial", "sequential"),
-        ("sparse", "parallel"),
-        thorough("partial", "parallel"),
-        thorough("sparse", "sequential"),
+        ("sparse", "sequential"),
+        *(thorough("partial", way) for way in ("parallel", "sequential")),
+        thorough("sparse", "parallel"),
     ],
 )
 def test_gradient_in_the_arrays_of_an_operator(kind, way):
@@ -217,20 +222,19 @@ def test_gradient_of_a_problem():
 
 
 def test_transformations_of_gradients():
-    x, y = data()
+    """Of a batch, compiled: what each has alone."""
     with precision("float64"):
 
-        def run(y):
-            return each(parallel(Regression.from_data(x, y), R, rounds=150).components)
+        def run(target):
+            return each(WAYS["parallel"](Regression.from_matrix(target)).components)
 
-        batch = jnp.stack([y, 1.3 * y])
-        one_by_one = jnp.stack([jax.grad(run)(y) for y in batch])
-        close(jax.jit(jax.grad(run))(batch[0]), one_by_one[0], "float64", 1e3)
-        close(jax.vmap(jax.grad(run))(batch), one_by_one, "float64", 1e3)
+        batch = np.stack([matrix(), 1.3 * matrix()])
+        one_by_one = np.stack([jax.grad(run)(jnp.asarray(target)) for target in batch])
+        close(jax.jit(jax.vmap(jax.grad(run)))(batch), one_by_one, "float64", 1e3)
 
 
 def test_gradient_in_single_precision():
-    gradient = jax.grad(lambda t: each(parallel(Regression.from_matrix(t), R).components))
+    gradient = jax.grad(lambda t: each(WAYS["parallel"](Regression.from_matrix(t)).components))
     got = gradient(jnp.asarray(matrix(), jnp.float32))
     assert got.dtype == jnp.float32
     with precision("float64"):

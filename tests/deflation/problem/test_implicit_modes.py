@@ -12,20 +12,20 @@ from deflation import (
     joint,
 )
 from tests.deflation.problem.test_implicit import WAYS, WEIGHTS, each, factors, slope, whole
-from tests.deflation.problems import SIZES, D, M, R, close, matrix, precision
+from tests.deflation.problems import SIZES, D, M, R, close, matrix, precision, thorough
 
 
-@pytest.mark.parametrize("mode", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize("mode", [jax.vjp, lambda run, t: jax.jvp(run, (t,), (t,))])
 def test_joint_has_no_derivative(mode):
     def run(target):
         solver = gradient_descent(0.05)
         return whole(joint(Regression.from_matrix(target), R, solver, rounds=3).components)
 
     with pytest.raises(TypeError, match="joint has no derivative"):
-        mode(run)(jnp.asarray(matrix(), jnp.float32))
+        mode(run, matrix().astype(np.float32))
 
 
-@pytest.mark.parametrize("way", ["exact", "parallel", "sequential", "sharded"])
+@pytest.mark.parametrize("way", ["exact", "parallel", "sequential", thorough("sharded")])
 def test_forward_mode(way):
     direction = np.random.default_rng(1).normal(size=(M, D))
     with precision("float64"):
@@ -47,15 +47,15 @@ def test_every_mode_is_the_same_derivative():
         def run(target):
             return each(exact(Regression.from_matrix(target), R).components)
 
-        target = jnp.asarray(matrix())
+        target = matrix()
         gradient = jax.jit(jax.grad(run))
         wanted = gradient(target)
         close(jax.jit(jax.jacfwd(run))(target), wanted, "float64", 1e3)
-        both = jnp.stack([target, 1.3 * target])
-        close(jax.vmap(jax.jacrev(run))(both)[0], wanted, "float64", 1e3)
+        both = np.stack([target, 1.3 * target])
+        close(jax.jit(jax.vmap(jax.jacrev(run)))(both)[0], wanted, "float64", 1e3)
         bent = jax.jit(jax.hessian(run))(target)
         turned = slope(lambda t: np.asarray(gradient(jnp.asarray(t))), matrix(), direction)
-        np.testing.assert_allclose(jnp.einsum("abcd,cd->ab", bent, direction), turned, atol=1e-6)
+        np.testing.assert_allclose(np.einsum("abcd,cd->ab", bent, direction), turned, atol=1e-6)
 
 
 def test_a_tie_with_the_first_component_left_out():

@@ -1,5 +1,7 @@
 """Targets known by their products, and numbers of any type."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,6 @@ from tests.deflation.problems import (
     D,
     M,
     R,
-    by_turns,
     close,
     data,
     errors,
@@ -23,6 +24,7 @@ from tests.deflation.problems import (
     maps,
     matrix,
     precision,
+    thorough,
     triplets,
 )
 
@@ -36,8 +38,18 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "dtype"), by_turns(OPERATORS, DTYPES))
-def test_operator_equals_dense(kind, dtype):
+WAYS = {
+    "parallel": lambda p: parallel(p, R, rounds=8),
+    "sequential": lambda p: sequential(p, R, budget=12),
+}
+CASES = [("closure", "sequential", "float32"), ("sparse", "parallel", "float64")]
+ALL = itertools.product(OPERATORS, WAYS, DTYPES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "way", "dtype"), CASES + [thorough(*case) for case in ALL if case not in CASES]
+)
+def test_operator_equals_dense(kind, way, dtype):
     with precision(dtype):
         dense = Regression.from_matrix(matrix())
         implicit = Regression.from_operator(*OPERATORS[kind](dense.target), (M, D))
@@ -47,9 +59,8 @@ def test_operator_equals_dense(kind, dtype):
         # Half of the digits of a relative gap of 1/4 are not lost; ARPACK stops at rounding.
         assert np.max(errors(dense, answer.components)) <= 20 * ROUNDING[dtype]
         close(implicit.residual(answer.components), dense.residual(answer.components), dtype)
-        for way in (lambda p: parallel(p, R, rounds=8), lambda p: sequential(p, R, budget=12)):
-            got, wanted = way(implicit).components, way(dense).components
-            close(maps(got), maps(wanted), dtype, 10)
+        got, wanted = (WAYS[way](problem).components for problem in (implicit, dense))
+        close(maps(got), maps(wanted), dtype, 10)
 
 
 def test_operator_residual_in_more_than_one_block():

@@ -8,7 +8,16 @@ import pytest
 from deflation import Components, Regression
 from deflation.rounds.bounds import certify
 from deflation.rounds.ritz import SMALL
-from tests.deflation.problems import D, R, from_matrix, maps, matrix, orthonormal, precision
+from tests.deflation.problems import (
+    D,
+    R,
+    by_turns,
+    from_matrix,
+    maps,
+    matrix,
+    orthonormal,
+    precision,
+)
 
 DTYPES = ("float32", "float64")
 LARGE = SMALL + 16
@@ -48,8 +57,7 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(("name", "dtype"), by_turns(TARGETS, DTYPES))
 def test_bounds_hold_and_are_close(name, dtype):
     with precision(dtype):
         target = TARGETS[name]().astype(dtype)

@@ -40,8 +40,7 @@ def test_who_is_subtracted():
     np.testing.assert_array_equal(others(index, VISIBLE), [[1, 0, 0], [0, 0, 1]])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rule", [predecessors, others])
+@pytest.mark.parametrize(("rule", "dtype"), by_turns([predecessors, others], DTYPES))
 def test_products_with_the_deflated_target(rule, dtype):
     """Against the dense M_k with its components subtracted one after the other."""
     with precision(dtype):
@@ -94,7 +93,7 @@ def test_resting_workers_keep_their_factors():
         index = jnp.arange(R)
         working = jnp.array([False, True, False])
         weights = predecessors(index, jnp.asarray(VISIBLE))
-        new = work(from_matrix(), alternating(), gathered, index, weights, working)
+        new = jax.jit(work)(from_matrix(), alternating(), gathered, index, weights, working)
         for new_rows, rows in zip(new, gathered, strict=True):
             np.testing.assert_array_equal(new_rows[::2], rows[::2])
             assert not np.array_equal(new_rows[1], rows[1])
@@ -107,16 +106,10 @@ def test_orthogonal_work_leaves_the_span_of_the_predecessors():
         gathered = factors()
         index, visible = jnp.array([2]), jnp.array([True, False, True])
         weights = predecessors(index, visible)
-        new = work(
-            from_matrix(),
-            alternating(),
-            gathered,
-            index,
-            weights,
-            jnp.array([True]),
-            orthogonal=True,
-        )
-        for new_rows, rows in zip(new, gathered, strict=True):
+        block_work = jax.jit(functools.partial(work, orthogonal=True))
+        working = np.array([True])
+        new = block_work(from_matrix(), alternating(), gathered, index, weights, working)
+        for new_rows, rows in zip(map(np.asarray, new), map(np.asarray, gathered), strict=True):
             np.testing.assert_allclose(new_rows @ rows[0], 0, atol=1e-13)
             assert abs(float((new_rows @ rows[1])[0])) > 1e-3  # not visible, so not projected out
 

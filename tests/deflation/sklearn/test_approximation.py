@@ -1,5 +1,7 @@
 """Low-rank approximation in the place of TruncatedSVD and PCA."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -8,6 +10,7 @@ pytest.importorskip("sklearn")
 from sklearn.decomposition import PCA, TruncatedSVD
 
 from deflation.sklearn import LowRankApproximation
+from tests.deflation.problems import thorough
 
 G = np.random.default_rng(0)
 X = G.normal(size=(30, 4)) * [4, 2, 1, 0.5] + [1, 0, 3, 0]
@@ -19,19 +22,25 @@ SHARED = (
 )
 
 
-@pytest.mark.parametrize("solver", ["exact", "krylov"])
-@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array], ids=["dense", "sparse"])
-@pytest.mark.parametrize("centre", [False, True])
+KINDS = {"dense": np.asarray, "sparse": scipy.sparse.csr_array}
+CASES = [(False, "dense", "krylov"), (True, "sparse", "krylov"), (True, "sparse", "exact")]
+CASES += [(False, "dense", "exact"), (True, "dense", "exact")]
+ALL = itertools.product((False, True), KINDS, ("exact", "krylov"))
+
+
+@pytest.mark.parametrize(
+    ("centre", "kind", "solver"), CASES + [thorough(*case) for case in ALL if case not in CASES]
+)
 def test_the_numbers_of_the_peers(centre, kind, solver):
     if centre:
         peer = PCA(2, svd_solver="full")
     else:
         peer = TruncatedSVD(2, algorithm="arpack")
     wanted = peer.fit_transform(X)
-    model = LowRankApproximation(2, centre=centre, solver=solver).fit(kind(X))
+    model = LowRankApproximation(2, centre=centre, solver=solver).fit(KINDS[kind](X))
     for name in SHARED:
         np.testing.assert_allclose(getattr(model, name), getattr(peer, name), atol=1e-6)
-    scores = model.transform(kind(X))
+    scores = model.transform(KINDS[kind](X))
     np.testing.assert_allclose(scores, wanted, atol=1e-5)
     np.testing.assert_allclose(
         model.inverse_transform(scores), peer.inverse_transform(wanted), atol=1e-5

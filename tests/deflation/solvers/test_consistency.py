@@ -13,6 +13,7 @@ from tests.deflation.problems import (
     D,
     M,
     R,
+    by_turns,
     close,
     errors,
     from_data,
@@ -21,6 +22,7 @@ from tests.deflation.problems import (
     matrix,
     one_line,
     precision,
+    thorough,
 )
 
 SOLVER = alternating(consistent=True)
@@ -65,8 +67,9 @@ def test_the_exact_answer_is_a_fixed_point():
             close(maps(kept), maps(answer), "float64")
 
 
-@pytest.mark.parametrize("options", [{}, {"staggered": False}, {"advance": False}])
-@pytest.mark.parametrize("dtype", list(ROUNDING))
+@pytest.mark.parametrize(
+    ("options", "dtype"), by_turns([{}, {"staggered": False}, {"advance": False}], list(ROUNDING))
+)
 def test_every_start_reaches_the_exact_answer(options, dtype):
     with precision(dtype):
         problem = from_data()
@@ -101,7 +104,7 @@ def test_more_components_than_the_target_has():
         np.testing.assert_allclose(sizes, [*SIZES[:2], 0, 0], atol=1e-11)
 
 
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("devices", [thorough(2), 3])
 def test_sharded_is_the_same(devices):
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("worker",))
     with precision("float64"):

@@ -103,7 +103,7 @@ def test_depth_one_leaves_the_direction():
 @settings(deadline=None, max_examples=25)
 @given(
     st.integers(0, 10**6),
-    st.sampled_from([((6, 5), 3), ((5, 6), 4), ((1, 4), 2)]),
+    st.sampled_from([((6, 5), 3), ((1, 4), 2)]),
     st.floats(0, 3),
 )
 def test_never_worse_than_power_iteration(seed, how, decay):
@@ -135,7 +135,9 @@ def test_better_than_power_iteration_where_gaps_are_narrow():
         assert left[0] < 1e-3 * left[1]
 
 
-@pytest.mark.parametrize("dtype", ["float32", thorough("float64")])
+# Without predecessors of their own tests/deflation/rounds/test_worker.py holds it.
+@pytest.mark.thorough
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_block_is_its_workers(dtype):
     """Each row of a batch against a batch of that row, behind predecessors of their own."""
     with precision(dtype):
@@ -160,7 +162,7 @@ def test_a_block_is_its_workers(dtype):
 
 @pytest.mark.parametrize(
     ("depth", "dtype"),
-    [(2, "float32"), (9, "float64"), thorough(2, "float64"), thorough(9, "float32")],
+    [(9, "float64"), *(thorough(*how) for how in ((2, "float32"), (2, "float64"), (9, "float32")))],
 )
 @pytest.mark.parametrize(
     "sizes", [(2.0,), (3.0, 3.0, 3.0, 3.0, 3.0), (2.0, 2.0, 1.0), (1.0, 1e-4)], ids=str
@@ -217,16 +219,18 @@ def test_float32_reaches_what_power_iteration_does():
     assert np.all(ours <= 10 * theirs + 1e-6)
 
 
-def test_private_workers_leave_the_direction_that_was_published():
+@pytest.mark.parametrize("staggered", [True, thorough(False)])
+def test_private_workers_leave_the_direction_that_was_published(staggered):
     """As for alternating: with a deep space all workers find the first component in private."""
     sizes = (1, 0.3, 0.1, 0.03, 0.01)
     with precision("float64"):
         problem = from_matrix(sizes)
-        for staggered in (True, False):
-            solution = parallel(problem, 4, krylov(D), rounds=20, staggered=staggered)
-            np.testing.assert_allclose(solution.history.size[-1], sizes[:4], rtol=1e-8)
+        solution = parallel(problem, 4, krylov(D), rounds=20, staggered=staggered)
+        np.testing.assert_allclose(solution.history.size[-1], sizes[:4], rtol=1e-8)
 
 
+# With another solver tests/deflation/problem/test_operators.py holds it.
+@pytest.mark.thorough
 def test_an_operator_is_its_matrix():
     with precision("float64"):
         target = jnp.asarray(matrix())
@@ -264,16 +268,12 @@ def test_products_of_a_round(solver):
     assert (counts.count(0), counts.count(1)) == (4, 3)
 
 
-def test_tall_and_wide():
+@pytest.mark.parametrize("shape", [(7, 2), thorough((1, 4))])
+def test_tall_and_wide(shape):
     """More depth than the smaller side has."""
-    dtype = "float32"
-    with precision(dtype):
-        for shape in ((1, 4), (7, 2)):
-            target = np.random.default_rng(0).normal(size=shape).astype(dtype)
-            problem = Regression.from_matrix(target)
-            rank = min(shape)
-            found = parallel(problem, rank, krylov(5), rounds=20).components
-            close(found.matrix(), target, dtype, 10)
+    target = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    found = parallel(Regression.from_matrix(target), min(shape), krylov(5), rounds=20).components
+    close(np.asarray(found.b).T @ found.a, target, "float32", 10)
 
 
 def test_no_vectors_of_the_target_size_leave_the_range():

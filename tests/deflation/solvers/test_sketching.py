@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
-from deflation import Regression, Sketch, exact, parallel, sequential, sharded, start
+from deflation import Regression, Sketch, parallel, sequential, sharded, start
 from deflation.solvers.sketching import _new_directions, sketch
 from tests.deflation.problems import (
     ROUNDING,
@@ -20,6 +20,8 @@ from tests.deflation.problems import (
     one_line,
     orthonormal,
     precision,
+    thorough,
+    triplets,
 )
 
 SPECTRA = {
@@ -30,8 +32,8 @@ SPECTRA = {
     "low rank": lambda n: np.where(np.arange(n) < 2, 1.0, 0.0),
     "zero": lambda n: np.zeros(n),
 }
-# Few shapes, so that few programs are compiled; one row, one column, rank up to the smaller side.
-SHAPES = ((40, 24, 5), (24, 40, 24), (1, 7, 1), (7, 1, 1))
+# Few shapes, so that few programs are compiled; one row, rank up to the smaller side.
+SHAPES = ((40, 24, 5), (24, 40, 24), (1, 7, 1))
 
 
 def target(m, d, spectrum, seed) -> np.ndarray:
@@ -47,15 +49,18 @@ def target(m, d, spectrum, seed) -> np.ndarray:
     st.sampled_from([1e-12, 1.0, 1e12]),
     st.integers(0, 10**6),
 )
+# Blocks of which next to nothing was new, and was not orthogonal to the basis in the end.
+@example((24, 40, 24), "exponential", "float32", 1.0, 20)
+@example((24, 40, 24), "two values", "float32", 1.0, 26)
 def test_ordered_finite_and_never_larger_than_the_target(shape, spectrum, dtype, scale, seed):
     """For every shape, spectrum, unit and precision: unit right factors, orthonormal where the
     component is not zero; sizes that fall and do not exceed the singular values."""
     m, d, rank = shape
     with precision(dtype):
-        matrix = jnp.asarray(target(m, d, spectrum, seed) * scale, dtype)
-        b, a = sketch(matrix, rank, jax.random.key(seed), Sketch())
+        matrix = (target(m, d, spectrum, seed) * scale).astype(dtype)
+        b, a = map(np.asarray, sketch(matrix, rank, jax.random.key(seed), Sketch()))
         assert b.shape == (rank, m) and a.shape == (rank, d) and b.dtype == a.dtype == dtype
-        assert bool(jnp.all(jnp.isfinite(b))) and bool(jnp.all(jnp.isfinite(a)))
+        assert np.all(np.isfinite(b)) and np.all(np.isfinite(a))
         close(a @ a.T, np.eye(rank), dtype, 20)
         sizes = np.linalg.norm(np.asarray(b, float), axis=1)
         slack = 20 * ROUNDING[dtype] * scale
@@ -63,25 +68,25 @@ def test_ordered_finite_and_never_larger_than_the_target(shape, spectrum, dtype,
         assert np.all(sizes <= SPECTRA[spectrum](min(m, d))[:rank] * scale + slack)
 
 
-@pytest.mark.parametrize("dtype", list(ROUNDING))
+@pytest.mark.parametrize("dtype", ["float32", thorough("float64")])
 @pytest.mark.parametrize("spectrum", ["equal", "low rank", "zero"])
 def test_targets_that_a_krylov_space_does_not_fill(spectrum, dtype):
     """M^T M of the identity, or of low rank, adds nothing to the first block; the sketch goes on
     with fresh directions and its sum is still the best one."""
     with precision(dtype):
-        matrix = jnp.asarray(target(60, 50, spectrum, 3), dtype)
-        found = sketch(matrix, 30, jax.random.key(0), Sketch())
-        left = np.linalg.norm(matrix - found.matrix())
+        matrix = target(60, 50, spectrum, 3).astype(dtype)
+        b, a = map(np.asarray, sketch(matrix, 30, jax.random.key(0), Sketch()))
+        left = np.linalg.norm(matrix - b.T @ a)
         best = np.linalg.norm(SPECTRA[spectrum](50)[30:])
         assert abs(left - best) < 20 * ROUNDING[dtype] * max(1.0, best)
 
 
 def test_known_directions_are_replaced():
     with precision("float64"):
-        basis = jnp.asarray(orthonormal(20, 8, 0).T)
+        basis = orthonormal(20, 8, 0).T
         new = np.random.default_rng(0).normal(size=20)
-        block = jnp.stack([basis[0], 3 * new, 2 * new, 0 * new])
-        rows = _new_directions(block, basis, jax.random.key(0))
+        block = np.stack([basis[0], 3 * new, 2 * new, 0 * new])
+        rows = np.asarray(jax.jit(_new_directions)(block, basis, jax.random.key(0)))
         close(rows @ rows.T, np.eye(4), "float64")
         close(rows @ basis.T, np.zeros((4, 8)), "float64", scale=1)
         rest = new - basis.T @ (basis @ new)
@@ -92,12 +97,12 @@ def test_known_directions_are_replaced():
 def test_depth_finds_more_than_width(spectrum):
     """The same number of products in narrow blocks: a smaller error."""
     with precision("float64"):
-        problem = Regression.from_matrix(target(200, 150, spectrum, 5))
-        best = problem.residual(exact(problem, 20).components)
+        matrix = target(200, 150, spectrum, 5)
+        best = np.linalg.norm(SPECTRA[spectrum](150)[20:])
         excess = []
         for width in (60, 20, 6):
-            found = sketch(problem.target, 20, jax.random.key(0), Sketch(60, width))
-            excess.append(float(problem.residual(found) / best - 1))
+            b, a = map(np.asarray, sketch(matrix, 20, jax.random.key(0), Sketch(60, width)))
+            excess.append(np.linalg.norm(matrix - b.T @ a) / best - 1)
         assert excess[1] < excess[0] / 5
         # The narrow one has reached rounding or is better still.
         assert excess[2] < max(excess[1], 1e-12)
@@ -105,11 +110,13 @@ def test_depth_finds_more_than_width(spectrum):
 
 def test_a_larger_basis_is_more_accurate_and_the_whole_space_is_exact():
     with precision("float64"):
-        problem = Regression.from_matrix(target(60, 40, "power law", 6))
+        matrix = target(60, 40, "power law", 6)
+        wanted = triplets(matrix, 8)
         left = []
-        for size in (10, 20, 30, 40):
-            found = sketch(problem.target, 8, jax.random.key(0), Sketch(size))
-            left.append(np.max(errors(problem, found, 8)))
+        for size in (10, 20, 40):
+            gap = maps(sketch(matrix, 8, jax.random.key(0), Sketch(size))) - wanted
+            gap = np.linalg.norm(gap, axis=(1, 2)) / np.linalg.norm(wanted, axis=(1, 2))
+            left.append(np.max(gap))
         assert left == sorted(left, reverse=True) and left[-1] < 1e-11
 
 

@@ -30,6 +30,7 @@ from tests.deflation.problems import (
     D,
     M,
     R,
+    by_turns,
     close,
     data,
     errors,
@@ -40,9 +41,8 @@ from tests.deflation.problems import (
     one_line,
     orthonormal,
     precision,
+    thorough,
 )
-
-DTYPES = ("float32", "float64")
 
 
 def first(seed=0, rank=R) -> Components:
@@ -54,7 +54,7 @@ def directions(seed=0, rank=R) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(rank, D))
 
 
-@pytest.mark.parametrize("sweeps", [1, 3])
+@pytest.mark.parametrize("sweeps", [thorough(1), 3])
 def test_alternating_is_power_iteration(sweeps):
     with precision("float64"):
         target, a = matrix(), directions(rank=1)[0]
@@ -68,17 +68,20 @@ def test_alternating_is_power_iteration(sweeps):
         close(got.components.matrix(), np.outer(b, a), "float64")
 
 
-def test_sweeps_and_steps_per_round():
+@pytest.mark.parametrize(
+    ("many", "one"),
+    [
+        (gradient_descent(0.05, steps=3), gradient_descent(0.05)),
+        thorough(alternating(3), alternating()),
+    ],
+)
+def test_sweeps_and_steps_per_round(many, one):
     """For one worker, more of them per round is the same as more rounds."""
     with precision("float64"):
         problem = from_data()
-        for many, one in (
-            (alternating(3), alternating()),
-            (gradient_descent(0.05, steps=3), gradient_descent(0.05)),
-        ):
-            got = parallel(problem, 1, many, rounds=2)
-            wanted = parallel(problem, 1, one, rounds=6)
-            close(got.components.matrix(), wanted.components.matrix(), "float64")
+        got = parallel(problem, 1, many, rounds=2)
+        wanted = parallel(problem, 1, one, rounds=6)
+        close(got.components.matrix(), wanted.components.matrix(), "float64")
 
 
 @pytest.mark.parametrize("coordinates", ["whitened", "original"])
@@ -114,8 +117,9 @@ def test_gradient_descent_in_the_coordinates_of_the_papers(coordinates):
         close(maps(got), b[:, :, None] * a[:, None, :], "float64")
 
 
-@pytest.mark.parametrize("coordinates", ["whitened", "original"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("coordinates", "dtype"), by_turns(("whitened", "original"), ("float32", "float64"))
+)
 def test_automatic_step_converges(coordinates, dtype):
     with precision(dtype):
         problem = from_data(condition=3.0)
@@ -157,6 +161,8 @@ def test_units_of_the_target_do_not_matter(solver, scale):
     close(maps(scaled.components) / scale, maps(plain.components), "float32", 30)
 
 
+# tests/deflation/problem/test_units.py holds the same of single precision.
+@pytest.mark.thorough
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_powers_of_four_are_exact(solver):
     """Scaling by a power of 4 (whose root is exact) touches exponents only."""
@@ -184,16 +190,16 @@ def test_rotations_of_the_target_do_not_matter(seed, solver):
         close(maps(other.components), p @ maps(plain.components) @ q.T, "float64", 100)
 
 
-def test_inputs_of_least_squares_solvers_may_be_mixed():
+@pytest.mark.parametrize("solver", ["alternating", thorough("automatic"), thorough("krylov")])
+def test_inputs_of_least_squares_solvers_may_be_mixed(solver):
     """X -> A X with an invertible A: whitened solvers reach the same predictions."""
     x, y = data()
     mix = np.random.default_rng(0).normal(size=(D, D))
     with precision("float64"):
-        for solver in SOLVERS.values():
-            plain = parallel(Regression.from_data(x, y), R, solver, rounds=400)
-            mixed = parallel(Regression.from_data(mix @ x, y), R, solver, rounds=400)
-            wanted = plain.components.predict(x)
-            close(mixed.components.predict(mix @ x), wanted, "float64", 1e4)
+        plain = parallel(Regression.from_data(x, y), R, SOLVERS[solver], rounds=400)
+        mixed = parallel(Regression.from_data(mix @ x, y), R, SOLVERS[solver], rounds=400)
+        wanted = plain.components.predict(x)
+        close(mixed.components.predict(mix @ x), wanted, "float64", 1e4)
 
 
 def test_step_size_is_data_and_steps_are_not():
@@ -204,7 +210,9 @@ def test_step_size_is_data_and_steps_are_not():
     assert _advance.programs() == before
 
 
-@pytest.mark.parametrize("dtype", [float, np.float64, np.float32, int, jnp.float32])
+@pytest.mark.parametrize(
+    "dtype", [float, np.float64, jnp.float32, thorough(np.float32), thorough(int)]
+)
 def test_step_size_of_any_real_type(dtype):
     with precision("float64"):
         for precise in (np.float32, np.float64):
@@ -250,7 +258,7 @@ def test_divergence_is_reported(way):
     assert "step_size" in solution.message
 
 
-@pytest.mark.parametrize(("sweeps", "staggered"), [(60, True), (60, False), (1, True)])
+@pytest.mark.parametrize(("sweeps", "staggered"), [(60, True), thorough(60, False), (1, True)])
 def test_private_workers_leave_the_direction_that_was_published(sweeps, staggered):
     """A worker that converged in private to its predecessor's direction has M_k a = 0 afterwards;
     power iteration alone would report zero components as converged."""

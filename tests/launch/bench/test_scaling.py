@@ -33,7 +33,10 @@ def test_a_round_adds_the_exchange_or_hides_the_shorter():
     assert (seconds(4, 0), seconds(4, 1)) == (3.0 + 6.0, 6.0)
 
 
-@pytest.mark.parametrize(("begin", "staleness"), [("staggered", 0), ("published at once", 1)])
+@pytest.mark.parametrize(
+    ("begin", "staleness"),
+    [("staggered", 0), pytest.param("published at once", 1, marks=pytest.mark.thorough)],
+)
 def test_rounds_to_accuracy_are_those_of_a_run(begin, staleness):
     count, error = scaling_suite.rounds_to_accuracy(TINY, begin, staleness)
     problem, _ = scaling_worker.problem_of(TINY.rows, TINY.columns, TINY.rank)
@@ -75,6 +78,7 @@ def test_rows(tmp_path, monkeypatch, capsys):
 def test_an_accelerator_times_the_shares_in_this_process(monkeypatch):
     monkeypatch.setattr(scaling_suite.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(scaling_suite.subprocess, "Popen", None)
+    monkeypatch.setattr(scaling_suite, "rounds_to_accuracy", lambda *_: (3, 1e-3))
     rows = scaling_suite.rows(TINY)
     assert len(rows) == 2 * (6 + 18) and all(row["ours"].startswith("model") for row in rows)
     assert all(row["seconds_ours"] > 0 for row in rows)
