@@ -26,11 +26,11 @@ def by_component(inner: optax.GradientTransformation) -> optax.GradientTransform
       inner: a transformation without keyword arguments, for example `optax.scale_by_adam()`.
 
     Example:
-      >>> import jax.numpy as jnp, optax
+      >>> import jax, jax.numpy as jnp, optax
       >>> tx = by_component(optax.scale_by_adam())
       >>> theta = {"fc": {"a": jnp.ones((3, 2)), "b": jnp.ones((2, 5))}}
       >>> active = {"fc": jnp.array([True, False])}
-      >>> updates, state = tx.update(theta, tx.init(theta), theta, active=active)
+      >>> updates, state = jax.jit(tx.update)(theta, tx.init(theta), theta, active=active)
       >>> state["fc"].count.tolist(), [round(float(u), 3) for u in updates["fc"]["b"][:, 0]]
       ([1, 0], [1.0, 0.0])
     """

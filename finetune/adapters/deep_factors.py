@@ -59,7 +59,7 @@ def compressed(
     full-width factors start from.
 
     Example:
-      >>> factors = compressed(jax.random.key(0), jnp.eye(3), 2, 3, 0.1, "transported")
+      >>> factors = compressed(jax.random.key(0), jnp.eye(3), 2, 3, 0.1, "gradient")
       >>> bool(jnp.allclose(factors["right"] @ factors["right"].T, jnp.eye(2), atol=1e-5))
       True
     """

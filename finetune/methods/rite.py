@@ -74,11 +74,12 @@ def rite(config: RiteConfig, run: Run) -> Method:
     Source: arXiv 2410.20625, Algorithm 1, and the released code without what is off there.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> from finetune.optimiser import OptimiserConfig
       >>> method = rite(RiteConfig(rank=1), Run(OptimiserConfig(), 10))
       >>> theta = {"fc": {"a": jnp.ones((2, 1)), "b": jnp.zeros((1, 2))}}
-      >>> updates, _ = method.tx.update(theta, method.tx.init(theta), theta, step=jnp.int32(0))
+      >>> update = jax.jit(method.tx.update)
+      >>> updates, _ = update(theta, method.tx.init(theta), theta, step=0)
       >>> updates["fc"]["a"].tolist()
       [[0.0], [0.0]]
     """

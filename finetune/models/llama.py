@@ -183,7 +183,8 @@ class Llama(nnx.Module):
       >>> sizes = {"vocab_size": 9, "hidden_size": 8, "intermediate_size": 8}
       >>> config = LlamaConfig(num_labels=0, num_hidden_layers=1, num_attention_heads=2, **sizes)
       >>> ids = jnp.ones((2, 3), jnp.int32)
-      >>> Llama(config)({"input_ids": ids, "attention_mask": ids}).logits.shape
+      >>> inputs = {"input_ids": ids, "attention_mask": ids}
+      >>> jax.eval_shape(lambda: Llama(config)(inputs)).logits.shape
       (2, 3, 9)
     """
 

@@ -156,8 +156,9 @@ class ModernBert(nnx.Module):
       >>> sizes = {"vocab_size": 9, "hidden_size": 8, "intermediate_size": 8}
       >>> sizes |= {"num_attention_heads": 2, "num_hidden_layers": 2}
       >>> ids = jnp.ones((2, 4), jnp.int32)
-      >>> model = ModernBert(ModernBertConfig(num_labels=3, **sizes))
-      >>> model({"input_ids": ids, "attention_mask": ids}).logits.shape
+      >>> config = ModernBertConfig(num_labels=3, **sizes)
+      >>> inputs = {"input_ids": ids, "attention_mask": ids}
+      >>> jax.eval_shape(lambda: ModernBert(config)(inputs)).logits.shape
       (2, 3)
     """
 

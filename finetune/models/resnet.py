@@ -81,7 +81,8 @@ class ResNet(nnx.Module):
 
     Example:
       >>> config = ResNetConfig(num_labels=3, image_size=4, depths=(1, 1), hidden_sizes=(8, 16))
-      >>> ResNet(config)({"pixels": jnp.ones((2, 48))}).hidden_states[-1].shape
+      >>> inputs = {"pixels": jnp.ones((2, 48))}
+      >>> jax.eval_shape(lambda: ResNet(config)(inputs)).hidden_states[-1].shape
       (2, 16)
     """
 

@@ -75,7 +75,8 @@ class Roberta(nnx.Module):
       >>> sizes |= {"num_attention_heads": 2, "num_hidden_layers": 1, "hidden_act": "gelu"}
       >>> config = RobertaConfig(num_labels=3, max_position_embeddings=6, **sizes)
       >>> ids = jnp.full((2, 4), 5)
-      >>> Roberta(config)({"input_ids": ids, "attention_mask": ids}).logits.shape
+      >>> inputs = {"input_ids": ids, "attention_mask": ids}
+      >>> jax.eval_shape(lambda: Roberta(config)(inputs)).logits.shape
       (2, 3)
     """
 

@@ -77,7 +77,7 @@ class T5(nnx.Module):
       >>> config = T5Config(num_labels=0, num_layers=1, num_heads=2, **sizes)
       >>> ids, more = jnp.ones((2, 3), jnp.int32), jnp.zeros((2, 5), jnp.int32)
       >>> inputs = {"input_ids": ids, "attention_mask": ids, "decoder_input_ids": more}
-      >>> T5(config)(inputs).logits.shape
+      >>> jax.eval_shape(lambda: T5(config)(inputs)).logits.shape
       (2, 5, 9)
     """
 

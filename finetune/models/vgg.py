@@ -68,7 +68,7 @@ class VGG(nnx.Module):
 
     Example:
       >>> config = VGGConfig(num_labels=3, image_size=4, stages=((8,), (8, 8)))
-      >>> VGG(config)({"pixels": jnp.ones((2, 48))}).logits.shape
+      >>> jax.eval_shape(lambda: VGG(config)({"pixels": jnp.ones((2, 48))})).logits.shape
       (2, 3)
     """
 

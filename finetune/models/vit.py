@@ -122,7 +122,8 @@ class ViT(nnx.Module):
       >>> config = ViTConfig(
       ...     num_labels=3, image_size=4, patch_size=2, intermediate_size=16, **sizes
       ... )
-      >>> ViT(config)({"pixels": jnp.ones((2, 48))}).hidden_states[-1].shape
+      >>> inputs = {"pixels": jnp.ones((2, 48))}
+      >>> jax.eval_shape(lambda: ViT(config)(inputs)).hidden_states[-1].shape
       (2, 5, 8)
     """
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -17,10 +18,15 @@ AGAIN = dataclasses.replace(CONFIG, renew_every=4)
 
 def descended(tx, params, steps, first=0):
     """min |p - 1|^2 / 2 for so many steps, from fresh moments."""
+
+    @jax.jit
+    def one(params, state, step):
+        updates, state = tx.update(params - 1, state, params, step=step)
+        return optax.apply_updates(params, updates), state
+
     state = tx.init(params)
     for step in range(first, first + steps):
-        updates, state = tx.update(params - 1, state, params, step=jnp.asarray(step))
-        params = optax.apply_updates(params, updates)
+        params, state = one(params, state, step)
     return params
 
 

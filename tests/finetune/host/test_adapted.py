@@ -1,5 +1,6 @@
 """What an adapted model offers: growth, files, merging, binding, randomness, transformations."""
 
+import functools
 import itertools
 
 import jax
@@ -15,6 +16,7 @@ from finetune.host.adapting import adapt
 from tests.finetune.host.own_models import CLASSES, FEATURES, loss, model, net, rows, tokens
 
 KEY = jax.random.key(0)
+thorough = functools.partial(pytest.param, marks=pytest.mark.thorough)
 
 
 def trained(tuned, batch, steps, state=None):
@@ -82,7 +84,7 @@ def test_a_state_goes_through_orbax_and_on(tmp_path):
     same(again, whole)
 
 
-@pytest.mark.parametrize("method", ["adapad", "dora", "cola", "welore", "full"])
+@pytest.mark.parametrize("method", ["adapad", "full", *map(thorough, ("dora", "cola", "welore"))])
 def test_what_is_saved_is_loaded_to_the_bit(tmp_path, method):
     batch = rows()
     options = {} if method in ("welore", "full") else {"rank": 2}
@@ -114,7 +116,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         tuned.load(path)
 
 
-@pytest.mark.parametrize("method", ["adapad", "dora", "galore", "full"])
+@pytest.mark.parametrize("method", ["dora", "galore", "full", thorough("adapad")])
 def test_the_merged_model_is_one_of_the_readers(method):
     given, batch = net(), rows()
     before = jax.tree.map(jnp.copy, nnx.state(given))
@@ -135,7 +137,8 @@ def test_a_stacked_model_is_merged():
     assert list(tuned.ranks(state)) == [f"blocks.{i}.{n}" for i in (0, 1) for n in ("down", "up")]
     assert tuned.parameters(state) == 2 * 2 * (8 + 12)
     merged = tuned.merge(state)
-    np.testing.assert_allclose(loss(merged, batch), tuned.bind(loss)(state, batch), rtol=1e-6)
+    bound = jax.jit(tuned.bind(loss))
+    np.testing.assert_allclose(jax.jit(loss)(merged, batch), bound(state, batch), rtol=1e-6)
 
 
 def test_kernels_too_short_for_the_change_are_not_merged():
@@ -225,8 +228,9 @@ def test_update_under_vmap_and_shard_map():
     tuned = adapt(loss, net(), rows(12), "lora", steps=20, rank=2, clip=0.0)
     state = tuned.init(KEY)
     halves = jax.tree.map(lambda leaf: leaf.reshape(2, 12, *leaf.shape[1:]), batch)
-    losses = jax.vmap(lambda part: tuned.update(state, tuned.base, part)[1]["loss"])(halves)
-    bound = tuned.bind(loss)
+    update = jax.vmap(lambda part: tuned.update(state, tuned.base, part)[1]["loss"])
+    losses = jax.jit(update)(halves)
+    bound = jax.jit(tuned.bind(loss))
     for number in range(2):
         part = jax.tree.map(lambda leaf, n=number: leaf[n], halves)
         np.testing.assert_allclose(losses[number], bound(state, part), rtol=1e-6)
@@ -240,7 +244,8 @@ def test_update_under_vmap_and_shard_map():
 
     dealt = jax.shard_map(mean, mesh=mesh, in_specs=(everywhere, rows_of), out_specs=everywhere)
     got = jax.jit(jax.grad(dealt))(state.theta, batch)
-    expected = jax.grad(lambda theta: bound(state._replace(theta=theta), batch))(state.theta)
+    whole = jax.grad(lambda theta: bound(state._replace(theta=theta), batch))
+    expected = jax.jit(whole)(state.theta)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), got, expected)
 
 
@@ -266,9 +271,9 @@ def test_a_table_with_two_uses():
     batch, given = tokens(), model("listed")
     tuned = adapt(loss, given, batch, "lora", steps=20, rank=2, modules="embed", learning_rate=0.1)
     state = trained(tuned, batch, 2)
-    value = tuned.bind(loss)(state, batch)
-    np.testing.assert_allclose(loss(tuned.merge(state), batch), value, rtol=1e-5)
-    assert float(value) < float(loss(given, batch))
+    value, plain = jax.jit(tuned.bind(loss))(state, batch), jax.jit(loss)
+    np.testing.assert_allclose(plain(tuned.merge(state), batch), value, rtol=1e-5)
+    assert float(value) < float(plain(given, batch))
 
 
 def test_a_policy_of_remat_is_kept():

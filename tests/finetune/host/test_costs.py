@@ -29,7 +29,7 @@ class Gradients:
     """Of the same method on the same model, by its two ways in."""
 
     def __init__(self, method):
-        sizes = {**BERT, "hidden_size": 64, "intermediate_size": 128}
+        sizes = {**BERT, "num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 128}
         model = initialise(BertConfig(num_labels=2, **sizes), jax.random.key(0))
         ids = jnp.ones((8, 16), jnp.int32)
         self.batch = {"input_ids": ids, "attention_mask": ids, "token_type_ids": 0 * ids}

@@ -30,10 +30,10 @@ class Trace:
         return self.arrays[name]
 
     def kernels(self, dtype):
-        return {path: jnp.asarray(self[f"W_{path}"], dtype) for path in self.paths}
+        return {path: np.asarray(self[f"W_{path}"], dtype) for path in self.paths}
 
     def leaves(self, name, dtype):
-        return {path: jnp.asarray(self[f"{name}_{path}"], dtype) for path in self.paths}
+        return {path: np.asarray(self[f"{name}_{path}"], dtype) for path in self.paths}
 
     def objective(self, method, x, y):
         """Mean squared error of the layers with tanh between them."""

@@ -1,5 +1,7 @@
 """One linear layer with a squared loss: the case in which networks meet the solvers."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,13 +64,14 @@ def trained(theta, aux, key=7, std=0.3):
     }
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _grads(method, target, theta, aux, head, step):
+    return method.grads(target, theta, aux, head, step, None)
+
+
 def grads(method, target, theta, aux, head, step=0):
     """`Method.grads`, compiled: hundreds of small operations otherwise."""
-
-    def gradients(theta, aux, head, step):
-        return method.grads(target, theta, aux, head, step, None)
-
-    return jax.jit(gradients)(theta, aux, head, jnp.asarray(step, jnp.int32))
+    return _grads(method, target, theta, aux, head, jnp.asarray(step, jnp.int32))
 
 
 def advance(method, target, state, step, key=None):

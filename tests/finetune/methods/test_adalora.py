@@ -56,6 +56,7 @@ def test_the_official_trajectory_in_float64():
                 )
 
 
+@pytest.mark.thorough  # float32 is that of all tests of the pitfalls
 def test_the_official_masks_and_losses_in_float32():
     trace, _, states, records = played(jnp.float32)
     np.testing.assert_allclose(golden.stacked(records, "loss"), trace["loss"], atol=1e-5)
@@ -79,6 +80,7 @@ def test_the_budget_falls_to_the_target(form, t_init, t_final):
     assert result[: t_init + (form == "code")].tolist() == [8] * (t_init + (form == "code"))
 
 
+@pytest.mark.thorough  # row 8 of the pitfalls, over a run
 def test_the_papers_importance_is_that_of_the_parameters_before_the_update():
     both = []
     for which in ("after", "before"):

@@ -102,9 +102,7 @@ def test_joint_sees_the_successors_and_parallel_does_not():
         config = AdapadConfig(2, budget=4, phase=phase, advance=False)
         method, target, (theta, aux, _) = problem(config, total=200)
         aux = levels.with_rank(aux, jnp.asarray(2))
-        both.append(
-            method.grads(target, linear.trained(theta, aux), aux, HEAD, jnp.asarray(0), None)
-        )
+        both.append(linear.grads(method, target, linear.trained(theta, aux), aux, HEAD))
     joint, parallel = (result.theta["one"]["b"] for result in both)
     assert np.abs(joint[0] - parallel[0]).max() > 1e-3
     # The last level is the whole network.
@@ -124,7 +122,13 @@ def test_split_trains_one_level_at_a_time():
     assert trained == [first] * 3 + [second] * 3 + [first] * 3
 
 
-@pytest.mark.parametrize("score", scores.KINDS)
+@pytest.mark.parametrize(
+    "score",
+    [
+        kind if kind == "effective" else pytest.param(kind, marks=pytest.mark.thorough)
+        for kind in scores.KINDS
+    ],
+)
 def test_the_head_from_the_levels_own_pass(score):
     given = {"budget": 4, "phase": "split", "cycle": 3, "every": 100, "score": score}
     result = []
@@ -138,7 +142,7 @@ def test_the_head_from_the_levels_own_pass(score):
 
         target = target._replace(loss=loss)
         steps = (0, 3, 1)  # level 0, which is deployed; level 1, in private; a step that scores
-        result.append([method.grads(target, theta, aux, HEAD, step, None) for step in steps])
+        result.append([linear.grads(method, target, theta, aux, HEAD, step) for step in steps])
     for one, other in zip(*result, strict=True):
         for name in ("theta", "info"):
             pairs = zip(
@@ -169,7 +173,7 @@ def test_the_effective_score_is_that_of_the_dense_gradient():
         return jnp.mean((hidden @ (kernels["two"] + changes["two"]) - y) ** 2)
 
     changes = {path: jnp.outer(t["a"][:, 0], t["b"][0]) for path, t in theta.items()}
-    dense = jax.grad(loss)(changes)
+    dense = jax.jit(jax.grad(loss))(changes)
     assert bool(result["due"])
     for path, change in changes.items():
         expected = jnp.sum(jnp.abs(change * dense[path])) / change.size**0.5
@@ -189,7 +193,10 @@ def test_scores_are_taken_only_when_due_and_averaged_over_as_many_steps():
     assert float(once["sensitivity"]) == 0.25 and float(once["variability"]) == 0.1875
 
 
-@pytest.mark.parametrize("kind", scores.KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=pytest.mark.thorough) if k == "factor" else k for k in scores.KINDS],
+)
 def test_every_score_can_steer_the_growth(kind):
     states = run(AdapadConfig(3, budget=5, every=5, score=kind, score_every=2))
     assert sum(ranks(states[-1])) == 5

@@ -25,6 +25,7 @@ def run(name, **settings):
     return small.Run(MethodConfig(name, **OPTIONS[name]), settings=StepConfig(**settings))
 
 
+@THOROUGH  # the first outputs of all methods are tried with the training loop
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_untrained_adapter_leaves_the_network_as_it_was(name):
     one = run(name)
@@ -35,10 +36,11 @@ def test_an_untrained_adapter_leaves_the_network_as_it_was(name):
     np.testing.assert_allclose(result, expected, atol=5e-3 if name == "debora" else 1e-6)
 
 
+# Of IncreLoRA row 4 of the pitfalls looks at the export, of AdaLoRA row 9 at parts of a batch.
 @pytest.mark.parametrize(
     ("name", "accumulate"),
     [
-        pytest.param(name, parts, marks=[] if parts == 1 or name == "adalora" else THOROUGH)
+        pytest.param(name, parts, marks=[] if parts == 1 and name != "increlora" else THOROUGH)
         for name in OPTIONS
         for parts in (1, 2)
     ],

@@ -58,6 +58,7 @@ def test_what_is_small_is_removed_for_good():
     assert sum(map(int, ranks.values())) == alive[-1].sum()
 
 
+@pytest.mark.thorough  # that it has learnt something is asked of all adaptive methods
 def test_it_learns():
     losses = []
     one = run(steps=150, rank=4)

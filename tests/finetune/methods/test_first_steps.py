@@ -1,5 +1,7 @@
 """Where the methods start and where their first step goes: identities in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,13 +12,14 @@ from finetune.adapters.deep_factors import chain
 from finetune.methods import Dense
 from tests.finetune.methods.starts import built, change, first_displacement, problem, truncated
 
+thorough = functools.partial(pytest.param, marks=pytest.mark.thorough)
 START = jax.random.key(0)
 UNCHANGED = [
     ("loraga", {}),
-    ("loraga", {"direction": "A2rBr"}),
-    ("loraga", {"direction": "ArBr", "scaling": "unit"}),
+    thorough("loraga", {"direction": "A2rBr"}),
+    thorough("loraga", {"direction": "ArBr", "scaling": "unit"}),
     ("loraone", {"variant": "talk"}),
-    ("loraone", {"variant": "talk", "sign": "+grad", "preconditioned": True}),
+    thorough("loraone", {"variant": "talk", "sign": "+grad", "preconditioned": True}),
     ("deeplora", {"compressed": False, "depth": 2}),
 ]
 
@@ -80,7 +83,8 @@ def test_lora_ga_moves_along_the_best_approximation_of_rank_2r(direction):
     assert aux["fc"]["gain"].tolist() == [s] * 2
 
 
-@pytest.mark.parametrize("sign", ["+grad", "-grad"])
+# The end of a run with the printed sign is looked at below.
+@pytest.mark.parametrize("sign", [thorough("+grad"), "-grad"])
 def test_lora_one_moves_along_twice_the_best_approximation_of_rank_r(sign):
     kernels, gradients = problem()
     method = built("loraone", rank=3, variant="talk", sign=sign)

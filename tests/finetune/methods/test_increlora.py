@@ -76,12 +76,14 @@ def test_the_official_trajectory_in_float64():
             np.testing.assert_allclose(last, trace[f"{name}_{path}"], atol=1e-10)
 
 
+@pytest.mark.thorough  # float32 is that of all tests of the pitfalls
 def test_the_official_ranks_and_losses_in_float32():
     trace, _, states, records = played(jnp.float32)
     np.testing.assert_allclose(golden.stacked(records, "loss"), trace["loss"], atol=1e-5)
     assert np.array_equal(entries(states, "rank"), trace["ranks"])
 
 
+@pytest.mark.thorough  # row 4 of the pitfalls
 def test_the_fixed_scale_is_that_of_the_mean_final_rank():
     _, _, states, _ = played(jnp.float32, rank=4, budget=6, rescale=False)
     scale = entries(states, "scale")

@@ -14,7 +14,7 @@ from finetune.methods.lora import LoraConfig, lora, rslora
 from finetune.optimiser import OptimiserConfig
 from tests.finetune.methods import linear
 
-KERNELS = {"b.fc": jnp.ones((6, 3)), "a.fc": jnp.ones((4, 5))}
+KERNELS = {"b.fc": np.ones((6, 3), np.float32), "a.fc": np.ones((4, 5), np.float32)}
 RUN = Run(OptimiserConfig(), total=10)
 
 
@@ -31,7 +31,7 @@ def test_scale_and_start(make_it, scale):
         assert aux[path]["gain"].tolist() == [scale] * 4
         a = np.asarray(theta[path]["a"])
         assert np.abs(a).max() <= kernel.shape[0] ** -0.5 and np.abs(a).std() > 0.05
-        x = jnp.arange(2.0 * kernel.shape[0]).reshape(2, -1)
+        x = np.arange(2.0 * kernel.shape[0], dtype=np.float32).reshape(2, -1)
         y = method.apply(x, kernel, theta[path], aux[path], same)
         assert np.array_equal(y, x @ kernel), "an untrained adapter changes the network"
 
@@ -48,17 +48,21 @@ def test_activation_form_export_and_look_up_are_the_dense_change():
     method = lora(LoraConfig(3), RUN)
     theta, aux = method.prepare(jax.random.key(0), KERNELS, None)
     theta = linear.trained(theta, aux)
+    ids = np.array([[0, 2], [1, 1]])
+
+    @jax.jit
+    def forms(x, kernel, theta, aux):
+        y, dropped = (method.apply(x, kernel, theta, aux, f) for f in (same, jnp.zeros_like))
+        return y, dropped, method.lookup(ids, kernel, theta, aux)
+
     for path, kernel in KERNELS.items():
-        change = factors.delta(theta[path], aux[path])
+        change = np.asarray(factors.delta(theta[path], aux[path]))
         exported = method.export(kernel, theta[path], aux[path])
         np.testing.assert_allclose(exported.a @ exported.b, change, atol=1e-5)
-        x = jax.random.normal(jax.random.key(1), (2, 3, kernel.shape[0]))
-        y = method.apply(x, kernel, theta[path], aux[path], same)
+        x = np.random.default_rng(1).normal(size=(2, 3, kernel.shape[0])).astype(np.float32)
+        y, dropped, rows = forms(x, kernel, theta[path], aux[path])
         np.testing.assert_allclose(y, x @ (kernel + change), atol=1e-4)
-        dropped = method.apply(x, kernel, theta[path], aux[path], jnp.zeros_like)
         np.testing.assert_allclose(dropped, x @ kernel, atol=1e-5)
-        ids = jnp.array([[0, 2], [1, 1]])
-        rows = method.lookup(ids, kernel, theta[path], aux[path])
         np.testing.assert_allclose(rows, (kernel + change)[ids], atol=1e-5)
 
 
@@ -78,13 +82,14 @@ def test_bfloat16_activations_stay_so():
 
 
 def test_components_have_their_own_adam():
-    theta = {"fc": {"a": jnp.ones((3, 2)), "b": jnp.ones((2, 4))}}
-    gradients = jax.tree.map(lambda leaf: leaf * 0.3, theta)
+    theta = {"fc": {"a": np.ones((3, 2), np.float32), "b": np.ones((2, 4), np.float32)}}
+    gradients = jax.tree.map(lambda leaf: leaf * np.float32(0.3), theta)
     apart, inner = by_component(optax.scale_by_adam()), optax.scale_by_adam()
     state, alone = apart.init(theta), inner.init(theta)
+    step, plain = jax.jit(apart.update), jax.jit(inner.update)
     for active in ([True, False], [True, True], [True, False]):
-        updates, state = apart.update(gradients, state, theta, active={"fc": jnp.array(active)})
-        expected, alone = inner.update(gradients, alone, theta)
+        updates, state = step(gradients, state, theta, active={"fc": np.array(active)})
+        expected, alone = plain(gradients, alone, theta)
         np.testing.assert_allclose(updates["fc"]["a"][:, 0], expected["fc"]["a"][:, 0], rtol=1e-6)
         assert np.any(updates["fc"]["b"][1]) == active[1]
     assert state["fc"].count.tolist() == [3, 1]

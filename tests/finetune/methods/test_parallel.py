@@ -1,6 +1,7 @@
 """Parallel deflation in a network: against the solvers, one worker, batched and on devices."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +35,13 @@ def wide():
         yield
 
 
-@pytest.mark.parametrize("staggered", [False, True])
-@pytest.mark.parametrize("advance", [False, True])
+@pytest.mark.parametrize(
+    ("advance", "staggered"),
+    [
+        *((True, False), (False, True)),
+        *(pytest.param(one, one, marks=pytest.mark.thorough) for one in (True, False)),
+    ],
+)
 def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advance):
     x, kernel, y = linear.data()
     # A power of two: the network's rates are float32, the solver's step is float64.
@@ -119,10 +125,10 @@ def test_sequential_is_parallel_restricted_to_one_active_worker(wide):
     assert np.abs(ours[0]["one"]["b"]).max() > 1e-3
 
 
-def level_problem(rank=3, config=None, mesh=None):
+@functools.cache
+def level_problem():
     x, kernels, y = linear.chain_data()
-    config = config or ParallelConfig(rank, stagger=0)
-    method = parallel(config, Run(SGD, 100, mesh))
+    method = parallel(ParallelConfig(3, stagger=0), Run(SGD, 100, None))
     theta, aux = method.prepare(jax.random.key(0), kernels, None)
     theta = linear.trained(theta, aux)
     # Ranks that differ, so that some levels have no component of their own in a module.
@@ -133,7 +139,10 @@ def level_problem(rank=3, config=None, mesh=None):
     return method, linear.chain(method, x, kernels, y), theta, aux, head, (x, kernels, y)
 
 
-def every(target, theta, aux, head, norm, **options):
+@functools.cache
+def every(norm, **options):
+    _, target, theta, aux, head, _ = level_problem()
+
     def losses(theta, aux, head):
         return levels.every(levels.Snapshot(target, theta, aux, head), norm, **options)
 
@@ -141,8 +150,8 @@ def every(target, theta, aux, head, norm, **options):
 
 
 def test_levels_are_the_losses_written_out(wide):
-    _, target, theta, aux, head, (x, kernels, y) = level_problem()
-    result = every(target, theta, aux, head, 0.0)
+    _, _, theta, _, head, (x, kernels, y) = level_problem()
+    result = every(0.0)
 
     def network(own, k):
         kernel = dict(kernels)
@@ -164,11 +173,8 @@ def test_levels_are_the_losses_written_out(wide):
 
 
 def test_in_turn_batched_and_on_devices_agree(wide):
-    _, target, theta, aux, head, _ = level_problem()
     mesh = jax.make_mesh((2,), ("level",), axis_types=(jax.sharding.AxisType.Auto,))
-    turns = every(target, theta, aux, head, 0.5)
-    batched = every(target, theta, aux, head, 0.5, way="batched")
-    dealt = every(target, theta, aux, head, 0.5, mesh=mesh)
+    turns, batched, dealt = every(1e-3), every(1e-3, way="batched"), every(1e-3, mesh=mesh)
     close(turns, batched, 1e-13)
     close(turns, dealt, 1e-13)
 
@@ -192,8 +198,7 @@ def test_on_devices_there_is_one_all_gather_and_nothing_else():
 
 
 def test_every_worker_is_clipped_on_its_own(wide):
-    _, target, theta, aux, head, _ = level_problem()
-    whole, cut = (every(target, theta, aux, head, norm) for norm in (0.0, 1e-3))
+    whole, cut = every(0.0), every(1e-3)
     for k in range(3):
         one, other = (
             jax.tree.leaves([[f["a"][:, k], f["b"][k]] for f in result.theta.values()])
@@ -206,7 +211,8 @@ def test_every_worker_is_clipped_on_its_own(wide):
 def test_the_head_is_trained_on_the_deployed_network(wide):
     method, target, theta, aux, head, _ = level_problem()
     result = linear.grads(method, target, theta, aux, head)
-    value, slope = jax.value_and_grad(lambda head: target.loss(theta, aux, head))(head)
+    deployed = jax.jit(jax.value_and_grad(lambda head: target.loss(theta, aux, head)))
+    value, slope = deployed(head)
     np.testing.assert_allclose(result.head["bias"], slope["bias"], rtol=1e-12)
     np.testing.assert_allclose(result.loss, value, rtol=1e-12)
 

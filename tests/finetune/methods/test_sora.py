@@ -75,7 +75,8 @@ def test_the_official_trajectory_in_float64():
             np.testing.assert_allclose(at, expected, atol=1e-10)
 
 
-@pytest.mark.parametrize("own", [False, True])
+# The recorded optimiser is replayed in float64 above.
+@pytest.mark.parametrize("own", [pytest.param(False, marks=pytest.mark.thorough), True])
 def test_the_official_gates_and_losses_in_float32(own):
     trace, states, records = played(jnp.float32, own)
     # Our optimiser decays the factors before the step, and adds epsilon elsewhere.
@@ -98,15 +99,20 @@ def test_gates_are_not_decayed():
     trace = golden.Trace("sora")
     run = golden.Exact(golden.OptimiserConfig(weight_decay=0.5), 10)
     method = golden.METHODS["sora"].build(MethodConfig("sora", rank=3).settings, run)
-    theta, _ = method.prepare(jax.random.key(0), trace.kernels(jnp.float32), None)
-    zero = jax.tree.map(jnp.zeros_like, theta)
-    updates, _ = method.tx.update(zero, method.tx.init(theta), theta, step=jnp.asarray(0))
+
+    @jax.jit
+    def first(kernels):
+        theta, _ = method.prepare(jax.random.key(0), kernels, None)
+        zero = jax.tree.map(jnp.zeros_like, theta)
+        return method.tx.update(zero, method.tx.init(theta), theta, step=jnp.asarray(0))[0]
+
+    updates = first(trace.kernels(np.float32))
     assert not np.any(updates["0"]["d"]) and np.all(updates["0"]["a"] != 0)
 
 
 def test_the_threshold_rises():
     config = SoraConfig(threshold=7e-4, rises=7)
-    result = [float(config.thresholds(jnp.asarray(t), 140)) for t in range(140)]
+    result = jax.jit(lambda t: config.thresholds(t, 140))(jnp.arange(140)).tolist()
     values, counts = np.unique(np.round(result, 9), return_counts=True)
     np.testing.assert_allclose(values, np.linspace(0, 7e-4, 7), atol=1e-8)
     assert counts.tolist() == [50, 15, 15, 15, 15, 15, 15] and np.all(np.diff(result) >= 0)

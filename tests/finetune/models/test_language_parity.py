@@ -222,7 +222,8 @@ def test_random_t5s(case, transformers, tmp_path):
         assert distance(ours, other.numpy(), inputs["attention_mask"]) < BOUND
 
 
-@pytest.mark.parametrize("case", ["original", "1.1"])
+# The cache of the other form is held against its own network.
+@pytest.mark.parametrize("case", ["original", pytest.param("1.1", marks=pytest.mark.thorough)])
 def test_t5_goes_on_as_theirs_does(case, transformers, tmp_path):
     name, overrides, _ = T5S[case]
     theirs = saved(transformers, name, {**T5, **overrides}, tmp_path)

@@ -80,13 +80,15 @@ def test_the_cache_has_windows_of_tokens_not_of_slots():
     begin, advance = steps(model, 5)
     cache, logits = begin(inputs)
     sizes = inputs["attention_mask"].sum(1)
-    rows = [ids[:size] for ids, size in zip(inputs["input_ids"], sizes, strict=True)]
-    for word in (3, 5, 8, 13):
-        for row, ids in enumerate(rows):
-            alone = {"input_ids": ids[None], "attention_mask": np.ones((1, len(ids)), np.int32)}
-            np.testing.assert_allclose(logits[row], run(model, alone).logits[0, -1], atol=BOUND)
-            rows[row] = np.append(ids, word).astype(np.int32)
+    words, cached = (3, 5, 8, 13), [logits]
+    for word in words[:-1]:
         cache, logits = advance(cache, np.full(3, word, np.int32))
+        cached.append(logits)
+    for row, (ids, size) in enumerate(zip(inputs["input_ids"], sizes, strict=True)):
+        ids = np.append(ids[:size], words[:-1]).astype(np.int32)
+        alone = {"input_ids": ids[None], "attention_mask": np.ones((1, len(ids)), np.int32)}
+        expected = run(model, alone).logits[0, size - 1 :]
+        np.testing.assert_allclose([logits[row] for logits in cached], expected, atol=BOUND)
 
 
 def write(folder, kind, **changes):

@@ -28,7 +28,8 @@ def t5(**changes):
     return random_model(dataclasses.replace(T5_CONFIG, **changes))
 
 
-@pytest.mark.parametrize("changes", [{}, NEWER])
+# The original goes on as theirs does in the tests of parity.
+@pytest.mark.parametrize("changes", [pytest.param({}, marks=pytest.mark.thorough), NEWER])
 def test_the_cache_changes_nothing(changes):
     model, inputs = t5(**changes), pairs()
     begin, advance = steps(model, 6)
@@ -193,9 +194,9 @@ def test_random_start():
     leaves = named_leaves(initialise(T5_CONFIG, KEY))
 
     def spread(name):
-        return float(leaves[f"encoder.block.0.layer.{name}.weight"].value.std())
+        return np.std(leaves[f"encoder.block.0.layer.{name}.weight"].value)
 
     assert spread("0.SelfAttention.q") == pytest.approx((16 * 6) ** -0.5, rel=0.3)
     assert spread("0.SelfAttention.o") == pytest.approx(12**-0.5, rel=0.3)
     assert spread("1.DenseReluDense.wo") == pytest.approx(24**-0.5, rel=0.3)
-    assert float(leaves["shared.weight"].value.std()) == pytest.approx(1, rel=0.1)
+    assert np.std(leaves["shared.weight"].value) == pytest.approx(1, rel=0.1)

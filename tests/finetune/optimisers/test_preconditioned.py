@@ -55,6 +55,7 @@ def test_the_product_moves_alike_whatever_the_factors_sizes():
         mix = jnp.asarray([[3.0, 1.0], [0.0, 0.2]])
         tx = preconditioned(optax.sgd(0.1), 1e-12, "jacobi")
 
+        @jax.jit
         def moved(a, b):
             theta = {"fc": {"a": a, "b": b}}
             slope = {"fc": {"a": whole @ b.T, "b": a.T @ whole}}
@@ -72,7 +73,7 @@ def test_bias_correction_is_what_distinguishes_the_two():
         method = built("loraone", adam, rank=2, bias_correction=bias_correction)
         theta, _ = method.prepare(jax.random.key(0), kernels, gradients)
         slope = jax.tree.map(jnp.ones_like, theta)
-        updates, _ = method.tx.update(slope, method.tx.init(theta), theta, step=jnp.asarray(0))
+        updates, _ = jax.jit(method.tx.update)(slope, method.tx.init(theta), theta, step=0)
         steps.append(float(updates["fc"]["a"][0, 0]))
     np.testing.assert_allclose(steps, [-0.1, -0.1 * 0.1 / 0.001**0.5], rtol=1e-4)
 
@@ -81,9 +82,9 @@ def test_a_preconditioned_run_stays_finite_from_the_public_start():
     method = make(MethodConfig("loraone", rank=2, preconditioned=True), OptimiserConfig(), 5)
     kernels, gradients = problem(dtype=np.float32)
     theta, _ = method.prepare(jax.random.key(0), kernels, {"fc": 1e-6 * gradients["fc"]})
-    state = method.tx.init(theta)
+    state, update = method.tx.init(theta), jax.jit(method.tx.update)
     for step in range(5):
         slope = jax.tree.map(jnp.ones_like, theta)
-        updates, state = method.tx.update(slope, state, theta, step=jnp.asarray(step))
+        updates, state = update(slope, state, theta, step=step)
         theta = optax.apply_updates(theta, updates)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(theta))

@@ -30,11 +30,11 @@ def scaled(kind, ranks=(1, 3), paths=None, seed=3):
 def with_changes(kind, changes, head):
     """Logits of the base with an adapter in activation form."""
     net = network.from_module(made.model(kind), "train", jax.random.key(0))
-    predict = adapter_files.predict(net, changes, head)
+    predict = jax.jit(adapter_files.predict(net, changes, head))
     return predict(net.params, {**batch(), "labels": None, "weight": None})
 
 
-@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+@pytest.mark.parametrize("kind", ["bert", pytest.param("distilbert", marks=pytest.mark.thorough)])
 def test_peft_loads_what_we_write(kind, theirs, base, tmp_path):
     torch, _, peft = theirs
     paths = made.body(kind) + ([EMBEDDING] if kind == "bert" else [])

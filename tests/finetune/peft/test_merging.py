@@ -14,7 +14,11 @@ from tests.finetune.models.tiny import batch, run
 from tests.finetune.peft.made import adapters, heads, model, ops, with_heads
 
 
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "deberta-v2"])
+# The names of the others' files are those of their bases.
+@pytest.mark.parametrize(
+    "kind",
+    ["bert", *(pytest.param(k, marks=pytest.mark.thorough) for k in ("distilbert", "deberta-v2"))],
+)
 def test_folder_gives_the_logits_of_the_adapter(kind, tmp_path):
     changes, head, inputs = adapters(kind), heads(kind), batch()
     expected = run(with_heads(model(kind), head), inputs, ops(changes)).logits

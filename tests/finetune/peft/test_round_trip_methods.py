@@ -1,6 +1,7 @@
 """Every method's adapter after some training: in our files, in PEFT, merged, or refused in a line.
 
-A method that is new in `finetune.methods.NAMES` is tested without being named here.
+A method that is new in `finetune.methods.NAMES` is tested without being named here, and those that
+store what another one stores only when asked for.
 """
 
 import functools
@@ -15,7 +16,7 @@ from finetune.methods import Dense, Refused, Scaled, make
 from finetune.models.distilbert import DistilBertConfig
 from finetune.peft import export, export_merged, load
 from finetune.training import adapter_files, network, state, step
-from tests.finetune.methods.axis import METHODS
+from tests.finetune.methods.axis import ALIKE, beside
 from tests.finetune.models.tiny import DISTILBERT, FAST, batch, random_model
 from tests.finetune.peft import torch_side
 from tests.finetune.training import small
@@ -25,6 +26,9 @@ pytestmark = torch_side.QUIET
 CONFIG = DistilBertConfig(num_labels=3, **{**DISTILBERT, "n_layers": 1})
 OPTIMISER = optimiser.OptimiserConfig(learning_rate=0.03, warmup=2)
 STEPS, ROWS = 12, 6
+# Their changes are pairs as LoRA's, dense as GaLore's, or stacked or gated as AdaLoRA's.
+STORED = ("rslora", "pissa", "adapad", "increlora", "sora", "cola", "loraone", "onestep")
+STORED += ("deeplora", "full", "head")
 MODULES = r"q_lin|lin1"
 """Two modules, of two shapes: as many as in the problem that the settings of tests are made for."""
 compiled = functools.partial(jax.jit, compiler_options=FAST)
@@ -120,7 +124,7 @@ def read(theirs, folder):
     return theirs[1].AutoModelForSequenceClassification.from_pretrained(folder).eval()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", beside(ALIKE + STORED))
 def test_an_adapter_gives_the_same_logits_everywhere(name, folder, theirs, tmp_path):
     one = trained(name)
     if not one.changes:

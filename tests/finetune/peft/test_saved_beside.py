@@ -49,7 +49,7 @@ def test_maps_of_the_vocabulary_and_norms(case, theirs, tmp_path):
     net = from_module(model)
     there = inputs["attention_mask"][..., None]
     for got in (
-        stored.predict(net, result.adapters, result.heads)(net.params, inputs),
+        jax.jit(stored.predict(net, result.adapters, result.heads))(net.params, inputs),
         run(merged(model, result.adapters, result.heads), inputs).logits,
     ):
         assert np.abs(there * (got - expected)).max() < torch_side.LOGITS

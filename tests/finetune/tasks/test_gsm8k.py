@@ -214,6 +214,7 @@ def test_answers_without_a_number_are_refused(tmp_path, tokenizers, answer):
         gsm8k.load(tokenizers["llama"], "causal", tmp_path)
 
 
+@pytest.mark.thorough  # made files have their layout; the numbers of rows are theirs
 def test_the_real_files(tokenizers):
     task = gsm8k.load(tokenizers["byte_level"], "causal", made.shared(), 2048, 2048)
     assert len(task.split("train")) == 7473 and len(task.split("test")) == 1319

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import scipy
 
 from finetune.models.parts.ops import PLAIN
 from finetune.tasks.choices import Choices
@@ -17,6 +18,7 @@ from tests.finetune.tasks.talk import talker
 SOURCES = [[5, 6, 7], [8], [5, 9, 6, 7, 8], [7, 7]]
 TARGETS = [[3, 1], [4, 4, 1], [3, 1], [4, 4, 1]]
 KINDS = ("causal", "encoder_decoder")
+FIRST = ("causal", pytest.param("encoder_decoder", marks=pytest.mark.thorough))
 
 
 def made(kind, **options):
@@ -64,7 +66,8 @@ def test_batches_depend_on_seed_and_step_only(kind):
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Of both kinds the batches are looked at above; what the loss makes of them is the same.
+@pytest.mark.parametrize("kind", FIRST)
 def test_the_loss_is_the_mean_over_tokens(kind):
     """Against a loop over rows and tokens, and optax's cross-entropy."""
     task, network = made(kind), talker(kind, 10, start_id=2)
@@ -72,17 +75,18 @@ def test_the_loss_is_the_mean_over_tokens(kind):
     inputs = {n: leaf for n, leaf in batch.items() if n not in ("labels", "weight")}
     forward = jax.jit(lambda inputs: network.forward(network.params, inputs, PLAIN, None))
     logits = forward(inputs)
-    logs = np.asarray(jax.nn.log_softmax(logits))
+    logs = scipy.special.log_softmax(logits, axis=-1)
+    loss = jax.jit(task.loss)
     each = []
     for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
         for place, token in enumerate(target):
             at = place + (len(source) - 1 if kind == "causal" else 0)
             each.append(-logs[row, at, token])
-    result = task.loss(logits, batch["labels"], batch["weight"])
+    result = loss(logits, batch["labels"], batch["weight"])
     np.testing.assert_allclose(result, np.mean(each), rtol=1e-6)
     safe = np.where(batch["labels"] < 0, 0, batch["labels"])
     reference = optax.softmax_cross_entropy_with_integer_labels(logits, safe)
-    reference = np.sum(reference * (batch["labels"] >= 0)) / batch["weight"].sum()
+    reference = np.sum(np.asarray(reference) * (batch["labels"] >= 0)) / batch["weight"].sum()
     np.testing.assert_allclose(result, reference, rtol=1e-6)
     # Long rows weigh more, so that parts of a batch add up to it.
     parts = [task.batch("train", None, step, 1) for step in range(4)]
@@ -90,16 +94,17 @@ def test_the_loss_is_the_mean_over_tokens(kind):
     for part in parts:
         inputs = {n: leaf for n, leaf in part.items() if n not in ("labels", "weight")}
         logits = forward(inputs)
-        total += task.loss(logits, part["labels"], part["weight"]) * part["weight"].sum()
+        total += float(loss(logits, part["labels"], part["weight"])) * part["weight"].sum()
     np.testing.assert_allclose(total / batch["weight"].sum(), result, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIRST)
 def test_rows_that_fill_a_batch_do_not_count(kind):
     task, network = made(kind), talker(kind, 10, start_id=2)
     full, filled = task.batch("train", None, 1, 3), task.batch("train", None, 3, 1)
     assert full["weight"].tolist() == [3, 0, 0]
 
+    @jax.jit
     def loss(batch):
         inputs = {n: leaf for n, leaf in batch.items() if n not in ("labels", "weight")}
         logits = network.forward(network.params, inputs, PLAIN, None)

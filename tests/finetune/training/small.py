@@ -56,6 +56,7 @@ class Run:
         self.plain = step.train_step(self.net, self.method, self.task.loss, head_tx, settings)
         self.step = jax.jit(self._counted)
         self.predict = jax.jit(step.predict(self.net, self.method))
+        self._states = [self.first]
 
     def _counted(self, *arguments):
         self.traces += 1
@@ -65,11 +66,12 @@ class Run:
         return self.task.batch("train", 0, number, size)
 
     def states(self, count=None):
-        """The states after 0, 1, ... steps."""
-        result = [self.first]
-        for number in range(self.steps if count is None else count):
-            result.append(self.step(result[-1], self.net.params, self.batch(number))[0])
-        return result
+        """The states after 0, 1, ... steps, each computed once."""
+        count = self.steps if count is None else count
+        for number in range(len(self._states) - 1, count):
+            last = self._states[-1]
+            self._states.append(self.step(last, self.net.params, self.batch(number))[0])
+        return self._states[: count + 1]
 
     def fit(self, **options):
         settings = {"batch_size": 8, "evaluate_every": 4, "checkpoint_every": 4, "log_every": 2}

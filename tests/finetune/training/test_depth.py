@@ -84,15 +84,29 @@ def prepared(name, base, settings, modules=None):
     return first._replace(theta=moved), method, step.train_step(base, method, loss, tx, settings)
 
 
-def gradients(base, name, settings, modules=None):
-    now, method, _ = prepared(name, base, settings, modules)
+def derivative(base, name):
+    """State and loss with gradients, under both dropouts: every layer draws its own masks."""
+    settings = step.StepConfig(adapter_dropout=0.2)
+    now, method, _ = prepared(name, base, settings)
 
-    def grads(now, params):
+    def grads(now, params, data):
         key = jax.random.key(3)
-        target = step.objective(base, method, loss, tuple(now.theta), params, rows(), settings, key)
+        target = step.objective(base, method, loss, tuple(now.theta), params, data, settings, key)
         return method.grads(target, now.theta, now.aux, now.head, now.step, key)[:3]
 
-    return jax.jit(grads, compiler_options=FAST)(now, base.params)
+    return now, jax.jit(grads, compiler_options=FAST)
+
+
+@functools.cache
+def gradients(name, *which):
+    now, grads = derivative(net(*which), name)
+    return grads(now, net(*which).params, rows())
+
+
+def logits(base, name, modules=None):
+    now, method, _ = prepared(name, base, step.StepConfig(), modules)
+    forward = jax.jit(step.predict(base, method), compiler_options=FAST)
+    return forward(now.theta, now.aux, now.head, base.params, rows())
 
 
 def close(found, wanted, tolerance=1e-5):
@@ -107,18 +121,24 @@ def close(found, wanted, tolerance=1e-5):
     ("name", "kind"),
     [
         ("lora", "llama"),
-        ("dora", "llama"),
-        ("adapad", "llama"),
-        ("lora", "bert"),
+        # Their forward passes are compared below.
+        thorough("dora", "llama"),
+        thorough("adapad", "llama"),
+        thorough("lora", "bert"),
         thorough("lora", "roberta"),  # its layers are those of BERT
         # What they are in the loop is compared below, by their outputs.
         *(thorough("lora", k) for k in ("distilbert", "deberta", "vit", "t5", "modernbert")),
     ],
 )
 def test_loss_and_gradients_of_the_loop_are_those_of_each_layer(name, kind):
-    # With both dropouts: every layer draws what it draws by itself.
-    settings = step.StepConfig(adapter_dropout=0.2)
-    close(*(gradients(net(kind, scan), name, settings) for scan in (2, 0)))
+    close(*(gradients(name, kind, scan) for scan in (2, 0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("dora", "llama"), ("adapad", "llama"), ("lora", "bert")]
+)
+def test_the_loop_predicts_what_its_layers_do(name, kind):
+    close(*(logits(net(kind, scan), name) for scan in (2, 0)))
 
 
 @pytest.mark.parametrize(
@@ -167,8 +187,7 @@ def test_layers_that_an_adapter_leaves_out_are_traced_by_themselves():
     assert scans(net("three", 2), "lora", first_only) == [2]
     assert scans(net("three", 3), "lora", first_only) == []  # two alike are too few
     assert scans(net("three"), "lora") == []
-    settings = step.StepConfig()
-    close(*(gradients(net("three", scan), "lora", settings, first_only) for scan in (2, 0)))
+    close(*(logits(net("three", scan), "lora", first_only) for scan in (2, 0)))
 
 
 def test_layers_of_one_window_are_alike():
@@ -180,7 +199,10 @@ def test_layers_of_one_window_are_alike():
     base = network.from_module(random_model(config), scan=2)
     assert base.runs == (("model.layers.1", "model.layers.2", "model.layers.3"),)
     plain = network.from_module(random_model(config))
-    found, wanted = (n.forward(n.params, rows(), PLAIN, None) for n in (base, plain))
+    found, wanted = (
+        jax.jit(n.forward, static_argnums=2, compiler_options=FAST)(n.params, rows(), PLAIN, None)
+        for n in (base, plain)
+    )
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -192,11 +214,12 @@ def test_parameters_keep_their_names():
     assert len(jax.tree.leaves(base.params)) < len(plain.params) / 2
 
 
-# Of the layerwise ones: rsLoRA is LoRA by another scale, and LoRA-GA's state is that of PiSSA.
+# Of the layerwise ones: rsLoRA and PiSSA are LoRA by another scale and start, LoRA-GA's state is
+# that of PiSSA, and DoRA has one leaf more, which is stacked as the others are.
 @pytest.mark.parametrize(
     "name",
     [
-        thorough(name) if name in ("rslora", "loraga") else name
+        thorough(name) if name in ("rslora", "loraga", "pissa", "dora") else name
         for name in NAMES
         if MethodConfig(name).layerwise
     ],
@@ -216,16 +239,14 @@ def test_a_packed_state_takes_the_same_steps(name):
 
 
 def test_recomputed_layers_are_scanned_too():
-    settings = step.StepConfig()
-    found, wanted = (gradients(net("llama", 2, remat), "lora", settings) for remat in (True, False))
-    close(found, wanted)
+    close(gradients("lora", "llama", 2, True), gradients("lora", "llama", 2))
 
 
 def test_layers_are_scanned_where_parameters_are_cut():
     base, plain = net("llama", 2), net("llama")
     whole = sharding.network(devices({"shard": 4}), base)
     forward = jax.jit(lambda params: whole.forward(params, rows(), PLAIN, None))
-    wanted = plain.forward(plain.params, rows(), PLAIN, None)
+    wanted = jax.jit(lambda params: plain.forward(params, rows(), PLAIN, None))(plain.params)
     np.testing.assert_allclose(forward(whole.params), wanted, rtol=1e-4, atol=1e-5)
     for stack in jax.tree.leaves(whole.params.stacks):
         if stack.ndim == 3:  # every device has a part of every layer
@@ -234,14 +255,13 @@ def test_layers_are_scanned_where_parameters_are_cut():
 
 
 def test_the_loop_keeps_no_more_than_the_layers():
-    config = LlamaConfig(num_labels=2, **{**LLAMA, "num_hidden_layers": 4, "hidden_size": 32})
+    config = LlamaConfig(num_labels=2, **{**LLAMA, "num_hidden_layers": 3, "hidden_size": 32})
+    many = jax.tree.map(lambda leaf: np.repeat(leaf, 8, axis=0), rows())
     held = {}
     for scan in (0, 2):
         base = network.from_module(random_model(config), scan=scan)
-        now, _, one = prepared("lora", base, step.StepConfig())
-        now = packing.packed(now, base.runs)
-        many = jax.tree.map(lambda leaf: np.repeat(leaf, 8, axis=0), rows())
-        found = jax.jit(one, donate_argnums=0).lower(now, base.params, many).compile()
+        now, grads = derivative(base, "lora")
+        found = grads.lower(packing.packed(now, base.runs), base.params, many).compile()
         held[scan] = found.memory_analysis().temp_size_in_bytes
     assert held[2] < 1.05 * held[0]
 

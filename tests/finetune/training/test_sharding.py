@@ -55,8 +55,9 @@ def prepared(name, places):
     return cut_net, first, step.train_step(cut_net, method, loss, tx, step.StepConfig())
 
 
-def trained(name, sizes, steps=2):
-    places = devices(sizes)
+@functools.cache
+def trained(name, *sizes, steps=2):
+    places = devices(dict(sizes))
     cut_net, now, one = prepared(name, places)
     now, one = places.state(now), places.jit_step(one)
     for _ in range(steps):
@@ -110,16 +111,19 @@ def test_one_leaf_at_a_time(monkeypatch):
     assert len(most) == 21 and max(most) == 0
 
 
-CASES = [(MESHES[0], "lora"), (MESHES[1], "full")]
-CASES += [
-    pytest.param(sizes, name, marks=pytest.mark.thorough)
-    for sizes, name in ((MESHES[0], "full"), (MESHES[1], "lora"))
+# What a step of LoRA sends is looked at below.
+CASES = [
+    (sizes, name)
+    if (sizes, name) == (MESHES[1], "full")
+    else pytest.param(sizes, name, marks=pytest.mark.thorough)
+    for sizes in MESHES
+    for name in ("lora", "full")
 ]
 
 
 @pytest.mark.parametrize(("sizes", "name"), CASES, ids=str)
 def test_a_step_is_the_same(sizes, name):
-    (expected, first), (got, second) = trained(name, {}), trained(name, sizes)
+    (expected, first), (got, second) = trained(name), trained(name, *sizes.items())
     for key in ("loss", "gradient_norm"):
         assert float(second[key]) == pytest.approx(float(first[key]), rel=1e-5)
     for ours, reference in zip(
@@ -140,8 +144,8 @@ def test_what_is_trained_whole_is_cut_with_its_moments():
         wide = [leaf for leaf in jax.tree.leaves(now.head_opt) if leaf.ndim == 2]
         assert len(wide) == 2 * sum(leaf.ndim == 2 for leaf in cut_net.params.values())
         assert share([*wide, *now.head.values()], places.mesh.devices.flat[1]) < 0.27
-    now, _ = trained("full", {"shard": 4})
-    assert share(now.head.values(), places.mesh.devices.flat[1]) < 0.27
+    now, _ = trained("full", *MESHES[1].items())
+    assert share(now.head.values(), places.mesh.devices.flat[1]) < 0.52
 
 
 def test_what_a_step_sends():
@@ -168,7 +172,7 @@ def test_what_a_step_sends():
 def test_gathered_kernels_are_not_kept():
     """Room for a few of them, not for the network."""
     sizes = {**LLAMA, "vocab_size": 8, "hidden_size": 128, "intermediate_size": 256}
-    model = random_model(LlamaConfig(num_labels=2, **{**sizes, "num_hidden_layers": 6}))
+    model = random_model(LlamaConfig(num_labels=2, **{**sizes, "num_hidden_layers": 5}))
     places = devices({"shard": 4})
     cut_net = sharding.network(places, network.from_module(model))
     data = {"input_ids": np.ones((4, 1), np.int32), "attention_mask": np.ones((4, 1), np.int32)}
@@ -185,7 +189,7 @@ def test_gathered_kernels_are_not_kept():
         assert memory.temp_size_in_bytes < most * whole
 
 
-@pytest.mark.parametrize("kind", ["llama", "t5"])
+@pytest.mark.parametrize("kind", ["llama", pytest.param("t5", marks=pytest.mark.thorough)])
 def test_the_same_words(kind):
     config = LlamaConfig(num_labels=0, **SIZES) if kind == "llama" else T5_CONFIG
     plain, inputs = network.from_module(random_model(config)), pairs(size=4)

@@ -1,6 +1,7 @@
 """One step: clipping, accumulation, dropout, the regulariser, and the parts it is made of."""
 
 import dataclasses
+import functools
 import types
 
 import jax
@@ -21,6 +22,9 @@ SGD = optimiser.OptimiserConfig(
 )
 
 
+run_of = functools.cache(small.Run)
+
+
 def close(left, right, tolerance=1e-6):
     for x, y in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
         np.testing.assert_allclose(x, y, atol=tolerance)
@@ -30,14 +34,14 @@ def moved(state):
     return state.theta, state.head
 
 
-@pytest.mark.parametrize("name", ["lora", "parallel"])
+@pytest.mark.parametrize("name", ["lora", pytest.param("parallel", marks=pytest.mark.thorough)])
 def test_parts_of_a_batch_add_up_to_the_batch(name):
     # Rows that only fill the last batch of an epoch make the parts weigh differently.
     batch = small.task().batch("train", 0, 6, 6)
     assert batch["weight"].tolist() == [1, 1, 1, 1, 0, 0]
     states = []
     for accumulate in (1, 3):
-        run = small.Run(name, options=SGD, settings=StepConfig(0.0, accumulate))
+        run = run_of(name, options=SGD, settings=StepConfig(0.0, accumulate))
         states.append(run.step(run.first, run.net.params, batch)[0])
     close(moved(states[0]), moved(states[1]))
 
@@ -45,8 +49,8 @@ def test_parts_of_a_batch_add_up_to_the_batch(name):
 def test_the_gradient_is_clipped_over_adapter_and_head_together():
     moves = []
     for clip in (0.0, 1e-3):
-        run = small.Run("lora", options=SGD, settings=StepConfig(clip))
-        state, metrics = run.step(run.first, run.net.params, run.batch(0))
+        run = run_of("lora", options=SGD, settings=StepConfig(clip, 1))
+        state, metrics = run.step(run.first, run.net.params, run.batch(0, size=6))
         moves.append(jax.tree.map(jnp.subtract, moved(state), moved(run.first)))
     np.testing.assert_allclose(optax.tree.norm(moves[1]), 1e-4, rtol=1e-3)
     size = optax.tree.norm(moves[0])
@@ -73,11 +77,11 @@ def test_the_regulariser_acts_on_theta_alone():
 
 def test_adapter_dropout_depends_on_the_step_only():
     run = small.Run("lora", settings=StepConfig(adapter_dropout=0.5))
-    without = small.Run("lora")
     key = jax.random.key(0)
     theta = jax.tree.map(lambda leaf: leaf + 0.1, run.first.theta)
-    values = []
-    for seed, config in ((0, 0.5), (0, 0.5), (1, 0.5), (0, 0.0)):
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def loss(seed, rate):
         target = objective(
             run.net,
             run.method,
@@ -85,17 +89,18 @@ def test_adapter_dropout_depends_on_the_step_only():
             run.paths,
             run.net.params,
             run.batch(0),
-            StepConfig(adapter_dropout=config),
+            StepConfig(adapter_dropout=rate),
             jax.random.fold_in(key, seed),
         )
-        values.append(float(target.loss(theta, run.first.aux, run.first.head)))
+        return target.loss(theta, run.first.aux, run.first.head)
+
+    values = [float(loss(*one)) for one in ((0, 0.5), (0, 0.5), (1, 0.5), (0, 0.0))]
     assert values[0] == values[1] and len(set(values)) == 3
     assert np.isfinite(float(run.step(run.first, run.net.params, run.batch(0))[1]["loss"]))
-    del without
 
 
 def test_the_dense_gradient_is_a_derivative_by_the_kernels():
-    run = small.Run("lora")
+    run = run_of("lora")
     target = objective(
         run.net,
         run.method,
@@ -107,7 +112,7 @@ def test_the_dense_gradient_is_a_derivative_by_the_kernels():
         None,
     )
     theta, aux, head = run.first.theta, run.first.aux, run.first.head
-    dense = jax.grad(lambda kernels: target.loss(theta, aux, head, kernels))(target.kernels())
+    dense = jax.jit(jax.grad(lambda kernels: target.loss(theta, aux, head, kernels)))
     params = run.net.params
 
     def written_out(kernels):
@@ -117,11 +122,11 @@ def test_the_dense_gradient_is_a_derivative_by_the_kernels():
         logits = hidden @ head["fc3.weight"] + head["fc3.bias"]
         return run.task.loss(logits, run.batch(0)["labels"], run.batch(0)["weight"])
 
-    close(dense, jax.grad(written_out)(run.kernels))
+    close(dense(target.kernels()), jax.jit(jax.grad(written_out))(run.kernels))
 
 
 def test_a_method_may_bring_its_own_step():
-    run = small.Run("lora")
+    run = run_of("lora")
     theta, aux, head = run.first.theta, run.first.aux, run.first.head
 
     def build(pieces):
@@ -164,7 +169,7 @@ def test_what_is_exported_is_what_predicts(tmp_path):
 
 
 def test_a_module_that_cannot_be_exported_is_named():
-    run = small.Run("lora")
+    run = run_of("lora")
     method = dataclasses.replace(run.method, export=lambda *_: Refused("it is no sum"))
     with pytest.raises(ValueError, match="module fc1 cannot be exported: it is no sum"):
         adapter_files.exported(method, run.first, run.kernels, {})
@@ -219,7 +224,7 @@ def test_a_method_with_a_step_of_its_own_is_no_part_of_another():
 
 
 def test_the_two_dropouts_have_keys_of_their_own(monkeypatch):
-    run, seen = small.Run("lora"), {}
+    run, seen = run_of("lora"), {}
 
     def forward(params, inputs, ops, key):
         seen["model"] = key

@@ -134,7 +134,7 @@ def test_attend_keeps_one_array_of_weights():
     assert floats and all((leaf == floats[0]).all() for leaf in floats)
 
 
-@hypothesis.settings(deadline=None, max_examples=10, derandomize=True)
+@hypothesis.settings(deadline=None, max_examples=5, derandomize=True)
 @hypothesis.given(
     sizes=st.tuples(*[st.integers(1, 4)] * 4),
     groups=st.integers(1, 2),

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from finetune.studies.survey import deep_adaptation as module
 from finetune.studies.survey.deep_adaptation import DeepSetting
 from finetune.studies.survey.factor_rates import RatesSetting
 from finetune.studies.survey.registry import registry
@@ -46,7 +47,7 @@ def test_deep_adapters_have_few_directions():
     assert result["scores"].shape == (2, 2, 1) and result["ranks"].shape == (2, 3)
     assert (result["ranks"][0] <= 2).all()  # LoRA's own bound
     readable(recipe.draw(result, setting))
-    other = recipe.experiment(dataclasses.replace(setting, side="input"))
+    other = module._spectra(dataclasses.replace(setting, side="input"), module.problem(setting))
     np.testing.assert_array_equal(other["values"], result["values"])
     assert not np.array_equal(other["alignment"], result["alignment"])
 

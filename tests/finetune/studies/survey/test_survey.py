@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from finetune.studies.survey import dropout_rank as module
 from finetune.studies.survey import update_spectra as spectra
 from finetune.studies.survey.deep_factors import FactorsSetting, deep_factors, value_matrix
 from finetune.studies.survey.dropout_images import ImageDropoutSetting, dropout_images
@@ -65,7 +66,9 @@ def test_dropout_lowers_the_rank(rates):
     assert count(end) < count(start)
 
 
-def test_a_length_that_snapshots_do_not_divide_is_trained_to_its_end():
+def test_a_length_that_snapshots_do_not_divide_is_trained_to_its_end(monkeypatch):
+    linear = {"dln": module.NETWORKS["dln"]}
+    monkeypatch.setattr(module, "NETWORKS", linear)
     options = {"width": 4, "rank": 2, "rates": (0.0,), "batch_size": 8, "examples": 8}
     options |= {"steps": 7, "learning_rate": 0.1, "seeds": (0,)}
     result = [dropout_rank(DropoutSetting(**options, snapshots=n)) for n in (1, 3)]

@@ -12,6 +12,7 @@ from finetune.adapters.method import Run
 from finetune.methods.sequential import SequentialConfig, sequential
 from finetune.models.mlp import MLPConfig
 from finetune.studies.vision import halves
+from finetune.studies.vision import study as module
 from finetune.studies.vision.paths import ROLES, component, joint, run_seed, train_base
 from finetune.studies.vision.programs import programs, small_lora
 from finetune.studies.vision.setting import COMPONENTS, VisionSetting
@@ -149,7 +150,15 @@ def test_batches_are_those_of_the_task():
             assert np.array_equal(rows.weight[number], batch["weight"])
 
 
-def test_finished_seeds_are_stored_and_not_run_again(tmp_path):
+def test_finished_seeds_are_stored_and_not_run_again(tmp_path, monkeypatch):
+    made = {}  # by the rates and sizes: what depends on the network is its shapes
+
+    def once(net, loss, *rest):
+        if rest not in made:
+            made[rest] = programs(net, loss, *rest)
+        return made[rest]
+
+    monkeypatch.setattr(module, "programs", once)
     setting = dataclasses.replace(
         TINY, epochs=(1,), base_epochs=1, joint_epochs=1, rows=64, seeds=(0,)
     )
