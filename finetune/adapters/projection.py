@@ -193,7 +193,8 @@ def projected(
                 change = change - rate * decay * sum(kernel, start=delta + change)
             return {"update": {"delta": change}, "state": own}
 
-        both = each(moved, gradients, state, theta, *([] if base is None else [base]))
+        tables = gradients, state, theta, *([] if base is None else [base])
+        both = each(moved, *tables, in_turn=True)
         return column(both, "update"), column(both, "state")
 
     return optax.GradientTransformationExtraArgs(init, update)

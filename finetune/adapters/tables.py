@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.adapters.method import Leaves, Tree
+from finetune.adapters.method import Tree
 from finetune.models.parts.layered import Layered
 
 Table = Mapping[str, Any]
@@ -34,10 +34,12 @@ def of_role(name: str, table: Tree) -> list[jax.Array]:
     return [leaf for path, leaf in leaves if path[-1].key == name]
 
 
-def each(function: Callable[..., Leaves], *tables: Table) -> Any:
-    """path -> function(*entries) of tables with the same paths; a loop over layers alike.
+def each(function: Callable[..., Any], *tables: Table, in_turn: bool = False) -> Any:
+    """path -> function(*entries) of tables with the same paths; of layers alike at once.
 
-    A loop, and no batch, so that what a `jax.lax.cond` leaves out is left out.
+    Args:
+      in_turn: one layer after the other in a loop, where what a `jax.lax.cond` of the function
+        leaves out is to be left out.
 
     Example:
       >>> each(lambda one, other: one + other, {"x": 1, "y": 2}, {"y": 3, "x": 4})
@@ -50,11 +52,13 @@ def each(function: Callable[..., Leaves], *tables: Table) -> Any:
 
     if not isinstance(first, Layered):
         return {path: alone(path) for path in first}
-    stacks = (
-        jax.lax.map(lambda own: function(*own), [_stack(table, names) for table in tables])
-        for names in first.groups
-    )
-    return Layered(first.groups, tuple(stacks), {path: alone(path) for path in first.rest})
+
+    def alike(names):
+        own = [_stack(table, names) for table in tables]
+        return jax.lax.map(lambda x: function(*x), own) if in_turn else jax.vmap(function)(*own)
+
+    stacks = tuple(alike(names) for names in first.groups)
+    return Layered(first.groups, stacks, {path: alone(path) for path in first.rest})
 
 
 def column(table: Any, name: str) -> Any:
@@ -85,6 +89,17 @@ def dealt(values: jax.Array, like: Any) -> Any:
         return {path: values[place[path]] for path in like}
     stacks = tuple(values[np.array([place[path] for path in names])] for names in like.groups)
     return Layered(like.groups, stacks, {path: values[place[path]] for path in like.rest})
+
+
+def inside(table: Any) -> Any:
+    """A table whose arrays have one more axis in front, of which every module takes its part.
+
+    Of layers that lie together their axis comes first, as `each` expects.
+    """
+    if not isinstance(table, Layered):
+        return table
+    stacks = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), table.stacks)
+    return Layered(table.groups, stacks, table.rest)
 
 
 def _stack(table: Table, names: tuple[str, ...]) -> Any:
