@@ -14,6 +14,7 @@ import optax
 
 from finetune.adapters.factors import AXIS
 from finetune.adapters.method import Leaves, Tree
+from finetune.adapters.tables import column, each
 
 
 def by_component(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
@@ -42,19 +43,18 @@ def by_component(inner: optax.GradientTransformation) -> optax.GradientTransform
         }
 
     def update(gradients: Tree, state, theta: Tree, *, active: Leaves, **_):
-        updates, new = {}, {}
-        for path, leaves in gradients.items():
+        def of_module(leaves, state, parameters, on):
             axes = _axes(leaves)
             one = jax.vmap(inner.update, in_axes=(axes, 0, axes), out_axes=(axes, 0))
-            step, moved = one(leaves, state[path], theta[path])
-            on = active[path]
-            updates[path] = {name: jnp.where(along(on, name), u, 0) for name, u in step.items()}
-            new[path] = jax.tree.map(
-                lambda x, y, on=on: jnp.where(on.reshape(-1, *(1,) * (x.ndim - 1)), x, y),
-                moved,
-                state[path],
+            step, moved = one(leaves, state, parameters)
+            update = {name: jnp.where(along(on, name), u, 0) for name, u in step.items()}
+            now = jax.tree.map(
+                lambda x, y: jnp.where(on.reshape(-1, *(1,) * (x.ndim - 1)), x, y), moved, state
             )
-        return updates, new
+            return {"update": update, "state": now}
+
+        both = each(of_module, gradients, state, theta, active)
+        return column(both, "update"), column(both, "state")
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -11,6 +11,7 @@ import optax
 
 from finetune.adapters.method import Leaves
 from finetune.adapters.spectra import leading
+from finetune.adapters.tables import by_role
 from finetune.models.parts.ops import matmul
 
 FRAMES = ("gradient", "transported")
@@ -81,10 +82,6 @@ def slower_frames(ratio: float) -> optax.GradientTransformation:
     def update(updates, state, params=None):
         del params
         frames = ("left", "right")
-        scaled = {
-            path: {n: ratio * u if n in frames else u for n, u in leaves.items()}
-            for path, leaves in updates.items()
-        }
-        return scaled, state
+        return by_role(lambda name, u: ratio * u if name in frames else u, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

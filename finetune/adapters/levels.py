@@ -13,15 +13,18 @@ aux[path] has rank and private (int32), scale, and gain (R,) = scale for j < ran
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from finetune.adapters import tables
 from finetune.adapters.by_component import along
 from finetune.adapters.factors import AXIS
 from finetune.adapters.method import Leaves, Objective, Tree
+from finetune.adapters.tables import each
 from finetune.optimiser import clipped
 
 DEVICES = "level"  # the axis of a mesh that levels are dealt out on
@@ -82,56 +85,48 @@ def initial(theta: Tree, scale: float, rank: int, private: int) -> Tree:
 
 def with_rank(aux: Tree, rank: jax.Array) -> Tree:
     """aux with the same number of published components in every module."""
-    new = {path: {**entry, "rank": rank.astype(jnp.int32)} for path, entry in aux.items()}
-    return {path: {**entry, "gain": published(entry)} for path, entry in new.items()}
+
+    def of_module(entry):
+        new = {**entry, "rank": rank.astype(jnp.int32)}
+        return {**new, "gain": published(new)}
+
+    return each(of_module, aux)
 
 
 def everywhere(aux: Tree, k) -> Index:
     """The index of level k: component k in every module."""
-    return {path: jnp.asarray(k, jnp.int32) for path in aux}
+    return each(lambda entry: jnp.asarray(k, jnp.int32), aux)
 
 
 def own(theta: Tree, index: Index) -> Tree:
     """a_k (in,) and b_k (out,) of every module, k = index[path]."""
-    return {
-        path: {
-            name: jax.lax.dynamic_index_in_dim(leaf, index[path], AXIS[name], keepdims=False)
+
+    def of_module(leaves, k):
+        return {
+            name: jax.lax.dynamic_index_in_dim(leaf, k, AXIS[name], keepdims=False)
             for name, leaf in leaves.items()
         }
-        for path, leaves in theta.items()
-    }
+
+    return each(of_module, theta, index)
 
 
 def placed(rows: Tree, index: Index, theta: Tree) -> Tree:
     """`own` backwards: like theta, zero but for component index[path]."""
-    return {
-        path: {
-            name: jnp.where(along(_is(index[path], leaf, name), name), _wide(rows, path, name), 0)
-            for name, leaf in leaves.items()
-        }
-        for path, leaves in theta.items()
-    }
+    return each(functools.partial(_with_own, others=jnp.zeros_like), theta, rows, index)
 
 
 def view(theta: Tree, aux: Tree, rows: Tree, index: Index) -> tuple[Tree, Tree]:
     """theta and aux of the network that a level sees; only `rows` carries a derivative."""
-    visible, gains = {}, {}
-    for path, leaves in theta.items():
-        visible[path] = {
-            name: jnp.where(
-                along(_is(index[path], leaf, name), name),
-                _wide(rows, path, name),
-                jax.lax.stop_gradient(leaf),
-            )
-            for name, leaf in leaves.items()
-        }
-        entry, k = aux[path], index[path]
+
+    def of_module(entry, k):
         number = jnp.arange(entry["gain"].shape[0])
         before = number < jnp.minimum(k, entry["rank"])
         owned = (number == k) & trainable(entry)
         gain = jnp.where(before | owned, entry["scale"], 0).astype(entry["gain"].dtype)
-        gains[path] = {**entry, "gain": gain}
-    return visible, gains
+        return {**entry, "gain": gain}
+
+    visible = functools.partial(_with_own, others=jax.lax.stop_gradient)
+    return each(visible, theta, rows, index), each(of_module, aux, index)
 
 
 def single(now: Snapshot, index: Index, norm: float) -> tuple[jax.Array, Tree]:
@@ -179,7 +174,7 @@ def every(
         return single(now, everywhere(aux, k), norm)
 
     def guarded(k):
-        trains = jnp.stack([trainable(entry)[k] for entry in aux.values()])
+        trains = tables.rows(each(lambda entry: trainable(entry)[k], aux))
         like = jax.eval_shape(level, k)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
         return jax.lax.cond(jnp.any(trains), level, lambda _: nothing, k)
@@ -190,14 +185,15 @@ def every(
         loss, rows = jax.vmap(level)(jnp.arange(size))
     else:
         loss, rows = jax.lax.map(guarded, jnp.arange(size))
-    gradients = {
-        path: {
-            name: jnp.where(along(trainable(aux[path]), name), jnp.moveaxis(leaf, 0, AXIS[name]), 0)
+
+    def of_module(leaves, entry):
+        on = trainable(entry)
+        return {
+            name: jnp.where(along(on, name), jnp.moveaxis(leaf, 0, AXIS[name]), 0)
             for name, leaf in leaves.items()
         }
-        for path, leaves in rows.items()
-    }
-    return Levels(loss, gradients)
+
+    return Levels(loss, each(of_module, tables.inside(rows), aux))
 
 
 def _dealt(level, size: int, mesh: jax.sharding.Mesh):
@@ -228,9 +224,12 @@ def _dealt(level, size: int, mesh: jax.sharding.Mesh):
     return jax.tree.unflatten(structure, restored)
 
 
-def _is(k: jax.Array, leaf: jax.Array, name: str) -> jax.Array:
-    return jnp.arange(leaf.shape[AXIS[name]]) == k
-
-
-def _wide(rows: Tree, path: str, name: str) -> jax.Array:
-    return jnp.expand_dims(rows[path][name], AXIS[name])
+def _with_own(leaves: Leaves, row: Leaves, k: jax.Array, others) -> Leaves:
+    """The factors of a module with `row` as component k, and others(leaf) as the others."""
+    new = {}
+    for name, leaf in leaves.items():
+        own = jnp.arange(leaf.shape[AXIS[name]]) == k
+        new[name] = jnp.where(
+            along(own, name), jnp.expand_dims(row[name], AXIS[name]), others(leaf)
+        )
+    return new

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from finetune.adapters.method import Dense, Drop, Gradients, Leaves, Method, Run, Tree, together
+from finetune.adapters.tables import column, each
 from finetune.models.parts.ops import matmul
 
 Refresh = Callable[[jax.Array, Leaves], Leaves]
@@ -176,23 +177,25 @@ def projected(
         return {**state, "first": first, "second": second}, move
 
     def update(gradients: Tree, state: Tree, theta: Tree, *, step, base=None, **_):
-        updates, new = {}, {}
         size = run.rate(step)
-        longest = max((max(leaves["delta"].shape) for leaves in gradients.values()), default=1)
+        longest = max((max(leaf.shape[-2:]) for leaf in jax.tree.leaves(gradients)), default=1)
         refresh = refresh_of(step, longest)
-        for path, leaves in gradients.items():
-            delta, gradient = theta[path]["delta"], wide(leaves["delta"])
-            own = refresh(gradient, state[path])
+
+        def moved(leaves: Leaves, own: Leaves, parameters: Leaves, *kernel: jax.Array):
+            delta, gradient = parameters["delta"], wide(leaves["delta"])
+            own = refresh(gradient, own)
             own, move = rule(own, matmul(own["basis"].T, gradient), step)
             move = matmul(own["basis"], move)
             move = move if move.shape == delta.shape else move.T
             rate = size.astype(delta.dtype)
             change = -rate * scale * move
             if decay:
-                decayed = delta + change if base is None else delta + change + base[path]
-                change = change - rate * decay * decayed
-            updates[path], new[path] = {"delta": change}, own
-        return updates, new
+                change = change - rate * decay * sum(kernel, start=delta + change)
+            return {"update": {"delta": change}, "state": own}
+
+        tables = gradients, state, theta, *([] if base is None else [base])
+        both = each(moved, *tables, in_turn=True)
+        return column(both, "update"), column(both, "state")
 
     return optax.GradientTransformationExtraArgs(init, update)
 

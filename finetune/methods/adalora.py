@@ -18,6 +18,7 @@ import numpy as np
 
 from finetune.adapters import gated
 from finetune.adapters.method import Method, Run, Tree
+from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
 from finetune.ranks import importance, orthonormal, schedule
 from rankwise import checks
@@ -149,9 +150,9 @@ def adalora(config: AdaloraConfig, run: Run) -> Method:
 
 def _with(aux: Tree, theta: Tree) -> Tree:
     """aux that remembers the parameters until after the next update."""
-    return {p: {**e, **{f"before_{n}": x for n, x in theta[p].items()}} for p, e in aux.items()}
+    return each(lambda e, own: {**e, **{f"before_{n}": x for n, x in own.items()}}, aux, theta)
 
 
 def _without(aux: Tree, theta: Tree) -> Tree:
     """The parameters that `_with` put there."""
-    return {path: {n: aux[path][f"before_{n}"] for n in leaves} for path, leaves in theta.items()}
+    return each(lambda e, own: {n: e[f"before_{n}"] for n in own}, aux, theta)

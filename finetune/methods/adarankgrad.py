@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from finetune.adapters import projection
 from finetune.adapters.method import Method, Run, Tree
+from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
 from finetune.methods.galore import GaloreConfig, galore
 from finetune.models.parts.ops import matmul
@@ -112,8 +113,11 @@ def adarankgrad(config: AdaRankGradConfig, run: Run) -> Method:
 
     def post(theta: Tree, aux: Tree, opt: Tree, info):
         del aux, info
-        live = {path: jnp.any(own["basis"] != 0, axis=0) for path, own in opt.items()}
-        return theta, {p: {"rank": jnp.sum(one, dtype=jnp.int32)} for p, one in live.items()}, opt
+
+        def live(own):
+            return {"rank": jnp.sum(jnp.any(own["basis"] != 0, axis=0), dtype=jnp.int32)}
+
+        return theta, each(live, opt), opt
 
     return dataclasses.replace(
         plain,

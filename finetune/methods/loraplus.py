@@ -11,6 +11,7 @@ import dataclasses
 import optax
 
 from finetune.adapters.method import Method, Run
+from finetune.adapters.tables import by_role
 from finetune.methods.lora import LoraConfig, lora
 from finetune.optimiser import by_rate
 from rankwise import checks
@@ -69,6 +70,6 @@ def _faster(ratio: float) -> optax.GradientTransformation:
 
     def update(updates, params=None):
         del params
-        return {path: {**leaves, "b": ratio * leaves["b"]} for path, leaves in updates.items()}
+        return by_role(lambda name, u: ratio * u if name == "b" else u, updates)
 
     return optax.with_extra_args_support(optax.stateless(update))

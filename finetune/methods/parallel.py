@@ -15,6 +15,7 @@ import optax
 from finetune.adapters import factors, levels
 from finetune.adapters.by_component import by_component
 from finetune.adapters.method import Gradients, Method, Run, Tree
+from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
 from finetune.optimiser import Rate, by_rate
 from rankwise import checks
@@ -114,7 +115,7 @@ def parallel(config: ParallelConfig, run: Run) -> Method:
         now = levels.Snapshot(objective, theta, aux, head)
         loss, of_head = levels.deployed(now)
         own = levels.every(now, run.optimiser.clip, config.way, run.level_mesh)
-        active = {path: levels.trainable(entry) for path, entry in aux.items()}
+        active = each(levels.trainable, aux)
         return Gradients(loss, own.theta, of_head, {"active": active, "levels": own.loss})
 
     def post(theta, aux, opt, info):

@@ -6,11 +6,13 @@ Source: Zhang and Pilanci (2024), arXiv 2402.02347, and the optimiser that the a
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 
 from finetune.adapters.method import Leaves, Method, Run, Tree
+from finetune.adapters.tables import column, each
 from finetune.methods import option_texts as texts
 from finetune.methods.lora import LoraConfig, lora
 from finetune.models.parts.ops import matmul
@@ -86,20 +88,24 @@ def plora(config: PloraConfig, run: Run) -> Method:
 
     def move(gradients: Tree, state, theta: Tree, step):
         rate = run.rate(step)
-        moved = {path: dict(leaves) for path, leaves in theta.items()}
-        moments = {path: {} for path in theta}
+        moved, moments = theta, state
         for name in ("a", "b"):
-            factors = moved if config.sweep == "gauss_seidel" else theta
-            grams = {path: _gram(name, leaves) for path, leaves in factors.items()}
-            inverses = by_shape(lambda gram: damped_inverse(gram, config.damping), grams)
-            for path, inverse in inverses.items():
-                gradient, size = gradients[path][name], rate.astype(inverse.dtype)
+
+            def one(inverse, gradient, leaves, moments, parameters, name=name):
+                gradient, size = gradient[name], rate.astype(inverse.dtype)
                 pair = (gradient, inverse) if name == "a" else (inverse, gradient)
-                direction, now = matmul(*pair), state[path][name]
+                direction, now = matmul(*pair), moments[name]
                 if with_moments:
                     direction, now = adam(direction, now, step, **settings)
-                new, moments[path][name] = theta[path][name] - size * direction, now
-                moved[path][name] = new - size * decay * new
+                new = parameters[name] - size * direction
+                new = new - size * decay * new
+                return {"theta": {**leaves, name: new}, "state": {**moments, name: now}}
+
+            factors = moved if config.sweep == "gauss_seidel" else theta
+            grams = each(functools.partial(_gram, name), factors)
+            inverses = by_shape(lambda gram: damped_inverse(gram, config.damping), grams)
+            both = each(one, inverses, gradients, moved, moments, theta)
+            moved, moments = column(both, "theta"), column(both, "state")
         return moved, moments
 
     return dataclasses.replace(lora(config, run), name="plora", tx=owned(start, move))

@@ -83,8 +83,12 @@ METHODS: dict[str, Entry] = {
 NAMES = tuple(METHODS)
 # They deal the steps of a run out: to phases, components, links or thresholds.
 _PLANNED = ("adalora", "adapad", "cola", "debora", "increlora", "relora", "sequential", "sora")
-# Their step treats every array by itself: no SVD of a factor, no ranks, no sums over a module.
-_LAYERWISE = ("full", "head", "untouched", "lora", "rslora", "pissa", "dora", "loraga")
+# Their step treats every array by itself, or modules by `finetune.adapters.tables`.
+_LAYERWISE = (
+    *("full", "head", "untouched", "lora", "rslora", "loraplus", "pissa", "dora"),
+    *("loraga", "loraone", "onestep", "deeplora", "sora", "galore", "adarankgrad"),
+    *("adalora", "plora", "sequential", "parallel"),
+)
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})
 
 
@@ -129,7 +133,7 @@ class MethodConfig:
     @property
     def layerwise(self) -> bool:
         """See `Method.layerwise`."""
-        return self.name in _LAYERWISE
+        return self.name in _LAYERWISE and not getattr(self.settings, "preconditioned", False)
 
 
 def make(

@@ -14,6 +14,7 @@ import numpy as np
 from deflation import budgets
 from finetune.adapters import levels
 from finetune.adapters.method import Gradients, Method, Run
+from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
 from finetune.methods.parallel import assembled, start
 from finetune.optimiser import rate
@@ -142,7 +143,7 @@ def sequential(config: SequentialConfig, run: Run) -> Method:
         index = levels.everywhere(aux, current(step))
         now = levels.Snapshot(objective, theta, aux, head)
         value, rows, of_head = levels.with_head(now, index, run.optimiser.clip)
-        active = {path: jnp.arange(size) == k for path, k in index.items()}
+        active = each(lambda k: jnp.arange(size) == k, index)
         return Gradients(value, levels.placed(rows, index, theta), of_head, {"active": active})
 
     def post(theta, aux, opt, info):

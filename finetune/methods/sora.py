@@ -18,6 +18,7 @@ import optax
 
 from finetune.adapters import factors, gated
 from finetune.adapters.method import Method, Run
+from finetune.adapters.tables import by_role, of_role
 from finetune.methods import option_texts as texts
 from finetune.methods.lora import kaiming
 from rankwise import checks
@@ -134,18 +135,16 @@ def sora(config: SoraConfig, run: Run) -> Method:
     def regulariser(theta, aux):
         del aux
         # Not jnp.abs, whose derivative at 0 is 1 and would push closed gates.
-        sizes = [
-            leaves["d"] * jax.lax.stop_gradient(jnp.sign(leaves["d"])) for leaves in theta.values()
-        ]
-        return config.sparsity * jnp.mean(jnp.stack(sizes))
+        sizes = [(d * jax.lax.stop_gradient(jnp.sign(d))).ravel() for d in of_role("d", theta)]
+        return config.sparsity * jnp.mean(jnp.concatenate(sizes))
 
     def post(theta, aux, opt, info):
         xi = config.thresholds(info.step, run.total)
-        new = {
-            path: {**leaves, "d": shrunk(leaves["d"], xi, config.shrinkage)}
-            for path, leaves in theta.items()
-        }
-        return new, aux, opt
+
+        def after(name, leaf):
+            return shrunk(leaf, xi, config.shrinkage) if name == "d" else leaf
+
+        return by_role(after, theta), aux, opt
 
     return Method(
         name="sora",
@@ -165,8 +164,6 @@ def _optimiser(run: Run) -> optax.GradientTransformationExtraArgs:
     gate = dataclasses.replace(run, optimiser=dataclasses.replace(run.optimiser, weight_decay=0.0))
 
     def labels(theta):
-        return {
-            p: {n: "gate" if n == "d" else "factors" for n in leaves} for p, leaves in theta.items()
-        }
+        return by_role(lambda name, _: "gate" if name == "d" else "factors", theta)
 
     return optax.partition({"gate": gate.tx, "factors": run.tx}, labels)

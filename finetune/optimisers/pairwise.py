@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from finetune.adapters.method import Leaves, Tree
+from finetune.models.parts.layered import Layered
 
 
 def owned(
@@ -41,7 +42,7 @@ def owned(
     return optax.GradientTransformationExtraArgs(start, update)
 
 
-def by_shape(function: Callable[..., Any], arrays: Mapping[Hashable, jax.Array]) -> dict:
+def by_shape(function: Callable[..., Any], arrays: Mapping[Hashable, jax.Array]) -> Any:
     """key -> function(array), computed for all arrays of one shape at once.
 
     A network has hundreds of small factors of a few shapes; one decomposition of a stack costs an
@@ -52,6 +53,9 @@ def by_shape(function: Callable[..., Any], arrays: Mapping[Hashable, jax.Array])
       >>> result["y"].tolist()
       [[0.25, 0.0], [0.0, 0.25]]
     """
+    if isinstance(arrays, Layered):  # they lie together already
+        rest = by_shape(function, arrays.rest)
+        return Layered(arrays.groups, tuple(map(jax.vmap(function), arrays.stacks)), rest)
     groups: dict[Any, list[Hashable]] = {}
     for key, array in arrays.items():
         groups.setdefault((array.shape, array.dtype), []).append(key)

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from finetune.adapters.method import Leaves, Tree
+from finetune.adapters.tables import dealt, each, rows
 from finetune.ranks.scores import largest, moved
 
 
@@ -36,20 +37,21 @@ def initial(theta: Tree, aux: Tree) -> Tree:
 
 def averaged(aux: Tree, parameters: Tree, gradients: Tree, beta: float, due: jax.Array) -> Tree:
     """aux with its averages moved on where `due`."""
-    new = {}
-    for path, entry in aux.items():
+
+    def of_module(entry: Leaves, own: Leaves, gradient: Leaves) -> Leaves:
         changed: Leaves = {}
-        for name, p in parameters[path].items():
+        for name, p in own.items():
             keys = f"sensitivity_{name}", f"variability_{name}"
-            values = moved(*(entry[k] for k in keys), jnp.abs(p * gradients[path][name]), beta)
+            values = moved(*(entry[k] for k in keys), jnp.abs(p * gradient[name]), beta)
             for key, value in zip(keys, values, strict=True):
                 changed[key] = jnp.where(due, value, entry[key])
-        new[path] = {**entry, **changed}
-    return new
+        return {**entry, **changed}
+
+    return each(of_module, aux, parameters, gradients)
 
 
 def components(aux: Tree) -> jax.Array:
-    """S of all components (modules, R), modules in the order of aux.
+    """S of all components (modules, R), modules in the order of their paths.
 
     Example:
       >>> one = {"d": jnp.ones(2), "a": jnp.ones((3, 2)), "b": jnp.array([[4.0], [0.0]])}
@@ -57,11 +59,12 @@ def components(aux: Tree) -> jax.Array:
       >>> components({"fc": entry}).tolist()
       [[18.0, 2.0]]
     """
-    scores = []
-    for entry in aux.values():
+
+    def of_module(entry: Leaves) -> jax.Array:
         d, a, b = (entry[f"sensitivity_{n}"] * entry[f"variability_{n}"] for n in "dab")
-        scores.append(d + jnp.mean(a, axis=0) + jnp.mean(b, axis=1))
-    return jnp.stack(scores)
+        return d + jnp.mean(a, axis=0) + jnp.mean(b, axis=1)
+
+    return rows(each(of_module, aux))
 
 
 def masked(theta: Tree, score: jax.Array, budget: jax.Array) -> Tree:
@@ -71,7 +74,8 @@ def masked(theta: Tree, score: jax.Array, budget: jax.Array) -> Tree:
     none"; here exactly `budget` are kept, of equals the first.
     """
     kept = largest(score.ravel(), jnp.ones(score.size, bool), budget).reshape(score.shape)
-    return {
-        path: {**leaves, "d": jnp.where(kept[i], leaves["d"], 0)}
-        for i, (path, leaves) in enumerate(theta.items())
-    }
+
+    def of_module(leaves: Leaves, kept: jax.Array) -> Leaves:
+        return {**leaves, "d": jnp.where(kept, leaves["d"], 0)}
+
+    return each(of_module, theta, dealt(kept, theta))

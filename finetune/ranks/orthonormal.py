@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from finetune.adapters.method import Leaves, Tree
+from finetune.adapters.tables import each, rows
 
 FORMS = ("norm", "squares")
 
@@ -33,14 +34,17 @@ def penalty(theta: Tree, weight: float, form: str, existing: Leaves | None = Non
       >>> [round(float(penalty(theta, 1.0, form)), 3) for form in FORMS]
       [2.121, 18.0]
     """
-    errors = []
-    for path, leaves in theta.items():
-        on = jnp.ones(leaves["b"].shape[0], bool) if existing is None else existing[path]
-        for rows in (leaves["a"].T, leaves["b"]):
-            kept = jnp.where(on[:, None], rows, 0)
+
+    def of_module(leaves: Leaves, *on: jax.Array) -> jax.Array:
+        on = on[0] if on else jnp.ones(leaves["b"].shape[0], bool)
+        errors = []
+        for vectors in (leaves["a"].T, leaves["b"]):
+            kept = jnp.where(on[:, None], vectors, 0)
             gram = jnp.matmul(kept, kept.T, precision=jax.lax.Precision.HIGHEST)
             errors.append(jnp.sum((gram - jnp.diag(on.astype(gram.dtype))) ** 2))
-    squares = jnp.stack(errors)
+        return jnp.stack(errors)
+
+    squares = rows(each(of_module, theta, *([] if existing is None else [existing])))
     if form == "squares":
         return weight * jnp.sum(squares)
     return weight * jnp.mean(_root(squares))

@@ -12,6 +12,7 @@ import optax
 
 from finetune.adapters.factors import path_key
 from finetune.adapters.method import Gradients, Info, Leaves, Method, Objective, Pieces, Tree
+from finetune.models.parts.layered import Layered
 from finetune.models.parts.layers import dropout
 from finetune.models.parts.ops import Ops
 from finetune.optimiser import OptimiserConfig, clipped
@@ -217,7 +218,12 @@ def objective(
         ops = adapted(method, theta, aux, kernels, None if adapter_key is None else drop)
         return loss_of(network, loss, params | head, batch, ops, model_key)
 
-    return Objective(value, lambda: network.kernels(paths, params))
+    def kernels():
+        if isinstance(params, Layered):  # without cutting out what the method takes together
+            return params.picked({f"{path}.weight": path for path in paths})
+        return network.kernels(paths, params)
+
+    return Objective(value, kernels)
 
 
 def _accumulated(network, method, loss, config, state, params, batch, key) -> Gradients:

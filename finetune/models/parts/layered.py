@@ -81,6 +81,18 @@ class Layered(Mapping[str, Any]):
             return Layered(self.groups, other.stacks, {**self.rest, **other.rest})
         return {**self, **other}
 
+    def picked(self, names: Mapping[str, str]) -> Layered:
+        """Some of the entries, under the names that these have here -> other names."""
+        whole = [
+            (tuple(names[name] for name in group), stack)
+            for group, stack in zip(self.groups, self.stacks, strict=True)
+            if all(name in names for name in group)
+        ]
+        groups, stacks = zip(*whole, strict=True) if whole else ((), ())
+        inside = set(itertools.chain(*groups))
+        rest = {new: self[name] for name, new in names.items() if new not in inside}
+        return Layered(groups, stacks, rest)
+
     def entry(self, name: str) -> Any:
         """The entry of a name, of a stack as a tree of `Entry`."""
         if name in self.rest:
