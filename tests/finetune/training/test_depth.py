@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from finetune import optimiser
-from finetune.adapters import tables
 from finetune.methods import NAMES, MethodConfig, make
 from finetune.models.llama_config import LlamaConfig, Qwen2Config
 from finetune.models.modernbert_config import ModernBertConfig
 from finetune.models.parts.depth import loops
-from finetune.models.parts.layered import Layered, layered
+from finetune.models.parts.layered import Layered
 from finetune.models.parts.ops import PLAIN
 from finetune.models.roberta import RobertaConfig
 from finetune.models.t5_config import T5Config
@@ -215,19 +214,15 @@ def test_parameters_keep_their_names():
     assert len(jax.tree.leaves(base.params)) < len(plain.params) / 2
 
 
-# Of the layerwise ones: rsLoRA and PiSSA are LoRA by another scale and start, LoRA-GA's, LoRA-One's
-# and Deep LoRA's state is that of PiSSA, that of one step never changes, and DoRA has one leaf more,
-# which is stacked as the others are.
+# Of the layerwise ones: rsLoRA and PiSSA are LoRA by another scale and start, the state of LoRA-GA,
+# LoRA-One and Deep LoRA is that of PiSSA, that of one step never changes, and DoRA has one leaf
+# more, which is stacked as the others are.
 REPEATS = ("rslora", "loraga", "pissa", "dora", "loraone", "onestep", "deeplora")
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        thorough(name) if name in REPEATS else name
-        for name in NAMES
-        if MethodConfig(name).layerwise
-    ],
+    [thorough(name) if name in REPEATS else name for name in NAMES if MethodConfig(name).layerwise],
 )
 def test_a_packed_state_takes_the_same_steps(name):
     results = []
@@ -241,35 +236,6 @@ def test_a_packed_state_takes_the_same_steps(name):
         results.append((packing.unpacked(now)._replace(key=jnp.zeros(())), metrics))
     # Adam divides by the root of squares: rounding of small gradients is rounding of a step.
     close(*results, tolerance=1e-3)
-
-
-def test_what_is_taken_for_each_module():
-    """A loop, columns and rows over layers that lie together say what they say of a plain table."""
-    table = {
-        f"h.{i}.{n}": {"w": jnp.arange(2.0) + i, "n": jnp.float32(i)}
-        for i in range(3)
-        for n in "ab"
-    }
-    table["c"] = {"w": -jnp.ones(2), "n": jnp.float32(7)}
-    together = layered(table, [[f"h.{i}" for i in range(3)]])
-    assert len(together.groups) == 2
-
-    def both(own, other):
-        return {"sum": own["w"].sum() + other["n"]}
-
-    for given in (together, table):
-        result = tables.each(both, together, given)
-        assert isinstance(result, Layered) and result.groups == together.groups
-        wanted = tables.each(both, table, table)
-        assert {p: float(e["sum"]) for p, e in result.items()} == {
-            p: float(e["sum"]) for p, e in wanted.items()
-        }
-    numbers = [tables.rows(tables.column(t, "n")) for t in (together, table)]
-    np.testing.assert_array_equal(*numbers)
-    assert numbers[0].tolist() == [7, 0, 0, 1, 1, 2, 2]
-    back = tables.dealt(numbers[0], together)
-    assert isinstance(back, Layered) and back.groups == together.groups
-    assert dict(back) == dict(tables.dealt(numbers[1], table))
 
 
 def test_recomputed_layers_are_scanned_too():
