@@ -239,6 +239,11 @@ def test_a_packed_state_takes_the_same_steps(name):
 
 
 def test_recomputed_layers_are_scanned_too():
+    assert scans(net("llama", 2, True), "lora") == scans(net("llama", 2), "lora") == [2]
+
+
+@pytest.mark.thorough  # what is recomputed has the same gradients, and so have the layers of a loop
+def test_recomputed_layers_of_a_loop_have_the_same_gradients():
     close(gradients("lora", "llama", 2, True), gradients("lora", "llama", 2))
 
 
