@@ -107,8 +107,9 @@ def predict(
     for name, leaf in head.items():
         _fits(network, name, np.shape(leaf))
     low_rank = {path: change for path, change in modules.items() if not isinstance(change, Dense)}
-    # On the device: a table's factors are indexed by ids, which an array on the host cannot be.
+    # On the device: tables are indexed by ids, which an array on the host cannot be.
     theta = jax.tree.map(jnp.asarray, {path: change._asdict() for path, change in low_rank.items()})
+    head = jax.tree.map(jnp.asarray, dict(head))
 
     def answered(params, batch):
         aux = {path: {"gain": np.ones(c.a.shape[1], np.float32)} for path, c in low_rank.items()}

@@ -91,8 +91,11 @@ class StepFlags(OptimiserFlags):
     scan: int | None = option(
         None,
         "compile one layer in a loop for all that are alike, where at least so many follow each "
-        "other, and 0 for never; 8 by default with full, head, untouched, lora, rslora, "
-        "pissa, dora and loraga, else 0, as other methods' state would be copied in each step",
+        "other, and 0 for never; by default 8, and 0 where the method's state cannot lie together "
+        "and would be copied in each step: of adapad, increlora and debora, which deal components "
+        "out over modules by name, of relora and cola, which draw all factors anew at once, of "
+        "rite, which pairs factors by name, of welore, whose ranks differ from layer to layer, and "
+        "of loraone with --preconditioned",
         lower=0,
     )
 
