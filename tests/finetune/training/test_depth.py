@@ -193,12 +193,18 @@ def test_parameters_keep_their_names():
     assert len(jax.tree.leaves(base.params)) < len(plain.params) / 2
 
 
-# Of the layerwise ones: rsLoRA is LoRA by another scale; LoRA-GA's and LoRA-One's state is that of
-# PiSSA, and that of one step never changes.
+# Others step by the same functions over a table: those of roles in a module (sora), of a
+# loop (galore), of all modules at once (adalora) and of levels (adapad).
+ONE_OF_EACH = (
+    *("full", "head", "untouched", "lora", "pissa", "dora"),
+    *("sora", "galore", "adalora", "adapad"),
+)
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        thorough(name) if name in ("rslora", "loraga", "loraone", "onestep", "deeplora") else name
+        name if name in ONE_OF_EACH else thorough(name)
         for name in NAMES
         if MethodConfig(name).layerwise
     ],
