@@ -239,8 +239,9 @@ class Method:
         methods that choose by that loss before the first step; on the host.
       beside: what of the network itself is trained beside theta: its "head" (unless the run says
         otherwise), "all" of it, or "nothing". Without adapters where it is not "head".
-      layerwise: whether it treats every array by itself, whatever its name and leading axes: then
-        the arrays of many layers may be given to `grads`, `tx` and `post` as one.
+      layerwise: whether it treats every array by itself, whatever its name and leading axes, or
+        modules by `finetune.adapters.tables`: then the arrays of many layers may be given to
+        `grads`, `tx` and `post` as one.
       step: Pieces -> the function (state, params, batch) -> (state, metrics) that replaces the
         whole training step, for methods with losses or loops of their own.
     """

@@ -12,9 +12,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from finetune.adapters import levels
+from finetune.adapters import levels, tables
 from finetune.adapters.levels import Snapshot
 from finetune.adapters.method import Gradients, Leaves, Method, Run, Tree
+from finetune.adapters.tables import column, dealt, each
 from finetune.methods import option_texts as texts
 from finetune.methods.parallel import WAYS, assembled, start
 from finetune.optimiser import clipped
@@ -162,7 +163,7 @@ def adapad(config: AdapadConfig, run: Run) -> Method:
         if config.phase == "joint":
             return _joint(config, now, clip)
         own = levels.every(now, clip, config.way, run.level_mesh).theta
-        return own, {path: levels.trainable(entry) for path, entry in now.aux.items()}
+        return own, each(levels.trainable, now.aux)
 
     def grads(objective, theta, aux, head, step, key):
         del key
@@ -219,7 +220,7 @@ def _scores(settings: AdapadConfig, plain, now: Snapshot, step):
 def _scored(now: Snapshot):
     """Loss, head gradient and effective scores of the deployed network, from its dense gradient."""
     fixed = jax.lax.stop_gradient(now.theta)
-    kernels = {path: k for path, k in now.objective.kernels().items() if path in now.aux}
+    kernels = now.objective.kernels()
 
     def loss(head, kernels):
         return now.objective.loss(fixed, now.aux, head, kernels)
@@ -229,18 +230,18 @@ def _scored(now: Snapshot):
 
 
 def _nothing(aux: Tree) -> Leaves:
-    return {path: jnp.zeros((), jnp.float32) for path in aux}
+    return each(lambda entry: jnp.zeros((), jnp.float32), aux)
 
 
 def _due(settings: AdapadConfig, aux: Tree, step: jax.Array) -> jax.Array:
     """Whether the step scores: some module may still grow, and it is the turn."""
-    needed = sum(entry["rank"] for entry in aux.values()) < settings.budget
+    needed = jnp.sum(tables.rows(column(aux, "rank"))) < settings.budget
     return needed & ((step + 1) % settings.score_every == 0)
 
 
 def _turn(config: AdapadConfig, aux: Tree, step: jax.Array) -> Leaves:
     """The level whose turn it is in the phase "split"."""
-    most = jnp.max(jnp.stack([e["rank"] + e["private"] for e in aux.values()]))
+    most = jnp.max(tables.rows(each(lambda entry: entry["rank"] + entry["private"], aux)))
     return levels.everywhere(aux, (step // config.cycle) % jnp.minimum(most, config.rank))
 
 
@@ -249,21 +250,18 @@ def _joint(config: AdapadConfig, now: Snapshot, norm: float):
     theta, aux = now.theta, now.aux
     published = jax.grad(lambda theta: now.objective.loss(theta, aux, now.head))(theta)
     published, _ = clipped(published, norm)
-    active = {path: entry["gain"] != 0 for path, entry in aux.items()}
+    active = each(lambda entry: entry["gain"] != 0, aux)
     if not config.advance:
         return published, active
-    index: Leaves = {path: entry["rank"] for path, entry in aux.items()}
-    needed = jnp.any(jnp.stack([entry["private"] > 0 for entry in aux.values()]))
+    index: Leaves = column(aux, "rank")
+    needed = jnp.any(tables.rows(column(aux, "private")) > 0)
     private, also = jax.lax.cond(
         needed,
         lambda _: _at(now, index, norm),
-        lambda _: (
-            jax.tree.map(jnp.zeros_like, theta),
-            {path: jnp.zeros_like(on) for path, on in active.items()},
-        ),
+        lambda _: jax.tree.map(jnp.zeros_like, (theta, active)),
         0,
     )
-    both = {path: on | also[path] for path, on in active.items()}
+    both = jax.tree.map(jnp.logical_or, active, also)
     return jax.tree.map(jnp.add, published, private), both
 
 
@@ -276,21 +274,22 @@ def _at(now: Snapshot, index: Leaves, norm: float):
 def _placed(now: Snapshot, rows: Tree, index: Leaves):
     aux = now.aux
     number = jnp.arange(next(iter(aux.values()))["gain"].shape[0])
-    active = {path: (number == index[path]) & levels.trainable(e) for path, e in aux.items()}
+    active = each(lambda entry, k: (number == k) & levels.trainable(entry), aux, index)
     return levels.placed(rows, index, now.theta), active
 
 
 def _grown(settings: AdapadConfig, aux: Tree, step: jax.Array) -> Tree:
     """aux after the growth that is due once step number `step` is done, if one is."""
-    rank = jnp.stack([entry["rank"] for entry in aux.values()])
+    rank = tables.rows(column(aux, "rank"))
     room = settings.budget - jnp.sum(rank)
     due = ((step + 1) % settings.every == 0) & (room > 0)
     count = jnp.where(due, jnp.minimum(settings.grow, room), 0)
     chosen = scores.largest(scores.combined(aux), rank < settings.rank, count)
     rank = rank + chosen
     private = _private(settings, jnp.sum(rank)).astype(jnp.int32)
-    new = {
-        path: {**entry, "rank": rank[i].astype(jnp.int32), "private": private}
-        for i, (path, entry) in enumerate(aux.items())
-    }
-    return {path: {**entry, "gain": levels.published(entry)} for path, entry in new.items()}
+
+    def of_module(entry: Leaves, rank: jax.Array) -> Leaves:
+        new = {**entry, "rank": rank.astype(jnp.int32), "private": private}
+        return {**new, "gain": levels.published(new)}
+
+    return each(of_module, aux, dealt(rank, aux))

@@ -87,7 +87,7 @@ _PLANNED = ("adalora", "adapad", "cola", "debora", "increlora", "relora", "seque
 _LAYERWISE = (
     *("full", "head", "untouched", "lora", "rslora", "loraplus", "pissa", "dora"),
     *("loraga", "loraone", "onestep", "deeplora", "sora", "galore", "adarankgrad"),
-    *("adalora", "plora", "sequential", "parallel"),
+    *("adalora", "plora", "sequential", "parallel", "adapad"),
 )
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from finetune.adapters import factors
 from finetune.adapters.by_component import along
 from finetune.adapters.method import Leaves, Tree
+from finetune.adapters.tables import each, rows
 
 KINDS = ("effective", "factor", "reserve")
 
@@ -38,35 +39,37 @@ def effective(theta: Tree, aux: Tree, dense: Leaves) -> Leaves:
       >>> float(effective(theta, aux, {"fc": -3 * jnp.ones((2, 2))})["fc"])
       6.0
     """
-    return {
-        path: _mean(factors.delta(theta[path], aux[path]) * gradient) * gradient.size**0.5
-        for path, gradient in dense.items()
-    }
+
+    def of_module(leaves: Leaves, entry: Leaves, gradient: jax.Array) -> jax.Array:
+        return _mean(factors.delta(leaves, entry) * gradient) * gradient.size**0.5
+
+    return each(of_module, theta, aux, dense)
 
 
 def factor(theta: Tree, aux: Tree, gradients: Tree) -> Leaves:
     """path -> scalar, from the gradients of the factors, over published components."""
-    scores = {}
-    for path, leaves in theta.items():
-        live = aux[path]["gain"] != 0
+
+    def of_module(leaves: Leaves, entry: Leaves, gradient: Leaves) -> jax.Array:
+        live = entry["gain"] != 0
         total = sum(
-            jnp.sum(jnp.where(along(live, name), jnp.abs(leaf * gradients[path][name]), 0))
+            jnp.sum(jnp.where(along(live, name), jnp.abs(leaf * gradient[name]), 0))
             for name, leaf in leaves.items()
         )
         entries = (leaves["a"].shape[0] + leaves["b"].shape[1]) * jnp.maximum(jnp.sum(live), 1)
-        scores[path] = (total / entries).astype(jnp.float32)
-    return scores
+        return (total / entries).astype(jnp.float32)
+
+    return each(of_module, theta, aux, gradients)
 
 
 def reserve(theta: Tree, aux: Tree) -> Leaves:
     """path -> size of the component after the published ones, 0 if all are published."""
-    scores = {}
-    for path, leaves in theta.items():
-        k = aux[path]["rank"]
+
+    def of_module(leaves: Leaves, entry: Leaves) -> jax.Array:
         size = jnp.linalg.norm(leaves["a"], axis=0) * jnp.linalg.norm(leaves["b"], axis=1)
-        own = jnp.arange(size.shape[0]) == k
-        scores[path] = (aux[path]["scale"] * jnp.sum(jnp.where(own, size, 0))).astype(jnp.float32)
-    return scores
+        own = jnp.arange(size.shape[0]) == entry["rank"]
+        return (entry["scale"] * jnp.sum(jnp.where(own, size, 0))).astype(jnp.float32)
+
+    return each(of_module, theta, aux)
 
 
 def initial(aux: Tree) -> Tree:
@@ -81,17 +84,17 @@ def averaged(aux: Tree, raw: Leaves, beta: float, due: jax.Array) -> Tree:
     Scores that are taken every m steps only are averaged with beta^m, so that the averages reach
     back over as many steps as with beta every step.
     """
-    new = {}
-    for path, entry in aux.items():
+
+    def of_module(entry: Leaves, value: jax.Array) -> Leaves:
         old = entry["sensitivity"]
-        value = raw[path].astype(old.dtype)
-        sensitivity, spread = moved(old, entry["variability"], value, beta)
-        new[path] = {
+        sensitivity, spread = moved(old, entry["variability"], value.astype(old.dtype), beta)
+        return {
             **entry,
             "sensitivity": jnp.where(due, sensitivity, old),
             "variability": jnp.where(due, spread, entry["variability"]),
         }
-    return new
+
+    return each(of_module, aux, raw)
 
 
 def moved(sensitivity, variability, value, beta: float) -> tuple[jax.Array, jax.Array]:
@@ -106,8 +109,8 @@ def moved(sensitivity, variability, value, beta: float) -> tuple[jax.Array, jax.
 
 
 def combined(aux: Tree) -> jax.Array:
-    """I U of every module (modules,), in the order of aux."""
-    return jnp.stack([e["sensitivity"] * e["variability"] for e in aux.values()])
+    """I U of every module (modules,), in the order of their paths."""
+    return rows(each(lambda entry: entry["sensitivity"] * entry["variability"], aux))
 
 
 def largest(score: jax.Array, eligible: jax.Array, count) -> jax.Array:

@@ -1,7 +1,8 @@
 """A training state in which the arrays of layers that are alike lie together, and back again.
 
-Only for methods that treat every array by itself (`Method.layerwise`): they do not see the
-difference. Checkpoints, scores and adapters have the state of every layer under its own name.
+Only for methods that treat every array by itself, or modules by `finetune.adapters.tables`
+(`Method.layerwise`): they do not see the difference. Checkpoints, scores and adapters have the
+state of every layer under its own name.
 """
 
 from __future__ import annotations

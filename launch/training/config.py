@@ -91,8 +91,11 @@ class StepFlags(OptimiserFlags):
     scan: int | None = option(
         None,
         "compile one layer in a loop for all that are alike, where at least so many follow each "
-        "other, and 0 for never; 8 by default with full, head, untouched, lora, rslora, "
-        "pissa, dora and loraga, else 0, as other methods' state would be copied in each step",
+        "other, and 0 for never; by default 8, and 0 where the method's state cannot lie together "
+        "and would be copied in each step: where --mesh has level, and of increlora and debora, "
+        "which deal components out over modules by name, of relora and cola, which draw all "
+        "factors anew at once, of rite, which pairs factors by name, of welore, whose ranks "
+        "differ from layer to layer, and of loraone with --preconditioned",
         lower=0,
     )
 
@@ -182,7 +185,8 @@ class TrainConfig(RunFlags, LoopFlags, MethodFlags, ProblemConfig):
 
     def scanned(self) -> int:
         """Least number of layers of which one is traced; 0 for each."""
-        by_default = SCAN if self.method_config().layerwise else 0
+        together = self.method_config().layerwise and "level" not in self.axes
+        by_default = SCAN if together else 0
         return by_default if self.scan is None else self.scan
 
     def __post_init__(self):

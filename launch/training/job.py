@@ -55,8 +55,11 @@ class Job(NamedTuple):
 
     @property
     def runs(self) -> Runs:
-        """Paths of layers, of those together whose state is one; none where a state is cut."""
-        together = self.method.layerwise and self.devices.parts == 1
+        """Paths of layers, of those together whose state is one; none where a state is cut, or
+        levels are dealt out."""
+        mesh = self.devices.mesh
+        dealt = mesh is not None and "level" in mesh.axis_names
+        together = self.method.layerwise and self.devices.parts == 1 and not dealt
         return self.network.runs if together else ()
 
 

@@ -11,9 +11,9 @@ from tests.launch.commands import command
 from tests.launch.test_squad_spans import SMALL, flags, model
 
 STEPS = 20  # ranks grow and fall, links are frozen
-# Beside LoRA, whose runs test_squad_spans tries: growth by a gradient in a side channel, and a step
-# of the method's own, on halves of a batch.
-ODD = ("increlora", "debora")
+# Beside LoRA, whose runs test_squad_spans tries: growth by a gradient in a side channel, and a
+# network that is written and read as a whole, with its tables.
+ODD = ("increlora", "full")
 
 
 @pytest.fixture(scope="module")

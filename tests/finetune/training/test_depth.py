@@ -214,15 +214,18 @@ def test_parameters_keep_their_names():
     assert len(jax.tree.leaves(base.params)) < len(plain.params) / 2
 
 
-# Of the layerwise ones: rsLoRA and PiSSA are LoRA by another scale and start, the state of LoRA-GA,
-# LoRA-One and Deep LoRA is that of PiSSA, that of one step never changes, and DoRA has one leaf
-# more, which is stacked as the others are.
-REPEATS = ("rslora", "loraga", "pissa", "dora", "loraone", "onestep", "deeplora")
+# Others step by the same functions over a table: those of LoRA, of full kernels, of roles in a module
+# (sora), of a loop (galore), of all modules at once (adalora) and of levels (adapad).
+ONE_OF_EACH = ("full", "head", "untouched", "lora", "sora", "galore", "adalora", "adapad")
 
 
 @pytest.mark.parametrize(
     "name",
-    [thorough(name) if name in REPEATS else name for name in NAMES if MethodConfig(name).layerwise],
+    [
+        name if name in ONE_OF_EACH else thorough(name)
+        for name in NAMES
+        if MethodConfig(name).layerwise
+    ],
 )
 def test_a_packed_state_takes_the_same_steps(name):
     results = []
