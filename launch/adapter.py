@@ -9,10 +9,11 @@ python -m launch.adapter merge --adapters=A,B --grams=INPUTS_A,INPUTS_B --rank=1
 
 In factors and float64, without torch: every prefix of a written file is the best adapter of its
 rank (of extract by --rank close to it, with the error measured). Folders are PEFT's, LoRA of any
-ranks and scales and AdaLoRA, or files of kohya's scripts (--component says which network of
-several); what is written is a plain LoRA of scale one, which PEFT, transformers and the servers
-that read it load. --gram takes second moments of inputs, which launch.compress --grams=FILE writes:
-errors are then those of outputs, and a merge is nearest to every adapter on its own inputs.
+ranks and scales, of convolutions and with biases too, and AdaLoRA, or files of kohya's scripts
+(--component says which network of several); models are folders or GGUF files. What is written is a
+plain LoRA of scale one, which PEFT, transformers and the servers that read it load. --gram takes
+second moments of inputs, which launch.compress --grams=FILE writes: errors are then those of
+outputs, and a merge is nearest to every adapter on its own inputs.
 """
 
 from __future__ import annotations

@@ -41,11 +41,14 @@ class RankwiseModel:
     def from_pretrained(cls, folder, *_, config, dtype=None, torch_dtype=None, **options):
         """A model of transformers' own class, its maps of low rank in place of whole ones.
 
+        Parameters have the dtype that is asked for, or else the file's.
+
         Raises:
           ValueError: parameters that the folder does not hold.
         """
         import copy
 
+        import torch
         import transformers
         from safetensors.torch import load_file
         from transformers.utils import cached_file
@@ -68,7 +71,12 @@ class RankwiseModel:
         if lacking := sorted(set(missing) - tied):
             raise ValueError(f"{folder} has no {lacking[0]}; allowed is a folder that is whole")
         kind = dtype or torch_dtype
-        return (model if kind in (None, "auto") else model.to(kind)).eval()
+        if kind in (None, "auto"):
+            kind = next(value.dtype for value in tensors.values() if value.is_floating_point())
+        kind = getattr(torch, kind) if isinstance(kind, str) else kind
+        for parameter in model.parameters():  # not buffers: frequencies stay float32
+            parameter.data = parameter.data.to(kind)
+        return model.eval()
 
 
 class RankwiseForCausalLM(RankwiseModel):

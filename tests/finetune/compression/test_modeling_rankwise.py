@@ -57,5 +57,9 @@ def test_the_same_outputs(kind, form, tmp_path, transformers, monkeypatch):  # n
         np.testing.assert_allclose(got.last_hidden_state, wanted.hidden_states[-1], atol=1e-4)
     else:
         np.testing.assert_allclose(got.logits, wanted.logits, atol=1e-4)
+    half = auto.from_pretrained(place, trust_remote_code=True, dtype="bfloat16")
+    assert {value.dtype for value in half.parameters()} == {torch.bfloat16}
+    with torch.no_grad():
+        assert torch.isfinite(half(torch.tensor(IDS))[0]).all()
     with pytest.raises(ValueError, match="trust_remote_code"):
         auto.from_pretrained(place, trust_remote_code=False)
