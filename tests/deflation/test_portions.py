@@ -136,7 +136,7 @@ def test_jit(way):
 
 # With a tolerance is without one and more: runs of a batch end after different rounds.
 @pytest.mark.parametrize(
-    "way", [thorough(way) if way == "parallel" else way for way in TRANSFORMED]
+    "way", [thorough(way) if way in ("parallel", "joint") else way for way in TRANSFORMED]
 )
 def test_vmap(way):
     """The same of many runs in one program, each as it is alone."""

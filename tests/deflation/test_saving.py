@@ -66,8 +66,9 @@ def same(got, wanted):
     )
 
 
-# A solver and an option of this kind have no state of their own.
-STATELESS = ("resting", "descent", "krylov")
+# A solver and an option of this kind have no state of their own; a budget that adapts has that of
+# one which does not, and more.
+STATELESS = ("resting", "descent", "krylov", "sequential")
 CASES = by_turns([name for name in RUNS if name not in STATELESS], DTYPES)
 CASES += [thorough(name, dtype) for name in STATELESS for dtype in DTYPES]
 

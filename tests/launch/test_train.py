@@ -257,6 +257,8 @@ def test_a_run_that_diverges_says_where(tmp_path, capsys):
     assert not (tmp_path / "w" / "result.json").exists()
 
 
+# From a base that was trained whole tests/launch/test_train_full.py holds it.
+@pytest.mark.thorough
 def test_a_path_of_the_sequential_paper_on_a_frozen_head(tmp_path):
     flags = ["--method=sequential", "--path=1,3", "--head=freeze", "--modules=fc"]
     assert run(*flags, "--steps=8", "--hidden_size=16", f"--workdir={tmp_path}/w") == 0

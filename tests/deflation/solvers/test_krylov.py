@@ -65,7 +65,9 @@ def test_the_best_direction_of_the_span(depth):
             np.testing.assert_allclose(np.linalg.norm(got.a[k]), 1, rtol=1e-14)
 
 
-@pytest.mark.parametrize("dtype", ["float32", thorough("float64")])
+# Both follow from the best direction of the span, which is compared with numpy's above.
+@pytest.mark.thorough
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_as_many_vectors_as_values_are_the_answer(dtype):
     """In one round the leading component, in R rounds all R: the space is invariant."""
     with precision(dtype):
@@ -122,6 +124,7 @@ def test_never_worse_than_power_iteration(seed, how, decay):
         assert np.all(ours >= theirs * (1 - 1e-12)) and np.all(ours <= sizes[0] * (1 + 1e-12))
 
 
+@pytest.mark.thorough
 def test_better_than_power_iteration_where_gaps_are_narrow():
     """And by as much as the Chebyshev polynomial of that degree is: momentum is in the span."""
     sizes = (1.0, 0.95, 0.9, 0.85, 0.8)

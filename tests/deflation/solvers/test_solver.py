@@ -211,7 +211,7 @@ def test_step_size_is_data_and_steps_are_not():
 
 
 @pytest.mark.parametrize(
-    "dtype", [float, np.float64, jnp.float32, thorough(np.float32), thorough(int)]
+    "dtype", [float, jnp.float32, *map(thorough, (np.float64, np.float32, int))]
 )
 def test_step_size_of_any_real_type(dtype):
     with precision("float64"):
