@@ -214,7 +214,7 @@ def test_parameters_keep_their_names():
     assert len(jax.tree.leaves(base.params)) < len(plain.params) / 2
 
 
-# Others step by the same functions over a table: those of LoRA, of full kernels, of roles in a module
+# Others step by the same functions over a table: of LoRA, of full kernels, of roles in a module
 # (sora), of a loop (galore), of all modules at once (adalora) and of levels (adapad).
 ONE_OF_EACH = ("full", "head", "untouched", "lora", "sora", "galore", "adalora", "adapad")
 

@@ -236,7 +236,7 @@ def test_the_two_dropouts_have_keys_of_their_own(monkeypatch):
 
     original = step.path_key
     monkeypatch.setattr(step, "path_key", path_key)
-    net = types.SimpleNamespace(forward=forward, kernels=run.net.kernels)
+    net = types.SimpleNamespace(forward=forward, kernels=run.net.kernels, states=None)
     config = StepConfig(dropout=True, adapter_dropout=0.5)
     target = objective(
         net,
