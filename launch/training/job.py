@@ -55,11 +55,9 @@ class Job(NamedTuple):
 
     @property
     def runs(self) -> Runs:
-        """Paths of layers, of those together whose state is one; none where a state is cut, or
-        levels are dealt out."""
-        mesh = self.devices.mesh
-        dealt = mesh is not None and "level" in mesh.axis_names
-        together = self.method.layerwise and self.devices.parts == 1 and not dealt
+        """Layers whose state lies together; none where states are cut, or levels dealt out."""
+        axes = () if self.devices.mesh is None else self.devices.mesh.axis_names
+        together = self.method.layerwise and self.devices.parts == 1 and "level" not in axes
         return self.network.runs if together else ()
 
 
@@ -79,6 +77,7 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     head_tx = optimiser.optimiser(config.optimiser_config(head=True), loop.steps)
     paths = net.adapted(config.modules) if method.beside == "head" else ()
     one_step = step.train_step(net, method, task.loss, head_tx, config.step_config())
+    predict = places.jit(step.predict(net, method, task.answer))
     of_step = f"a step of --batch_size={config.batch_size}"
     of_pass = f"an evaluation of --eval_batch_size={config.eval_batch_size}"
     job = Job(
@@ -88,9 +87,7 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
         paths=paths,
         loop=loop,
         step=guarded(places.jit_step(one_step), of_step, LESS),
-        predict=guarded(
-            places.jit(step.predict(net, method, task.answer)), of_pass, "give a smaller one"
-        ),
+        predict=guarded(predict, of_pass, "give a smaller one"),
         head_tx=head_tx,
         state=None,
         base=base,
