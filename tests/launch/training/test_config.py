@@ -82,8 +82,9 @@ def test_records_have_the_values_of_the_flags():
 
 
 def test_layers_are_scanned_where_that_costs_nothing():
-    # The changes of a dense method, and ranks of its own, would be copied in each step.
-    defaults = {"lora": 8, "adapad": 0, "galore": 0}
+    # Ranks of its own, or levels on devices of their own, would be copied in each step.
+    defaults = {"lora": 8, "adapad": 8, "galore": 8, "increlora": 0, "rite": 0}
     assert {name: TrainConfig(method=name).scanned() for name in defaults} == defaults
-    assert TrainConfig(method="adapad", scan=4).scanned() == 4
+    assert TrainConfig(method="adapad", mesh=("level:2",)).scanned() == 0
+    assert TrainConfig(method="increlora", scan=4).scanned() == 4
     assert TrainConfig(method="lora", scan=0).scanned() == 0
