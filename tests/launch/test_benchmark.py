@@ -55,6 +55,7 @@ def test_steps_beside_peft(folder, tmp_path, capsys, monkeypatch):
     assert "threads" in out and "MiB held" in out
 
 
+@pytest.mark.thorough  # the rows in float32 are a default test
 @needs_torch
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_both_compute_in_bfloat16(folder):
@@ -78,6 +79,7 @@ def test_an_accelerator_that_torch_has_not(folder, monkeypatch, capsys):
     assert "JAX computes on 'gpu', where torch" in err and err.count("\n") == 1
 
 
+@pytest.mark.thorough  # the phases are of the method's own tests
 def test_phases_are_what_they_are_called(folder):
     base = lora_step.base(folder, 2, 4)
     programs = {}

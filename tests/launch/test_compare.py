@@ -138,6 +138,7 @@ def test_rates_are_chosen_on_rows_that_are_held_out(recipes, tmp_path):
     assert records[0]["rate"] == float(best) and records[0]["split"] == "test"
 
 
+@pytest.mark.thorough  # rates are chosen above
 def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path):
     flags = ["--learning_rates=1e-3,1e-2", "--search_on=evaluation", "--steps=4"]
     flags += [f"--methods={tmp_path}/thin.flags"]
@@ -146,6 +147,7 @@ def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path
     assert names == ["easy.thin.0.0.001", "easy.thin.0.0.01"]
 
 
+@pytest.mark.thorough  # budgets of methods are tested with them
 def test_every_method_spends_the_budget(tmp_path, capsys):
     (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=2\n")
     common = [f"--tasks={tmp_path}/easy.flags", f"--workdir={tmp_path}/out"]

@@ -99,6 +99,7 @@ def test_a_compressed_folder_is_a_model_for_other_commands(written, tmp_path, ca
     capsys.readouterr()
 
 
+@pytest.mark.thorough  # test_modeling_rankwise.py
 def test_transformers_reads_dense_and_refuses_factors(written, folder):
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
@@ -134,6 +135,7 @@ def test_an_encoder_with_every_plan(folder, tmp_path, capsys):
     assert not model.fresh
 
 
+@pytest.mark.thorough  # the order is tested in compression/test_maps.py
 @pytest.mark.parametrize(
     "order", [pytest.param("sequential", marks=pytest.mark.thorough), "anchored"]
 )

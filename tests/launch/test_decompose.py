@@ -49,6 +49,7 @@ def matrix(tmp_path):
     return path
 
 
+@pytest.mark.thorough  # deflation's tests hold the tolerance and the solver
 def test_krylov_to_an_error(matrix, tmp_path):
     """Ratios from 4/5 on: the components are as close as was asked for."""
     flags = f"--matrix={matrix}", "--rank=3", "--solver=krylov", "--depth=3", "--tolerance=1e-4"
@@ -87,6 +88,7 @@ def test_every_method_finds_the_matrix(method, matrix, tmp_path):
 MESHES = ["worker:2,rows:2", pytest.param("rows:3", marks=pytest.mark.thorough)]
 
 
+@pytest.mark.thorough  # deflation's test_sharded compares meshes
 @pytest.mark.parametrize("mesh", MESHES)
 def test_any_mesh_gives_the_same_answer(mesh, matrix, tmp_path):
     # From random factors, so that all rounds are run.

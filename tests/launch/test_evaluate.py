@@ -73,6 +73,7 @@ def test_the_same_adapter_in_the_format_of_peft(text, tmp_path):
     assert logits[0].read_text() == logits[1].read_text()
 
 
+@pytest.mark.thorough  # new rows of own text are a default test
 def test_data_that_are_given_are_taken_whole(text, tmp_path, capsys):
     moved, rows = tmp_path / "moved.csv", tmp_path / "rows.csv"
     moved.write_bytes((text / "data.csv").read_bytes())

@@ -106,6 +106,7 @@ def test_glue_as_text_to_text(folder, tmp_path, capsys, model):
     assert right == outcome["scores"]["label_restricted"]
 
 
+@pytest.mark.thorough  # an earlier version's run in test_own_text.py is of this task
 @pytest.mark.parametrize("model", [pytest.param("t5", marks=pytest.mark.thorough), "llama"])
 def test_gsm8k(folder, tmp_path, model):
     run = trained(folder, model, "gsm8k", "--target_length=48", "--evaluate_every=4")

@@ -73,6 +73,7 @@ def test_row_23_last_and_best_are_reported_apart_and_the_last_is_compared():
 
 
 # What a method does on the way tests/finetune/methods holds.
+@pytest.mark.thorough  # tests of each method
 @pytest.mark.parametrize(
     "name",
     [
@@ -102,6 +103,7 @@ def test_row_25_tensors_that_match_no_module_are_refused(tmp_path):
 
 
 # Of all methods `test_loop` counts the traces of runs that are evaluated and resumed, too.
+@pytest.mark.thorough  # also in training/test_loop.py
 @pytest.mark.parametrize("name", beside(set(NAMES) - {"adapad", "relora"}))
 def test_row_26_a_run_is_traced_once(name):
     own = {"rank": 2} if name in OPTIONS["rank"].methods else {}

@@ -214,6 +214,7 @@ def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
     assert (folder / "adapter.safetensors").read_bytes() == before
 
 
+@pytest.mark.thorough  # several devices above, resuming too
 def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
     folder = tmp_path / "w"
     assert run("--method=adapad", *SMALL, "--mesh=data:4", f"--workdir={folder}") == 0

@@ -41,6 +41,7 @@ def test_the_names_of_the_package():
     assert finetune.State._fields[0] == "theta"
 
 
+@pytest.mark.thorough  # test_gradient_pass.py
 def test_the_first_gradient_is_that_of_as_many_batches_as_are_asked_for():
     """The step of method onestep is minus the mean gradient of the rows."""
 
@@ -72,6 +73,7 @@ def test_ranks_grow_within_one_compilation():
     assert "fc1.kernel" in repr(tuned)
 
 
+@pytest.mark.thorough  # our own files are held below
 def test_a_state_goes_through_orbax_and_on(tmp_path):
     batch = rows()
     tuned = adapt(loss, net(), batch, "adalora", steps=16, rank=2)
@@ -116,7 +118,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         tuned.load(path)
 
 
-@pytest.mark.parametrize("method", ["dora", "galore", "full", thorough("adapad")])
+@pytest.mark.parametrize("method", ["galore", "full", *map(thorough, ("dora", "adapad"))])
 def test_the_merged_model_is_one_of_the_readers(method):
     given, batch = net(), rows()
     before = jax.tree.map(jnp.copy, nnx.state(given))
@@ -223,6 +225,7 @@ def test_parts_of_a_batch_give_the_step_of_the_whole():
     )
 
 
+@pytest.mark.thorough  # parts and devices: training/
 def test_update_under_vmap_and_shard_map():
     batch = rows(24)
     tuned = adapt(loss, net(), rows(12), "lora", steps=20, rank=2, clip=0.0)

@@ -69,6 +69,7 @@ def llama(monkeypatch):
             monkeypatch.delitem(sys.modules, name, raising=False)
 
 
+@pytest.mark.thorough  # products by einsum: test_discovery.py
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of its own calls of jax
 def test_the_llama_of_tunix(llama):
     """Products by a class of its own for einsum."""

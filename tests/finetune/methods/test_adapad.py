@@ -47,7 +47,8 @@ def ranks(state):
 @pytest.mark.parametrize(
     ("advance", "phase"),
     [
-        *((True, "parallel"), (True, "joint"), (False, "split")),
+        *((True, "joint"), (False, "split")),
+        pytest.param(True, "parallel", marks=pytest.mark.thorough),
         pytest.param(True, "split", marks=pytest.mark.thorough),
         pytest.param(False, "parallel", marks=pytest.mark.thorough),
         pytest.param(False, "joint", marks=pytest.mark.thorough),

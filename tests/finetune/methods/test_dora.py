@@ -51,7 +51,7 @@ def test_row_12_pissa_keeps_the_base_and_what_was_subtracted():
     ("svd", "dtype"),
     [
         ("exact", "bfloat16"),
-        ("randomised", "float32"),
+        pytest.param("randomised", "float32", marks=pytest.mark.thorough),
         pytest.param("exact", "float32", marks=pytest.mark.thorough),
         pytest.param("randomised", "bfloat16", marks=pytest.mark.thorough),
     ],

@@ -213,6 +213,7 @@ def test_weight_decay_reaches_the_base_if_wanted():
     np.testing.assert_allclose(result[0] - result[1], -0.1 * 0.5 * kernel, atol=1e-6)
 
 
+@pytest.mark.thorough  # training/test_step.py adds parts up
 def test_parts_of_a_batch_are_the_batch():
     """The kernels that weight decay reads pass through the average over the parts unchanged."""
     # With a small epsilon, Adam makes steps of the rounding of small entries.

@@ -122,6 +122,7 @@ def test_row_05_ties_and_a_budget_of_all_mask_as_many_as_they_should():
     assert tied.tolist() == [True, True, False, False, False]
 
 
+@pytest.mark.thorough  # row 1
 def test_row_06_growth_never_jumps_over_its_budget_and_still_ends():
     one = run("increlora", rank=7, budget=9, add=2, grow=2, every=1, t_init=0)
     states = one.states()
@@ -200,6 +201,7 @@ def test_row_08_increloras_score_is_of_the_unclipped_gradient_of_the_loss_alone(
     np.testing.assert_allclose(result[0], result[2], rtol=1e-6)
 
 
+@pytest.mark.thorough  # training/test_step.py adds parts up
 def test_row_09_parts_of_a_batch():
     # AdaLoRA sees the accumulated gradient, so the parts do not matter.
     sgd = OptimiserConfig(name="sgd", learning_rate=0.1, schedule="constant", warmup=0)

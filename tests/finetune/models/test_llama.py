@@ -37,6 +37,7 @@ def llama(**changes):
     return random_model(dataclasses.replace(LLAMA_CONFIG, **changes))
 
 
+@pytest.mark.thorough  # goes on as theirs in the tests of parity
 @pytest.mark.parametrize("tied", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_the_cache_changes_nothing(tied):
     model, inputs = llama(tie_word_embeddings=tied), batch(length=6)

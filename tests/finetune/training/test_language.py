@@ -26,6 +26,7 @@ def started(kind, options, settings, steps=40):
     return task, network, method, first, one
 
 
+@pytest.mark.thorough  # training/test_step.py
 @pytest.mark.parametrize("kind", AXIS)
 def test_parts_of_a_batch_add_up_to_it(kind):
     """Rows have answers of several lengths, and two rows only fill the batch up."""

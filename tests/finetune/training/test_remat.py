@@ -90,6 +90,7 @@ def test_values_and_gradients_stay(kind):
         np.testing.assert_allclose(again[name], leaf, atol=1e-6 * largest)
 
 
+@pytest.mark.thorough  # that layers are recomputed is held above
 def test_less_is_kept():
     config = dataclasses.replace(LLAMA_CONFIG, num_hidden_layers=4, intermediate_size=128)
     model = initialise(config, jax.random.key(0))

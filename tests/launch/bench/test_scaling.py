@@ -59,6 +59,7 @@ def test_an_accuracy_out_of_reach_is_one_line():
         scaling_suite.rounds_to_accuracy(size, "staggered", 0)
 
 
+@pytest.mark.thorough  # the rows of one process are a default test below
 def test_rows(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(scaling_suite.SIZES, "quick", TINY)
     path = tmp_path / "rows.json"

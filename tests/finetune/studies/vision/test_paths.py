@@ -150,6 +150,7 @@ def test_batches_are_those_of_the_task():
             assert np.array_equal(rows.weight[number], batch["weight"])
 
 
+@pytest.mark.thorough  # the example of study runs a seed
 def test_finished_seeds_are_stored_and_not_run_again(tmp_path, monkeypatch):
     made = {}  # by the rates and sizes: what depends on the network is its shapes
 
