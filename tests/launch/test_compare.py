@@ -122,6 +122,7 @@ def test_runs_on_other_rows_are_not_compared(finished, capsys):
     path.write_text(text)
 
 
+@pytest.mark.thorough  # chosen and held out below
 def test_rates_are_chosen_on_rows_that_are_held_out(recipes, tmp_path):
     rates = ["--learning_rates=1e-6,3e-2,1e30", f"--methods={tmp_path}/thin.flags"]
     assert command("compare", *recipes, *rates, "--seeds=0,1", "--optimiser=sgd", "--clip=0") == 0

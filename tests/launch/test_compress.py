@@ -83,6 +83,7 @@ def test_what_is_written_beside_the_weights(written):
     assert sizes[1] < sizes[0]
 
 
+@pytest.mark.thorough  # forms are read above
 def test_a_compressed_folder_is_a_model_for_other_commands(written, tmp_path, capsys):
     place = written["factors"]
     flags = [f"--model={place}", "--prompt=Once", "--max_new_tokens=2"]

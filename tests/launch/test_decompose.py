@@ -76,7 +76,11 @@ def test_parallel_reaches_the_exact_residual_on_digits_in_float32(tmp_path, caps
     assert "relative excess" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    # The sharded one: two processes in test_supervise.py.
+    [pytest.param(m, marks=pytest.mark.thorough) if m == "sharded" else m for m in METHODS],
+)
 def test_every_method_finds_the_matrix(method, matrix, tmp_path):
     flags = [f"--matrix={matrix}", "--rank=2", f"--method={method}", "--dtype=float64"]
     assert run(*flags, f"--json={tmp_path}/r.json") == 0
@@ -112,6 +116,7 @@ def test_on_another_mesh_it_goes_on_where_it_stood(mesh, matrix, tmp_path):
     assert [json.loads(line)["round"] for line in lines][-1] == 30 and len(lines) > 10
 
 
+@pytest.mark.thorough  # files are read in the test of the digits
 def test_stored_components_multiply_to_the_matrix(matrix, tmp_path):
     # The factors of a transposed product are not contiguous; stored wrongly they would still load.
     assert run(f"--matrix={matrix}", *PLAIN, "--rounds=40", f"--workdir={tmp_path}/w") == 0

@@ -126,6 +126,7 @@ def test_another_configuration_is_refused_and_nothing_is_overwritten(finished, f
     assert files(finished) == before
 
 
+@pytest.mark.thorough  # test_evaluate.py and test_compare.py
 def test_a_run_does_not_go_on_with_other_rows(tmp_path, capsys):
     flags = [
         *texts.made(tmp_path, layers=1),

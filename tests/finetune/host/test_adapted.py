@@ -59,6 +59,7 @@ def test_the_first_gradient_is_that_of_as_many_batches_as_are_asked_for():
     np.testing.assert_array_equal(step([first, short], gradient_batches=1), step([first]))
 
 
+@pytest.mark.thorough  # AdaPaD has tests of its own
 def test_ranks_grow_within_one_compilation():
     """Rank one in every module at first, two more components every three steps."""
     batch = rows()
@@ -214,6 +215,7 @@ def test_a_head_of_ones_own_is_trained_whole():
     assert tuned.parameters(state) == state.head["w"].size + sum((6 + 8, 8 + 8))
 
 
+@pytest.mark.thorough  # training/test_step.py adds parts up
 def test_parts_of_a_batch_give_the_step_of_the_whole():
     batch = rows()
     whole, parts = (
@@ -269,6 +271,7 @@ def test_a_part_of_the_model_that_is_compiled_for_itself():
     )
 
 
+@pytest.mark.thorough  # rows and products of tables: test_discovery.py
 def test_a_table_with_two_uses():
     """Rows by the method, the product with its transpose by the changed table."""
     batch, given = tokens(), model("listed")

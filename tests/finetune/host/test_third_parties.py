@@ -34,6 +34,7 @@ def trained(loss, model, batch, method, jit=jax.jit, **options):
     return tuned, state
 
 
+@pytest.mark.thorough  # kernels laid out as torch's: test_discovery.py
 def test_an_equinox_model():
     """Its kernels are (out, in), its calls are of one row and mapped."""
     equinox = pytest.importorskip("equinox", reason="equinox is not installed")

@@ -123,6 +123,7 @@ def test_split_trains_one_level_at_a_time():
     assert trained == [first] * 3 + [second] * 3 + [first] * 3
 
 
+@pytest.mark.thorough  # the head is trained in test_loop.py
 @pytest.mark.parametrize(
     "score",
     [

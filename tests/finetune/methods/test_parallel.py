@@ -84,6 +84,7 @@ def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advanc
     assert np.linalg.norm(reference.a, axis=1).min() > 1e-3
 
 
+@pytest.mark.thorough  # as above
 def test_sequential_is_parallel_restricted_to_one_active_worker(wide):
     x, kernels, y = linear.chain_data()
     steps = (7, 4, 5)
@@ -224,6 +225,7 @@ def test_workers_join_one_after_the_other():
     assert int(ParallelConfig(3, stagger=0).published(0)) == 3
 
 
+@pytest.mark.thorough  # the solver's steps above
 def test_a_frozen_component_does_not_move():
     x, kernels, y = linear.chain_data(dtype=np.float32)
     method = sequential(SequentialConfig(path=(3, 3)), Run(ADAM, 6))

@@ -33,7 +33,11 @@ def ranks(one, state):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("adalora", {"rank": 3, "budget": 3}), ("increlora", GROWING)]
+    ("name", "options"),
+    [
+        ("adalora", {"rank": 3, "budget": 3}),
+        pytest.param("increlora", GROWING, marks=pytest.mark.thorough),
+    ],
 )
 def test_row_01_the_allocator_is_part_of_the_compiled_step_and_the_budget_is_reached(name, options):
     one = run(name, **options)
@@ -86,7 +90,7 @@ def test_row_03_masked_values_come_back_and_reserves_have_moments_of_their_own()
     assert last["age/gain"].tolist() == (12 - born[1]).tolist()
 
 
-@pytest.mark.parametrize("rescale", [True, False])
+@pytest.mark.parametrize("rescale", [pytest.param(True, marks=pytest.mark.thorough), False])
 def test_row_04_the_scale_is_stored_per_module_and_continuous_if_fixed(rescale):
     one = run("increlora", **GROWING, **({} if rescale else {"rescale": False}))
     states = one.states()

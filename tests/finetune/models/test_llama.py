@@ -98,6 +98,7 @@ def test_adapters_leave_the_vocabulary_out():
     assert classifier.adapted() == net.adapted()
 
 
+@pytest.mark.thorough  # goes on as theirs in the tests of parity
 def test_a_network_generates():
     net, inputs = from_module(llama()), batch(length=5)
 

@@ -91,6 +91,7 @@ def test_a_row_without_eos_has_no_logits():
     assert np.isfinite(logits[0]).all() and np.isnan(logits[1:]).all()
 
 
+@pytest.mark.thorough  # of encoders in test_models.py, by the same layers
 def test_dropout_needs_a_key():
     model, inputs = t5(num_layers=1, num_decoder_layers=1), pairs()
     key = jax.random.key(0, impl="rbg")
@@ -99,6 +100,7 @@ def test_dropout_needs_a_key():
     assert np.abs(on.logits - off.logits).max() > 1e-3
 
 
+@pytest.mark.thorough  # of encoders in test_models.py
 def test_bfloat16():
     inputs = pairs()
     exact, low = (run(random_model(T5_CONFIG, d), inputs) for d in ("float32", "bfloat16"))
@@ -192,6 +194,7 @@ def test_a_classifier_of_the_reference_model():
     assert all(name.startswith("classification_head.") for name in model.fresh)
 
 
+@pytest.mark.thorough  # of Llama, by the same rules of names: test_llama.py
 def test_random_start():
     leaves = named_leaves(initialise(T5_CONFIG, KEY))
 

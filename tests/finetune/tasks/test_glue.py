@@ -140,7 +140,7 @@ def test_files_of_another_task_are_refused(tmp_path):
         ("sst2", {"accuracy": 444 / 872}),
         ("mrpc", {"accuracy": 279 / 408, "f1": 558 / 687}),
         ("stsb", {"pearson_spearman": 0}),
-        ("qnli", {"accuracy": 2761 / 5463}),
+        pytest.param("qnli", {"accuracy": 2761 / 5463}, marks=pytest.mark.thorough),
         ("rte", {"accuracy": 146 / 277}),
     ],
 )
@@ -155,7 +155,9 @@ def test_majority_of_the_development_sets(tmp_path, name, majority):
     assert {key: task.majority("validation")[key] for key in majority} == pytest.approx(majority)
 
 
-@pytest.mark.parametrize("tokenizer", ["bert-base-uncased", "deberta-v3"])
+@pytest.mark.parametrize(
+    "tokenizer", ["bert-base-uncased", pytest.param("deberta-v3", marks=pytest.mark.thorough)]
+)
 def test_a_real_task(tokenizer):
     tokenizer = load_tokenizer(made.shared("tokenizers", tokenizer))
     task = glue.load("rte", tokenizer, made.shared("glue"))

@@ -215,10 +215,10 @@ def test_parameters_keep_their_names():
     assert len(jax.tree.leaves(base.params)) < len(plain.params) / 2
 
 
-# Others step by the same functions over a table: of LoRA and of full kernels. Tables of roles in a
+# Others step by the same functions over a table as LoRA. Full kernels, and tables of roles in a
 # module (sora), of a loop (galore), of all modules at once (adalora) and of levels (adapad) are
 # compared when asked for.
-ONE_OF_EACH = ("full", "head", "untouched", "lora")
+ONE_OF_EACH = ("head", "untouched", "lora")
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_the_loop_trains_and_scores_it(kind):
     assert task.score(task.predict(result), task.labels("validation")) == out.scores
 
 
+@pytest.mark.thorough  # test_loop.py
 def test_a_task_of_classes_answers_with_the_logits_themselves():
     from tests.finetune.training import small
 

@@ -81,7 +81,7 @@ def test_axes():
     assert cut((8, 8, 2), 2) == jax.P("shard")
 
 
-@pytest.mark.parametrize("name", ["llama", "t5_gated"])
+@pytest.mark.parametrize("name", ["llama", pytest.param("t5_gated", marks=pytest.mark.thorough)])
 def test_every_device_holds_its_part(name):
     places = devices({"shard": 4})
     _, whole = load(DATA / name, labels=0, key=jax.random.key(0))

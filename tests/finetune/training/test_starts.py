@@ -6,10 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from finetune.methods import NAMES
 from finetune.models.parts.ops import PLAIN
 from finetune.training import step
-from tests.finetune.methods.axis import beside
+from tests.finetune.methods.axis import ALIKE, beside
 from tests.finetune.training import small
 from tests.finetune.training.test_loop import config
 
@@ -27,7 +26,7 @@ MOVED = {
 # Several steps are made, and traces counted, in the tests of the training loop and of the methods.
 STEPPED = ("lora", "loraplus", "plora", "rite", "dora", "pissa", "full", "head", "sequential")
 STEPPED += ("adapad", "adalora", "increlora", "sora", "debora", "loraga", "loraone", "onestep")
-STEPPED += ("deeplora", "galore", "relora", "cola", "welore")
+STEPPED += ("deeplora", "galore", "adarankgrad", "relora", "cola", "welore", "parallel")
 
 
 @functools.lru_cache(maxsize=1)
@@ -36,7 +35,7 @@ def run(name):
     return small.Run(config(name))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", beside((*ALIKE, "full")))
 def test_first_outputs_are_the_bases(name):
     one = run(name)
     state, batch = one.first, one.batch(0)

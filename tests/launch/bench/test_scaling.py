@@ -33,6 +33,7 @@ def test_a_round_adds_the_exchange_or_hides_the_shorter():
     assert (seconds(4, 0), seconds(4, 1)) == (3.0 + 6.0, 6.0)
 
 
+@pytest.mark.thorough  # they are counted below too
 @pytest.mark.parametrize(
     ("begin", "staleness"),
     [("staggered", 0), pytest.param("published at once", 1, marks=pytest.mark.thorough)],

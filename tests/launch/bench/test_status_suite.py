@@ -10,6 +10,7 @@ from launch.bench import status_suite
 
 # Bounds are of the components, whatever solver found them; of Krylov's the status is held by
 # tests/deflation/test_tolerance.py.
+@pytest.mark.thorough  # counted below
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [

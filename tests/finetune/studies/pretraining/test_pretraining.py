@@ -144,6 +144,7 @@ def test_scales_and_where_the_text_is_from(tmp_path):
     assert (long.text, long.seed, long.steps) == (str(tmp_path), 3, 500)
 
 
+@pytest.mark.thorough  # its arrays are of all runs
 def test_the_figure_is_readable(arrays):
     figure = registry()["pretraining"].draw(arrays, TINY)
     readable(figure)

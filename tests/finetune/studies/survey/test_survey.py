@@ -50,6 +50,7 @@ def rates():
     return dropout_rank(setting)
 
 
+@pytest.mark.thorough  # the example of dropout_rank trains it
 def test_dropout_lowers_the_rank(rates):
     assert rates["dln_values"].shape == (1, 2, 6)
     # Without dropout the linear network finds the teacher's rank.
@@ -168,6 +169,7 @@ def test_the_change_of_a_product_starts_at_zero():
     assert np.abs(whole - 1).min() > 0.01
 
 
+@pytest.mark.thorough  # test_vision.py
 def test_the_value_matrix_is_that_of_the_last_layer():
     from safetensors.numpy import load_file
 
@@ -203,6 +205,7 @@ def test_a_vgg_is_trained_as_published():
     assert result["values"].shape == (1, 3, 12) and np.isfinite(result["values"]).all()
 
 
+@pytest.mark.thorough  # figures of other recipes below
 @pytest.mark.parametrize(
     "name", [pytest.param("survey_updates", marks=pytest.mark.thorough), "survey_dropout"]
 )
@@ -216,6 +219,7 @@ def test_figures_are_readable(networks, rates, name):
         assert "digits, 64 images" in figure.axes[0].get_title()
 
 
+@pytest.mark.thorough  # a figure is drawn below
 def test_arrays_of_earlier_versions_are_drawn(rates):
     new = ("first", "course")
     old = {k: v for k, v in rates.items() if not any(word in k for word in new)}

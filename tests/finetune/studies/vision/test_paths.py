@@ -21,6 +21,8 @@ from finetune.tasks import images
 from finetune.training import network, state
 from finetune.training.step import StepConfig, train_step
 
+# The example of `study` runs a seed by default, the method sequential has tests of its own.
+pytestmark = pytest.mark.thorough
 TINY = VisionSetting(
     "digits",
     hidden_size=12,
@@ -150,7 +152,6 @@ def test_batches_are_those_of_the_task():
             assert np.array_equal(rows.weight[number], batch["weight"])
 
 
-@pytest.mark.thorough  # the example of study runs a seed
 def test_finished_seeds_are_stored_and_not_run_again(tmp_path, monkeypatch):
     made = {}  # by the rates and sizes: what depends on the network is its shapes
 
