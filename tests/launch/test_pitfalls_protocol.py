@@ -26,6 +26,7 @@ def record(folder):
 
 
 # With a head that is trained tests/launch/test_train.py looks at the files of a run.
+@pytest.mark.thorough  # printed: test_train.py
 @pytest.mark.parametrize(
     ("head", "moves"),
     [pytest.param("train", True, marks=pytest.mark.thorough), ("freeze", False)],

@@ -103,6 +103,7 @@ def test_in_float64_to_its_precision(name):
         compared(name, "adalora", "float64", 1e-12)
 
 
+@pytest.mark.thorough  # as above
 def test_kernels_given_in_the_place_of_some_layers_give_dense_gradients():
     """As of one layer of a stack alone, whose gradient an adapter may start from."""
     _, modules, network = made("scanned")

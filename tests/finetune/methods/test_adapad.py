@@ -77,6 +77,7 @@ def test_ranks_grow_to_the_budget_and_no_further(phase, advance):
     assert one == two
 
 
+@pytest.mark.thorough  # levels: test_joint_sees below
 def test_the_private_component_learns_and_is_seen_by_nobody():
     config = AdapadConfig(3, budget=3, every=20)
     with_it, without = run(config), run(AdapadConfig(3, budget=3, every=20, advance=False))

@@ -116,6 +116,7 @@ def loss(method, kernels, theta, aux, batch):
     return linear.chain(method, x, kernels, y).loss(theta, aux, head)
 
 
+@pytest.mark.thorough  # the released optimiser above
 @pytest.mark.parametrize(("late", "differ"), [(0, False), (1, True)])
 def test_with_descent_it_is_relora_restarted_from_the_gradient(late, differ):
     """Restarted with a = P and b = 0, a frozen. The control takes the basis of a batch before."""

@@ -77,7 +77,8 @@ def torch_reference(transformers, name, settings, labels, folder):
 
 
 # A second set of overrides of a network that another case or a reference holds.
-FURTHER = ("bert-gelu-new", "deberta", "distilbert-relu", "deberta-log-buckets")
+FURTHER = ("bert-gelu-new", "roberta-published-padding", "modernbert-biases", "deberta")
+FURTHER += ("distilbert-relu", "deberta-log-buckets")
 
 
 @pytest.mark.parametrize(

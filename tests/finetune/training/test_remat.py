@@ -59,7 +59,10 @@ def value(kind, remat):
     return net.params, functools.partial(objective, net, inputs, jax.random.key(0, impl="rbg"))
 
 
-@pytest.mark.parametrize("kind", SHALLOW)
+@pytest.mark.parametrize(
+    "kind",
+    [k if k in ("llama", "t5") else pytest.param(k, marks=pytest.mark.thorough) for k in SHALLOW],
+)
 def test_layers_are_recomputed(kind):
     recomputed = []
     for remat in (False, True):
