@@ -137,9 +137,7 @@ def test_an_encoder_with_every_plan(folder, tmp_path, capsys):
 
 
 @pytest.mark.thorough  # the order is tested in compression/test_maps.py
-@pytest.mark.parametrize(
-    "order", [pytest.param("sequential", marks=pytest.mark.thorough), "anchored"]
-)
+@pytest.mark.parametrize("order", ["sequential", "anchored"])
 def test_orders(order, folder, capsys):
     flags = [f"--model={folder}/bert", f"--data={folder}/pairs.jsonl", "--texts=a,b"]
     more = [f"--order={order}", "--modules=layer.1.*dense", "--ratio=0.6"]

@@ -97,7 +97,7 @@ def test_mistakes_are_one_line_and_leave_no_files(flags, text, tmp_path, capsys)
 
 
 @pytest.mark.thorough  # test_train.py on two meshes
-@pytest.mark.parametrize("method", ["loraga", pytest.param("deeplora", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("method", ["loraga", "deeplora"])
 def test_on_several_devices_it_is_the_same_run(method, tmp_path):
     result = []
     for flags in ([], ["--mesh=data:2"]):

@@ -151,6 +151,7 @@ def every(norm, **options):
     return jax.jit(losses)(theta, aux, head)
 
 
+@pytest.mark.thorough  # the solver's steps above
 def test_levels_are_the_losses_written_out(wide):
     _, _, theta, _, head, (x, kernels, y) = level_problem()
     result = every(0.0)

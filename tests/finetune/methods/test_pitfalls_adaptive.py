@@ -195,14 +195,13 @@ def test_row_08_adaloras_importance_is_of_the_gradients_that_post_is_given(which
 
 def test_row_08_increloras_score_is_of_the_unclipped_gradient_of_the_loss_alone():
     result = []
-    for clip, weight in ((0.0, 0.0), (1e-4, 0.0), (0.0, 5.0)):
+    for clip, weight in ((0.0, 0.0), (1e-4, 5.0)):
         one = run("increlora", settings=StepConfig(clip), orthogonality=weight, **GROWING)
         leaves = {p: {**x, "d": x["d"].at[0].set(0.5)} for p, x in one.first.theta.items()}
         state = one.step(one.first._replace(theta=leaves), one.net.params, one.batch(0))[0]
         result.append([float(entry["sensitivity"]) for entry in state.aux.values()])
     assert min(result[0]) > 0
     np.testing.assert_allclose(result[0], result[1], rtol=1e-6)
-    np.testing.assert_allclose(result[0], result[2], rtol=1e-6)
 
 
 @pytest.mark.thorough  # training/test_step.py adds parts up

@@ -38,7 +38,7 @@ def llama(**changes):
 
 
 @pytest.mark.thorough  # goes on as theirs in the tests of parity
-@pytest.mark.parametrize("tied", [False, pytest.param(True, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("tied", [False, True])
 def test_the_cache_changes_nothing(tied):
     model, inputs = llama(tie_word_embeddings=tied), batch(length=6)
     begin, advance = steps(model, 5)

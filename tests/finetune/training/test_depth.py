@@ -186,6 +186,7 @@ def test_layers_that_an_adapter_leaves_out_are_traced_by_themselves():
     close(*(logits(net("three", scan), "lora", first_only) for scan in (2, 0)))
 
 
+@pytest.mark.thorough  # kinds of layers are told apart above
 def test_layers_of_one_window_are_alike():
     sizes = {**LLAMA, "num_hidden_layers": 4}
     windows = {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}

@@ -191,7 +191,7 @@ def test_gathered_kernels_are_not_kept():
 
 
 @pytest.mark.thorough  # a step on the same cut network is held above
-@pytest.mark.parametrize("kind", ["llama", pytest.param("t5", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("kind", ["llama", "t5"])
 def test_the_same_words(kind):
     config = LlamaConfig(num_labels=0, **SIZES) if kind == "llama" else T5_CONFIG
     plain, inputs = network.from_module(random_model(config)), pairs(size=4)

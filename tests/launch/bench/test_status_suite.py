@@ -15,7 +15,7 @@ from launch.bench import status_suite
     ("name", "dtype"),
     [
         ("parallel, alternating", "float32"),
-        pytest.param("parallel, krylov", "float64", marks=pytest.mark.thorough),
+        ("parallel, krylov", "float64"),
     ],
 )
 def test_no_bound_is_violated_and_no_status_is_false(name, dtype):

@@ -206,9 +206,7 @@ def test_a_vgg_is_trained_as_published():
 
 
 @pytest.mark.thorough  # figures of other recipes below
-@pytest.mark.parametrize(
-    "name", [pytest.param("survey_updates", marks=pytest.mark.thorough), "survey_dropout"]
-)
+@pytest.mark.parametrize("name", ["survey_updates", "survey_dropout"])
 def test_figures_are_readable(networks, rates, name):
     arrays = networks if name == "survey_updates" else rates
     figure = registry()[name].draw(arrays, None)
