@@ -77,7 +77,6 @@ def test_an_adapter_of_instructions_is_exported(run, tmp_path):
     assert config["task_type"] == "CAUSAL_LM"
 
 
-@pytest.mark.thorough  # instructions are trained above by the same code
 def test_text_is_trained(folder, tmp_path):
     flags = [f"--model={folder}/llama", "--task=text", f"--data={folder}/book.txt"]
     given = [*flags, *TRAINED, "--heldout=0.2", f"--workdir={tmp_path}/run"]
