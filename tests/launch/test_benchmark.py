@@ -31,6 +31,7 @@ def folder(tmp_path):
     return tmp_path / "base"
 
 
+@pytest.mark.thorough  # both sides step in the next test, rows are those of other suites
 @needs_torch
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # peft, of an attribute of transformers
 def test_steps_beside_peft(folder, tmp_path, capsys, monkeypatch):
@@ -78,6 +79,7 @@ def test_an_accelerator_that_torch_has_not(folder, monkeypatch, capsys):
     assert "JAX computes on 'gpu', where torch" in err and err.count("\n") == 1
 
 
+@pytest.mark.thorough  # the phases are of the method's own tests
 def test_phases_are_what_they_are_called(folder):
     base = lora_step.base(folder, 2, 4)
     programs = {}

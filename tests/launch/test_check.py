@@ -268,6 +268,7 @@ def test_what_all_rows_say():
     )
 
 
+@pytest.mark.thorough  # the page is written above, the figure has its own test
 def test_figures_of_the_page(tmp_path):
     result = evidence.draw(tmp_path, ["noise_floor", "noise_floor"])
     assert list(result) == ["noise_floor"] and result["noise_floor"]

@@ -97,6 +97,7 @@ def test_an_adapter_of_peft_brings_them(exported, run, capsys):
     assert "is 'good' in row 0; allowed are b, a" in err and err.count("\n") == 1
 
 
+@pytest.mark.thorough  # an adapter brings them above
 def test_training_goes_on_from_a_merged_model(exported, run, capsys):
     folder, flags = run
     assert record(folder / "merged" / "config.json")["label2id"] == {"b": 0, "a": 1}
@@ -122,6 +123,7 @@ def test_a_checkpoint_of_other_classes_is_said(tmp_path, capsys):
     assert "allowed are spam, ham" in err and err.count("\n") == 1
 
 
+@pytest.mark.thorough  # pooling: models/test_modules.py, files: peft/test_export.py
 def test_the_mean_of_the_tokens(tmp_path, capsys):
     flags = [*made(tmp_path, layers=1), "--pooling=mean", *SMALL, f"--workdir={tmp_path}/run"]
     assert command("train", *flags) == 0

@@ -24,8 +24,8 @@ def recipes_in(folder):
     """The flags of a comparison in the folder."""
     (folder / "easy.flags").write_text("# a task\n--task=digits\n--hidden_size=16\n--steps=6\n")
     (folder / "thin.flags").write_text("--method=lora\n--rank=1\n")
-    (folder / "grown.flags").write_text("--method=adapad\n--rank=2\n--budget=3\n")
-    methods = f"{folder}/thin.flags,{folder}/grown.flags"
+    (folder / "wide.flags").write_text("--method=lora\n--rank=2\n")
+    methods = f"{folder}/thin.flags,{folder}/wide.flags"
     return [f"--tasks={folder}/easy.flags", f"--methods={methods}", f"--workdir={folder}/out"]
 
 
@@ -49,20 +49,20 @@ def test_a_grid(finished, tmp_path):
     assert [(r["recipe"], r["seed"], r["steps"]) for r in records] == [
         ("thin", 0, 4),
         ("thin", 1, 4),
-        ("grown", 0, 4),
-        ("grown", 1, 4),
+        ("wide", 0, 4),
+        ("wide", 1, 4),
     ]
     assert "thin" in out and "majority" in out
     lines = (folder / "out" / "compare.md").read_text().splitlines()
     assert lines[0].startswith("| task | method | metric |") and lines[5].startswith("score: mean")
     made = list(csv.DictReader((folder / "out" / "compare.csv").read_text().splitlines()))
-    assert [row["method"] for row in made] == ["thin", "grown"] and float(made[0]["MiB"]) > 0
+    assert [row["method"] for row in made] == ["thin", "wide"] and float(made[0]["MiB"]) > 0
     assert (folder / "out" / "compare.png").stat().st_size > 0
     # The second seed shares compiled programs with the first, and gives what it gives alone.
-    alone = ["--task=digits", "--hidden_size=16", "--method=adapad", "--rank=2", "--budget=3"]
+    alone = ["--task=digits", "--hidden_size=16", "--method=lora", "--rank=2"]
     assert command("train", *alone, "--seed=1", "--steps=4", f"--workdir={tmp_path}/alone") == 0
     adapter = (tmp_path / "alone" / "adapter.safetensors").read_bytes()
-    assert (folder / "out/easy.grown.1/adapter.safetensors").read_bytes() == adapter
+    assert (folder / "out/easy.wide.1/adapter.safetensors").read_bytes() == adapter
 
 
 def test_what_is_finished_is_not_repeated(finished, capsys):
@@ -70,10 +70,10 @@ def test_what_is_finished_is_not_repeated(finished, capsys):
     recipes = recipes_in(folder)
     done = folder / "out/easy.thin.0/result.json"
     before = done.stat().st_mtime_ns
-    (folder / "out/easy.grown.0/result.json").unlink()
+    (folder / "out/easy.wide.0/result.json").unlink()
     assert command("compare", *recipes, "--steps=4") == 0
     assert done.stat().st_mtime_ns == before
-    assert (folder / "out/easy.grown.0/result.json").exists()
+    assert (folder / "out/easy.wide.0/result.json").exists()
     capsys.readouterr()
     assert command("compare", *recipes, "--steps=3") == 2
     assert "holds a run with --steps=4, not 3" in capsys.readouterr().err
@@ -109,7 +109,7 @@ def test_mistakes_are_known_before_the_first_run(recipes, tmp_path, flags, word,
 def test_runs_on_other_rows_are_not_compared(finished, capsys):
     folder, _ = finished
     recipes = recipes_in(folder)
-    path = folder / "out/easy.grown.0/result.json"
+    path = folder / "out/easy.wide.0/result.json"
     text = path.read_text()
     record = json.loads(text)
     path.write_text(json.dumps({**record, "data": {**record["data"], "train": "others"}}))
@@ -122,6 +122,7 @@ def test_runs_on_other_rows_are_not_compared(finished, capsys):
     path.write_text(text)
 
 
+@pytest.mark.thorough  # chosen and held out below
 def test_rates_are_chosen_on_rows_that_are_held_out(recipes, tmp_path):
     rates = ["--learning_rates=1e-6,3e-2,1e30", f"--methods={tmp_path}/thin.flags"]
     assert command("compare", *recipes, *rates, "--seeds=0,1", "--optimiser=sgd", "--clip=0") == 0
@@ -138,6 +139,7 @@ def test_rates_are_chosen_on_rows_that_are_held_out(recipes, tmp_path):
     assert records[0]["rate"] == float(best) and records[0]["split"] == "test"
 
 
+@pytest.mark.thorough  # rates are chosen above
 def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path):
     flags = ["--learning_rates=1e-3,1e-2", "--search_on=evaluation", "--steps=4"]
     flags += [f"--methods={tmp_path}/thin.flags"]
@@ -146,6 +148,7 @@ def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path
     assert names == ["easy.thin.0.0.001", "easy.thin.0.0.01"]
 
 
+@pytest.mark.thorough  # budgets of methods are tested with them
 def test_every_method_spends_the_budget(tmp_path, capsys):
     (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=2\n")
     common = [f"--tasks={tmp_path}/easy.flags", f"--workdir={tmp_path}/out"]

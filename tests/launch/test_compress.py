@@ -83,6 +83,7 @@ def test_what_is_written_beside_the_weights(written):
     assert sizes[1] < sizes[0]
 
 
+@pytest.mark.thorough  # forms are read above
 def test_a_compressed_folder_is_a_model_for_other_commands(written, tmp_path, capsys):
     place = written["factors"]
     flags = [f"--model={place}", "--prompt=Once", "--max_new_tokens=2"]
@@ -99,6 +100,7 @@ def test_a_compressed_folder_is_a_model_for_other_commands(written, tmp_path, ca
     capsys.readouterr()
 
 
+@pytest.mark.thorough  # test_modeling_rankwise.py
 def test_transformers_reads_dense_and_refuses_factors(written, folder):
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
@@ -134,9 +136,8 @@ def test_an_encoder_with_every_plan(folder, tmp_path, capsys):
     assert not model.fresh
 
 
-@pytest.mark.parametrize(
-    "order", [pytest.param("sequential", marks=pytest.mark.thorough), "anchored"]
-)
+@pytest.mark.thorough  # the order is tested in compression/test_maps.py
+@pytest.mark.parametrize("order", ["sequential", "anchored"])
 def test_orders(order, folder, capsys):
     flags = [f"--model={folder}/bert", f"--data={folder}/pairs.jsonl", "--texts=a,b"]
     more = [f"--order={order}", "--modules=layer.1.*dense", "--ratio=0.6"]

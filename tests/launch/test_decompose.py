@@ -49,6 +49,7 @@ def matrix(tmp_path):
     return path
 
 
+@pytest.mark.thorough  # deflation's tests hold the tolerance and the solver
 def test_krylov_to_an_error(matrix, tmp_path):
     """Ratios from 4/5 on: the components are as close as was asked for."""
     flags = f"--matrix={matrix}", "--rank=3", "--solver=krylov", "--depth=3", "--tolerance=1e-4"
@@ -75,7 +76,11 @@ def test_parallel_reaches_the_exact_residual_on_digits_in_float32(tmp_path, caps
     assert "relative excess" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    # The sharded one: two processes in test_supervise.py.
+    [pytest.param(m, marks=pytest.mark.thorough) if m == "sharded" else m for m in METHODS],
+)
 def test_every_method_finds_the_matrix(method, matrix, tmp_path):
     flags = [f"--matrix={matrix}", "--rank=2", f"--method={method}", "--dtype=float64"]
     assert run(*flags, f"--json={tmp_path}/r.json") == 0
@@ -87,6 +92,7 @@ def test_every_method_finds_the_matrix(method, matrix, tmp_path):
 MESHES = ["worker:2,rows:2", pytest.param("rows:3", marks=pytest.mark.thorough)]
 
 
+@pytest.mark.thorough  # deflation's test_sharded compares meshes
 @pytest.mark.parametrize("mesh", MESHES)
 def test_any_mesh_gives_the_same_answer(mesh, matrix, tmp_path):
     # From random factors, so that all rounds are run.
@@ -110,6 +116,7 @@ def test_on_another_mesh_it_goes_on_where_it_stood(mesh, matrix, tmp_path):
     assert [json.loads(line)["round"] for line in lines][-1] == 30 and len(lines) > 10
 
 
+@pytest.mark.thorough  # files are read in the test of the digits
 def test_stored_components_multiply_to_the_matrix(matrix, tmp_path):
     # The factors of a transposed product are not contiguous; stored wrongly they would still load.
     assert run(f"--matrix={matrix}", *PLAIN, "--rounds=40", f"--workdir={tmp_path}/w") == 0

@@ -73,6 +73,7 @@ def test_the_same_adapter_in_the_format_of_peft(text, tmp_path):
     assert logits[0].read_text() == logits[1].read_text()
 
 
+@pytest.mark.thorough  # new rows of own text are a default test
 def test_data_that_are_given_are_taken_whole(text, tmp_path, capsys):
     moved, rows = tmp_path / "moved.csv", tmp_path / "rows.csv"
     moved.write_bytes((text / "data.csv").read_bytes())
@@ -187,13 +188,23 @@ def test_what_is_drawn_is_named_and_not_scored(tmp_path, capsys):
     assert evaluate(*flags, "--allow_drawn") == 0
 
 
-@pytest.mark.parametrize("head", ["new", pytest.param("frozen_random", marks=pytest.mark.thorough)])
-def test_a_new_head_for_other_labels(head, tmp_path, capsys):
-    flags = [*made(tmp_path, layers=1), "--method=lora", "--rank=1", "--steps=1", "--batch_size=4"]
-    saving.save(tmp_path / "base", random_model(BertConfig(num_labels=3, **BERT)))
-    assert command("train", *flags) == 2
+def of_three_labels(folder):
+    """Flags of a run of two labels on a network with a head of three."""
+    flags = [*made(folder, layers=1), "--method=lora", "--rank=1", "--steps=1", "--batch_size=4"]
+    saving.save(folder / "base", random_model(BertConfig(num_labels=3, **BERT)))
+    return flags
+
+
+def test_a_head_of_other_labels_is_refused(tmp_path, capsys):
+    assert command("train", *of_three_labels(tmp_path)) == 2
     err = capsys.readouterr().err
     assert "--head=new" in err and err.count("\n") == 1
+
+
+@pytest.mark.thorough  # a new head is trained in test_predict.py
+@pytest.mark.parametrize("head", ["new", "frozen_random"])
+def test_a_new_head_for_other_labels(head, tmp_path):
+    flags = of_three_labels(tmp_path)
     assert command("train", *flags, f"--head={head}", f"--workdir={tmp_path}/run") == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (result["head_parameters"] > 0) == (head == "new")

@@ -78,6 +78,7 @@ def test_another_base_is_refused(text, tmp_path, capsys):
     assert "is another base model" in capsys.readouterr().err
 
 
+@pytest.mark.thorough  # a merged MLP is read in test_train_full.py
 def test_the_mlp_is_nowhere_else(tmp_path, capsys):
     flags = ["--hidden_size=8", "--steps=1", "--rank=1", "--method=lora"]
     assert command("train", *flags, f"--workdir={tmp_path}/run") == 0
@@ -116,6 +117,7 @@ def test_dense_changes_are_merged_or_truncated_with_their_error(dense, tmp_path,
     assert write(run_flag, "--format=merged", f"--output={tmp_path}/y") == 0
 
 
+@pytest.mark.thorough  # test_round_trip_methods.py
 def test_factors_that_replace_the_base_are_merged_only(tmp_path, capsys):
     flags = [*made(tmp_path, layers=1), "--method=welore", "--steps=2", "--batch_size=4"]
     assert command("train", *flags, f"--workdir={tmp_path}/run") == 0

@@ -102,6 +102,7 @@ def test_as_a_program():
     assert ended.stderr.startswith("figures: ") and ended.stderr.count("\n") == 1
 
 
+@pytest.mark.thorough  # tests of studies/vision, one by one
 def test_figures_with_networks_share_one_study(launch, monkeypatch, tmp_path):
     small = recipes.VisionSetting(
         "digits", hidden_size=8, epochs=(1, 2), base_epochs=1, joint_epochs=2, rows=64, seeds=(0,)

@@ -52,6 +52,7 @@ def test_every_writer_leaves_what_was_there(name, tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.thorough  # writers above, room below
 def test_a_checkpoint_without_room_is_one_line_and_the_run_goes_on(tmp_path, monkeypatch, capsys):
     whole, part = tmp_path / "whole", tmp_path / "part"
     assert command("train", *RUN, f"--workdir={whole}") == 0

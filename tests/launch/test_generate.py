@@ -36,6 +36,7 @@ def test_a_run_goes_on_with_a_file_of_prompts(run, tmp_path):  # noqa: F811
     assert written(tmp_path / "peft.jsonl") == rows
 
 
+@pytest.mark.thorough  # a run writes above, a stop word below
 def test_a_model_writes_the_likeliest_tokens(folder, tmp_path, capsys):  # noqa: F811
     base = folder / "llama"
     assert command("generate", f"--model={base}", "--prompt=Add 3 and 4:", LENGTH) == 0
@@ -50,6 +51,7 @@ def test_a_model_writes_the_likeliest_tokens(folder, tmp_path, capsys):  # noqa:
     assert shown == tokenizer.vocabulary.decode(expected) + "\n"
 
 
+@pytest.mark.thorough  # tasks/test_generation.py
 def test_draws_are_those_of_their_seed(folder, tmp_path):  # noqa: F811
     (tmp_path / "new.txt").write_text("Add 3\n\nSay it\n")
     drawn = ["--temperature=1", "--top_p=0.9", "--samples=2", "--batch_size=2", LENGTH]
@@ -86,6 +88,7 @@ def test_chats_are_rendered(folder, tmp_path):  # noqa: F811
     assert result[0] == result[1] != result[2]
 
 
+@pytest.mark.thorough  # chats are rendered in the test above
 def test_a_run_on_chats_is_asked_in_a_chat(folder, tmp_path, capsys):  # noqa: F811
     rows = [
         {

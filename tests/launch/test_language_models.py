@@ -25,7 +25,7 @@ CONFIGS = {
 
 
 # That of a decoder is held for a base in a GGUF file.
-@pytest.mark.parametrize("kind", [pytest.param("llama", marks=pytest.mark.thorough), "t5"])
+@pytest.mark.parametrize("kind", ["llama", pytest.param("t5", marks=pytest.mark.thorough)])
 def test_from_training_to_a_merged_model(kind, tmp_path):
     flags = made(tmp_path, layers=1)
     saving.save(tmp_path / "base", random_model(CONFIGS[kind]))

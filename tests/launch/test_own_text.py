@@ -109,6 +109,7 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys, task, line, more, word)
     assert word in err and err.count("\n") == 1
 
 
+@pytest.mark.thorough  # its task and SQuAD's command have tests of their own
 def test_squad_in_words(folder, tmp_path):
     rows = [question(0, ["3"], is_impossible=False), question(1, [], is_impossible=True)]
     published(tmp_path / "squad_v2", "v2.0", rows * 4)

@@ -12,7 +12,6 @@ from finetune.methods import NAMES, OPTIONS, MethodConfig
 from finetune.models import read_config
 from finetune.tasks import load
 from launch.comparing import table as comparison
-from tests.finetune.methods.axis import beside
 from tests.finetune.models.tiny import DATA
 from tests.finetune.training import small
 from tests.launch.commands import command
@@ -26,9 +25,10 @@ def record(folder):
 
 
 # With a head that is trained tests/launch/test_train.py looks at the files of a run.
+@pytest.mark.thorough  # printed: test_train.py
 @pytest.mark.parametrize(
     ("head", "moves"),
-    [pytest.param("train", True, marks=pytest.mark.thorough), ("freeze", False)],
+    [("train", True), ("freeze", False)],
 )
 def test_row_18_whether_the_head_is_trained_stands_in_the_result(head, moves, tmp_path):
     flags = [*SMALL, "--method=lora", f"--head={head}", f"--workdir={tmp_path}/w"]
@@ -73,13 +73,8 @@ def test_row_23_last_and_best_are_reported_apart_and_the_last_is_compared():
 
 
 # What a method does on the way tests/finetune/methods holds.
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name == "adalora" else pytest.param(name, marks=pytest.mark.thorough)
-        for name in ADAPTIVE
-    ],
-)
+@pytest.mark.thorough  # tests of each method
+@pytest.mark.parametrize("name", ADAPTIVE)
 def test_row_24_a_method_with_a_budget_reaches_it(name):
     run = small.Run(MethodConfig(name, rank=3, budget=5), steps=40)
     ranks = run.method.ranks(*run.states()[-1][:2])
@@ -102,7 +97,8 @@ def test_row_25_tensors_that_match_no_module_are_refused(tmp_path):
 
 
 # Of all methods `test_loop` counts the traces of runs that are evaluated and resumed, too.
-@pytest.mark.parametrize("name", beside(set(NAMES) - {"adapad", "relora"}))
+@pytest.mark.thorough  # also in training/test_loop.py
+@pytest.mark.parametrize("name", NAMES)
 def test_row_26_a_run_is_traced_once(name):
     own = {"rank": 2} if name in OPTIONS["rank"].methods else {}
     run = small.Run(MethodConfig(name, **own), steps=24)

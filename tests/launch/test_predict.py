@@ -104,6 +104,7 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys):
     assert "--workdir is needed" in capsys.readouterr().err
 
 
+@pytest.mark.thorough  # columns are kept above
 def test_a_run_on_glue_predicts_a_table_with_its_columns(runs, tmp_path):
     columns = {"sentence": TEXTS}
     for split in ("train", "validation"):

@@ -3,12 +3,22 @@
 import json
 
 import numpy as np
+import pytest
 
 from finetune.training import adapter_files
 from tests.launch.commands import command
 from tests.launch.texts import made
 
 
+def test_a_run_has_its_layers_together(tmp_path):
+    flags = [*made(tmp_path), "--method=lora", "--rank=2", "--steps=1", "--scan=2"]
+    assert command("train", *flags, f"--workdir={tmp_path}/run") == 0
+    assert json.loads((tmp_path / "run/result.json").read_text())["layers_together"] == [2]
+    paths = adapter_files.load(tmp_path / "run/adapter.safetensors").modules
+    assert {path.split("layer.")[1][0] for path in paths} == {"0", "1"}
+
+
+@pytest.mark.thorough  # a packed state takes the same steps in finetune/training/test_depth.py
 def test_a_run_goes_on_with_layers_by_themselves(tmp_path):
     # The checkpoint has every layer under its own name, so that either run goes on from it.
     common = [*made(tmp_path), "--method=lora", "--rank=2", "--batch_size=4", "--eval_batch_size=4"]

@@ -11,9 +11,8 @@ from tests.launch.commands import command
 from tests.launch.test_squad_spans import SMALL, flags, model
 
 STEPS = 20  # ranks grow and fall, links are frozen
-# Beside LoRA, whose runs test_squad_spans tries: growth by a gradient in a side channel, and a
-# network that is written and read as a whole, with its tables.
-ODD = ("increlora", "full")
+# LoRA's runs are those of test_squad_spans; methods are trained on other tasks by default.
+pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +23,7 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize(
-    "name",
-    [n if n in ODD else pytest.param(n, marks=pytest.mark.thorough) for n in NAMES],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_method_trains_and_is_read_back(name, folder, tmp_path):
     given = [f"--method={name}", *SMALL[2:], f"--steps={STEPS}", f"--workdir={tmp_path}/run"]
     given += [f"--evaluate_every={STEPS}"]

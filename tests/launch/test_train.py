@@ -126,6 +126,7 @@ def test_another_configuration_is_refused_and_nothing_is_overwritten(finished, f
     assert files(finished) == before
 
 
+@pytest.mark.thorough  # test_evaluate.py and test_compare.py
 def test_a_run_does_not_go_on_with_other_rows(tmp_path, capsys):
     flags = [
         *texts.made(tmp_path, layers=1),
@@ -214,6 +215,7 @@ def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
     assert (folder / "adapter.safetensors").read_bytes() == before
 
 
+@pytest.mark.thorough  # several devices above, resuming too
 def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
     folder = tmp_path / "w"
     assert run("--method=adapad", *SMALL, "--mesh=data:4", f"--workdir={folder}") == 0

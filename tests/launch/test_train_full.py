@@ -84,6 +84,7 @@ def test_there_is_nothing_for_peft(base, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough  # the test below reads it too
 def test_the_second_half_starts_from_the_folder(base, tmp_path):
     flags = [f"--model={base}/model", *ADAPT, "--modules=fc", "--steps=18"]
     assert run(*flags, f"--workdir={tmp_path}/w") == 0
@@ -129,6 +130,7 @@ def test_options_without_effect_are_refused(flags, text, capsys):
     assert text in err and err.count("\n") == 1
 
 
+@pytest.mark.thorough  # a killed one: test_train.py
 def test_an_interrupted_run_ends_with_the_same_bytes(base, tmp_path, monkeypatch):
     # Stopped after half of its steps by a limit that a checkpoint does not know of.
     full_run = training.run

@@ -67,6 +67,7 @@ def test_a_run_that_goes_on_takes_no_gradient_and_ends_the_same(finished, tmp_pa
     assert record(folder)["gradient_seconds"] > 0
 
 
+@pytest.mark.thorough  # training/test_gradient_pass.py
 def test_the_seed_chooses_rows_only_where_asked(tmp_path):
     def start(*flags):
         folder = tmp_path / "-".join(flags)
@@ -95,7 +96,8 @@ def test_mistakes_are_one_line_and_leave_no_files(flags, text, tmp_path, capsys)
     assert text in err and err.count("\n") == 1 and not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("method", ["loraga", pytest.param("deeplora", marks=pytest.mark.thorough)])
+@pytest.mark.thorough  # test_train.py on two meshes
+@pytest.mark.parametrize("method", ["loraga", "deeplora"])
 def test_on_several_devices_it_is_the_same_run(method, tmp_path):
     result = []
     for flags in ([], ["--mesh=data:2"]):

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 
+import pytest
+
 from tests.launch.commands import command
 
 SMALL = ["--hidden_size=16", "--steps=20", "--rank=2", "--checkpoint_every=5"]
@@ -38,6 +40,7 @@ def test_a_constant_rate_is_prolonged_to_the_same_bytes(tmp_path, capsys):
     assert "holds 20 steps of a run of 20; --steps or" in capsys.readouterr().err
 
 
+@pytest.mark.thorough  # a constant one above
 def test_a_falling_rate_that_is_prolonged_says_so(tmp_path, capsys):
     assert run(*LONGER, "--steps=10", f"--workdir={tmp_path}/w") == 0
     assert run(*LONGER, "--epochs=1", f"--workdir={tmp_path}/w") == 0

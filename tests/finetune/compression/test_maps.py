@@ -56,6 +56,7 @@ def recorded(forward, params, blocks, path):
     return rows[0][blocks.mask > 0]
 
 
+@pytest.mark.thorough  # padding of the networks: tests/finetune/models
 def test_moments_leave_padding_out(network, blocks):
     collected = moments.collect(*network, blocks.batches(4), PATHS)
     assert collected.tokens == blocks.tokens and not collected.cross

@@ -38,7 +38,12 @@ def written(root, kind, form):
 
 
 @pytest.mark.parametrize(
-    ("kind", "form"), [("llama", "factors"), ("tied", "pivot"), ("bert", "factors")]
+    ("kind", "form"),
+    [
+        ("llama", "factors"),
+        ("tied", "pivot"),
+        pytest.param("bert", "factors", marks=pytest.mark.thorough),
+    ],
 )
 def test_the_same_outputs(kind, form, tmp_path, transformers, monkeypatch):  # noqa: F811
     torch = pytest.importorskip("torch")

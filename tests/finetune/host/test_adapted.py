@@ -41,6 +41,7 @@ def test_the_names_of_the_package():
     assert finetune.State._fields[0] == "theta"
 
 
+@pytest.mark.thorough  # test_gradient_pass.py
 def test_the_first_gradient_is_that_of_as_many_batches_as_are_asked_for():
     """The step of method onestep is minus the mean gradient of the rows."""
 
@@ -58,6 +59,7 @@ def test_the_first_gradient_is_that_of_as_many_batches_as_are_asked_for():
     np.testing.assert_array_equal(step([first, short], gradient_batches=1), step([first]))
 
 
+@pytest.mark.thorough  # AdaPaD has tests of its own
 def test_ranks_grow_within_one_compilation():
     """Rank one in every module at first, two more components every three steps."""
     batch = rows()
@@ -72,6 +74,7 @@ def test_ranks_grow_within_one_compilation():
     assert "fc1.kernel" in repr(tuned)
 
 
+@pytest.mark.thorough  # our own files are held below
 def test_a_state_goes_through_orbax_and_on(tmp_path):
     batch = rows()
     tuned = adapt(loss, net(), batch, "adalora", steps=16, rank=2)
@@ -116,7 +119,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         tuned.load(path)
 
 
-@pytest.mark.parametrize("method", ["dora", "galore", "full", thorough("adapad")])
+@pytest.mark.parametrize("method", ["galore", "full", *map(thorough, ("dora", "adapad"))])
 def test_the_merged_model_is_one_of_the_readers(method):
     given, batch = net(), rows()
     before = jax.tree.map(jnp.copy, nnx.state(given))
@@ -212,6 +215,7 @@ def test_a_head_of_ones_own_is_trained_whole():
     assert tuned.parameters(state) == state.head["w"].size + sum((6 + 8, 8 + 8))
 
 
+@pytest.mark.thorough  # training/test_step.py adds parts up
 def test_parts_of_a_batch_give_the_step_of_the_whole():
     batch = rows()
     whole, parts = (
@@ -223,6 +227,7 @@ def test_parts_of_a_batch_give_the_step_of_the_whole():
     )
 
 
+@pytest.mark.thorough  # parts and devices: training/
 def test_update_under_vmap_and_shard_map():
     batch = rows(24)
     tuned = adapt(loss, net(), rows(12), "lora", steps=20, rank=2, clip=0.0)
@@ -266,6 +271,7 @@ def test_a_part_of_the_model_that_is_compiled_for_itself():
     )
 
 
+@pytest.mark.thorough  # rows and products of tables: test_discovery.py
 def test_a_table_with_two_uses():
     """Rows by the method, the product with its transpose by the changed table."""
     batch, given = tokens(), model("listed")

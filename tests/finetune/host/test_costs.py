@@ -77,6 +77,7 @@ class Gradients:
         return cost(jax.grad(loss), self.state.theta, self.network.params)
 
 
+@pytest.mark.thorough  # others below
 def test_found_products_cost_what_written_ones_cost_and_changed_kernels_more():
     lora = Gradients("lora")
     found = lora.found()

@@ -32,7 +32,7 @@ def test_kernels_of_several_axes():
     assert modules["blocks.0.up.kernel"].paths == ("blocks.0.up",)
 
 
-@pytest.mark.parametrize("name", ["scanned", "remat"])
+@pytest.mark.parametrize("name", ["scanned", pytest.param("remat", marks=pytest.mark.thorough)])
 def test_stacked_layers_are_called_as_in_a_list(name):
     axes, modules = found(name)
 

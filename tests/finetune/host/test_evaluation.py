@@ -76,9 +76,11 @@ def compared(name, method, dtype, tolerance):
 
 # Every form of a change on one model, and every model with one method; layers that are computed
 # again are looked into as others are.
-PAIRS = [("pytree", method) for method in ("dora", "adapad", "galore", "welore")]
+PAIRS = [("pytree", method) for method in ("adapad", "galore", "welore")]
 PAIRS += [("scanned", "lora"), ("listed", "lora")]
-FURTHER = [("pytree", method) for method in ("lora", "adalora", "pissa")] + [("remat", "lora")]
+FURTHER = [("pytree", method) for method in ("lora", "dora", "adalora", "pissa")] + [
+    ("remat", "lora")
+]
 FURTHER += [("scanned", method) for method in METHODS if method != "lora"]
 FURTHER = [
     pytest.param(*pair, marks=pytest.mark.thorough) for pair in (*FURTHER, ("listed", "dora"))
@@ -94,12 +96,14 @@ def test_gradients_are_those_of_changed_kernels(name, method, monkeypatch):
     assert uses == []  # every use was a product
 
 
-@pytest.mark.parametrize("name", ["pytree", pytest.param("listed", marks=pytest.mark.thorough)])
+@pytest.mark.thorough  # in float32 above
+@pytest.mark.parametrize("name", ["pytree", "listed"])
 def test_in_float64_to_its_precision(name):
     with jax.enable_x64(True):
         compared(name, "adalora", "float64", 1e-12)
 
 
+@pytest.mark.thorough  # as above
 def test_kernels_given_in_the_place_of_some_layers_give_dense_gradients():
     """As of one layer of a stack alone, whose gradient an adapter may start from."""
     _, modules, network = made("scanned")

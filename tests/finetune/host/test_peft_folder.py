@@ -33,7 +33,7 @@ def linear(kernel, bias):
     return layer
 
 
-@pytest.mark.parametrize("method", ["lora", "dora"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("dora", marks=pytest.mark.thorough)])
 def test_the_twin_with_the_folder_says_the_same(tmp_path, method):
     model, batch = net(), rows()
     tuned = adapt(loss, model, batch, method, steps=20, rank=2, learning_rate=0.1)

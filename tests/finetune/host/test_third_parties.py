@@ -34,6 +34,7 @@ def trained(loss, model, batch, method, jit=jax.jit, **options):
     return tuned, state
 
 
+@pytest.mark.thorough  # kernels laid out as torch's: test_discovery.py
 def test_an_equinox_model():
     """Its kernels are (out, in), its calls are of one row and mapped."""
     equinox = pytest.importorskip("equinox", reason="equinox is not installed")
@@ -69,6 +70,7 @@ def llama(monkeypatch):
             monkeypatch.delitem(sys.modules, name, raising=False)
 
 
+@pytest.mark.thorough  # products by einsum: test_discovery.py
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of its own calls of jax
 def test_the_llama_of_tunix(llama):
     """Products by a class of its own for einsum."""

@@ -47,7 +47,8 @@ def ranks(state):
 @pytest.mark.parametrize(
     ("advance", "phase"),
     [
-        *((True, "parallel"), (True, "joint"), (False, "split")),
+        *((True, "joint"), (False, "split")),
+        pytest.param(True, "parallel", marks=pytest.mark.thorough),
         pytest.param(True, "split", marks=pytest.mark.thorough),
         pytest.param(False, "parallel", marks=pytest.mark.thorough),
         pytest.param(False, "joint", marks=pytest.mark.thorough),
@@ -76,6 +77,7 @@ def test_ranks_grow_to_the_budget_and_no_further(phase, advance):
     assert one == two
 
 
+@pytest.mark.thorough  # levels: test_joint_sees below
 def test_the_private_component_learns_and_is_seen_by_nobody():
     config = AdapadConfig(3, budget=3, every=20)
     with_it, without = run(config), run(AdapadConfig(3, budget=3, every=20, advance=False))
@@ -122,6 +124,7 @@ def test_split_trains_one_level_at_a_time():
     assert trained == [first] * 3 + [second] * 3 + [first] * 3
 
 
+@pytest.mark.thorough  # the head is trained in test_loop.py
 @pytest.mark.parametrize(
     "score",
     [

@@ -18,14 +18,11 @@ OPTIONS = {
 }
 
 
-THOROUGH = pytest.mark.thorough
-
-
 def run(name, **settings):
     return small.Run(MethodConfig(name, **OPTIONS[name]), settings=StepConfig(**settings))
 
 
-@THOROUGH  # the first outputs of all methods are tried with the training loop
+@pytest.mark.thorough  # the first outputs of all methods are tried with the training loop
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_untrained_adapter_leaves_the_network_as_it_was(name):
     one = run(name)
@@ -36,15 +33,9 @@ def test_an_untrained_adapter_leaves_the_network_as_it_was(name):
     np.testing.assert_allclose(result, expected, atol=5e-3 if name == "debora" else 1e-6)
 
 
-# Of IncreLoRA row 4 of the pitfalls looks at the export, of AdaLoRA row 9 at parts of a batch.
-@pytest.mark.parametrize(
-    ("name", "accumulate"),
-    [
-        pytest.param(name, parts, marks=[] if parts == 1 and name != "increlora" else THOROUGH)
-        for name in OPTIONS
-        for parts in (1, 2)
-    ],
-)
+@pytest.mark.thorough  # official trajectories, exports in peft/test_round_trip_methods.py
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_training_is_finite_and_what_is_exported_predicts_the_same(name, accumulate):
     if name == "debora" and accumulate > 1:
         pytest.skip("refused, see its own tests")

@@ -18,7 +18,7 @@ def sizes(state):
     return np.concatenate([np.asarray(leaves["d"]) for leaves in state.theta.values()])
 
 
-@pytest.mark.parametrize("search", ["line", "decay"])
+@pytest.mark.parametrize("search", [pytest.param("line", marks=pytest.mark.thorough), "decay"])
 def test_sizes_stay_in_their_set_and_columns_stay_unit(search):
     one = run(search=search, tau=2.0, prune_after=12, lower=2)
     for state in one.states():

@@ -51,7 +51,7 @@ def test_row_12_pissa_keeps_the_base_and_what_was_subtracted():
     ("svd", "dtype"),
     [
         ("exact", "bfloat16"),
-        ("randomised", "float32"),
+        pytest.param("randomised", "float32", marks=pytest.mark.thorough),
         pytest.param("exact", "float32", marks=pytest.mark.thorough),
         pytest.param("randomised", "bfloat16", marks=pytest.mark.thorough),
     ],
@@ -88,6 +88,7 @@ def test_the_randomised_svd_finds_the_leading_part():
         np.testing.assert_allclose(parts[0][name], parts[1][name], atol=1e-3)
 
 
+@pytest.mark.thorough  # of one scale: test_step.py
 def test_dropout_of_dora_acts_on_all_that_is_added():
     """The formula of PEFT's layer: (m/n - 1) (drop(x) W) + (m/n) s (drop(x) a) b, added to x W."""
     with jax.enable_x64(True):
@@ -116,6 +117,7 @@ def test_dropout_of_dora_acts_on_all_that_is_added():
         np.testing.assert_allclose(rows, (f * (kernel + low))[ids], rtol=1e-10)
 
 
+@pytest.mark.thorough  # rounded alike: training/test_starts.py
 def test_dora_starts_bitwise_unchanged():
     run = small.Run("dora")
     for path, kernel in run.kernels.items():

@@ -164,6 +164,7 @@ def descended(sign, target, strength, steps, rate=0.05):
     return float(loss(theta))
 
 
+@pytest.mark.thorough  # the first step above
 def test_the_printed_sign_ends_in_a_saddle_and_the_default_does_not():
     values = np.array([2.0, 0.7])
     target = jnp.asarray(np.diag([*values, 0, 0])[:, :3])

@@ -116,6 +116,7 @@ def loss(method, kernels, theta, aux, batch):
     return linear.chain(method, x, kernels, y).loss(theta, aux, head)
 
 
+@pytest.mark.thorough  # the released optimiser above
 @pytest.mark.parametrize(("late", "differ"), [(0, False), (1, True)])
 def test_with_descent_it_is_relora_restarted_from_the_gradient(late, differ):
     """Restarted with a = P and b = 0, a frozen. The control takes the basis of a batch before."""
@@ -213,6 +214,7 @@ def test_weight_decay_reaches_the_base_if_wanted():
     np.testing.assert_allclose(result[0] - result[1], -0.1 * 0.5 * kernel, atol=1e-6)
 
 
+@pytest.mark.thorough  # training/test_step.py adds parts up
 def test_parts_of_a_batch_are_the_batch():
     """The kernels that weight decay reads pass through the average over the parts unchanged."""
     # With a small epsilon, Adam makes steps of the rounding of small entries.
@@ -247,9 +249,8 @@ def losses(name, **options):
     return np.asarray(result)
 
 
-@pytest.mark.parametrize(
-    "name", ["galore", pytest.param("adarankgrad", marks=pytest.mark.thorough)]
-)
+@pytest.mark.thorough  # the released optimiser above
+@pytest.mark.parametrize("name", ["galore", "adarankgrad"])
 def test_it_learns_where_averages_are_carried_over(name):
     """The control is the printed rule: second moments clamped to 0 make steps of any size."""
     result = losses(name, moments="squared")

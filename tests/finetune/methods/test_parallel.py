@@ -38,8 +38,9 @@ def wide():
 @pytest.mark.parametrize(
     ("advance", "staggered"),
     [
-        *((True, False), (False, True)),
-        *(pytest.param(one, one, marks=pytest.mark.thorough) for one in (True, False)),
+        (False, True),
+        *(pytest.param(True, one, marks=pytest.mark.thorough) for one in (True, False)),
+        pytest.param(False, False, marks=pytest.mark.thorough),
     ],
 )
 def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advance):
@@ -83,6 +84,7 @@ def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advanc
     assert np.linalg.norm(reference.a, axis=1).min() > 1e-3
 
 
+@pytest.mark.thorough  # as above
 def test_sequential_is_parallel_restricted_to_one_active_worker(wide):
     x, kernels, y = linear.chain_data()
     steps = (7, 4, 5)
@@ -149,6 +151,7 @@ def every(norm, **options):
     return jax.jit(losses)(theta, aux, head)
 
 
+@pytest.mark.thorough  # the solver's steps above
 def test_levels_are_the_losses_written_out(wide):
     _, _, theta, _, head, (x, kernels, y) = level_problem()
     result = every(0.0)
@@ -223,6 +226,7 @@ def test_workers_join_one_after_the_other():
     assert int(ParallelConfig(3, stagger=0).published(0)) == 3
 
 
+@pytest.mark.thorough  # the solver's steps above
 def test_a_frozen_component_does_not_move():
     x, kernels, y = linear.chain_data(dtype=np.float32)
     method = sequential(SequentialConfig(path=(3, 3)), Run(ADAM, 6))

@@ -83,7 +83,7 @@ def replay(method, aux, arrays, dtype, steps, tolerance):
     assert worst < tolerance
 
 
-@pytest.mark.parametrize("svd", ["exact", "randomised"])
+@pytest.mark.parametrize("svd", [pytest.param("exact", marks=pytest.mark.thorough), "randomised"])
 def test_pissa_starts_where_peft_does(svd):
     config, arrays = traces.read("pissa")
     options = {"rank": config.rank, "alpha": float(config.alpha), "svd": svd}
@@ -157,7 +157,7 @@ OPTIMISERS = [
     # From b = 0 the inverted matrices are ill-conditioned for a while. Errors of 1e-6 in the first
     # steps are float32's (a plain LU inverse has the same), and 40 steps make them ten times that.
     thorough("plora", "p_lora", "float32", 1e-4),
-    ("rite", "lora_rite_b_zero", "float32", 3e-4),
+    thorough("rite", "lora_rite_b_zero", "float32", 3e-4),
 ]
 
 

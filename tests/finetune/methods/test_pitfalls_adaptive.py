@@ -33,7 +33,11 @@ def ranks(one, state):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("adalora", {"rank": 3, "budget": 3}), ("increlora", GROWING)]
+    ("name", "options"),
+    [
+        ("adalora", {"rank": 3, "budget": 3}),
+        pytest.param("increlora", GROWING, marks=pytest.mark.thorough),
+    ],
 )
 def test_row_01_the_allocator_is_part_of_the_compiled_step_and_the_budget_is_reached(name, options):
     one = run(name, **options)
@@ -86,7 +90,7 @@ def test_row_03_masked_values_come_back_and_reserves_have_moments_of_their_own()
     assert last["age/gain"].tolist() == (12 - born[1]).tolist()
 
 
-@pytest.mark.parametrize("rescale", [True, False])
+@pytest.mark.parametrize("rescale", [pytest.param(True, marks=pytest.mark.thorough), False])
 def test_row_04_the_scale_is_stored_per_module_and_continuous_if_fixed(rescale):
     one = run("increlora", **GROWING, **({} if rescale else {"rescale": False}))
     states = one.states()
@@ -122,6 +126,7 @@ def test_row_05_ties_and_a_budget_of_all_mask_as_many_as_they_should():
     assert tied.tolist() == [True, True, False, False, False]
 
 
+@pytest.mark.thorough  # row 1
 def test_row_06_growth_never_jumps_over_its_budget_and_still_ends():
     one = run("increlora", rank=7, budget=9, add=2, grow=2, every=1, t_init=0)
     states = one.states()
@@ -190,16 +195,16 @@ def test_row_08_adaloras_importance_is_of_the_gradients_that_post_is_given(which
 
 def test_row_08_increloras_score_is_of_the_unclipped_gradient_of_the_loss_alone():
     result = []
-    for clip, weight in ((0.0, 0.0), (1e-4, 0.0), (0.0, 5.0)):
+    for clip, weight in ((0.0, 0.0), (1e-4, 5.0)):
         one = run("increlora", settings=StepConfig(clip), orthogonality=weight, **GROWING)
         leaves = {p: {**x, "d": x["d"].at[0].set(0.5)} for p, x in one.first.theta.items()}
         state = one.step(one.first._replace(theta=leaves), one.net.params, one.batch(0))[0]
         result.append([float(entry["sensitivity"]) for entry in state.aux.values()])
     assert min(result[0]) > 0
     np.testing.assert_allclose(result[0], result[1], rtol=1e-6)
-    np.testing.assert_allclose(result[0], result[2], rtol=1e-6)
 
 
+@pytest.mark.thorough  # training/test_step.py adds parts up
 def test_row_09_parts_of_a_batch():
     # AdaLoRA sees the accumulated gradient, so the parts do not matter.
     sgd = OptimiserConfig(name="sgd", learning_rate=0.1, schedule="constant", warmup=0)

@@ -33,7 +33,7 @@ FACTORS = [
 
 thorough = functools.partial(pytest.param, marks=pytest.mark.thorough)
 # One of each form of a change; the others differ in where they start.
-CHANGES = [f if i in (0, 1, 5, 7, 9) else thorough(*f) for i, f in enumerate(FACTORS)]
+CHANGES = [f if i in (1, 5, 7, 9) else thorough(*f) for i, f in enumerate(FACTORS)]
 
 
 @pytest.mark.parametrize(("name", "options"), CHANGES)
@@ -116,6 +116,7 @@ def test_row_14_signs_are_those_of_the_largest_entries_of_u():
     np.testing.assert_allclose(rough.u, u, atol=1e-4)
 
 
+@pytest.mark.thorough  # the SVD: test_dora.py
 @pytest.mark.parametrize("name", ["loraga", thorough("loraone"), thorough("onestep")])
 def test_a_randomised_start_is_nearly_the_exact_one(name):
     kernels, gradients = problem(size=(40, 30), dtype=np.float32)

@@ -45,7 +45,7 @@ def steps(method, theta, gradients):
     return theta
 
 
-@pytest.mark.parametrize("name", ["plora", "rite"])
+@pytest.mark.parametrize("name", ["plora", pytest.param("rite", marks=pytest.mark.thorough)])
 def test_row_10_pairs_are_found_by_path(name):
     """A module moves as it would alone, whatever stands beside it and in whatever order."""
     # RITE clips all modules together.

@@ -75,8 +75,8 @@ def test_the_official_trajectory_in_float64():
             np.testing.assert_allclose(at, expected, atol=1e-10)
 
 
-# The recorded optimiser is replayed in float64 above.
-@pytest.mark.parametrize("own", [pytest.param(False, marks=pytest.mark.thorough), True])
+@pytest.mark.thorough  # the recorded optimiser is replayed in float64 above
+@pytest.mark.parametrize("own", [False, True])
 def test_the_official_gates_and_losses_in_float32(own):
     trace, states, records = played(jnp.float32, own)
     # Our optimiser decays the factors before the step, and adds epsilon elsewhere.

@@ -139,6 +139,7 @@ def smollm2():
 PARIS = "The capital of France is"
 
 
+@pytest.mark.thorough  # the parameters of made files come back above
 def test_smollm2_goes_on(smollm2):
     _, model, tokenizer = smollm2
     net = from_module(model, scan=2)  # of its thirty layers one is compiled

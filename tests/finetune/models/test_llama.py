@@ -37,7 +37,8 @@ def llama(**changes):
     return random_model(dataclasses.replace(LLAMA_CONFIG, **changes))
 
 
-@pytest.mark.parametrize("tied", [False, pytest.param(True, marks=pytest.mark.thorough)])
+@pytest.mark.thorough  # goes on as theirs in the tests of parity
+@pytest.mark.parametrize("tied", [False, True])
 def test_the_cache_changes_nothing(tied):
     model, inputs = llama(tie_word_embeddings=tied), batch(length=6)
     begin, advance = steps(model, 5)
@@ -97,6 +98,7 @@ def test_adapters_leave_the_vocabulary_out():
     assert classifier.adapted() == net.adapted()
 
 
+@pytest.mark.thorough  # goes on as theirs in the tests of parity
 def test_a_network_generates():
     net, inputs = from_module(llama()), batch(length=5)
 

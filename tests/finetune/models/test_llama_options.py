@@ -59,7 +59,7 @@ def test_saved_and_read_again(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-@pytest.mark.parametrize("bare", [False, True])
+@pytest.mark.parametrize("bare", [pytest.param(False, marks=pytest.mark.thorough), True])
 def test_transformers_reads_what_is_saved(kind, bare, transformers, tmp_path):
     model = model_of(kind)
     if bare:  # what is None is written as such where transformers would put a number

@@ -76,8 +76,9 @@ def torch_reference(transformers, name, settings, labels, folder):
     return model
 
 
-# A second set of overrides of a network that another case holds.
-FURTHER = ("bert-gelu-new", "distilbert-relu", "deberta-log-buckets")
+# A second set of overrides of a network that another case or a reference holds.
+FURTHER = ("bert-gelu-new", "roberta-published-padding", "modernbert-biases", "deberta")
+FURTHER += ("distilbert-relu", "deberta-log-buckets")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,11 @@ def test_random_configurations(case, transformers, tmp_path):
         assert tokens_only(ours, theirs.numpy(), inputs["attention_mask"]) < BOUND
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize(
+    "name",
+    # Of BERT the weights of MiniLM and a random network.
+    [pytest.param(n, marks=pytest.mark.thorough) if n == "bert" else n for n in GOLDEN],
+)
 def test_reference_models(name):
     golden = np.load(DATA / name / "golden.npz")
     inputs = {

@@ -29,7 +29,8 @@ def t5(**changes):
 
 
 # The original goes on as theirs does in the tests of parity.
-@pytest.mark.parametrize("changes", [pytest.param({}, marks=pytest.mark.thorough), NEWER])
+@pytest.mark.thorough  # T5 goes on as theirs does in the tests of parity
+@pytest.mark.parametrize("changes", [{}, NEWER])
 def test_the_cache_changes_nothing(changes):
     model, inputs = t5(**changes), pairs()
     begin, advance = steps(model, 6)
@@ -44,6 +45,7 @@ def test_the_cache_changes_nothing(changes):
     np.testing.assert_allclose(np.stack(cached, 1), expected, atol=2e-5)
 
 
+@pytest.mark.thorough  # batches of parity are padded
 def test_padding_changes_nothing():
     model, inputs = t5(), pairs()
     longer = {k: np.pad(v, [(0, 0), (0, 4)]) for k, v in inputs.items()}
@@ -89,6 +91,7 @@ def test_a_row_without_eos_has_no_logits():
     assert np.isfinite(logits[0]).all() and np.isnan(logits[1:]).all()
 
 
+@pytest.mark.thorough  # of encoders in test_models.py, by the same layers
 def test_dropout_needs_a_key():
     model, inputs = t5(num_layers=1, num_decoder_layers=1), pairs()
     key = jax.random.key(0, impl="rbg")
@@ -97,6 +100,7 @@ def test_dropout_needs_a_key():
     assert np.abs(on.logits - off.logits).max() > 1e-3
 
 
+@pytest.mark.thorough  # of encoders in test_models.py
 def test_bfloat16():
     inputs = pairs()
     exact, low = (run(random_model(T5_CONFIG, d), inputs) for d in ("float32", "bfloat16"))
@@ -190,6 +194,7 @@ def test_a_classifier_of_the_reference_model():
     assert all(name.startswith("classification_head.") for name in model.fresh)
 
 
+@pytest.mark.thorough  # of Llama, by the same rules of names: test_llama.py
 def test_random_start():
     leaves = named_leaves(initialise(T5_CONFIG, KEY))
 

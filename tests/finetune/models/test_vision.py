@@ -66,13 +66,8 @@ def test_published_sizes(config, published):
 
 
 # Every network's forward pass is run below; gradients and dropout of one of each kind of map here.
-@pytest.mark.parametrize(
-    "kind",
-    [
-        kind if kind in ("resnet", "vit") else pytest.param(kind, marks=pytest.mark.thorough)
-        for kind in KINDS
-    ],
-)
+@pytest.mark.thorough  # training/test_remat.py, examples of the survey
+@pytest.mark.parametrize("kind", KINDS)
 def test_shapes_gradients_and_dropout(kind):
     model = initialise(TINY[kind], KEY)
     graphdef, params = nnx.split(model)

@@ -45,7 +45,7 @@ CASES = {
     "t5 labels": (T5_CONFIG, {**LABELS, **SMALL}, "SEQ_CLS", "AutoModelForSequenceClassification"),
 }
 # Of the layers of Llama and T5 without labels, of those of both with labels.
-FURTHER = ("llama", "llama labels", "qwen2 labels", "t5 1.1")
+FURTHER = ("llama", "llama labels", "llama tied", "qwen2 labels", "t5 1.1", "t5")
 AXIS = [
     pytest.param(case, marks=pytest.mark.thorough) if case in FURTHER else case for case in CASES
 ]

@@ -22,7 +22,11 @@ FOLDER = DATA / "peft_adapters"
 LOGITS = 1e-5
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize(
+    "name",
+    # Of AdaLoRA the damaged and the uncompacted files below; of one rank those of the damaged.
+    [n if "hetero" in n else pytest.param(n, marks=pytest.mark.thorough) for n in GOLDEN],
+)
 def test_reference_adapters(name):
     folder, labels = FOLDER / name, GOLDEN[name]
     config, model = load_model(folder / "base", labels=labels, key=jax.random.key(0))

@@ -26,9 +26,10 @@ pytestmark = torch_side.QUIET
 CONFIG = DistilBertConfig(num_labels=3, **{**DISTILBERT, "n_layers": 1})
 OPTIMISER = optimiser.OptimiserConfig(learning_rate=0.03, warmup=2)
 STEPS, ROWS = 12, 6
-# Their changes are pairs as LoRA's, dense as GaLore's, or stacked or gated as AdaLoRA's.
-STORED = ("rslora", "pissa", "adapad", "increlora", "sora", "cola", "loraone", "onestep")
-STORED += ("deeplora", "full", "head")
+# Their changes are pairs as LoRA's, dense as GaLore's, stacked or gated as AdaLoRA's, scaled
+# (test_dora.py) or none.
+STORED = ("dora", "untouched", "rslora", "pissa", "adapad", "increlora", "sora", "cola")
+STORED += ("loraone", "onestep", "deeplora", "full", "head")
 MODULES = r"q_lin|lin1"
 """Two modules, of two shapes: as many as in the problem that the settings of tests are made for."""
 compiled = functools.partial(jax.jit, compiler_options=FAST)

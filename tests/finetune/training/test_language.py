@@ -26,6 +26,7 @@ def started(kind, options, settings, steps=40):
     return task, network, method, first, one
 
 
+@pytest.mark.thorough  # training/test_step.py
 @pytest.mark.parametrize("kind", AXIS)
 def test_parts_of_a_batch_add_up_to_it(kind):
     """Rows have answers of several lengths, and two rows only fill the batch up."""
@@ -60,6 +61,7 @@ def test_the_loop_trains_and_scores_it(kind):
     assert task.score(task.predict(result), task.labels("validation")) == out.scores
 
 
+@pytest.mark.thorough  # test_loop.py
 def test_a_task_of_classes_answers_with_the_logits_themselves():
     from tests.finetune.training import small
 

@@ -25,9 +25,9 @@ def config(name):
 
 run_of = functools.cache(small.Run)
 
-# One of each kind of state: all parameters, factors, a growing rank, averages of a projected
-# gradient, links of a chain, the head alone. Steps of the others are made in tests of their own.
-KINDS = ("full", "dora", "adapad", "galore", "relora", "head")
+# A growing rank, averages of a projected gradient, the head alone: the other kinds of state (all
+# parameters, factors, links of a chain) have less that a checkpoint could miss.
+KINDS = ("adapad", "galore", "head")
 
 
 @pytest.mark.parametrize("name", beside(set(NAMES) - set(KINDS)))

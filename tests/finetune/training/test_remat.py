@@ -59,7 +59,10 @@ def value(kind, remat):
     return net.params, functools.partial(objective, net, inputs, jax.random.key(0, impl="rbg"))
 
 
-@pytest.mark.parametrize("kind", SHALLOW)
+@pytest.mark.parametrize(
+    "kind",
+    [k if k in ("llama", "t5") else pytest.param(k, marks=pytest.mark.thorough) for k in SHALLOW],
+)
 def test_layers_are_recomputed(kind):
     recomputed = []
     for remat in (False, True):
@@ -72,10 +75,7 @@ def test_layers_are_recomputed(kind):
 # One decoder and one encoder by default.
 @pytest.mark.parametrize(
     "kind",
-    [
-        kind if kind in ("llama", "vit") else pytest.param(kind, marks=pytest.mark.thorough)
-        for kind in SHALLOW
-    ],
+    [kind if kind == "vit" else pytest.param(kind, marks=pytest.mark.thorough) for kind in SHALLOW],
 )
 def test_values_and_gradients_stay(kind):
     result = []
@@ -90,6 +90,7 @@ def test_values_and_gradients_stay(kind):
         np.testing.assert_allclose(again[name], leaf, atol=1e-6 * largest)
 
 
+@pytest.mark.thorough  # that layers are recomputed is held above
 def test_less_is_kept():
     config = dataclasses.replace(LLAMA_CONFIG, num_hidden_layers=4, intermediate_size=128)
     model = initialise(config, jax.random.key(0))

@@ -81,7 +81,7 @@ def test_axes():
     assert cut((8, 8, 2), 2) == jax.P("shard")
 
 
-@pytest.mark.parametrize("name", ["llama", "t5_gated"])
+@pytest.mark.parametrize("name", ["llama", pytest.param("t5_gated", marks=pytest.mark.thorough)])
 def test_every_device_holds_its_part(name):
     places = devices({"shard": 4})
     _, whole = load(DATA / name, labels=0, key=jax.random.key(0))
@@ -169,6 +169,7 @@ def test_what_a_step_sends():
     assert compiled.memory_analysis().argument_size_in_bytes < 0.5 * whole
 
 
+@pytest.mark.thorough  # what a step sends is counted above
 def test_gathered_kernels_are_not_kept():
     """Room for a few of them, not for the network."""
     sizes = {**LLAMA, "vocab_size": 8, "hidden_size": 128, "intermediate_size": 256}
@@ -189,7 +190,8 @@ def test_gathered_kernels_are_not_kept():
         assert memory.temp_size_in_bytes < most * whole
 
 
-@pytest.mark.parametrize("kind", ["llama", pytest.param("t5", marks=pytest.mark.thorough)])
+@pytest.mark.thorough  # a step on the same cut network is held above
+@pytest.mark.parametrize("kind", ["llama", "t5"])
 def test_the_same_words(kind):
     config = LlamaConfig(num_labels=0, **SIZES) if kind == "llama" else T5_CONFIG
     plain, inputs = network.from_module(random_model(config)), pairs(size=4)

@@ -31,6 +31,7 @@ def tiny(monkeypatch):
     monkeypatch.setitem(decompose_rates.STREAMS, "quick", (1000, 2000))
 
 
+@pytest.mark.thorough  # chosen cases below, and errors of answers
 def test_rows_and_files(tiny, tmp_path, capsys):
     path, figure = tmp_path / "rows.json", tmp_path / "figure"
     flags = ["--suite=decompose", f"--json={path}", f"--figure={figure}", "--repeats=5"]

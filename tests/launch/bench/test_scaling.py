@@ -33,9 +33,10 @@ def test_a_round_adds_the_exchange_or_hides_the_shorter():
     assert (seconds(4, 0), seconds(4, 1)) == (3.0 + 6.0, 6.0)
 
 
+@pytest.mark.thorough  # they are counted below too
 @pytest.mark.parametrize(
     ("begin", "staleness"),
-    [("staggered", 0), pytest.param("published at once", 1, marks=pytest.mark.thorough)],
+    [("staggered", 0), ("published at once", 1)],
 )
 def test_rounds_to_accuracy_are_those_of_a_run(begin, staleness):
     count, error = scaling_suite.rounds_to_accuracy(TINY, begin, staleness)
@@ -59,6 +60,7 @@ def test_an_accuracy_out_of_reach_is_one_line():
         scaling_suite.rounds_to_accuracy(size, "staggered", 0)
 
 
+@pytest.mark.thorough  # the rows of one process are a default test below
 def test_rows(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(scaling_suite.SIZES, "quick", TINY)
     path = tmp_path / "rows.json"

@@ -10,11 +10,12 @@ from launch.bench import status_suite
 
 # Bounds are of the components, whatever solver found them; of Krylov's the status is held by
 # tests/deflation/test_tolerance.py.
+@pytest.mark.thorough  # counted below
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [
         ("parallel, alternating", "float32"),
-        pytest.param("parallel, krylov", "float64", marks=pytest.mark.thorough),
+        ("parallel, krylov", "float64"),
     ],
 )
 def test_no_bound_is_violated_and_no_status_is_false(name, dtype):

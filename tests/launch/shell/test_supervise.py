@@ -71,6 +71,7 @@ def saved(folder: pathlib.Path) -> dict[str, np.ndarray]:
         return {name: file[name] for name in ("b", "a", "size", "round")}
 
 
+@pytest.mark.thorough  # small ones below
 @pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 def test_a_killed_process_ends_the_run_which_goes_on_alone(matrix, tmp_path):
     folder = tmp_path / "w"

@@ -66,6 +66,12 @@ def test_a_text_longer_than_the_positions(flags, tmp_path, capsys):
     (data / "validation.csv").write_text(rows + "a " * 16 + ",a\n")
     assert "has 18 tokens, padded to 32; allowed are 20" in refused(capsys, *flags)
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.thorough  # shorter texts are trained on in tests of the command
+def test_a_text_as_long_as_the_positions(flags, tmp_path):
+    rows = (tmp_path / "data.csv").read_text()
+    (tmp_path / "data.csv").write_text(rows + "a " * 18 + ",a\n")
     assert command("train", *flags, "--max_length=20") == 0
 
 

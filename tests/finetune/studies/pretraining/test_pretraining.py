@@ -31,6 +31,7 @@ def of(arrays, name, run):
     return arrays[name][arrays["runs"].tolist().index(run)]
 
 
+@pytest.mark.thorough  # the example of pretraining
 def test_all_runs_begin_alike_and_learn(arrays):
     assert arrays["steps"].tolist() == [0, 4, 8, 12]
     for name in ("loss", "stable_rank", "effective_rank"):
@@ -41,11 +42,13 @@ def test_all_runs_begin_alike_and_learn(arrays):
     assert (arrays["stable_rank"] <= arrays["effective_rank"] + 1e-6).all()
 
 
+@pytest.mark.thorough  # all runs
 def test_a_warm_start_is_the_beginning_of_the_full_run(arrays):
     full, warm = (of(arrays, "loss", run) for run in ("full", "relora+warm"))
     assert warm[1] == full[1] and warm[3] != full[3]
 
 
+@pytest.mark.thorough  # all runs
 def test_memory_of_the_kernels(arrays):
     width, middle, rank = 16, 48, 3
     shapes = [(width, width)] * 4 + [(width, middle)] * 2 + [(middle, width)]
@@ -67,6 +70,7 @@ def test_memory_of_the_kernels(arrays):
     assert (rest == rest[0]).all()
 
 
+@pytest.mark.thorough  # all runs
 def test_ranks_in_use(arrays):
     assert np.isnan(of(arrays, "rank", "full")).all()
     assert (of(arrays, "rank", "galore") == 3).all() and (of(arrays, "rank", "lora") == 3).all()
@@ -140,6 +144,7 @@ def test_scales_and_where_the_text_is_from(tmp_path):
     assert (long.text, long.seed, long.steps) == (str(tmp_path), 3, 500)
 
 
+@pytest.mark.thorough  # its arrays are of all runs
 def test_the_figure_is_readable(arrays):
     figure = registry()["pretraining"].draw(arrays, TINY)
     readable(figure)

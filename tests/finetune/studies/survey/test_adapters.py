@@ -14,6 +14,7 @@ from tests.finetune.studies.survey.readable import readable
 SMALL_ADAPTATION = {"steps": 4, "snapshots": 2, "base_steps": 5, "hidden_size": 12, "rank": 2}
 
 
+@pytest.mark.thorough  # the example of factor_rates
 def test_a_faster_second_factor_grows_faster():
     recipe = registry()["survey_factor_rates"]
     setting = RatesSetting(**SMALL_ADAPTATION, ratios=(1.0, 1.0, 4.0), learning_rate=1e-3)
@@ -32,6 +33,7 @@ def test_a_faster_second_factor_grows_faster():
     assert len(figure.axes) == 4 and len(recipe.draw(result, setting).axes) == 3
 
 
+@pytest.mark.thorough  # the example of deep_adaptation
 def test_deep_adapters_have_few_directions():
     recipe = registry()["survey_deep_lora"]
     options = SMALL_ADAPTATION | {"steps": 40, "base_steps": 60}

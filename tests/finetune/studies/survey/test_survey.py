@@ -50,6 +50,7 @@ def rates():
     return dropout_rank(setting)
 
 
+@pytest.mark.thorough  # the example of dropout_rank trains it
 def test_dropout_lowers_the_rank(rates):
     assert rates["dln_values"].shape == (1, 2, 6)
     # Without dropout the linear network finds the teacher's rank.
@@ -66,6 +67,7 @@ def test_dropout_lowers_the_rank(rates):
     assert count(end) < count(start)
 
 
+@pytest.mark.thorough  # lengths that they divide above
 def test_a_length_that_snapshots_do_not_divide_is_trained_to_its_end(monkeypatch):
     linear = {"dln": module.NETWORKS["dln"]}
     monkeypatch.setattr(module, "NETWORKS", linear)
@@ -76,6 +78,7 @@ def test_a_length_that_snapshots_do_not_divide_is_trained_to_its_end(monkeypatch
     np.testing.assert_allclose(result[0]["dln_values"], result[1]["dln_values"], rtol=1e-5)
 
 
+@pytest.mark.thorough  # the example of dropout_images runs it
 def test_dropout_in_a_resnet():
     sizes = {"depths": (1,), "hidden_sizes": (8,)}
     training = ImageSetting(network="resnet", sizes=sizes, **SMALL)
@@ -102,6 +105,7 @@ def test_the_teacher_has_the_rank():
     assert count(values, 1e-5) == 3
 
 
+@pytest.mark.thorough  # the example of update_spectra
 def test_a_run_is_reproducible_and_starts_at_zero(networks):
     again = update_spectra(small("dln", loss="squared"))
     np.testing.assert_array_equal(again["values"], networks["dln_values"])
@@ -125,6 +129,7 @@ def test_the_values_are_those_of_the_change():
     assert count(first, 1e-3) <= 4
 
 
+@pytest.mark.thorough  # the layers of a network are told apart below
 def test_layers_of_a_transformer():
     recipe = registry()["survey_vit_layers"]
     arrays = recipe.experiment(small("vit"))
@@ -133,7 +138,7 @@ def test_layers_of_a_transformer():
     readable(recipe.draw(arrays, None))
 
 
-@pytest.mark.parametrize("optimiser", ["gd", "adam"])
+@pytest.mark.parametrize("optimiser", ["gd", pytest.param("adam", marks=pytest.mark.thorough)])
 def test_few_directions_of_a_factor_move(optimiser):
     rate = {"gd": 1.0, "adam": 0.01}[optimiser]
     setting = FactorsSetting(
@@ -164,6 +169,7 @@ def test_the_change_of_a_product_starts_at_zero():
     assert np.abs(whole - 1).min() > 0.01
 
 
+@pytest.mark.thorough  # test_vision.py
 def test_the_value_matrix_is_that_of_the_last_layer():
     from safetensors.numpy import load_file
 
@@ -193,11 +199,13 @@ def test_penultimate_matrices():
         )
 
 
+@pytest.mark.thorough  # other networks by examples
 def test_a_vgg_is_trained_as_published():
     result = update_spectra(small("vgg", momentum=0.9, weight_decay=5e-4, cosine=True))
     assert result["values"].shape == (1, 3, 12) and np.isfinite(result["values"]).all()
 
 
+@pytest.mark.thorough  # figures of other recipes below
 @pytest.mark.parametrize("name", ["survey_updates", "survey_dropout"])
 def test_figures_are_readable(networks, rates, name):
     arrays = networks if name == "survey_updates" else rates
@@ -209,6 +217,7 @@ def test_figures_are_readable(networks, rates, name):
         assert "digits, 64 images" in figure.axes[0].get_title()
 
 
+@pytest.mark.thorough  # a figure is drawn below
 def test_arrays_of_earlier_versions_are_drawn(rates):
     new = ("first", "course")
     old = {k: v for k, v in rates.items() if not any(word in k for word in new)}

@@ -75,6 +75,7 @@ def test_a_figure_says_what_it_shows(drawn, name, count):
         assert titles[1].startswith("CIFAR-10, JPEG-recompressed copy\n")
 
 
+@pytest.mark.thorough  # what a figure says is held above
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_is_clipped_or_overlaps(drawn, name, count):

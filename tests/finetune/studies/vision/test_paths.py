@@ -21,6 +21,8 @@ from finetune.tasks import images
 from finetune.training import network, state
 from finetune.training.step import StepConfig, train_step
 
+# The example of `study` runs a seed by default, the method sequential has tests of its own.
+pytestmark = pytest.mark.thorough
 TINY = VisionSetting(
     "digits",
     hidden_size=12,

@@ -207,6 +207,7 @@ def test_a_share_is_held_out(tmp_path):
     assert sorted(both) == list(range(30))
 
 
+@pytest.mark.thorough  # tests/launch
 def test_a_trained_model_has_a_lower_loss_and_matches(tmp_path):
     from finetune.models.parts.ops import PLAIN
 

@@ -106,6 +106,7 @@ def at(spans, differences, right, threshold):
     return rules.score(texts, right)["exact_match"]
 
 
+@pytest.mark.thorough  # with silence above
 def test_without_silence_every_question_has_its_span(two, tmp_path):
     rows = published.drawn(4)
     published.write(tmp_path, rows, rows)
