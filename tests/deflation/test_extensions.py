@@ -51,9 +51,8 @@ def test_joint_needs_a_step_size():
 @pytest.mark.parametrize(
     ("way", "solver"),
     [
-        ("sequential", alternating()),
         ("parallel", gradient_descent(steps=3)),
-        thorough("parallel", alternating()),
+        *(thorough(way, alternating()) for way in ("sequential", "parallel")),
         thorough("sequential", gradient_descent(steps=3)),
         *(thorough(way, krylov(2)) for way in ("sequential", "parallel")),
     ],

@@ -76,12 +76,16 @@ def test_every_option(name, dtype):
         compare(sharded(problem, R, mesh=grid(), **BOTH, **options), wanted, dtype)
 
 
+# Other grids are those of test_axes_in_any_order_of_any_kind and of test_every_option.
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", [(2, 3), thorough((1, 2)), thorough((1, 6))])
 def test_every_grid(shape):
     wanted = parallel(from_matrix(), R, rounds=12)
     compare(sharded(from_matrix(), R, rounds=12, mesh=grid(*shape), **BOTH), wanted, "float32")
 
 
+# The collectives of that branch test_one_all_gather_over_workers_per_round counts.
+@pytest.mark.thorough
 def test_workers_that_are_lost_start_afresh_alike():
     """M of rank 2 and three workers: the exchange sits in a branch that not all workers take."""
     problem = from_matrix(sizes=(3.0, 1.0))
@@ -160,6 +164,8 @@ def test_the_end_does_not_gather_the_matrix():
     assert found and max(numbers for _, numbers, _ in found) <= searched * max(m, d) < m * d / 2
 
 
+# On other workers tests/deflation/test_saving.py holds it.
+@pytest.mark.thorough
 def test_a_run_goes_on_without_cut_rows(tmp_path):
     def begin(**how):
         return start(from_data(), R, method="sharded", **how)

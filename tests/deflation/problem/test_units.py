@@ -84,8 +84,9 @@ def in_units(problem, solution, scale):
 
 # What another of them or a test below holds too: a solver that has no number in units of the target
 # does what it does of the scaled one bit by bit, and rows of it have a test of their size.
-TWICE = [("operator", "exact"), ("sparse", "parallel")]
-OWN = ("parallel", "sequential", "sketch", "exact")
+TWICE = [(kind, way) for kind in ("operator", "sparse") for way in ("parallel", "exact")]
+TWICE += [("data", "parallel"), ("batches", "parallel")]
+OWN = ("parallel", "sequential", "exact")
 TWICE += [("matrix", way) for way in WAYS if way not in OWN]
 # Every other way and kind in one of the two.
 BY_TURNS = [
@@ -175,6 +176,8 @@ def test_traced_and_batched():
     close(jax.jit(jax.vmap(first))(scales) / scales[:, None], [first(1.0)] * 3, "float32", 10)
 
 
+# tests/deflation/problem/test_implicit.py holds gradients in the units of its problems.
+@pytest.mark.thorough
 def test_gradients_do_not_depend_on_the_units():
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(M, D)), jnp.float32)
 

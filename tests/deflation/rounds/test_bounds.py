@@ -74,6 +74,8 @@ def test_bounds_hold_and_are_close(name, dtype):
             assert bounds.of_sum <= factor * whole + room
 
 
+# Statuses that rest on traced bounds test_outcome.py holds.
+@pytest.mark.thorough
 def test_traced_bounds_are_those_of_the_host():
     with precision("float64"):
         target = matrix()

@@ -47,7 +47,16 @@ def told(solution):
     return solution.status, int(solution.component)
 
 
-@pytest.mark.parametrize(("way", "dtype"), by_turns(WAYS, DTYPES))
+@pytest.mark.parametrize(
+    ("way", "dtype"),
+    [
+        ("sequential", "float32"),
+        ("parallel", "float64"),
+        thorough("sequential", "float64"),
+        thorough("parallel", "float32"),
+        *(thorough("sharded", dtype) for dtype in DTYPES),
+    ],
+)
 def test_converged(way, dtype):
     with precision(dtype):
         solution = WAYS[way](from_matrix(), 60)
@@ -169,6 +178,8 @@ def test_values_that_could_not_be_checked(way):
     assert "component 1" in solution.message
 
 
+# Divergence and entries that could not be checked end the same way.
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["sequential", thorough("parallel")])
 def test_operators_that_return_nan(way):
     problem = Regression.from_operator(
@@ -177,6 +188,8 @@ def test_operators_that_return_nan(way):
     assert told(WAYS[way](problem, 5)) == (Status.NOT_FINITE, 1)
 
 
+# tests/deflation/test_tolerance.py holds it of moves, test_bounds.py of bounds.
+@pytest.mark.thorough
 def test_a_slow_component_that_hardly_moves_has_not_converged():
     """Rates of 0.96 a round: the last move is within the tolerance, the error is not."""
     with precision("float64"):
@@ -234,6 +247,8 @@ INITS = ("random", "sketch", Components(np.ones((R, M)), -np.eye(D)[:R]))
 SOLVERS = (alternating(), krylov(), gradient_descent(steps=5))
 
 
+# tests/deflation/problem/test_components.py holds the canonical form.
+@pytest.mark.thorough
 @pytest.mark.parametrize(("solver", "init"), by_turns(SOLVERS, INITS))
 def test_published_factors_are_canonical(solver, init):
     """|a_k| = 1 in whitened coordinates, the largest entry of b_k positive, largest first."""

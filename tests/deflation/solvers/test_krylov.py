@@ -102,6 +102,8 @@ def test_depth_one_leaves_the_direction():
         close(got.b, unit @ target.T, "float64")
 
 
+# It follows from the best direction of the span as well.
+@pytest.mark.thorough
 @settings(deadline=None, max_examples=25)
 @given(
     st.integers(0, 10**6),
@@ -222,6 +224,8 @@ def test_float32_reaches_what_power_iteration_does():
     assert np.all(ours <= 10 * theirs + 1e-6)
 
 
+# tests/deflation/solvers/test_solver.py holds it of alternating least squares.
+@pytest.mark.thorough
 @pytest.mark.parametrize("staggered", [True, thorough(False)])
 def test_private_workers_leave_the_direction_that_was_published(staggered):
     """As for alternating: with a deep space all workers find the first component in private."""
@@ -271,6 +275,8 @@ def test_products_of_a_round(solver):
     assert (counts.count(0), counts.count(1)) == (4, 3)
 
 
+# More depth than dimensions test_degenerate_spectra holds.
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", [(7, 2), thorough((1, 4))])
 def test_tall_and_wide(shape):
     """More depth than the smaller side has."""
