@@ -83,8 +83,7 @@ def test_orthogonality(way, solver):
     ("option", "solver"),
     [
         ("reoptimise", alternating()),
-        ("full_rank", gradient_descent(steps=3)),
-        thorough("reoptimise", gradient_descent(steps=3)),
+        *(thorough(option, gradient_descent(steps=3)) for option in ("reoptimise", "full_rank")),
         thorough("full_rank", alternating()),
         *(thorough(option, krylov(2)) for option in ("reoptimise", "full_rank")),
     ],

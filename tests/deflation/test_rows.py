@@ -113,6 +113,8 @@ def test_each_device_holds_its_rows():
     assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state.progress))
 
 
+# test_each_device_holds_its_rows holds where the rows are.
+@pytest.mark.thorough
 def test_a_matrix_that_is_cut_already_stays_so():
     cut = jax.sharding.NamedSharding(grid(), jax.sharding.PartitionSpec("rows"))
     target = jax.device_put(np.asarray(from_matrix().target), cut)

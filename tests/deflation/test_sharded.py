@@ -157,6 +157,8 @@ def test_the_answer_is_on_every_device():
     assert len(components.b.sharding.device_set) == 4
 
 
+# Workers ask an operator for products, as they do a matrix.
+@pytest.mark.thorough
 def test_operators_are_sharded_too():
     from jax.tree_util import Partial
 
@@ -205,7 +207,7 @@ def computations(text: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("rank", "devices", "options"),
     [
-        (R, 2, {}),
+        thorough(R, 2, {}),
         thorough(R, 4, {"solver": gradient_descent(steps=2), "tolerance": 1e-3}),
         (5, 3, {"staggered": False, "grow": explained_energy(0.9), "orthogonal": True}),
     ],

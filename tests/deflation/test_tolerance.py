@@ -104,7 +104,7 @@ def test_tolerance_of_the_error(way, solver):
     ("way", "dtype", "solver"),
     [
         ("sequential", "float32", alternating()),
-        ("parallel", "float64", krylov(3)),
+        thorough("parallel", "float64", krylov(3)),
         *(thorough("sharded", dtype, alternating()) for dtype in DTYPES),
         thorough("sequential", "float64", krylov(3)),
         thorough("parallel", "float32", alternating()),

@@ -172,6 +172,8 @@ def test_the_staircase_meets_the_curve_at_component_ends(descents):
     np.testing.assert_array_equal(first, [[2.0, 3.0, np.nan]])
 
 
+# Read off recorded runs by the staircase, which is held above.
+@pytest.mark.thorough
 def test_thresholds_and_horizon():
     result = budgets_experiment.thresholds(
         TINY, levels=(1.5, 0.5), unequal=(LONG, 300, LONG), same=LONG

@@ -130,7 +130,7 @@ def test_gradient_of_the_best_approximation(seed, rank):
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 1, 0.2), (3, 2, 2, 0.2), (3, 3, 3, 0.2), (3, 1, 1, 1)])
-@pytest.mark.parametrize("way", ["exact", "parallel", "sequential"])
+@pytest.mark.parametrize("way", ["exact", "parallel", thorough("sequential")])
 def test_ties_inside_the_kept_components(sizes, way):
     """Single components have no derivative there, but their sum has, as long as the tie ends
     before component r + 1 (in the last case it is broken off, and the value is only finite)."""

@@ -86,7 +86,7 @@ def in_units(problem, solution, scale):
 # does what it does of the scaled one bit by bit, and rows of it have a test of their size.
 TWICE = [(kind, way) for kind in ("operator", "sparse") for way in ("parallel", "exact")]
 TWICE += [("data", "parallel"), ("batches", "parallel")]
-OWN = ("parallel", "sequential", "exact")
+OWN = ("parallel", "exact")
 TWICE += [("matrix", way) for way in WAYS if way not in OWN]
 # Every other way and kind in one of the two.
 BY_TURNS = [

@@ -200,7 +200,7 @@ def test_nothing_to_find_keeps_the_direction(dtype):
         np.testing.assert_array_equal(got.b, 0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", thorough("float64")])
 def test_a_converged_worker_stays(dtype):
     """From the exact components, however many rounds: no direction is made of rounding."""
     with precision(dtype):

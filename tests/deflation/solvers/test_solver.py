@@ -68,6 +68,8 @@ def test_alternating_is_power_iteration(sweeps):
         close(got.components.matrix(), np.outer(b, a), "float64")
 
 
+# Sweeps are held above, and steps by what test_automatic_step_converges to.
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("many", "one"),
     [
