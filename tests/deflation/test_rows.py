@@ -35,7 +35,6 @@ from tests.deflation.problems import (
     maps,
     one_line,
     precision,
-    thorough,
 )
 from tests.deflation.test_sharded import COLLECTIVE, compare, mesh_of
 
@@ -59,13 +58,12 @@ TOGETHER = {
     "descent, stale": OPTIONS["descent"] | OPTIONS["stale"],
     "original, growing": OPTIONS["original"] | OPTIONS["growing"],
 }
-# A solver asks the rows only for products, which tests/deflation/problem/test_targets.py holds.
-CASES = [("descent, stale", "float64"), thorough("plain", "float32")]
-CASES += [thorough(name, "float64") for name in ("original, growing", "consistent", "krylov")]
-ALONE = ("plain", "descent", "original", "stale", "growing")
-CASES += [thorough(name, "float64") for name in ALONE]
+CASES = [("plain", "float32"), *((name, "float64") for name in OPTIONS | TOGETHER)]
 
 
+# A solver asks the rows only for products, which tests/deflation/problem/test_targets.py holds; a
+# plain run is that of test_axes_in_any_order_of_any_kind.
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_every_option(name, dtype):
     """Three components of data, with their whitening, on two workers of two devices each."""
@@ -76,9 +74,9 @@ def test_every_option(name, dtype):
         compare(sharded(problem, R, mesh=grid(), **BOTH, **options), wanted, dtype)
 
 
-# Other grids are those of test_axes_in_any_order_of_any_kind and of test_every_option.
+# Another grid is that of test_axes_in_any_order_of_any_kind.
 @pytest.mark.thorough
-@pytest.mark.parametrize("shape", [(2, 3), thorough((1, 2)), thorough((1, 6))])
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2), (1, 6)])
 def test_every_grid(shape):
     wanted = parallel(from_matrix(), R, rounds=12)
     compare(sharded(from_matrix(), R, rounds=12, mesh=grid(*shape), **BOTH), wanted, "float32")

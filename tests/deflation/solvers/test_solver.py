@@ -167,19 +167,6 @@ def test_units_of_the_target_do_not_matter(solver, scale):
     close(maps(scaled.components) / scale, maps(plain.components), "float32", 30)
 
 
-# tests/deflation/problem/test_units.py holds the same of single precision.
-@pytest.mark.thorough
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_powers_of_four_are_exact(solver):
-    """Scaling by a power of 4 (whose root is exact) touches exponents only."""
-    with precision("float64"):
-        plain = parallel(from_matrix(), R, SOLVERS[solver], rounds=8).components
-        target = matrix() * 4.0**7
-        scaled = parallel(Regression.from_matrix(target), R, SOLVERS[solver], rounds=8).components
-        np.testing.assert_array_equal(scaled.b, plain.b * 4.0**7)
-        np.testing.assert_array_equal(scaled.a, plain.a)
-
-
 @pytest.mark.parametrize("solver", ["alternating", thorough("automatic"), thorough("krylov")])
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 10**6))
