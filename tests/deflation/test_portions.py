@@ -119,7 +119,9 @@ def batched(way: str):
     return problem, np.stack([y, 1.5 * y, y + 0.1 * matrix(seed=3) @ x])
 
 
-@pytest.mark.parametrize("way", [way if way == "exact" else thorough(way) for way in TRANSFORMED])
+# Compiled and of many runs is compiled and more.
+@pytest.mark.thorough
+@pytest.mark.parametrize("way", TRANSFORMED)
 def test_jit(way):
     """Traced, every way gives the answer it gives outside, and a status as an array."""
     problem, (y, *_) = batched(way)

@@ -91,17 +91,10 @@ def test_round_by_round(tau, staggered, advance_):
             close(maps(finish(state).components), wanted, "float64", 10)
 
 
-@pytest.mark.parametrize(
-    ("tau", "dtype", "solver"),
-    [
-        thorough(1, "float32", alternating()),
-        (4, "float64", gradient_descent(steps=10)),
-        thorough(4, "float64", krylov()),
-        thorough(4, "float64", alternating()),
-        thorough(1, "float32", gradient_descent(steps=10)),
-        thorough(1, "float32", krylov()),
-    ],
-)
+# What a round does, and that a run ends right, is held above and below.
+@pytest.mark.thorough
+@pytest.mark.parametrize(("tau", "dtype"), [(1, "float32"), (4, "float64")])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=10), krylov()])
 def test_the_fixed_point_is_the_same(tau, dtype, solver):
     with precision(dtype):
         problem = from_data()

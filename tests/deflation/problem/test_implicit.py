@@ -216,6 +216,8 @@ def test_gradient_in_the_arrays_of_an_operator(kind, way):
         close(np.reshape(got, (M, D)), wanted, "float64", 1e4)
 
 
+# The arrays of an operator are held above; closures hold none.
+@pytest.mark.thorough
 def test_gradient_of_a_problem():
     """With respect to the whole problem as a pytree; an operator of closures has no leaves."""
     with precision("float64"):

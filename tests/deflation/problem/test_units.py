@@ -139,6 +139,8 @@ def test_a_step_size_is_in_the_users_units():
     close(maps(small.components) / 1e-25, maps(plain.components), "float32", 10)
 
 
+# An estimated one is held below.
+@pytest.mark.thorough
 def test_a_floor_is_in_the_users_units():
     for scale in (1.0, 1e-25):
         problem = Regression.from_matrix(matrix().astype(np.float32) * np.float32(scale))
@@ -167,6 +169,8 @@ def test_states_are_saved_in_the_users_units(tmp_path):
     np.testing.assert_allclose(resumed.progress.sizes[0], 5e-25, rtol=1e-3)
 
 
+# That a unit can be traced the runs in tests/deflation/test_portions.py hold.
+@pytest.mark.thorough
 def test_traced_and_batched():
     def first(scale):
         problem = Regression.from_matrix(jnp.asarray(matrix(), jnp.float32) * scale)

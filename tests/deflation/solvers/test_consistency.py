@@ -79,6 +79,8 @@ def test_every_start_reaches_the_exact_answer(options, dtype):
         assert np.max(errors(problem, solution.components)) < 20 * ROUNDING[dtype]
 
 
+# What a round does is held above, and where a run ends.
+@pytest.mark.thorough
 @pytest.mark.parametrize("rounds", [2, 4, 8])
 def test_nearer_than_without_after_as_many_rounds(rounds):
     """Published at once from a random start: no round is lost to predecessors that still move."""

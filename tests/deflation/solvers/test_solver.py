@@ -30,7 +30,6 @@ from tests.deflation.problems import (
     D,
     M,
     R,
-    by_turns,
     close,
     data,
     errors,
@@ -120,7 +119,12 @@ def test_gradient_descent_in_the_coordinates_of_the_papers(coordinates):
 
 
 @pytest.mark.parametrize(
-    ("coordinates", "dtype"), by_turns(("original", "whitened"), ("float64", "float32"))
+    ("coordinates", "dtype"),
+    [
+        ("original", "float64"),
+        thorough("original", "float32"),
+        *(thorough("whitened", dtype) for dtype in ("float32", "float64")),
+    ],
 )
 def test_automatic_step_converges(coordinates, dtype):
     with precision(dtype):
@@ -186,7 +190,7 @@ def test_rotations_of_the_target_do_not_matter(solver, seed):
 
 # Whitening is held by tests/deflation/problem; a solver sees nothing else of the inputs.
 @pytest.mark.thorough
-@pytest.mark.parametrize("solver", ["alternating", thorough("automatic"), thorough("krylov")])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_inputs_of_least_squares_solvers_may_be_mixed(solver):
     """X -> A X with an invertible A: whitened solvers reach the same predictions."""
     x, y = data()
@@ -206,9 +210,9 @@ def test_step_size_is_data_and_steps_are_not():
     assert _advance.programs() == before
 
 
-@pytest.mark.parametrize(
-    "dtype", [float, *map(thorough, (jnp.float32, np.float64, np.float32, int))]
-)
+# Numbers of any kind tests/rankwise/test_checks.py holds.
+@pytest.mark.thorough
+@pytest.mark.parametrize("dtype", [float, jnp.float32, np.float64, np.float32, int])
 def test_step_size_of_any_real_type(dtype):
     with precision("float64"):
         for precise in (np.float32, np.float64):
