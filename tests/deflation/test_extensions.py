@@ -51,9 +51,8 @@ def test_joint_needs_a_step_size():
 @pytest.mark.parametrize(
     ("way", "solver"),
     [
-        ("sequential", alternating()),
         ("parallel", gradient_descent(steps=3)),
-        thorough("parallel", alternating()),
+        *(thorough(way, alternating()) for way in ("sequential", "parallel")),
         thorough("sequential", gradient_descent(steps=3)),
         *(thorough(way, krylov(2)) for way in ("sequential", "parallel")),
     ],
@@ -80,17 +79,11 @@ def test_orthogonality(way, solver):
         close(maps(run().components), maps(run(orthogonal=False).components), "float64")
 
 
-@pytest.mark.parametrize(
-    ("option", "solver"),
-    [
-        ("reoptimise", alternating()),
-        ("full_rank", gradient_descent(steps=3)),
-        thorough("reoptimise", gradient_descent(steps=3)),
-        thorough("full_rank", alternating()),
-        *(thorough(option, krylov(2)) for option in ("reoptimise", "full_rank")),
-    ],
-)
-def test_extensions_of_sequential_runs(option, solver):
+# What each of them does is compared with numpy below.
+@pytest.mark.thorough
+@pytest.mark.parametrize("option", ["reoptimise", "full_rank"])
+@pytest.mark.parametrize("solver", [alternating(), gradient_descent(steps=3), krylov(2)])
+def test_extensions_of_sequential_runs(solver, option):
     """Off by default; after the last component they cannot make the sum of a run worse."""
     with precision("float64"):
         problem = from_data()

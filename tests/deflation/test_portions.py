@@ -46,7 +46,7 @@ def test_a_start_has_the_budget_of_its_way():
     np.testing.assert_array_equal(parts.components.b, whole.components.b)
 
 
-@pytest.mark.parametrize("method", ["sequential", "parallel", "joint"])
+@pytest.mark.parametrize("method", [thorough("sequential"), "parallel", thorough("joint")])
 def test_single_steps_are_the_rounds(method):
     """`step` in a scan makes the trajectory that `advance` follows."""
     solver = gradient_descent(0.05)
@@ -119,7 +119,9 @@ def batched(way: str):
     return problem, np.stack([y, 1.5 * y, y + 0.1 * matrix(seed=3) @ x])
 
 
-@pytest.mark.parametrize("way", [way if way == "exact" else thorough(way) for way in TRANSFORMED])
+# Compiled and of many runs is compiled and more.
+@pytest.mark.thorough
+@pytest.mark.parametrize("way", TRANSFORMED)
 def test_jit(way):
     """Traced, every way gives the answer it gives outside, and a status as an array."""
     problem, (y, *_) = batched(way)
@@ -136,7 +138,7 @@ def test_jit(way):
 
 # With a tolerance is without one and more: runs of a batch end after different rounds.
 @pytest.mark.parametrize(
-    "way", [thorough(way) if way in ("parallel", "joint") else way for way in TRANSFORMED]
+    "way", [way if way == "tolerance" else thorough(way) for way in TRANSFORMED]
 )
 def test_vmap(way):
     """The same of many runs in one program, each as it is alone."""
@@ -156,6 +158,8 @@ def test_vmap(way):
             close(maps(got), maps(one.components), "float64", 100)
 
 
+# test_vmap holds batches of problems.
+@pytest.mark.thorough
 def test_vmap_over_keys():
     with precision("float64"):
         problem = from_matrix()
@@ -171,10 +175,8 @@ def test_vmap_over_keys():
     ("shape", "way"),
     [
         *(((1, 1), way) for way in (exact, parallel, sequential)),
-        ((1, 4), parallel),
-        ((4, 1), sequential),
-        *(thorough((1, 4), way) for way in (exact, sequential)),
-        *(thorough((4, 1), way) for way in (exact, parallel)),
+        *(thorough((1, 4), way) for way in (exact, parallel, sequential)),
+        *(thorough((4, 1), way) for way in (exact, parallel, sequential)),
     ],
 )
 def test_every_shape(shape, way):

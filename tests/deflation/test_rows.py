@@ -35,7 +35,6 @@ from tests.deflation.problems import (
     maps,
     one_line,
     precision,
-    thorough,
 )
 from tests.deflation.test_sharded import COLLECTIVE, compare, mesh_of
 
@@ -59,13 +58,12 @@ TOGETHER = {
     "descent, stale": OPTIONS["descent"] | OPTIONS["stale"],
     "original, growing": OPTIONS["original"] | OPTIONS["growing"],
 }
-# A solver asks the rows only for products, which tests/deflation/problem/test_targets.py holds.
-CASES = [("descent, stale", "float64"), thorough("plain", "float32")]
-CASES += [thorough(name, "float64") for name in ("original, growing", "consistent", "krylov")]
-ALONE = ("plain", "descent", "original", "stale", "growing")
-CASES += [thorough(name, "float64") for name in ALONE]
+CASES = [("plain", "float32"), *((name, "float64") for name in OPTIONS | TOGETHER)]
 
 
+# A solver asks the rows only for products, which tests/deflation/problem/test_targets.py holds; a
+# plain run is that of test_axes_in_any_order_of_any_kind.
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_every_option(name, dtype):
     """Three components of data, with their whitening, on two workers of two devices each."""
@@ -76,12 +74,16 @@ def test_every_option(name, dtype):
         compare(sharded(problem, R, mesh=grid(), **BOTH, **options), wanted, dtype)
 
 
-@pytest.mark.parametrize("shape", [(2, 3), thorough((1, 2)), thorough((1, 6))])
+# Another grid is that of test_axes_in_any_order_of_any_kind.
+@pytest.mark.thorough
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2), (1, 6)])
 def test_every_grid(shape):
     wanted = parallel(from_matrix(), R, rounds=12)
     compare(sharded(from_matrix(), R, rounds=12, mesh=grid(*shape), **BOTH), wanted, "float32")
 
 
+# The collectives of that branch test_one_all_gather_over_workers_per_round counts.
+@pytest.mark.thorough
 def test_workers_that_are_lost_start_afresh_alike():
     """M of rank 2 and three workers: the exchange sits in a branch that not all workers take."""
     problem = from_matrix(sizes=(3.0, 1.0))
@@ -109,6 +111,8 @@ def test_each_device_holds_its_rows():
     assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state.progress))
 
 
+# test_each_device_holds_its_rows holds where the rows are.
+@pytest.mark.thorough
 def test_a_matrix_that_is_cut_already_stays_so():
     cut = jax.sharding.NamedSharding(grid(), jax.sharding.PartitionSpec("rows"))
     target = jax.device_put(np.asarray(from_matrix().target), cut)
@@ -160,6 +164,8 @@ def test_the_end_does_not_gather_the_matrix():
     assert found and max(numbers for _, numbers, _ in found) <= searched * max(m, d) < m * d / 2
 
 
+# On other workers tests/deflation/test_saving.py holds it.
+@pytest.mark.thorough
 def test_a_run_goes_on_without_cut_rows(tmp_path):
     def begin(**how):
         return start(from_data(), R, method="sharded", **how)

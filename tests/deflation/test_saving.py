@@ -67,8 +67,9 @@ def same(got, wanted):
 
 
 # A solver and an option of this kind have no state of their own; a budget that adapts has that of
-# one which does not, and more.
-STATELESS = ("resting", "descent", "krylov", "sequential")
+# one which does not, and more. test_resumed_on_other_devices holds sharded runs, and
+# tests/deflation/test_old_runs.py those that grow.
+STATELESS = ("resting", "descent", "krylov", "sequential", "joint", "sharded", "growing")
 CASES = by_turns([name for name in RUNS if name not in STATELESS], DTYPES)
 CASES += [thorough(name, dtype) for name in STATELESS for dtype in DTYPES]
 
@@ -96,9 +97,12 @@ def test_portions_do_not_matter_either(tmp_path):
     same(resumed, advance(state, 10))
 
 
-@pytest.mark.parametrize("dtype", ["float64", thorough("float32")])
-def test_resumed_on_other_devices(tmp_path, dtype):
-    """Four devices, then three, then one without a mesh."""
+@pytest.mark.parametrize(
+    ("dtype", "later"),
+    [("float64", (None,)), *(thorough(dtype, (3, None)) for dtype in DTYPES)],
+)
+def test_resumed_on_other_devices(tmp_path, dtype, later):
+    """Four devices, then one without a mesh, or three in between."""
     with precision(dtype):
         problem, path = from_data(), tmp_path / "run.npz"
 
@@ -108,14 +112,15 @@ def test_resumed_on_other_devices(tmp_path, dtype):
             return start(problem, R, method="sharded", mesh=mesh_of(devices))
 
         state = advance(fresh(4), 4)
-        for devices in (3, None):
+        for devices in later:
             save(path, state)
             state = advance(load(path, fresh(devices)), 4)
-        wanted = parallel(problem, R, rounds=12)
+        rounds = 4 * (1 + len(later))
+        wanted = parallel(problem, R, rounds=rounds)
         got = finish(state)
         close(maps(got.components), maps(wanted.components), dtype)
         close(got.history.size, wanted.history.size, dtype, 10)
-        assert int(got.rounds) == 12
+        assert int(got.rounds) == rounds
 
 
 def test_names_of_any_kind(tmp_path):

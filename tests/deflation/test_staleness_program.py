@@ -29,6 +29,8 @@ def sharded_program(tau, **options):
     return lambda *given: _advance(*given, 5, state.plan, 5), inputs
 
 
+# Fresh, tests/deflation/test_sharded.py counts them; what waits for the exchange is held below.
+@pytest.mark.thorough
 @pytest.mark.parametrize("tau", [1])
 def test_one_all_gather_per_round(tau):
     """In the compiled program: one in the body of the loop over rounds, and that of the last round,

@@ -115,6 +115,8 @@ def test_allocation_and_its_sweep_agree():
         np.testing.assert_allclose(sweep[name], curves[name][..., -1], rtol=1e-9)
 
 
+# Sweeps of the division above, over further totals and designs.
+@pytest.mark.thorough
 def test_limits_of_the_division():
     result = allocation_experiment.allocation_limits(
         TINY, alphas=(-1.0, 1.0), totals=(TOTAL,), total=TOTAL
@@ -141,6 +143,8 @@ def test_budget_and_conditioning_change_the_best_division():
     assert orthonormal < column
 
 
+# Sweeps of recorded runs, over spectra and levels of noise.
+@pytest.mark.thorough
 def test_profiles_and_noise():
     spectra = profiles_experiment.spectra(TINY)
     np.testing.assert_allclose((spectra["of_map"] ** 2).sum(axis=1), 3.0)
@@ -168,6 +172,8 @@ def test_the_staircase_meets_the_curve_at_component_ends(descents):
     np.testing.assert_array_equal(first, [[2.0, 3.0, np.nan]])
 
 
+# Read off recorded runs by the staircase, which is held above.
+@pytest.mark.thorough
 def test_thresholds_and_horizon():
     result = budgets_experiment.thresholds(
         TINY, levels=(1.5, 0.5), unequal=(LONG, 300, LONG), same=LONG
@@ -208,6 +214,8 @@ def test_followed_workers_are_the_solver_run(x64):
     np.testing.assert_array_equal(run.work[0], 3 * np.arange(1, ROUNDS + 1))
 
 
+# Both runs are held above; that one freezes, tests/deflation/test_ways.py holds.
+@pytest.mark.thorough
 def test_sequential_freezes_and_parallel_does_not():
     each = ROUNDS // 3
     result = self_correction_experiment_versus.versus_sequential(
@@ -246,6 +254,8 @@ def test_workers_wait_no_longer_than_proved():
     assert (result["measured"][1] > result["measured"][0]).all()
 
 
+# The claims self_correction.* hold the envelope.
+@pytest.mark.thorough
 def test_errors_stay_below_the_envelope():
     result = self_correction_experiment_errors.parallel_errors(Setting(trials=4), rounds=48)
     error, above = result["error"], result["error"] > 1e-12
@@ -256,6 +266,8 @@ def test_errors_stay_below_the_envelope():
     np.testing.assert_allclose(result["late_rate"], 0.36)
 
 
+# The claims generalization.* hold the floors.
+@pytest.mark.thorough
 def test_noise_floor_and_best_rank():
     reference = Setting(m=12, d=10, n=30, rank=2, trials=300, design="orthonormal")
     result = generalization_experiment.floor(reference, values=(3.0, 2.0), levels=(0.02, 0.05))
@@ -270,6 +282,8 @@ def test_noise_floor_and_best_rank():
     assert (by_rank["error"][1].argmin(axis=1) < 2).all()
 
 
+# Full-rank steps tests/deflation/test_extensions.py holds.
+@pytest.mark.thorough
 def test_extensions_charge_their_work():
     result = extensions_experiment.extensions(
         TINY, total=TOTAL, each=2, options=("full-rank steps",)

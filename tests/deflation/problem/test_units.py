@@ -84,8 +84,9 @@ def in_units(problem, solution, scale):
 
 # What another of them or a test below holds too: a solver that has no number in units of the target
 # does what it does of the scaled one bit by bit, and rows of it have a test of their size.
-TWICE = [("operator", "exact"), ("sparse", "parallel")]
-OWN = ("parallel", "sequential", "sketch", "exact")
+TWICE = [(kind, way) for kind in ("operator", "sparse") for way in ("parallel", "exact")]
+TWICE += [("data", "parallel"), ("batches", "parallel")]
+OWN = ("parallel", "exact")
 TWICE += [("matrix", way) for way in WAYS if way not in OWN]
 # Every other way and kind in one of the two.
 BY_TURNS = [
@@ -138,6 +139,8 @@ def test_a_step_size_is_in_the_users_units():
     close(maps(small.components) / 1e-25, maps(plain.components), "float32", 10)
 
 
+# An estimated one is held below.
+@pytest.mark.thorough
 def test_a_floor_is_in_the_users_units():
     for scale in (1.0, 1e-25):
         problem = Regression.from_matrix(matrix().astype(np.float32) * np.float32(scale))
@@ -166,6 +169,8 @@ def test_states_are_saved_in_the_users_units(tmp_path):
     np.testing.assert_allclose(resumed.progress.sizes[0], 5e-25, rtol=1e-3)
 
 
+# That a unit can be traced the runs in tests/deflation/test_portions.py hold.
+@pytest.mark.thorough
 def test_traced_and_batched():
     def first(scale):
         problem = Regression.from_matrix(jnp.asarray(matrix(), jnp.float32) * scale)
@@ -175,6 +180,8 @@ def test_traced_and_batched():
     close(jax.jit(jax.vmap(first))(scales) / scales[:, None], [first(1.0)] * 3, "float32", 10)
 
 
+# tests/deflation/problem/test_implicit.py holds gradients in the units of its problems.
+@pytest.mark.thorough
 def test_gradients_do_not_depend_on_the_units():
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(M, D)), jnp.float32)
 

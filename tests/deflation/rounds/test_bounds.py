@@ -17,6 +17,7 @@ from tests.deflation.problems import (
     matrix,
     orthonormal,
     precision,
+    thorough,
 )
 
 DTYPES = ("float32", "float64")
@@ -57,7 +58,14 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize(("name", "dtype"), by_turns(TARGETS, DTYPES))
+# Of a wide target that is large the bounds search what they do of a tall one.
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *by_turns(("tall", "wide", "large"), DTYPES),
+        *(thorough("large, wide", dtype) for dtype in DTYPES),
+    ],
+)
 def test_bounds_hold_and_are_close(name, dtype):
     with precision(dtype):
         target = TARGETS[name]().astype(dtype)
@@ -74,6 +82,8 @@ def test_bounds_hold_and_are_close(name, dtype):
             assert bounds.of_sum <= factor * whole + room
 
 
+# Statuses that rest on traced bounds test_outcome.py holds.
+@pytest.mark.thorough
 def test_traced_bounds_are_those_of_the_host():
     with precision("float64"):
         target = matrix()

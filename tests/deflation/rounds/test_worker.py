@@ -1,6 +1,7 @@
 """The one worker body: products with deflated targets; a block equals its workers one by one."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from tests.deflation.problems import (
     maps,
     matrix,
     precision,
+    thorough,
 )
 
 DTYPES = ("float32", "float64")
@@ -66,7 +68,14 @@ SOLVERS = {
 }
 
 
-@pytest.mark.parametrize(("solver", "orthogonal"), by_turns(SOLVERS, (False, True)))
+# Sweeps, steps and the space of a Krylov round are held of every worker by the tests of solvers.
+BLOCKS = [("alternating", False), ("original", True)]
+ALL = itertools.product(SOLVERS, (False, True))
+
+
+@pytest.mark.parametrize(
+    ("solver", "orthogonal"), BLOCKS + [thorough(*case) for case in ALL if case not in BLOCKS]
+)
 def test_a_block_equals_its_workers(solver, orthogonal):
     """Any partition of the workers into blocks gives the same factors."""
     with precision("float64"):

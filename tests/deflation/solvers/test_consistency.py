@@ -22,7 +22,6 @@ from tests.deflation.problems import (
     matrix,
     one_line,
     precision,
-    thorough,
 )
 
 SOLVER = alternating(consistent=True)
@@ -58,6 +57,8 @@ def test_one_round_is_gauss_seidel(seed, resting):
         close(maps(advance(state, 1).progress.factors), wanted, "float64")
 
 
+# test_every_start_reaches_the_exact_answer ends in it.
+@pytest.mark.thorough
 def test_the_exact_answer_is_a_fixed_point():
     with precision("float64"):
         problem = from_data()
@@ -78,6 +79,8 @@ def test_every_start_reaches_the_exact_answer(options, dtype):
         assert np.max(errors(problem, solution.components)) < 20 * ROUNDING[dtype]
 
 
+# What a round does is held above, and where a run ends.
+@pytest.mark.thorough
 @pytest.mark.parametrize("rounds", [2, 4, 8])
 def test_nearer_than_without_after_as_many_rounds(rounds):
     """Published at once from a random start: no round is lost to predecessors that still move."""
@@ -97,6 +100,8 @@ def test_workers_that_begin_in_one_direction_part():
         assert np.max(errors(from_matrix(), solution.components)) < 1e-10
 
 
+# tests/deflation/test_ways.py holds it of alternating least squares.
+@pytest.mark.thorough
 def test_more_components_than_the_target_has():
     with precision("float64"):
         solution = parallel(from_matrix(SIZES[:2]), 4, SOLVER, rounds=100)
@@ -104,7 +109,9 @@ def test_more_components_than_the_target_has():
         np.testing.assert_allclose(sizes, [*SIZES[:2], 0, 0], atol=1e-11)
 
 
-@pytest.mark.parametrize("devices", [thorough(2), 3])
+# On several devices the round is the same; tests/deflation/test_sharded.py holds those.
+@pytest.mark.thorough
+@pytest.mark.parametrize("devices", [2, 3])
 def test_sharded_is_the_same(devices):
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("worker",))
     with precision("float64"):

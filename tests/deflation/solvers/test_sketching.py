@@ -41,18 +41,18 @@ def target(m, d, spectrum, seed) -> np.ndarray:
     return (orthonormal(m, n, seed) * SPECTRA[spectrum](n)) @ orthonormal(d, n, seed + 1).T
 
 
+@pytest.mark.parametrize("dtype", ["float32", thorough("float64")])
 @settings(deadline=None, max_examples=20)
 @given(
     st.sampled_from(SHAPES),
     st.sampled_from(list(SPECTRA)),
-    st.sampled_from(list(ROUNDING)),
     st.sampled_from([1e-12, 1.0, 1e12]),
     st.integers(0, 10**6),
 )
 # Blocks of which next to nothing was new, and was not orthogonal to the basis in the end.
-@example((24, 40, 24), "exponential", "float32", 1.0, 20)
-@example((24, 40, 24), "two values", "float32", 1.0, 26)
-def test_ordered_finite_and_never_larger_than_the_target(shape, spectrum, dtype, scale, seed):
+@example((24, 40, 24), "exponential", 1.0, 20)
+@example((24, 40, 24), "two values", 1.0, 26)
+def test_ordered_finite_and_never_larger_than_the_target(dtype, shape, spectrum, scale, seed):
     """For every shape, spectrum, unit and precision: unit right factors, orthonormal where the
     component is not zero; sizes that fall and do not exceed the singular values."""
     m, d, rank = shape
@@ -93,6 +93,8 @@ def test_known_directions_are_replaced():
         close(np.linalg.norm(rows @ rest), np.linalg.norm(rest), "float64")
 
 
+# How good a sketch is tests/deflation/test_inits.py holds of its default shape.
+@pytest.mark.thorough
 @pytest.mark.parametrize("spectrum", ["power law", "two values"])
 def test_depth_finds_more_than_width(spectrum):
     """The same number of products in narrow blocks: a smaller error."""
@@ -113,13 +115,15 @@ def test_a_larger_basis_is_more_accurate_and_the_whole_space_is_exact():
         matrix = target(60, 40, "power law", 6)
         wanted = triplets(matrix, 8)
         left = []
-        for size in (10, 20, 40):
+        for size in (10, 40):
             gap = maps(sketch(matrix, 8, jax.random.key(0), Sketch(size))) - wanted
             gap = np.linalg.norm(gap, axis=(1, 2)) / np.linalg.norm(wanted, axis=(1, 2))
             left.append(np.max(gap))
         assert left == sorted(left, reverse=True) and left[-1] < 1e-11
 
 
+# An operator's products are a matrix's: tests/deflation/problem/test_targets.py.
+@pytest.mark.thorough
 def test_operators_are_sketched_by_their_products():
     with precision("float64"):
         dense = jnp.asarray(target(30, 20, "power law", 7))
@@ -133,6 +137,8 @@ def test_operators_are_sketched_by_their_products():
         close(maps(got), maps(wanted), "float64")
 
 
+# That starts are published at once tests/deflation/test_inits.py holds of given components.
+@pytest.mark.thorough
 def test_every_way_begins_with_the_same_sketch():
     """On a mesh as on one device; parallel workers publish it at once, staggered or not."""
     with precision("float64"):

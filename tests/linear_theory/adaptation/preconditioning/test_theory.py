@@ -40,6 +40,8 @@ def test_a_step_is_the_step_of_its_product(problem):
     np.testing.assert_allclose(pc.product_step(slope, a @ b, 2, 0.3), first @ second, atol=1e-10)
 
 
+# The claims preconditioning.* hold the rates of runs.
+@pytest.mark.thorough
 def test_rates_of_descent_are_the_spectrum_of_its_jacobian(problem):
     gram, left, values, right = problem
     a, b = left * np.sqrt(values), (right * np.sqrt(values)).T

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.optimize import minimize
 
 from deflation import Budget, Regression, alternating, sequential
@@ -26,6 +27,8 @@ def test_a_component_that_is_not_worth_a_step_gets_none():
     np.testing.assert_allclose(steps, [8, 0], atol=1e-9)
 
 
+# The claims budgets.* hold what is said of runs.
+@pytest.mark.thorough
 def test_the_error_of_a_run_is_what_its_span_misses():
     with jax.enable_x64(True):
         target = np.random.default_rng(1).normal(size=(7, 6))
