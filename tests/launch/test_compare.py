@@ -139,7 +139,6 @@ def test_rates_are_chosen_on_rows_that_are_held_out(recipes, tmp_path):
     assert records[0]["rate"] == float(best) and records[0]["split"] == "test"
 
 
-@pytest.mark.thorough  # rates are chosen above
 def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path):
     flags = ["--learning_rates=1e-3,1e-2", "--search_on=evaluation", "--steps=4"]
     flags += [f"--methods={tmp_path}/thin.flags"]

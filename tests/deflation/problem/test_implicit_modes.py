@@ -43,8 +43,6 @@ def _each(target):
     return each(exact(Regression.from_matrix(target), R).components)
 
 
-# Forward mode and reverse mode are each held alone.
-@pytest.mark.thorough
 def test_the_hessian_is_the_derivative_of_the_gradient():
     """Forward over reverse, compiled."""
     direction = np.random.default_rng(1).normal(size=(M, D))
