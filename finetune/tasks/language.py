@@ -67,7 +67,7 @@ class LanguageTask(Splits):
       pad_id: fills prompts up, under the mask.
       start_id: what the decoder of an encoder-decoder begins with; T5's is its padding.
       lengths: what prompts are padded to.
-      target_lengths: what answers are padded to; a causal model's inputs to sums of both.
+      target_lengths: what answers are padded to; a causal model's inputs to `prompts.together`.
       window: batches that are sorted by length together, see `batches.shuffled`.
       note: what has to be said beside a score on these data; "" if nothing.
       chat: prompts are chats in the tokenizer's template, and what is asked later should be one.

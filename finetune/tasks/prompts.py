@@ -15,8 +15,6 @@ from finetune.tasks.batches import Rows
 from finetune.tasks.splits import Batch
 from finetune.tasks.tokens.ragged import Ragged
 
-"""The label of a place that carries no loss."""
-
 
 def asked(source: Ragged, indices: np.ndarray, pad_id: int, lengths: tuple[int, ...]) -> Batch:
     """The prompts alone: input_ids and attention_mask, int32 (b, L).
@@ -75,16 +73,16 @@ def causal(
     """Prompts with their answers behind them, as for `encoder_decoder`.
 
     Returns:
-      input_ids, attention_mask and labels, int32 (b, L + T - 1), where labels[:, t] follows
-      input_ids[:, t] and is `IGNORED` inside the prompt, and weight float32 (b,).
+      input_ids, attention_mask and labels, int32 (b, L), L one of `together`, where labels[:, t]
+      follows input_ids[:, t] and is `IGNORED` inside the prompt, and weight float32 (b,).
     """
     indices = chosen.indices
     source, target = inputs["source"], inputs["target"]
-    wide = fitting(target_lengths, max(longest(target, indices), room))
-    # The answer's last token is only foretold, never read.
-    length = fitting(lengths, longest(source, indices)) + wide - 1
     first, count = source.lengths[indices], target.lengths[indices]
-    answers = target.padded(indices, wide, IGNORED)
+    # The answer's last token is only foretold, never read.
+    needed = int((first + np.maximum(count, room)).max()) - 1
+    length = fitting(together(lengths, target_lengths), needed)
+    answers = target.padded(indices, longest(target, indices), IGNORED)
     ids = source.padded(indices, length, pad_id)
     labels = np.full_like(ids, IGNORED)
     for row, (start, size) in enumerate(zip(first, count, strict=True)):
@@ -97,6 +95,18 @@ def causal(
         "labels": labels,
         "weight": (chosen.weight * count).astype(np.float32),
     }
+
+
+def together(lengths: tuple[int, ...], target_lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """What prompts with their answers are padded to: a few lengths, not one for every pair of them.
+
+    Example:
+      >>> together((8, 16), (4, 8))
+      (4, 8, 16, 19, 23)
+    """
+    longer = (lengths[-1] + length - 1 for length in target_lengths)
+    most = lengths[-1] + target_lengths[-1] - 1
+    return tuple(sorted(n for n in {*lengths, *target_lengths, *longer} if n <= most))
 
 
 def paired(source: Iterable[Sequence[int]], target: Iterable[Sequence[int]]) -> dict[str, Ragged]:

@@ -9,6 +9,7 @@ import pytest
 import scipy
 
 from finetune.models.parts.ops import PLAIN
+from finetune.tasks import batches, prompts
 from finetune.tasks.choices import Choices
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.splits import Split
@@ -40,13 +41,15 @@ def test_an_encoder_decoder_reads_the_answer_one_place_to_the_right():
 
 def test_a_causal_model_reads_prompt_and_answer():
     batch = made("causal").batch("train", None, 0, 2)
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 3, 0, 0], [8, 4, 4, 0, 0, 0]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0]]
-    nothing = -100
-    assert batch["labels"].tolist() == [
-        [nothing, nothing, 3, 1, nothing, nothing],
-        [4, 4, 1, nothing, nothing, nothing],
-    ]
+
+    # Room for the longest answer in the place of a row's own takes 5 tokens, and 4 are not enough.
+    def padded(rows, fill):
+        return [row + [fill] * (8 - len(row)) for row in rows]
+
+    assert batch["input_ids"].tolist() == padded([[5, 6, 7, 3], [8, 4, 4]], 0)
+    assert batch["attention_mask"].tolist() == padded([[1, 1, 1, 1], [1, 1, 1]], 0)
+    labels = [[-100, -100, 3, 1], [4, 4, 1]]
+    assert batch["labels"].tolist() == padded(labels, -100)
     assert batch["weight"].tolist() == [2, 3]
 
 
@@ -155,3 +158,17 @@ def test_refused(options, message):
         made("encoder")
     with pytest.raises(ValueError, match="split is 'test'"):
         made("causal").split("test")
+
+
+def test_prompts_and_answers_share_one_of_a_few_lengths():
+    few = prompts.together((4, 8), (2, 3))
+
+    def padded(source, target):
+        rows = prompts.paired([[5] * source], [[4] * target])
+        batch = prompts.causal(rows, batches.in_order(1, 1, 0), 0, (4, 8), (2, 3))
+        return batch["input_ids"].shape[1]
+
+    for source in range(1, 9):
+        for target in range(1, 4):
+            assert padded(source, target) == min(n for n in few if n >= source + target - 1)
+    assert few == (2, 3, 4, 8, 9, 10)
