@@ -36,7 +36,8 @@ def guarded(program: Callable, flag: str, remedy: str) -> Callable:
     """A compiled function that is refused where its intermediate values find no room.
 
     Args:
-      program: of `jax.jit`; arguments of new shapes are compiled, and looked at, once.
+      program: of `jax.jit`. Where its last argument, the batch, has new shapes it is compiled and
+        looked at; the others keep theirs, and to walk through them costs every step.
       flag: what the size follows from, as "--batch_size=32".
       remedy: what makes it smaller.
 
@@ -51,10 +52,10 @@ def guarded(program: Callable, flag: str, remedy: str) -> Callable:
     known = set()
 
     def checked(*arguments):
-        leaves, structure = jax.tree.flatten(arguments)
-        form = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        form = tuple(leaf.shape for leaf in jax.tree.leaves(arguments[-1]))
         if form not in known:
             known.add(form)
+            leaves = jax.tree.leaves(arguments)
             _require_room(program.lower(*arguments).compile(), leaves, flag, remedy)
         return program(*arguments)
 

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.models.parts.token_parts import IGNORED
+from finetune.models.parts.token_parts import IGNORED, surprisals
 from finetune.tasks import metrics
 
 OWN = ("exact_match", "label_restricted")
@@ -173,11 +173,7 @@ class Choices:
 
 def _log_likelihood(logits, labels):
     """log p of the labelled tokens of each row: (b,)."""
-    counted = labels["own"] != IGNORED
-    indices = jnp.where(counted, labels["own"], 0)
-    log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    each = jnp.take_along_axis(log_p, indices[..., None], axis=-1)[..., 0]
-    return jnp.sum(jnp.where(counted, each, 0), axis=1)
+    return -jnp.sum(surprisals(logits, labels["own"]), axis=1)
 
 
 def _given(task, inputs, first, row) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.models.parts.token_parts import IGNORED
+from finetune.models.parts.token_parts import IGNORED, surprisals
 from finetune.tasks import batches, prompts
 from finetune.tasks.splits import Batch, Split, Splits
 from rankwise import checks
@@ -153,13 +153,9 @@ class LanguageTask(Splits):
           labels: (b, T), -100 for what carries no loss.
           weight: (b,); rows of weight 0 do not count, all zero gives 0.
         """
-        logits = logits.astype(jnp.float32)
-        counted = (labels != IGNORED) & (weight[:, None] > 0)
-        indices = jnp.where(counted, labels, 0)[..., None]
-        chosen = jnp.take_along_axis(logits, indices, axis=-1)[..., 0]
-        each = jax.nn.logsumexp(logits, axis=-1) - chosen
+        own = jnp.where(weight[:, None] > 0, labels, IGNORED)
         total = jnp.sum(weight.astype(jnp.float32))
-        return jnp.sum(jnp.where(counted, each, 0)) / jnp.where(total > 0, total, 1)
+        return jnp.sum(surprisals(logits, own)) / jnp.where(total > 0, total, 1)
 
     def answer(self, network: Any, params: Any, ops: Any, batch: Mapping[str, Any]) -> jax.Array:
         """What the reading keeps of a batch of `in_order`: (b, ...)."""

@@ -18,6 +18,23 @@ LIMIT = 2**28
 """Bytes of the logits that are there at once, in float32."""
 
 
+def surprisals(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """-log p of every label, float32 (...); 0 where it is `IGNORED`.
+
+    Args:
+      logits: (..., V), any floating type.
+      labels: integers (...).
+
+    Example:
+      >>> [round(float(s), 3) for s in surprisals(jnp.zeros((2, 4)), jnp.array([3, IGNORED]))]
+      [1.386, 0.0]
+    """
+    logits, counted = logits.astype(jnp.float32), labels != IGNORED
+    indices = jnp.where(counted, labels, 0)[..., None]
+    chosen = jnp.take_along_axis(logits, indices, axis=-1)[..., 0]
+    return jnp.where(counted, jax.nn.logsumexp(logits, axis=-1) - chosen, 0)
+
+
 def by_parts(
     logits: Callable[[jax.Array], jax.Array],
     function: Callable[[jax.Array, dict[str, jax.Array]], Any],

@@ -8,11 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from finetune.models.parts.token_parts import IGNORED
+from finetune.models.parts.token_parts import IGNORED, surprisals
 from finetune.tasks.tokens.ragged import Ragged
 
 
@@ -52,13 +51,9 @@ class Likelihood:
         inputs = {name: leaf for name, leaf in batch.items() if name not in ("labels", "weight")}
 
         def part(logits, labels):
-            logits, own = logits.astype(jnp.float32), labels["own"]
-            counted = own != IGNORED
-            indices = jnp.where(counted, own, 0)
-            chosen = jnp.take_along_axis(logits, indices[..., None], axis=-1)[..., 0]
-            each = jnp.where(counted, jax.nn.logsumexp(logits, axis=-1) - chosen, 0)
-            right = jnp.all((jnp.argmax(logits, axis=-1) == indices) | ~counted, axis=1)
-            return each.sum(axis=1), counted.sum(axis=1), right
+            own, counted = labels["own"], labels["own"] != IGNORED
+            right = jnp.all((jnp.argmax(logits, axis=-1) == own) | ~counted, axis=1)
+            return surprisals(logits, own).sum(axis=1), counted.sum(axis=1), right
 
         losses, tokens, right = network.by_tokens(part, params, inputs, labels, ops)
         columns = losses.sum(axis=0), tokens.sum(axis=0), right.all(axis=0)
