@@ -19,6 +19,7 @@ from linear_theory.parallel.problems import RANK, Problem, draw, slow_first_spec
 from linear_theory.parallel.self_correction.claims_contraction import DESCENT_ROUNDS, DESCENT_STEPS
 from linear_theory.parallel.self_correction.claims_recursion import one_step_source
 from linear_theory.parallel.self_correction.claims_warm_up import source_constants, theorem_b
+from linear_theory.parallel.self_correction.warm_up import own_rates
 
 STEP = 0.5
 
@@ -74,7 +75,7 @@ CLAIMS = (
         measure=functools.partial(_settled, constants=source_constants),
         control=Control(
             "m_k = F_k: every worker at its own rate",
-            functools.partial(_settled, rates=lambda contraction: contraction),
+            functools.partial(_settled, rates=own_rates),
         ),
     ),
 )

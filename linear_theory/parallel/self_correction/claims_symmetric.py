@@ -17,12 +17,7 @@ from linear_theory.parallel.self_correction.claims_warm_up import (
     source_constants,
     theorem_b,
 )
-from linear_theory.parallel.self_correction.warm_up import proved_rates
-
-
-def _own_rates(contraction):
-    """As if every worker were behind exact predecessors."""
-    return contraction
+from linear_theory.parallel.self_correction.warm_up import own_rates, proved_rates
 
 
 def _eigenvectors(problem: Problem, rates=proved_rates) -> Evidence:
@@ -50,7 +45,7 @@ CLAIMS = (
         measure=_eigenvectors,
         control=Control(
             "m_k = F_k, behind a slow first worker",
-            functools.partial(_eigenvectors, rates=_own_rates),
+            functools.partial(_eigenvectors, rates=own_rates),
             functools.partial(_symmetric, spectrum=slow_first_spectrum),
         ),
     ),

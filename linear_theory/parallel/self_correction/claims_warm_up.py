@@ -203,7 +203,7 @@ CLAIMS = (
         measure=theorem_b,
         control=Control(
             "m_k = F_k: every worker at its own rate, behind a slow first one",
-            lambda problem: theorem_b(problem, rates=lambda contraction: contraction),
+            lambda problem: theorem_b(problem, rates=warm_up.own_rates),
             _draw_slow_first,
         ),
     ),

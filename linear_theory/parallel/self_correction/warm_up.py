@@ -98,6 +98,16 @@ def proved_rates(contraction: jax.Array) -> jax.Array:
     return jnp.stack(rates, axis=-1)
 
 
+def own_rates(contraction: jax.Array) -> jax.Array:
+    """m_k = F_k, as if every worker were behind exact predecessors: what the theorem does not say.
+
+    Example:
+      >>> own_rates(jnp.array([0.5, 0.25])).tolist()
+      [0.5, 0.25]
+    """
+    return contraction
+
+
 @jax.jit
 def warm_up_rounds(
     singular_values: jax.Array,

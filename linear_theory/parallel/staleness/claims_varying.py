@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import falling, generator, norm, orthogonal
+from linear_theory.instances.random_matrices import falling, generator, norm, orthogonal, unit_rows
 from linear_theory.parallel.staleness import theory as staleness
 
 ROWS, COLUMNS, RANK, STALENESS = 7, 6, 4, 3
@@ -72,15 +72,14 @@ def _exact(target: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _run(problem: Delayed, solver: Solver, rounds: int) -> tuple[np.ndarray, np.ndarray]:
     """Errors E (n, L + 1, 4) and directions a of length one (n, L + 1, 4, 6)."""
     matrix = problem.left * problem.values[:, None] @ problem.right.mT
-    a = problem.first[..., None]
-    a = a / np.linalg.norm(a, axis=2, keepdims=True)
+    a = unit_rows(problem.first)[..., None]
     components, directions = [matrix[:, None] @ a @ a.mT], [a]
+    earlier = np.tril(np.ones((RANK, RANK)), -1)[:, :, None, None]
     instance, worker = np.arange(len(matrix))[:, None, None], np.arange(RANK)
     for step in range(rounds):
         # Before the start it is as at the start.
         seen_at = np.maximum(step - problem.delays[:, step], 0)
         past = np.stack(components, axis=1)[instance, seen_at, worker]
-        earlier = np.tril(np.ones((RANK, RANK)), -1)[:, :, None, None]
         b, a = solver(matrix[:, None] - np.sum(earlier * past, axis=2), a)
         components.append(b @ a.mT)
         directions.append(a)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from scipy.special import softmax
 
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.random_matrices import generator, norm
@@ -33,16 +34,11 @@ def draw_logits(key, trials: int) -> np.ndarray:
     return queries @ keys.mT
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
 def _power(logits: np.ndarray, rank: int = SIZE + 1, power: float = 2.0) -> Evidence:
     """Of the size in what the best map of a rank leaves of P."""
     tails = []
     for size in SIZES:
-        values = np.linalg.svd(_softmax(size * logits), compute_uv=False)
+        values = np.linalg.svd(softmax(size * logits, axis=-1), compute_uv=False)
         tails.append(np.linalg.norm(values[:, rank:], axis=1))
     measured = np.log(tails[1] / tails[0]) / np.log(SIZES[1] / SIZES[0])
     return Evidence(measured, power, True, TOLERANCE)
@@ -59,7 +55,7 @@ def _bounded(logits: np.ndarray, centred: bool = True) -> Evidence:
     # |e^z - 1 - z| <= z^2 e^c/2 for |z| <= c; the mean of e^z is within mean z^2 e^c/2 above one.
     mean = np.mean(scaled**2, axis=2, keepdims=True)
     rest = (scaled**2 + np.exp(scaled) * mean) * np.exp(largest) / (2 * TOKENS)
-    return Evidence(norm(_softmax(size * logits) - first), norm(rest))
+    return Evidence(norm(softmax(size * logits, axis=-1) - first), norm(rest))
 
 
 CLAIMS = (
