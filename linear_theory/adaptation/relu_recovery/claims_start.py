@@ -13,6 +13,7 @@ import numpy as np
 from linear_theory.adaptation.arc_cosine import theory as arc_cosine
 from linear_theory.adaptation.spectral_initialisation.theory import spectral_factors
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.powers import measured_power
 from linear_theory.instances.random_matrices import generator, norm, orthogonal
 
 D, K, RANK, DRAWS = 4, 3, 2, 32
@@ -68,7 +69,7 @@ def _start(layers: Layers, power: float = -0.5) -> Evidence:
     for samples in (FEW, MANY):
         a, b = spectral_factors(_direction(layers, samples), RANK, 2.0)
         sizes.append(np.sqrt(np.mean(norm(a @ b - layers.delta) ** 2, axis=1)))
-    return Evidence(np.log(sizes[1] / sizes[0]) / np.log(MANY / FEW), power, True, TOLERANCE)
+    return Evidence(measured_power(sizes, (FEW, MANY)), power, True, TOLERANCE)
 
 
 CLAIMS = (

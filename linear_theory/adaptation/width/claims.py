@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.powers import measured_power
 from linear_theory.instances.random_matrices import generator, norm
 
 RANK, OUTPUTS, SAMPLES = 2, 3, 4
@@ -71,7 +72,7 @@ def _exponents(start: Start, power_a: float, power_b: float) -> np.ndarray:
         _two_steps(start, width, RATE * width**power_a, RATE * width**power_b)
         for width in (NARROW, WIDE)
     )
-    slopes = [np.log(w / n) / np.log(WIDE / NARROW) for n, w in zip(narrow, wide, strict=True)]
+    slopes = [measured_power(both, (NARROW, WIDE)) for both in zip(narrow, wide, strict=True)]
     return np.stack(slopes[1:], axis=1)
 
 

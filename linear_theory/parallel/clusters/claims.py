@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.powers import measured_power
 from linear_theory.instances.random_matrices import generator, orthogonal, unit_rows
 from linear_theory.parallel.clusters import theory
 from linear_theory.parallel.clusters.theory import Workers
@@ -93,7 +94,7 @@ def _width(groups: list[Group], step=theory.lagged_round, power: float = 1.0) ->
         workers = _rounds(group, step, PAIR_ROUNDS)[-1]
         left = workers.b.mT @ workers.a - group.target @ right @ right.mT
         errors.append(np.linalg.norm(left, axis=(1, 2)))
-    slope = np.log(errors[1] / errors[0]) / np.log(WIDTHS[1] / WIDTHS[0])
+    slope = measured_power(errors, WIDTHS)
     return Evidence(slope, power, True, POWER_TOLERANCE)
 
 

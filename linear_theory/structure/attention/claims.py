@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import softmax
 
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.powers import measured_power
 from linear_theory.instances.random_matrices import generator, norm
 
 TOKENS, SIZE = 10, 3
@@ -40,8 +41,7 @@ def _power(logits: np.ndarray, rank: int = SIZE + 1, power: float = 2.0) -> Evid
     for size in SIZES:
         values = np.linalg.svd(softmax(size * logits, axis=-1), compute_uv=False)
         tails.append(np.linalg.norm(values[:, rank:], axis=1))
-    measured = np.log(tails[1] / tails[0]) / np.log(SIZES[1] / SIZES[0])
-    return Evidence(measured, power, True, TOLERANCE)
+    return Evidence(measured_power(tails, SIZES), power, True, TOLERANCE)
 
 
 def _bounded(logits: np.ndarray, centred: bool = True) -> Evidence:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linear_theory.claim import Claim, Control, Evidence
+from linear_theory.instances.powers import measured_power
 from linear_theory.instances.random_matrices import falling, generator, orthogonal
 from linear_theory.structure.implicit_deflation import theory as implicit
 
@@ -125,7 +126,7 @@ def _least(values: np.ndarray, start: float) -> np.ndarray:
 
 def _exponent(aligned: Aligned, formula=implicit.plateau_exponent) -> Evidence:
     far, near = (_least(aligned.values, start) for start in STARTS)
-    slope = np.log(near / far) / np.log(STARTS[1] / STARTS[0])
+    slope = measured_power((far, near), STARTS)
     return Evidence(slope, formula(aligned.values), True, EXPONENT_TOLERANCE)
 
 
@@ -181,7 +182,7 @@ def _angle(network: Network, size: float) -> np.ndarray:
 
 def _escape(network: Network, formula=implicit.escape_exponent) -> Evidence:
     far, near = (_angle(network, size) for size in SMALL)
-    slope = np.log(near / far) / np.log(SMALL[1] / SMALL[0])
+    slope = measured_power((far, near), SMALL)
     one, two = network.direction
     second, third = np.moveaxis(one @ network.right.mT + two.mT @ network.left, 2, 0)[1:, :, 1:]
     cosine = (
