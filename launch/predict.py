@@ -36,8 +36,9 @@ def main(config: PredictConfig) -> None:
     forward = jax.jit(
         adapter_files.predict(base.network, adapter.modules, adapter.head, task.answer)
     )
-    passes = task.steps(split, config.eval_batch_size)
-    batches = waiting.progress(task.in_order(split, config.eval_batch_size), passes, "batches")
+    size = task.pass_size(split, config.eval_batch_size)
+    passes = task.steps(split, size)
+    batches = waiting.progress(task.in_order(split, size), passes, "batches")
     answers = task.gathered(split, (forward(base.network.params, batch) for batch in batches))
     rows.write(config.output, table, classes, rows.predicted(task, answers))
     print(f"{len(task.split(split))} rows of {config.data}: {config.output}")

@@ -7,6 +7,7 @@ its last batch is filled up with repeated rows of weight 0, so that every batch 
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,24 @@ def steps_per_epoch(size: int, batch_size: int) -> int:
     """
     size = checks.integer("size", size, 1)
     return -(-size // checks.integer("batch_size", batch_size, 1))
+
+
+def even_size(size: int, batch_size: int, devices: int = 1) -> int:
+    """Rows per batch where ceil(size / batch_size) batches are alike: few rows only fill up.
+
+    A multiple of `devices`, and of 8 where that leaves it at most `batch_size`: the products of a
+    few rows more cost nothing, and splits of like sizes share a program.
+
+    Raises:
+      ValueError: a size or a batch size below 1.
+
+    Example:
+      >>> even_size(20, 128), even_size(130, 128), even_size(20, 16), even_size(5, 4)
+      (24, 72, 16, 4)
+    """
+    share = -(-size // steps_per_epoch(size, batch_size))
+    multiple = math.lcm(8, devices)
+    return min(-(-share // multiple) * multiple, batch_size)
 
 
 @functools.lru_cache(maxsize=4)

@@ -126,9 +126,21 @@ class Splits(abc.ABC):
             )
         return labels
 
+    def size(self, split: str) -> int:
+        """What batches of a split are made of: its n rows."""
+        return len(self.split(split))
+
     def steps(self, split: str, batch_size: int) -> int:
         """Batches in one pass through a split, ceil(n / batch_size)."""
-        return batches.steps_per_epoch(len(self.split(split)), batch_size)
+        return batches.steps_per_epoch(self.size(split), batch_size)
+
+    def pass_size(self, split: str, batch_size: int, devices: int = 1) -> int:
+        """The batch size at most `batch_size` with which one pass fills up the fewest rows.
+
+        Raises:
+          ValueError: an unknown split.
+        """
+        return batches.even_size(self.size(split), batch_size, devices)
 
     def tokens(self, split: str) -> np.ndarray:
         """Tokens that a model reads of each row of a split of text, int64 (n,)."""

@@ -15,7 +15,7 @@ from finetune.methods import MethodConfig
 from finetune.models.parts.ops import Ops, matmul
 from finetune.tasks import Split, Task
 from finetune.training import network, state, step
-from launch.training.job import held_bytes
+from launch.training.result import held_bytes
 
 RATE, LABELS, STEPS, MASKS = 1e-3, 2, 1000, 100
 """Learning rate, classes, the steps of the run, and the first of them with a mask of AdaLoRA's."""

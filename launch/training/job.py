@@ -13,13 +13,11 @@ import optax
 
 from finetune import methods, optimiser, tasks
 from finetune.models.parts.layered import Runs
-from finetune.training import adapter_files, gradient_pass, network, state, step
+from finetune.training import gradient_pass, network, state, step
 from finetune.training.checkpoints import Checkpoints, Restored
-from finetune.training.devices import Devices, devices
+from finetune.training.devices import Devices, devices, rows
 from finetune.training.loop import LoopConfig, Outcome, fit
-from finetune.training.packing import packed
 from launch.shell import earlier
-from launch.training import classes as run_classes
 from launch.training import problem, problem_config
 from launch.training.config import TrainConfig
 from rankwise.files import to_json
@@ -70,7 +68,10 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     """Loads data and model, unless they are given, and compiles nothing yet."""
     places = devices(config.axes)
     task, net, base = loaded or load(config)
-    loop = config.loop_config(task.steps("train", config.batch_size))
+    of_pass = task.pass_size(task.evaluation, config.eval_batch_size, rows(config.axes))
+    loop = dataclasses.replace(
+        config.loop_config(task.steps("train", config.batch_size)), eval_batch_size=of_pass
+    )
     method = methods.make(
         config.method_config(), config.optimiser_config(), loop.steps, mesh=places.mesh
     )
@@ -78,16 +79,16 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     paths = net.adapted(config.modules) if method.beside == "head" else ()
     one_step = step.train_step(net, method, task.loss, head_tx, config.step_config())
     predict = places.jit(step.predict(net, method, task.answer))
-    of_step = f"a step of --batch_size={config.batch_size}"
-    of_pass = f"an evaluation of --eval_batch_size={config.eval_batch_size}"
+    a_step = f"a step of --batch_size={config.batch_size}"
+    a_pass = f"an evaluation of {of_pass} rows (--eval_batch_size)"
     job = Job(
         task=task,
         network=net,
         method=method,
         paths=paths,
         loop=loop,
-        step=guarded(places.jit_step(one_step), of_step, LESS),
-        predict=guarded(predict, of_pass, "give a smaller one"),
+        step=guarded(places.jit_step(one_step), a_step, LESS),
+        predict=guarded(predict, a_pass, "give a smaller one"),
         head_tx=head_tx,
         state=None,
         base=base,
@@ -149,10 +150,10 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
     crc = 0
     for name in sorted(batch):
         crc = zlib.crc32(np.ascontiguousarray(batch[name]).tobytes(), crc)
-    rows = {f"rows of split {name!r}": value for name, value in fingerprints(job.task).items()}
+    prints = {f"rows of split {name!r}": value for name, value in fingerprints(job.task).items()}
     # "data", the first batch, is what earlier versions knew of the rows.
-    identity = {"configuration": settings, "base model": job.base, **rows, "data": crc}
-    return Checkpoints(folder(config.workdir), identity, unless_older=rows, free=LENGTH)
+    identity = {"configuration": settings, "base model": job.base, **prints, "data": crc}
+    return Checkpoints(folder(config.workdir), identity, unless_older=prints, free=LENGTH)
 
 
 def fingerprints(task: tasks.Task) -> dict[str, str]:
@@ -218,82 +219,3 @@ def run(job: Job, saved: Checkpoints | None, restored, report) -> Outcome:
         place=job.devices.dealt,
         runs=job.runs,
     )
-
-
-def result(
-    config: TrainConfig, job: Job, outcome: Outcome, extra: dict[str, Any] | None = None
-) -> tuple[dict, adapter_files.Adapter]:
-    """The record of result.json, and the adapter.
-
-    Args:
-      extra: what was saved beside the state, with the seconds of the gradient before training.
-    """
-    about = {"base": job.base, "head": config.head, "model": config.base(), "task": config.task}
-    about["data"] = fingerprints(job.task)
-    about["classes"] = list(run_classes.names(job.task))
-    if getattr(job.task, "chat", False):
-        about["chat"] = True
-    kernels = job.network.kernels(job.paths)
-    adapter = adapter_files.exported(job.method, outcome.state, kernels, about)
-    metric = job.task.metric
-    in_head = sum(map(np.size, adapter.head.values()))
-    in_adapter = adapter_files.trained(adapter, outcome.state.theta)
-    record = {
-        "task": config.task,
-        "model": config.base(),
-        "method": config.method,
-        "metric": metric,
-        "score": outcome.scores[metric],
-        "best_score": outcome.best,
-        "majority": job.task.majority(job.task.evaluation)[metric],
-        "trainable_parameters": in_head if job.method.beside == "all" else in_adapter,
-        "ranks": adapter.ranks,
-        "steps": int(outcome.state.step),
-        "seconds": outcome.seconds,
-        "step_bytes": _step_bytes(config, job, outcome.state),
-        "layers_together": [len(run) for run in job.network.runs],
-        "best_step": outcome.best_step,
-        "scores": outcome.scores,
-        "split": job.task.evaluation,
-        "head": config.head,
-        "head_parameters": _in_head(job, config),
-        "base": job.base,
-        "data": about["data"],
-        "drawn": list(job.network.drawn),
-        "classes": about["classes"],
-        "positive_class": getattr(job.task, "positive_class", None),
-        "note": "; ".join(filter(None, (config.note(job.task), (extra or {}).get("prolonged")))),
-    }
-    if job.method.needs_gradients is not None:
-        record["gradient_seconds"] = (extra or {}).get("gradient_seconds")
-    return record, adapter
-
-
-def _in_head(job: Job, config: TrainConfig) -> int:
-    """Trained parameters of the head."""
-    beside = "head" if job.method.beside == "all" else job.method.beside
-    head = job.network.trained(config.head in network.TRAINED_HEADS, beside)
-    return sum(map(np.size, head.values()))
-
-
-def _step_bytes(config: TrainConfig, job: Job, state: Any) -> int | None:
-    """`held_bytes` of a training step, of the run's first batch."""
-    batch = job.devices.dealt(job.task.batch("train", config.seed, 0, config.batch_size))
-    state = packed(state, job.runs)
-    return held_bytes(job.step.lower(state, job.network.params, batch).compile())
-
-
-def held_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """Arrays that a compiled program holds at once on one device, its arguments included.
-
-    What is overwritten in place is counted once. None where the backend does not say.
-    """
-    analysis = compiled.memory_analysis()
-    if analysis is None:
-        return None
-    parts = (
-        analysis.argument_size_in_bytes,
-        analysis.output_size_in_bytes,
-        analysis.temp_size_in_bytes,
-    )
-    return sum(parts) - analysis.alias_size_in_bytes

@@ -12,6 +12,7 @@ from launch.training import job as training
 from launch.training import pictures as train_pictures
 from launch.training.config import TrainConfig
 from launch.training.display import Display
+from launch.training.result import result
 from rankwise.plots.files import save as save_figure
 from rankwise.records import read
 
@@ -55,7 +56,7 @@ def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
     finally:
         display.close()
     extra = {} if restored is None else restored.extra
-    record, adapter = training.result(config, job, outcome, extra)
+    record, adapter = result(config, job, outcome, extra)
     if workdir.folder is not None:
         adapter_files.save(workdir.folder / "adapter.safetensors", adapter)
         draw(workdir.folder, record)

@@ -106,10 +106,10 @@ class SpanTask(Splits):
         size = self.lengths[-1]
         return {n: windows.cut(part.inputs, size, self.stride) for n, part in self.splits.items()}
 
-    def steps(self, split: str, batch_size: int) -> int:
-        """Batches in one pass through the windows of a split, ceil(w / batch_size)."""
+    def size(self, split: str) -> int:
+        """What batches of a split are made of: its w windows."""
         self.split(split)
-        return batches.steps_per_epoch(len(self.windows[split]), batch_size)
+        return len(self.windows[split])
 
     def tokens(self, split: str) -> np.ndarray:
         """Tokens of each row's longest window, int64 (n,)."""

@@ -31,6 +31,16 @@ def test_an_epoch_visits_every_row_once(size, batch_size, seed, epoch, window):
     assert sorted(seen) == list(range(size))
 
 
+@given(size=st.integers(1, 300), per_device=st.integers(1, 40), devices=st.integers(1, 9))
+def test_even_batches_need_no_further_pass_and_fill_up_little(size, per_device, devices):
+    most = per_device * devices
+    even = batches.even_size(size, most, devices)
+    steps = batches.steps_per_epoch(size, most)
+    assert 1 <= even <= most and even % devices == 0
+    assert batches.steps_per_epoch(size, even) <= steps
+    assert even - -(-size // steps) < np.lcm(8, devices)
+
+
 def test_the_documented_permutation():
     order = np.random.default_rng((7, 2)).permutation(10)
     rows = batches.shuffled(10, 4, seed=7, step=2 * 3 + 1)
