@@ -32,14 +32,15 @@ def free(device: jax.Device) -> int | None:
     return min(limits, default=None)
 
 
-def guarded(program: Callable, flag: str, remedy: str) -> Callable:
+def guarded(program: Callable, flag: str, remedy: str, batch: int = -1) -> Callable:
     """A compiled function that is refused where its intermediate values find no room.
 
     Args:
-      program: of `jax.jit`. Where its last argument, the batch, has new shapes it is compiled and
-        looked at; the others keep theirs, and to walk through them costs every step.
+      program: of `jax.jit`. Where its batch has new shapes it is compiled and looked at; the other
+        arguments keep theirs, and to walk through them costs every step.
       flag: what the size follows from, as "--batch_size=32".
       remedy: what makes it smaller.
+      batch: place of the batch among the arguments, by default the last one.
 
     Raises:
       ValueError: (by the function) not enough memory is free.
@@ -52,7 +53,7 @@ def guarded(program: Callable, flag: str, remedy: str) -> Callable:
     known = set()
 
     def checked(*arguments):
-        form = tuple(leaf.shape for leaf in jax.tree.leaves(arguments[-1]))
+        form = tuple(leaf.shape for leaf in jax.tree.leaves(arguments[batch]))
         if form not in known:
             known.add(form)
             leaves = jax.tree.leaves(arguments)

@@ -28,8 +28,14 @@ from finetune.training.devices import ONE_DEVICE, Devices
 from finetune.training.network import Network
 from finetune.training.state import TrainState
 from finetune.training.step import Loss, loss_of
+from rankwise.memory import guarded
 
 STREAM = 2  # of the run's key; `state.start` has 0 and 1
+ROOM = (
+    "the gradient before training",
+    "a smaller --gradient_batch_size or --gradient_kernels=1 needs less, --remat keeps less",
+)
+"""What takes memory, and what makes room."""
 
 
 class Started(NamedTuple):
@@ -119,8 +125,8 @@ def gradients(
       seed: of the order of the rows and of dropout, where the options have them.
 
     Raises:
-      ValueError: more rows than there are; a gradient that is zero, of which there are no
-        directions, or not finite.
+      ValueError: more rows than there are; no room for a pass; a gradient that is zero, of which
+        there are no directions, or not finite.
 
     Example:
       >>> dense = gradients(network, task, ("fc1",), GradientOptions())  # doctest: +SKIP
@@ -152,7 +158,7 @@ def mean_gradients(
     key = jax.random.fold_in(run, STREAM) if options.gradient_dropout else None
     dense = {}
     for group in (paths[i : i + size] for i in range(0, len(paths), size)):
-        add = devices.jit(_adding(network, loss), donate_argnums=0)
+        add = guarded(devices.jit(_adding(network, loss), donate_argnums=0), *ROOM, batch=2)
         kernels = network.kernels(group)
         total = {p: jnp.zeros(w.shape, _float(w.dtype)) for p, w in kernels.items()}
         total = devices.replicated(total)

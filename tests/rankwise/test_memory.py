@@ -38,6 +38,14 @@ def test_every_shape_is_looked_at(monkeypatch):
     assert calls == [(4,)]
 
 
+def test_the_batch_is_where_it_is_said_to_be(monkeypatch):
+    guarded = memory.guarded(jax.jit(lambda x, scale: scale * spread(x)), "--n", "less", batch=0)
+    monkeypatch.setattr(memory, "free", lambda device: 100_000)
+    guarded(jnp.ones(4), 2.0)
+    with pytest.raises(ValueError, match="--n needs"):
+        guarded(jnp.ones(5000), 2.0)
+
+
 def test_free_memory_of_a_host(tmp_path, monkeypatch):
     system, group = tmp_path / "meminfo", tmp_path / "group"
     monkeypatch.setattr(memory, "SYSTEM", system)

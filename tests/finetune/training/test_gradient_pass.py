@@ -12,6 +12,7 @@ from finetune.adapters.sampling import GradientOptions
 from finetune.methods import MethodConfig, make
 from finetune.models import PLAIN
 from finetune.training import gradient_pass, network
+from rankwise import memory
 from tests.finetune.models import tiny
 from tests.finetune.training import small
 
@@ -117,6 +118,12 @@ def test_no_gradient_and_too_many_rows_are_refused():
         gradient_pass.gradients(net, small.task(), PATHS, GradientOptions(41))
     with pytest.raises(ValueError, match="gradient_batches is 0; allowed are integers >= 1"):
         GradientOptions(0)
+
+
+def test_a_gradient_without_room_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda device: 0)
+    with pytest.raises(ValueError, match=r"gradient before training needs .*gradient_batch_size"):
+        gradient_pass.gradients(small.net(), small.task(), PATHS, GradientOptions(4, 2))
 
 
 @pytest.mark.parametrize(
