@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 
 import jax
@@ -15,7 +14,6 @@ from deflation.problem.operators import as_partial, operator_dtype
 from deflation.problem.reduced import Reduced
 from deflation.problem.targets import Operator
 from rankwise import checks
-from rankwise.compiling import jit_quickly
 
 
 class Regression(Reduced):
@@ -74,7 +72,7 @@ class Regression(Reduced):
         checks.not_all_zero("y", y)
         dtype = jnp.result_type(x, y)
         x, y = x.astype(dtype), y.astype(dtype)
-        return cls(*_reduced(*reduction.nothing(np, x.shape[0], y.shape[0], dtype), x, y))
+        return cls(*reduction.reduced(*reduction.nothing(np, x.shape[0], y.shape[0], dtype), x, y))
 
     @classmethod
     def from_matrix(cls, matrix) -> Regression:
@@ -99,15 +97,19 @@ class Regression(Reduced):
         return cls(target, None, None, zero, zero)
 
     @classmethod
-    def from_batches(cls, batches: Iterable[tuple], *, rows: str | None = None) -> Regression:
+    def from_batches(cls, batches: Iterable, *, x=None, rows: str | None = None) -> Regression:
         """The problem of data that do not fit in memory: one pass over pairs (x, y) of columns.
+
+        Or over parts of the targets alone, where there are so many that Y does not fit: with `x`.
 
         A streaming QR factorisation on the host in float64 whatever the dtype of the batches:
         memory stays at O((m + d) d) and the largest batch, and nothing is squared, so that the
         residual is accurate to 1e-6 of ||Y|| for float32 data at condition 1e3 and beyond.
 
         Args:
-          batches: pairs x (d, n_i), y (m, n_i) with n_i >= 1 of any size, arrays or frames.
+          batches: pairs x (d, n_i), y (m, n_i) with n_i >= 1 of any size, arrays or frames; with
+            `x`, arrays y (m_i, n) of m_i targets each.
+          x: inputs (d, n) of all targets, in memory; float64 copies of x and of one y are made.
           rows: as in `from_data`; "samples" for pairs x (n_i, d), y (n_i, m).
 
         Raises:
@@ -118,8 +120,12 @@ class Regression(Reduced):
           >>> batches = [(x[:, i : i + 8], x[:3, i : i + 8]) for i in range(0, 40, 8)]
           >>> Regression.from_batches(batches).shape
           (3, 5)
+          >>> Regression.from_batches([x[:1], x[1:3]], x=x).shape
+          (3, 5)
         """
-        return cls(*_finished(np, *batching.summarised(batches, rows)))
+        if x is not None:
+            return cls(*reduction.finished(np, *batching.summarised_targets(x, batches, rows)))
+        return cls(*reduction.finished(np, *batching.summarised(batches, rows)))
 
     @classmethod
     def from_moments(cls, gram, cross, energy=None, count=None) -> Regression:
@@ -264,7 +270,7 @@ class Regression(Reduced):
         # With X = I there is no sample to count: the d columns of the identity explain M exactly.
         count = self.freedom + (d if self.root is None else self.design_rank())
         old = (r, self.target, self.unexplained, count)
-        return type(self)(*_reduced(*old, x.astype(self.dtype), y.astype(self.dtype)))
+        return type(self)(*reduction.reduced(*old, x.astype(self.dtype), y.astype(self.dtype)))
 
     @classmethod
     def _from_sparse(cls, x, y) -> Regression:
@@ -281,19 +287,3 @@ class Regression(Reduced):
         problem = cls.from_moments(gram, cross, float(squares.sum()), sums.count)
         # In the dtype of the data; the moments are in float64.
         return jax.tree.map(lambda leaf: leaf.astype(checks.float_dtype(dtype)), problem)
-
-
-@functools.partial(jit_quickly, level=1)
-def _reduced(r, z, left, count, x, y) -> tuple:
-    """The fields of a Regression of the columns seen so far and of x, y, in the dtype of these; one
-    program."""
-    r, z, outside = reduction.fold(jnp, r, z, x, y)
-    left = reduction.together(jnp, left, outside)
-    return _finished(jnp, r, z, left, count + x.shape[1], x.dtype, jnp.finfo(x.dtype).eps)
-
-
-def _finished(xp, r, z, left, count, dtype, eps) -> tuple:
-    """The fields of a Regression of a summary."""
-    target, whitener, root, lost, rank = reduction.whiten(xp, r, z, eps)
-    fields = (target, whitener, root, reduction.together(xp, left, lost), count - rank)
-    return tuple(jnp.asarray(field, dtype) for field in fields)
