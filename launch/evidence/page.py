@@ -56,6 +56,7 @@ SHOWN = {
     "budgets": (
         "sequential_alpha_sweep",
         "sequential_allocation_limits",
+        "sequential_sizes",
         "sequential_thresholds",
         "sequential_profiles",
         "extensions",

@@ -78,6 +78,13 @@ def made_up(name):
             "component_steps": STEPS[1],
             "error": runs(2, 3, N, T),
         },
+        "sequential_sizes": {
+            "alphas": np.array([-1.0, 0.0, 1.0]),
+            "sizes": np.array([[4, 5, 8, 2], [8, 10, 25, 3]]),
+            "designs": np.array(["column", "row"]),
+            "each": np.array(25),
+            "reconstruction": runs(2, 2, 3, N),
+        },
         "extensions": {
             "options": np.array(["plain", "full-rank steps"]),
             "solvers": np.array(["gradient", "power"]),

@@ -17,6 +17,7 @@ EXPECTED = {
     "sequential_allocation",
     "sequential_alpha_sweep",
     "sequential_allocation_limits",
+    "sequential_sizes",
     "sequential_horizon",
     "sequential_thresholds",
     "sequential_spectra",

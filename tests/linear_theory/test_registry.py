@@ -23,6 +23,9 @@ PREMISES = {"perturbation": 25, "sequential": 25}
 TRAINED = [f"masking.{name}" for name in ("autoencoder", "language_model", "masked_inputs")]
 TRAINED += ["masking.from_start"]
 NETWORKS = 4
+# Instances of these are programs of a few sizes, each compiled.
+COMPILED = ["cost.refresh", "cost.checkpoints"]
+FEW = dict.fromkeys(TRAINED, NETWORKS) | dict.fromkeys(COMPILED, 2)
 
 
 def cases():
@@ -32,9 +35,9 @@ def cases():
         # those are as many for all claims, so that these share the programs of the runs.
         many = claim.kind == "mean" or (claim.kind == "fit" and paper != "parallel")
         trials, premises = 128 if many else 32, PREMISES.get(paper, 20)
-        few = (NETWORKS, NETWORKS) if name in TRAINED else (trials, premises)
+        few = 2 * (FEW[name],) if name in FEW else (trials, premises)
         yield pytest.param(claim, 11, *few, id=f"{name}-11")
-        if paper in AGAIN:
+        if paper in AGAIN and name not in COMPILED:
             yield pytest.param(
                 claim, 12, trials, premises, id=f"{name}-12", marks=pytest.mark.thorough
             )

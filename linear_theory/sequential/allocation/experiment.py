@@ -90,11 +90,7 @@ def allocation_limits(
     """
 
     def ends(design: str, step: str, total: int):
-        changed = dataclasses.replace(setting, design=design, step=step)
-        drawn, problem, steps = _problem(changed, alphas, total)
-        first = changed.first_factors()
-        run = descend(problem, drawn.truth, changed.solver, steps, first, record="end")
-        return run.reconstruction[..., 0] / jnp.linalg.norm(drawn.truth)
+        return _ends(dataclasses.replace(setting, design=design, step=step), alphas, total)
 
     return {
         "alphas": alphas,
@@ -105,6 +101,46 @@ def allocation_limits(
         "by_design": jnp.stack([ends(design, "fixed", total) for design in designs]),
         "by_design_auto": jnp.stack([ends(design, "auto", total) for design in designs]),
     }
+
+
+@float64
+def allocation_sizes(
+    setting: Setting,
+    *,
+    sizes=((50, 100, 250, 10), (100, 200, 500, 20), (100, 200, 500, 40), (500, 1000, 2500, 20)),
+    alphas=(-1.0, -0.5, 0.0, 0.5, 1.0),
+    designs=("column", "row"),
+    each: int = 25,
+) -> dict:
+    """The sweep over alpha for problems of several sizes, `each` iterations per component.
+
+    Returns:
+      alphas (S,), sizes (m, d, n, r) of the problems (Z, 4), designs (D,), each, and the
+      reconstruction error at the end (D, Z, S, N), of the rest of the setting.
+
+    Source: arXiv 2505.22602, appendix E: the text's sizes, and that they do not matter.
+    """
+
+    def ends(design: str, m: int, d: int, n: int, rank: int):
+        changed = dataclasses.replace(setting, design=design, m=m, d=d, n=n, rank=rank)
+        return _ends(changed, alphas, each * rank)
+
+    errors = [jnp.stack([ends(design, *size) for size in sizes]) for design in designs]
+    return {
+        "alphas": alphas,
+        "sizes": sizes,
+        "designs": designs,
+        "each": each,
+        "reconstruction": jnp.stack(errors),
+    }
+
+
+def _ends(setting: Setting, alphas, total: int) -> jax.Array:
+    """The relative reconstruction error after `total` iterations, (S, N)."""
+    drawn, problem, steps = _problem(setting, alphas, total)
+    first = setting.first_factors()
+    run = descend(problem, drawn.truth, setting.solver, steps, first, record="end")
+    return run.reconstruction[..., 0] / jnp.linalg.norm(drawn.truth)
 
 
 def _problem(setting: Setting, alphas, total: int):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -119,6 +121,34 @@ def allocation_limits(arrays: Arrays, setting: Setting) -> Figure:
     return figure
 
 
+@style.styled
+def allocation_sizes(arrays: Arrays, setting: Setting) -> Figure:
+    """The sweep for problems of several sizes, a panel for each design of X."""
+    alphas, designs = arrays["alphas"], arrays["designs"]
+    problems = [f"{m} x {d}, n = {n}, r = {rank}" for m, d, n, rank in arrays["sizes"]]
+    figure, axes = style.panels(
+        1,
+        len(designs),
+        f"Dividing {arrays['each']} iterations per component, by size of the problem\n"
+        f"{setting.trials} runs, {setting.step} step, exponential spectrum",
+        size=(4.7, 3.5),
+    )
+    best = 0
+    for ax, design, errors in zip(axes[0], designs, arrays["reconstruction"], strict=True):
+        for row, problem in enumerate(problems):
+            color, line = style.PALETTE[row], style.LINES[row]
+            style.band(ax, alphas, errors[row].T, color, problem, linestyle=line)
+            best += int(errors[row].mean(axis=1).argmin() == len(alphas) - 1)
+        style.labelled(ax, r"$\alpha$", RECONSTRUCTION, f"{design} design")
+        style.log_axis(ax)
+        style.legend_on_top(ax)
+    style.finding(
+        figure,
+        f"least at $\\alpha$ = {alphas[-1]:g} in {best} of {len(designs) * len(problems)} cases",
+    )
+    return figure
+
+
 def _words(name: str) -> str:
     return name.replace("_", " ")
 
@@ -160,6 +190,18 @@ RECIPES = (
                 },
             ),
             Scale(PAPER),
+        ),
+    ),
+    Recipe(
+        "sequential_sizes",
+        f"{ONE}, appendix E",
+        "the best division of a small budget at several sizes and ranks, columns or rows of unit "
+        "norm",
+        experiment.allocation_sizes,
+        allocation_sizes,
+        sizes(
+            Scale(QUICK, {"sizes": ((20, 40, 100, 4), (40, 80, 200, 8), (40, 80, 200, 12))}),
+            Scale(dataclasses.replace(PAPER, trials=3)),
         ),
     ),
 )

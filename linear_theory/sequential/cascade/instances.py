@@ -12,6 +12,7 @@ speaks of nothing else. So the errors may be small, large, or worst, which no so
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -40,13 +41,14 @@ class Setting(NamedTuple):
     """What a run is made of; leading axis trials.
 
     spectrum: uniform numbers for the singular values of W. is_tied: whether these are rounded
-    down to thirds. sizes: of the errors, (R,). shape: index into SHAPES. orthonormal: X X^T = I in
-    place of unit columns. std: of the noise. gap_std: added to it in units of the smallest gap of
-    W X. normal: Gaussian numbers for the errors.
+    down to thirds. rank: of W, r*. sizes: of the errors, (R,). shape: index into SHAPES.
+    orthonormal: X X^T = I in place of unit columns. std: of the noise. gap_std: added to it in
+    units of the smallest gap of W X. normal: Gaussian numbers for the errors.
     """
 
     spectrum: jax.Array
     is_tied: jax.Array
+    rank: jax.Array
     sizes: jax.Array
     shape: jax.Array
     orthonormal: jax.Array
@@ -64,6 +66,7 @@ class Run(NamedTuple):
     errors, errors_spectral: of Psi_k. mismatch, mismatch_spectral: of Y*_k - Y_k, k = 1..R + 1.
     shift, shift_spectral: of s_k u_k v_k^T - c. raw_shift: of s u v^T of Y itself - c.
     residual, residual_spectral: of Y_{r+1} P_X. training: of Y_{r+1}.
+    propagation, optimisation: of sum_{k<=r} (s_k u_k v_k^T - c_k) and sum_{k<=r} Psi_k, r = 1..R.
     map_error: of W minus the recovered map. component_error: of b*_k a*_k^T - b_k a_k^T.
     All are Frobenius norms unless they end in `_spectral`.
     """
@@ -87,6 +90,8 @@ class Run(NamedTuple):
     residual: jax.Array
     residual_spectral: jax.Array
     training: jax.Array
+    propagation: jax.Array
+    optimisation: jax.Array
     map_error: jax.Array
     component_error: jax.Array
 
@@ -101,6 +106,7 @@ def draw_runs(
     std: tuple[float, float] | None = None,
     gap_std: tuple[float, float] | None = None,
     tied: bool = False,
+    ranks: tuple[int, ...] = (RANK,),
 ) -> Run:
     """Runs of R = 5 steps on problems with (m, d, n) = (8, 7, 11) and ||W||_2 = 1.
 
@@ -112,6 +118,7 @@ def draw_runs(
       std, gap_std: range of the noise (see `Setting`), uniform in the logarithm; none by default.
       tied: half of the runs get tied and zero singular values, and orthonormal inputs that keep
         them.
+      ranks: of W, those to draw from.
 
     Raises:
       ValueError: for an unknown shape or profile.
@@ -134,6 +141,7 @@ def draw_runs(
     setting = Setting(
         spectrum=uniform[:, 8 : 10 + RANK],
         is_tied=is_tied,
+        rank=_one_of(uniform[:, 6], ranks),
         sizes=np.where(chosen, loud, np.minimum(loud, QUIET)),
         shape=_one_of(uniform[:, 3], [SHAPES.index(name) for name in shapes]),
         orthonormal=is_tied | (uniform[:, 0] < 0.5),
@@ -144,7 +152,7 @@ def draw_runs(
     return _run(jax.random.split(key_run, trials), setting)
 
 
-def _one_of(uniform: np.ndarray, choices: list) -> np.ndarray:
+def _one_of(uniform: np.ndarray, choices: Sequence) -> np.ndarray:
     return np.array(choices)[(uniform * len(choices)).astype(int)]
 
 
@@ -199,6 +207,8 @@ def _run(key: jax.Array, setting: Setting) -> Run:
         residual=norm(residuals @ projector),
         residual_spectral=norm(residuals @ projector, 2),
         training=norm(residuals),
+        propagation=norm(jnp.cumsum(exact - fits, axis=0)),
+        optimisation=norm(jnp.cumsum(errors, axis=0)),
         map_error=norm(truth - recovered),
         component_error=norm(exact @ inverse - maps),
     )
@@ -208,6 +218,7 @@ def _problem(key: jax.Array, setting: Setting):
     values = mixed_spectrum(setting.spectrum, RANK)
     # Five values on the levels 0, 1/3, 2/3, 1: two of them agree.
     values = jnp.where(setting.is_tied, jnp.floor(3 * values) / 3, values)
+    values = jnp.where(jnp.arange(RANK) < setting.rank, values, 0)
     drawn = simulate(key, ROWS, INPUTS, SAMPLES, RANK, values, "column", noise=1.0)
     left, _, right = jnp.linalg.svd(drawn.x, full_matrices=False)
     x = jnp.where(setting.orthonormal, left @ right, drawn.x)

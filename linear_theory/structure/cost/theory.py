@@ -93,6 +93,47 @@ def deep_operations(layer: Layer) -> int:
     return 2 * m * n * tokens + frames + 2 * k**2 * tokens * (3 * depth - 1)
 
 
+def factored_operations(layer: Layer) -> int:
+    """A layer of factors alone, B (A X): 4 r n N + 6 r m N, an adapter's without W X.
+
+    Source: counted; arXiv 2503.19859, section 3.3, has query matrices of this form.
+
+    Example:
+      >>> factored_operations(Layer(2, 3, 5, 1))
+      120
+    """
+    m, n, tokens, r = layer[:4]
+    return 4 * r * n * tokens + 6 * r * m * tokens
+
+
+def refresh_operations(layer: Layer, sweeps: int) -> int:
+    """A new basis for B: the full gradient, and sweeps of G (G^T B): 4 m n N + 4 m n r sweeps.
+
+    A fixed basis in place of a projected gradient takes adapter_operations, and this once in T
+    steps. Orthonormalisation, of order m r^2, is left out.
+
+    Source: counted; arXiv 2503.19859, theorem 4, remark.
+
+    Example:
+      >>> refresh_operations(Layer(2, 3, 5, 1), 2)
+      168
+    """
+    m, n, _, r = layer[:4]
+    return full_operations(layer) + 4 * m * n * r * sweeps
+
+
+def factored_numbers(layer: Layer) -> int:
+    """B and A with their moments: 3 r (m + n).
+
+    Source: counted.
+
+    Example:
+      >>> factored_numbers(Layer(2, 3, 5, 1))
+      15
+    """
+    return 3 * layer.rank * (layer.outputs + layer.inputs)
+
+
 def full_numbers(layer: Layer) -> int:
     """Weights and Adam's two moments: 3 m n.
 
