@@ -59,7 +59,7 @@ def descend(network: Network, step_size: np.ndarray, delays: np.ndarray) -> Path
       >>> network = Network(0 * one, one, one, one, one)
       >>> path = descend(network, np.array([0.5]), np.zeros((1, 2, 1, 1), int))
       >>> path.residuals.ravel().round(3).tolist()
-      [-1.0, -0.538, -0.29]
+      [-1.0, -0.538, -0.343]
     """
     a, eta = network.rows, step_size[:, None, None]
     b = np.zeros((*a.shape[:2], network.weight.shape[1]))

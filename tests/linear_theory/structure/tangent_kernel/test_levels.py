@@ -10,7 +10,7 @@ from linear_theory.structure.tangent_kernel.claims_levels import draw_networks
 
 def test_kernel_and_step_are_those_of_automatic_derivatives():
     network = draw_networks(jax.random.key(0), 1)
-    weight, outer, rows, inputs, targets = (part[0] for part in network)
+    weight, outer, rows, inputs = (part[0] for part in network[:4])
     count, b = len(rows), np.random.default_rng(0).standard_normal((len(rows), 4))
 
     with jax.enable_x64(True):
