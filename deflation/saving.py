@@ -200,7 +200,7 @@ def _description(state: State) -> dict:
         "format": FORMAT,
         "way": plan.way,
         "rank": plan.rank,
-        "passes_on": plan.passes_on,
+        "passes_on": "online" if plan.online else plan.passes_on,
         "tolerance_of": stop.tolerance_of,
         **dataclasses.asdict(plan.publish),
         **dataclasses.asdict(plan.extensions),

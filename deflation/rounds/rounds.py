@@ -22,7 +22,16 @@ import jax.numpy as jnp
 from deflation.problem.components import Components, norms, product
 from deflation.problem.targets import times, times_transposed
 from deflation.rounds.state import Controls, Plan, Progress
-from deflation.rounds.stopping import Moves, Sight, moves, rests_on, rounding, settled, sight
+from deflation.rounds.stopping import (
+    Moves,
+    Sight,
+    had_its_share,
+    moves,
+    rests_on,
+    rounding,
+    settled,
+    sight,
+)
 from deflation.rounds.worker import block_of, others, predecessors, work
 
 
@@ -201,6 +210,12 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     if plan.passes_on:
         allowance = jnp.cumsum(controls.steps)[current] - jnp.sum(spent) + spent[current]
     finished = (spent[current] >= allowance) | still[0]
+    moved = progress.moved.at[index].set(last.moved)
+    earlier = progress.earlier.at[:, index].set(earlier)
+    if plan.online:
+        unused = jnp.sum(controls.steps) - jnp.sum(spent) + spent[current]
+        given = current, spent[current], unused, moved, earlier, last.sizes[0], rounding(sizes)
+        finished = had_its_share(*given) | still[0]
     done = progress.done.at[current].set(finished)
     if controls.stop.grow is not None:
         known = jnp.where(_first(current + 1, done), sizes, 0)
@@ -209,8 +224,8 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     new = _between_components(problem, solver, plan, new, current + 1, finished)
     return Progress(
         factors=new,
-        moved=progress.moved.at[index].set(last.moved),
-        earlier=progress.earlier.at[:, index].set(earlier),
+        moved=moved,
+        earlier=earlier,
         sizes=norms(new) if plan.extensions.reoptimise or plan.extensions.full_rank else sizes,
         done=done,
         spent=spent,

@@ -85,6 +85,7 @@ def start(
         way="parallel" if method == "sharded" else method,
         rank=rank,
         passes_on=steps.passes_on,
+        online=steps.online,
         publish=publish,
         extensions=extensions,
         devices=on_devices(problem, devices) if method == "sharded" else devices,

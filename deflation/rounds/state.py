@@ -84,6 +84,7 @@ class Plan:
       rank: number of components.
       passes_on: sequential: unused steps go to later components.
       publish, extensions, devices: see their classes.
+      online: sequential: the total alone is given, see `budgets.online`.
     """
 
     way: str
@@ -92,6 +93,7 @@ class Plan:
     publish: Publish
     extensions: Extensions
     devices: Devices
+    online: bool = False
 
 
 class Controls(NamedTuple):

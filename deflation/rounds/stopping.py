@@ -52,7 +52,7 @@ def rounding(sizes: jax.Array, xp=jnp) -> jax.Array:
     return 8 * xp.finfo(sizes.dtype).eps * xp.max(sizes)
 
 
-def remaining(moved: jax.Array, earlier: jax.Array, floor) -> jax.Array:
+def remaining(moved: jax.Array, earlier: jax.Array, floor, xp=jnp) -> jax.Array:
     """The error left after a move (r,), if moves go on shrinking as in the last two rounds.
 
     The sum of the moves to come, x (m' + m) + x^2 (m' + m) + ... = (m' + m) x / (1 - x), for the
@@ -63,9 +63,40 @@ def remaining(moved: jax.Array, earlier: jax.Array, floor) -> jax.Array:
     rounding, whose ratio says nothing: they are what is left.
     """
     second, last = earlier
-    shrinking = jnp.isfinite(second) & (moved < second)
-    left = (last + moved) * (moved / jnp.where(shrinking, second - moved, 1))
-    return jnp.where(moved <= floor, moved, jnp.where(shrinking, left, jnp.inf))
+    shrinking = _shrinking(moved, second, xp)
+    left = (last + moved) * (moved / xp.where(shrinking, second - moved, 1))
+    return xp.where(moved <= floor, moved, xp.where(shrinking, left, xp.inf))
+
+
+def _shrinking(moved, second, xp):
+    return xp.isfinite(second) & (moved < second)
+
+
+def had_its_share(k, spent, unused, moved, earlier, size, floor, xp=jnp):
+    """Whether component k (from 0) of a run with `budgets.online` ends after this round (...).
+
+    It ends when spent + later (mean + max)/2 log(size/left) reaches the unused rounds, with the
+    mean and the largest of w_j = -2 / log(m_j/m_j''), the rounds in which component j fell by a
+    factor of e, over those j <= k whose moves m_j'', m_j', m_j shrink, and left as in `remaining`.
+
+    Args:
+      spent, unused: rounds of it, and rounds that none before it has had (...).
+      moved, earlier: moves of all components (..., r) and (2, ..., r); infinite before their first.
+      size: ||R_k|| (...).
+      floor: what is no movement.
+    """
+    later = moved.shape[-1] - 1 - k
+    shrinking = _shrinking(moved, earlier[0], xp)
+    ratios = xp.where(shrinking, moved, 1) / xp.where(shrinking, earlier[0], xp.e)
+    rounds = xp.where(shrinking, -2 / xp.log(ratios), 0)
+    pace = (rounds.sum(-1) / xp.maximum(shrinking.sum(-1), 1) + rounds.max(-1)) / 2
+    left = remaining(moved[..., k], earlier[..., k], floor, xp)
+    falls = shrinking[..., k] & (later > 0)
+    needed = later * pace * xp.log(size / xp.where(falls, xp.maximum(left, floor), size))
+    # With w_k alone before it, the largest share that the sum allows; the whole for the last.
+    share = unused * (2 * (k + 1) / (2 * (k + 1) + (k + 2) * later))
+    ended = (spent >= unused) | (spent + 1 > share) | (moved[..., k] <= floor)
+    return ended | (falls & (spent + needed >= unused))
 
 
 class Sight(NamedTuple):

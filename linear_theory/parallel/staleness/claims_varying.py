@@ -23,7 +23,8 @@ SIZE = 1e-6  # of the change at the start
 SECOND_ORDER, FLOOR = 1e-2, 1e-12
 EPS = np.finfo(float).eps
 
-Solver = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+# (targets M_k (n, 4, 7, 6), b (n, 4, 7, 1), a (n, 4, 6, 1)) -> (b, a) after a round
+Solver = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Delayed(NamedTuple):
@@ -39,7 +40,9 @@ class Delayed(NamedTuple):
     delays: np.ndarray
 
 
-def draw_delayed(key, trials: int, near: bool = True) -> Delayed:
+def draw_delayed(
+    key, trials: int, near: bool = True, ratios=(0.4, 0.8), rounds: int = 1 + RANK * (STALENESS + 1)
+) -> Delayed:
     """Ratios of values from .4 to .8; first directions near the exact ones, or any.
 
     Example:
@@ -48,45 +51,65 @@ def draw_delayed(key, trials: int, near: bool = True) -> Delayed:
       True
     """
     rng = generator(key)
-    values = falling(rng.uniform(0.4, 0.8, (trials, COLUMNS - 1)))
+    values = falling(rng.uniform(*ratios, (trials, COLUMNS - 1)))
     left, right = orthogonal(rng, trials, ROWS, COLUMNS), orthogonal(rng, trials, COLUMNS, COLUMNS)
     change = rng.standard_normal((trials, RANK, COLUMNS))
     first = right.mT[:, :RANK] + SIZE * change if near else change
-    rounds = 1 + RANK * (STALENESS + 1)
     delays = rng.integers(STALENESS + 1, size=(trials, rounds, RANK, RANK))
     return Delayed(left, values, right, first, delays)
 
 
-def _sweep(target: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """a <- M^T M a, b <- M a/|a|^2; targets (n, 4, 7, 6), directions (n, 4, 6, 1)."""
+def _sweep(target: np.ndarray, b: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """a <- M^T M a, b <- M a/|a|^2."""
     a = target.mT @ (target @ a)
     a = a / np.linalg.norm(a, axis=2, keepdims=True)
     return target @ a, a
 
 
-def _exact(target: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _exact(target: np.ndarray, b: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     left, values, right = np.linalg.svd(target)
     return left[..., :1] * values[..., None, :1], right.mT[..., :1]
 
 
-def _run(problem: Delayed, solver: Solver, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Errors E (n, L + 1, 4) and directions a of length one (n, L + 1, 4, 6)."""
-    matrix = problem.left * problem.values[:, None] @ problem.right.mT
+def target_of(problem: Delayed) -> np.ndarray:
+    """M (n, 7, 6)."""
+    return problem.left * problem.values[:, None] @ problem.right.mT
+
+
+def follow(problem: Delayed, solver: Solver, rounds: int):
+    """Targets, b and a of every round, and what they lead to, from b = M a, |a| = 1.
+
+    Yields:
+      M_k (n, 4, 7, 6), b (n, 4, 7, 1), a (n, 4, 6, 1); the first time without targets.
+    """
+    matrix = target_of(problem)[:, None]
     a = unit_rows(problem.first)[..., None]
-    components, directions = [matrix[:, None] @ a @ a.mT], [a]
+    b = matrix @ a
+    yield None, b, a
+    recent = [b @ a.mT]  # no older than tau + 1 rounds: before the start it is as at the start
     earlier = np.tril(np.ones((RANK, RANK)), -1)[:, :, None, None]
     instance, worker = np.arange(len(matrix))[:, None, None], np.arange(RANK)
     for step in range(rounds):
-        # Before the start it is as at the start.
-        seen_at = np.maximum(step - problem.delays[:, step], 0)
-        past = np.stack(components, axis=1)[instance, seen_at, worker]
-        b, a = solver(matrix[:, None] - np.sum(earlier * past, axis=2), a)
-        components.append(b @ a.mT)
-        directions.append(a)
+        seen_at = np.maximum(len(recent) - 1 - problem.delays[:, step], 0)
+        past = np.stack(recent, axis=1)[instance, seen_at, worker]
+        target = matrix - np.sum(earlier * past, axis=2)
+        b, a = solver(target, b, a)
+        yield target, b, a
+        recent = [*recent, b @ a.mT][-1 - STALENESS :]
+
+
+def exact_of(problem: Delayed) -> np.ndarray:
+    """R*_k (n, 4, 7, 6)."""
     own = problem.left.mT[:, :RANK, :, None] * problem.values[:, :RANK, None, None]
-    exact = own * problem.right.mT[:, :RANK, None]
-    errors = norm(np.stack(components, axis=1) - exact[:, None])
-    return errors, np.stack(directions, axis=1)[..., 0]
+    return own * problem.right.mT[:, :RANK, None]
+
+
+def _run(problem: Delayed, solver: Solver, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Errors E (n, L + 1, 4) and directions a (n, L + 1, 4, 6)."""
+    exact = exact_of(problem)
+    ends = [(norm(b @ a.mT - exact), a[..., 0]) for _, b, a in follow(problem, solver, rounds)]
+    errors, directions = zip(*ends, strict=True)
+    return np.stack(errors, axis=1), np.stack(directions, axis=1)
 
 
 def _late(problem: Delayed, delay: int = STALENESS) -> Evidence:
