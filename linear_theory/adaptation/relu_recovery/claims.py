@@ -146,7 +146,7 @@ CLAIMS = (
         name="relu_recovery.wide",
         source=_SOURCE,
         statement="The printed envelope in d = 16 dimensions with half as many samples for each, "
-        "N/d = 100. It holds as well at d = 64, 100 and 200 samples for each, and fails for a fifth "
+        "N/d = 100. It holds as well at d = 64, N/d = 100 and 200, and fails for a fifth "
         "of the layers at N/d = 10, for all at 3.",
         formula="||R_t||_F <= (1 - eta/4)^t ||R_0||_F where ||R_0||_2 <= s_{r*}(Delta)/2",
         kind="upper",
