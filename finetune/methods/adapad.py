@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from finetune.adapters import levels, tables
+from finetune.adapters.gradient_start import StartOptions
 from finetune.adapters.levels import Snapshot
 from finetune.adapters.method import Gradients, Leaves, Method, Run, Tree
 from finetune.adapters.tables import column, dealt, each
 from finetune.methods import option_texts as texts
-from finetune.methods.parallel import WAYS, assembled, start
+from finetune.methods.parallel import WAYS, assembled
 from finetune.optimiser import clipped
 from finetune.ranks import scores
 from rankwise import checks
@@ -28,8 +29,8 @@ HEADS = ("deployed", "own")
 
 
 @dataclasses.dataclass(frozen=True)
-class AdapadConfig:
-    """Settings of `adapad`.
+class AdapadConfig(StartOptions):
+    """Settings of `adapad`; and `StartOptions`.
 
     Attributes:
       rank: R, the largest rank of a module.
@@ -79,6 +80,7 @@ class AdapadConfig:
     way: str = option("in_turn", texts.WAY, WAYS)
 
     def __post_init__(self):
+        super().__post_init__()
         checks.integer("rank", self.rank, 1)
         checks.choice("head_loss", self.head_loss, HEADS)
         checks.choice("phase", self.phase, PHASES)
@@ -151,9 +153,8 @@ def adapad(config: AdapadConfig, run: Run) -> Method:
     clip, total = run.optimiser.clip, run.total
 
     def prepare(key, kernels, gradients):
-        del gradients
         settings = config.resolved(len(kernels), total)
-        theta = start(key, kernels, config.rank, config.std)
+        theta = config.first(key, kernels, gradients, config.rank, config.std, config.scale)
         aux = levels.initial(theta, config.scale, 1, _private(settings, len(kernels)))
         return theta, scores.initial(aux)
 
@@ -192,7 +193,7 @@ def adapad(config: AdapadConfig, run: Run) -> Method:
         aux = scores.averaged(aux, raw, beta, due)
         return theta, _grown(settings, aux, info.step), opt
 
-    return assembled("adapad", prepare, grads, post, run.direction, run.rate)
+    return assembled("adapad", prepare, grads, post, run.direction, run.rate, config.of_gradient)
 
 
 def _private(settings: AdapadConfig, used) -> jax.Array:

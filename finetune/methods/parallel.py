@@ -14,7 +14,8 @@ import optax
 
 from finetune.adapters import factors, levels
 from finetune.adapters.by_component import by_component
-from finetune.adapters.method import Gradients, Method, Run, Tree
+from finetune.adapters.gradient_start import StartOptions
+from finetune.adapters.method import Gradients, Method, Run
 from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
 from finetune.optimiser import Rate, by_rate
@@ -25,14 +26,14 @@ WAYS = ("in_turn", "batched")
 
 
 @dataclasses.dataclass(frozen=True)
-class ParallelConfig:
-    """Settings of `parallel`.
+class ParallelConfig(StartOptions):
+    """Settings of `parallel`; and `StartOptions`.
 
     Attributes:
       rank: R, components of every module.
       scale: s, of every component. Constant: a scale that fell with the rank would change what
         converged predecessors contribute.
-      std: standard deviation of the first a_k; b_k = 0.
+      std: standard deviation of the first a_k; b_k = 0. With init "gradient" it is not read.
       stagger: steps between joining workers, and from joining to being published; 0 publishes all
         components from the first step.
       advance: workers that have not joined yet train in private.
@@ -49,6 +50,7 @@ class ParallelConfig:
     way: str = option("in_turn", texts.WAY, WAYS)
 
     def __post_init__(self):
+        super().__post_init__()
         checks.integer("rank", self.rank, 1)
         checks.positive("scale", self.scale)
         checks.positive("std", self.std)
@@ -104,8 +106,7 @@ def parallel(config: ParallelConfig, run: Run) -> Method:
         )
 
     def prepare(key, kernels, gradients):
-        del gradients
-        theta = start(key, kernels, config.rank, config.std)
+        theta = config.first(key, kernels, gradients, config.rank, config.std, config.scale)
         private = config.rank if config.advance else 1
         first = 0 if config.stagger else config.rank
         return theta, levels.initial(theta, config.scale, first, private)
@@ -121,11 +122,11 @@ def parallel(config: ParallelConfig, run: Run) -> Method:
     def post(theta, aux, opt, info):
         return theta, levels.with_rank(aux, config.published(info.step + 1)), opt
 
-    return assembled("parallel", prepare, grads, post, run.direction, run.rate)
+    return assembled("parallel", prepare, grads, post, run.direction, run.rate, config.of_gradient)
 
 
-def assembled(name: str, prepare, grads, post, direction, rate: Rate) -> Method:
-    """A Method whose components have their own optimisers."""
+def assembled(name: str, prepare, grads, post, direction, rate: Rate, of_gradient=None) -> Method:
+    """A Method whose components have their own optimisers; `of_gradient` as `needs_gradients`."""
     return Method(
         name=name,
         prepare=prepare,
@@ -136,13 +137,5 @@ def assembled(name: str, prepare, grads, post, direction, rate: Rate) -> Method:
         grads=grads,
         post=post,
         own_clipping=True,
+        needs_gradients=of_gradient,
     )
-
-
-def start(key: jax.Array, kernels, rank: int, std: float) -> Tree:
-    """a ~ N(0, std^2) and b = 0."""
-
-    def draw(key, shape, dtype):
-        return std * jax.random.normal(key, shape, dtype)
-
-    return factors.start(key, kernels, rank, draw)

@@ -13,18 +13,19 @@ import numpy as np
 
 from deflation import budgets
 from finetune.adapters import levels
+from finetune.adapters.gradient_start import StartOptions
 from finetune.adapters.method import Gradients, Method, Run
 from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
-from finetune.methods.parallel import assembled, start
+from finetune.methods.parallel import assembled
 from finetune.optimiser import rate
 from rankwise import checks
 from rankwise.options import option
 
 
 @dataclasses.dataclass(frozen=True)
-class SequentialConfig:
-    """Settings of `sequential`.
+class SequentialConfig(StartOptions):
+    """Settings of `sequential`; and `StartOptions`.
 
     Attributes:
       rank: R; None is 4, or the length of `path`.
@@ -43,6 +44,7 @@ class SequentialConfig:
     std: float = option(0.01, texts.STD)
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "path", tuple(self.path))
         if self.rank is not None:
             checks.integer("rank", self.rank, 1)
@@ -134,8 +136,7 @@ def sequential(config: SequentialConfig, run: Run) -> Method:
         return rate(run.optimiser, local, jnp.asarray(steps, jnp.int32)[k])
 
     def prepare(key, kernels, gradients):
-        del gradients
-        theta = start(key, kernels, size, config.std)
+        theta = config.first(key, kernels, gradients, size, config.std, config.scale)
         return theta, levels.initial(theta, config.scale, 1, 0)
 
     def grads(objective, theta, aux, head, step, key):
@@ -149,4 +150,6 @@ def sequential(config: SequentialConfig, run: Run) -> Method:
     def post(theta, aux, opt, info):
         return theta, levels.with_rank(aux, current(info.step + 1) + 1), opt
 
-    return assembled("sequential", prepare, grads, post, run.direction, schedule)
+    return assembled(
+        "sequential", prepare, grads, post, run.direction, schedule, config.of_gradient
+    )

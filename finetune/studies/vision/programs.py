@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from finetune.adapters import factors
+from finetune.adapters.gradient_start import start as small_start
 from finetune.adapters.method import Run
 from finetune.methods import Method
 from finetune.methods.full import full
 from finetune.methods.lora import LoraConfig, lora
-from finetune.methods.parallel import start as small_start
 from finetune.models.parts.ops import PLAIN
 from finetune.optimiser import OptimiserConfig
 from finetune.studies.vision.halves import Images

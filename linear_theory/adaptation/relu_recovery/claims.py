@@ -99,6 +99,12 @@ def draw_many(key, trials: int, samples: int = 800) -> Teacher:
     return _shrunk(draw_teachers(key, trials, d=4, k=3, samples=samples, rank=2, kappa=(1.0, 4.0)))
 
 
+def draw_wide(key, trials: int, per_input: int = 100) -> Teacher:
+    """d = 16, k = 8, kappa up to 4; at most 32 layers."""
+    sizes = {"d": 16, "k": 8, "samples": 16 * per_input, "rank": 3, "kappa": (1.0, 4.0)}
+    return _shrunk(draw_teachers(key, min(trials, 32), **sizes))
+
+
 def _shrunk(teacher: Teacher) -> Teacher:
     return teacher._replace(delta=0.3 * teacher.delta, values=0.3 * teacher.values)
 
@@ -134,6 +140,23 @@ CLAIMS = (
             "N/d = 5, and a start of any error",
             functools.partial(_envelope, near_only=False),
             functools.partial(draw_many, samples=20),
+        ),
+    ),
+    Claim(
+        name="relu_recovery.wide",
+        source=_SOURCE,
+        statement="The printed envelope in d = 16 dimensions with half as many samples for each, "
+        "N/d = 100. It holds as well at d = 64, N/d = 100 and 200, and fails for a fifth "
+        "of the layers at N/d = 10, for all at 3.",
+        formula="||R_t||_F <= (1 - eta/4)^t ||R_0||_F where ||R_0||_2 <= s_{r*}(Delta)/2",
+        kind="upper",
+        status="with a condition",
+        instances=draw_wide,
+        measure=_envelope,
+        control=Control(
+            "N/d = 5, and a start of any error",
+            functools.partial(_envelope, near_only=False),
+            functools.partial(draw_wide, per_input=5),
         ),
     ),
     Claim(
