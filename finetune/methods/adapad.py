@@ -36,13 +36,16 @@ class AdapadConfig:
     Attributes:
       rank: R, the largest rank of a module.
       budget: components over all modules together; None is two per module [choice].
-      phase: "parallel" trains all levels in every step; "split" one level per step, `cycle` steps
-        each in turn, the private one last [choice]; "joint" all published components against one
-        loss, as in LoRA, and the private ones against another.
+      phase: "joint" trains all published components against one loss, as in LoRA, and the private
+        ones against another; "parallel" all levels in every step, each against its own; "split" one
+        level per step, `cycle` steps each in turn, the private one last. [choice: on teachers of
+        known ranks "joint" is ahead at equal steps and at equal time, see the figure known_ranks.]
       advance: the next component of every module trains in private until it is published.
       every: steps between growths, Delta; None lets growth end at 60% of the run [choice].
       grow: modules that grow at a time; None is a ninth of them, rounded up [choice].
-      score: see `scores`; [choice, the description's is among them].
+      score: see `scores`; None is "decrease", or "effective" where nothing trains in private
+        [choice: of all kinds "decrease" places most components rightly, see known_ranks; "added" is
+        in the description's words, and places fewer than chance does].
       score_every: steps between scores of the kinds "effective", "added" and "decrease"; None is 5
         of the former, which cost a pass with dense gradients, and 1 of the last, which costs next
         to nothing beside the deployed loss [choice].
@@ -61,16 +64,19 @@ class AdapadConfig:
     rank: int = option(4, texts.LARGEST_RANK)
     budget: int | None = option(None, texts.BUDGET)
     phase: str = option(
-        "parallel",
-        "components that a step trains: of all levels (parallel), of one level (split), or of "
-        "all against one loss (joint)",
+        "joint",
+        "components that a step trains: all published ones against one loss (joint), those of all "
+        "levels, each against its own (parallel), or those of one level (split)",
         PHASES,
     )
     advance: bool = option(True, texts.ADVANCE)
     every: int | None = option(None, texts.EVERY)
     grow: int | None = option(None, texts.GROW)
-    score: str = option(
-        "effective", "score by which the modules that grow are chosen", scores.KINDS
+    score: str | None = option(
+        None,
+        "score by which the modules that grow are chosen; by default decrease, that of the loss, "
+        "or effective without private components",
+        scores.KINDS,
     )
     score_every: int | None = option(
         None, f"{texts.SCORE_EVERY}; by default 5 of --score=effective and added, else 1"
@@ -88,6 +94,8 @@ class AdapadConfig:
     way: str = option("in_turn", texts.WAY, WAYS)
 
     def __post_init__(self):
+        if self.score is None:
+            object.__setattr__(self, "score", "decrease" if self.advance else "effective")
         checks.integer("rank", self.rank, 1)
         checks.choice("head_loss", self.head_loss, HEADS)
         checks.choice("phase", self.phase, PHASES)
