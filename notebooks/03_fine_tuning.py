@@ -259,7 +259,7 @@ for data in panels.split(arrays):
 #
 # ```
 # python -m launch.compare --tasks=recipes/minilm/sst2.flags,... \
-#     --methods=recipes/methods/lora.flags,recipes/methods/sequential.flags,recipes/methods/adapad.flags \
+#     --methods=recipes/methods/lora.flags,recipes/methods/sequential.flags,recipes/methods/adapad_levels.flags \
 #     --seeds=0,1,2 --data_dir=DATA --model=MODEL --workdir=runs/minilm
 # ```
 
@@ -331,7 +331,7 @@ plt.show()
 #
 # ```
 # python -m launch.compare --tasks=recipes/minilm/cola.flags,recipes/minilm/mrpc.flags \
-#     --methods=recipes/methods/adapad.flags,recipes/methods/adapad_no_advance.flags,... \
+#     --methods=recipes/methods/adapad_levels.flags,recipes/methods/adapad_no_advance.flags,... \
 #     --seeds=0 --data_dir=DATA --model=MODEL --workdir=runs/minilm
 # ```
 

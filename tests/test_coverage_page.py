@@ -58,8 +58,8 @@ def options() -> set[str]:
 def figure_names() -> set[str]:
     return {
         name
-        for module in ("finetune.studies.vision.registry", "finetune.studies.survey.registry")
-        for name in importlib.import_module(module).registry()
+        for study in ("vision", "survey", "known_ranks")
+        for name in importlib.import_module(f"finetune.studies.{study}.registry").registry()
     } | set(figures.registry())
 
 

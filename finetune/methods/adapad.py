@@ -16,11 +16,13 @@ from finetune.adapters import levels, tables
 from finetune.adapters.gradient_start import StartOptions
 from finetune.adapters.levels import Snapshot
 from finetune.adapters.method import Gradients, Leaves, Method, Run, Tree
-from finetune.adapters.tables import column, dealt, each
+from finetune.adapters.tables import column, each
 from finetune.methods import option_texts as texts
 from finetune.methods.parallel import WAYS, assembled
 from finetune.optimiser import clipped
 from finetune.ranks import scores
+from finetune.ranks.deployed import DENSE, SCORES, Deployed, deployed, unscored
+from finetune.ranks.growth import Growth
 from rankwise import checks
 from rankwise.options import option
 
@@ -35,14 +37,21 @@ class AdapadConfig(StartOptions):
     Attributes:
       rank: R, the largest rank of a module.
       budget: components over all modules together; None is two per module [choice].
-      phase: "parallel" trains all levels in every step; "split" one level per step, `cycle` steps
-        each in turn, the private one last [choice]; "joint" all published components against one
-        loss, as in LoRA, and the private ones against another.
+      phase: "joint" trains all published components against one loss, as in LoRA, and the private
+        ones against another; "parallel" all levels in every step, each against its own; "split" one
+        level per step, `cycle` steps each in turn, the private one last. [choice: on teachers of
+        known ranks "joint" is ahead at equal steps and at equal time, see the figure known_ranks.]
       advance: the next component of every module trains in private until it is published.
       every: steps between growths, Delta; None lets growth end at 60% of the run [choice].
       grow: modules that grow at a time; None is a ninth of them, rounded up [choice].
-      score: see `scores`; "effective" misplaced fewest components on problems of known ranks.
-      score_every: steps between scores of the kind "effective", which cost a pass [choice].
+      score: see `scores`; None is "decrease", or "effective" where nothing trains in private
+        [choice: of all kinds "decrease" places most components rightly, see known_ranks; "added" is
+        in the description's words, and places fewer than chance does].
+      score_every: steps between scores of the kinds "effective", "added" and "decrease"; None is 5
+        of the former, which cost a pass with dense gradients, and 1 of the last, which costs next
+        to nothing beside the deployed loss [choice].
+      significance: level of `scores.significant`, at which modules may grow; None lets them grow
+        whatever the noise, until the budget is spent.
       beta: of both averages, per step [choice, AdaLoRA's].
       scale: s, of every component, whatever the rank [choice].
       std: standard deviation of the first a_k; b_k = 0 [choice].
@@ -56,18 +65,24 @@ class AdapadConfig(StartOptions):
     rank: int = option(4, texts.LARGEST_RANK)
     budget: int | None = option(None, texts.BUDGET)
     phase: str = option(
-        "parallel",
-        "components that a step trains: of all levels (parallel), of one level (split), or of "
-        "all against one loss (joint)",
+        "joint",
+        "components that a step trains: all published ones against one loss (joint), those of all "
+        "levels, each against its own (parallel), or those of one level (split)",
         PHASES,
     )
     advance: bool = option(True, texts.ADVANCE)
     every: int | None = option(None, texts.EVERY)
     grow: int | None = option(None, texts.GROW)
-    score: str = option(
-        "effective", "score by which the modules that grow are chosen", scores.KINDS
+    score: str | None = option(
+        None,
+        "score by which the modules that grow are chosen; by default decrease, that of the loss, "
+        "or effective without private components",
+        scores.KINDS,
     )
-    score_every: int = option(5, texts.SCORE_EVERY)
+    score_every: int | None = option(
+        None, f"{texts.SCORE_EVERY}; by default 5 of --score=effective and added, else 1"
+    )
+    significance: float | None = option(None, texts.SIGNIFICANCE)
     beta: float = option(0.85, texts.BETA)
     scale: float = option(1.0, texts.SCALE)
     std: float = option(0.02, texts.STD)
@@ -81,15 +96,31 @@ class AdapadConfig(StartOptions):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.score is None:
+            object.__setattr__(self, "score", "decrease" if self.advance else "effective")
         checks.integer("rank", self.rank, 1)
         checks.choice("head_loss", self.head_loss, HEADS)
         checks.choice("phase", self.phase, PHASES)
         checks.choice("score", self.score, scores.KINDS)
         checks.choice("way", self.way, WAYS)
-        for name in ("budget", "every", "grow"):
+        for name in ("budget", "every", "grow", "score_every"):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name), 1)
-        checks.integer("score_every", self.score_every, 1)
+        if self.significance is not None:
+            if not 0 < self.significance < 1:
+                raise ValueError(
+                    f"significance is {self.significance}; allowed are numbers between 0 and 1"
+                )
+            if not self.beta:
+                raise ValueError(
+                    f"beta is 0 with significance {self.significance}; allowed is more than 0, as "
+                    "noise is measured over batches"
+                )
+            if self.score != "decrease":
+                raise ValueError(
+                    f"significance is {self.significance} with score {self.score!r}; allowed is "
+                    "'decrease', whose noise is known"
+                )
         checks.integer("cycle", self.cycle, 1)
         checks.positive("scale", self.scale)
         checks.positive("std", self.std)
@@ -97,8 +128,8 @@ class AdapadConfig(StartOptions):
             raise ValueError(f"beta is {self.beta}; allowed are numbers in [0, 1)")
         if self.head_loss == "own" and self.phase != "split":
             raise ValueError(f"head_loss is 'own' with phase {self.phase!r}; allowed is 'split'")
-        if self.score == "reserve" and not self.advance:
-            raise ValueError("score is 'reserve' with advance False; allowed is advance True")
+        if self.score in scores.OF_PRIVATE and not self.advance:
+            raise ValueError(f"score is {self.score!r} with advance False; allowed is advance True")
 
     def resolved(self, modules: int, total: int) -> AdapadConfig:
         """The settings of a run of `total` steps on `modules` modules, with no None left.
@@ -107,10 +138,14 @@ class AdapadConfig(StartOptions):
           ValueError: a budget outside modules..modules * rank, or so many growths that the steps do
             not suffice for them.
         """
-        budget = min(2, self.rank) * modules if self.budget is None else self.budget
+        budget = self.budget
+        if budget is None:
+            # Where growth stops by itself, the budget is no limit unless one is given.
+            budget = (min(2, self.rank) if self.significance is None else self.rank) * modules
         why = f" (1 to {self.rank} for each of {modules} modules)"
         checks.integer("budget", budget, modules, modules * self.rank, why=why)
-        grow = -(-modules // 9) if self.grow is None else self.grow
+        together = -(-modules // 9) if self.significance is None else modules
+        grow = together if self.grow is None else self.grow
         rounds = -(-(budget - modules) // grow)
         every = max(int(0.6 * total) // max(rounds, 1), 1) if self.every is None else self.every
         if rounds * every > total:
@@ -118,7 +153,22 @@ class AdapadConfig(StartOptions):
                 f"every is {every} with {rounds} growths of {grow} modules each; "
                 f"allowed are at most {total} steps"
             )
-        return dataclasses.replace(self, budget=budget, grow=grow, every=every)
+        often = 5 if self.score in DENSE else 1
+        often = often if self.score_every is None else self.score_every
+        chosen = {"budget": budget, "grow": grow, "every": every, "score_every": often}
+        return dataclasses.replace(self, **chosen)
+
+    def growth(self, modules: int, total: int) -> Growth:
+        """How the modules of such a run grow; ValueError as in `resolved`."""
+        now = self.resolved(modules, total)
+        last = None
+        if self.significance is not None:
+            last = -(-(now.budget - modules) // now.grow) * now.every
+        often = now.score_every if self.score in SCORES else 1
+        return Growth(
+            *(now.rank, now.budget, now.grow, now.every, last, self.advance, self.score),
+            *(often, self.beta**often, self.significance),
+        )
 
 
 def adapad(config: AdapadConfig, run: Run) -> Method:
@@ -153,91 +203,61 @@ def adapad(config: AdapadConfig, run: Run) -> Method:
     clip, total = run.optimiser.clip, run.total
 
     def prepare(key, kernels, gradients):
-        settings = config.resolved(len(kernels), total)
+        growth = config.growth(len(kernels), total)
         theta = config.first(key, kernels, gradients, config.rank, config.std, config.scale)
-        aux = levels.initial(theta, config.scale, 1, _private(settings, len(kernels)))
+        aux = levels.initial(theta, config.scale, 1, growth.training(len(kernels), 0))
         return theta, scores.initial(aux)
 
-    def trained(now: Snapshot, step):
+    def trained(now: Snapshot, step, published):
         if config.phase == "split":
             return _at(now, _turn(config, now.aux, step), clip)
         if config.phase == "joint":
-            return _joint(config, now, clip)
+            return _joint(config, now, published, clip)
         own = levels.every(now, clip, config.way, run.level_mesh).theta
         return own, each(levels.trainable, now.aux)
 
     def grads(objective, theta, aux, head, step, key):
         del key
-        settings = config.resolved(len(aux), total)
         now = Snapshot(objective, theta, aux, head)
+        scored = functools.partial(_scored, config, config.growth(len(aux), total))
         if config.head_loss == "own":
             index = _turn(config, aux, step)
             loss, rows, of_head = levels.with_head(now, index, clip)
             of_theta, active = _placed(now, rows, index)
-            *_, raw, due = _scores(settings, lambda: (loss, of_head), now, step)
+            own = Deployed(loss, of_head, {}, unscored(aux))
+            result, due = scored(lambda: own, now, step)
         else:
-            plain = functools.partial(levels.deployed, now)
-            loss, of_head, raw, due = _scores(settings, plain, now, step)
-            of_theta, active = trained(now, step)
-        if config.score == "factor":
-            raw = scores.factor(theta, aux, of_theta)
+            result, due = scored(lambda: deployed(now, config.phase == "joint"), now, step)
+            of_theta, active = trained(now, step, result.theta)
+        raw = scores.factor(theta, aux, of_theta) if config.score == "factor" else result.raw
         info = {"active": active, "raw": raw, "due": due}
-        return Gradients(loss, of_theta, of_head, info)
+        return Gradients(result.loss, of_theta, result.head, info)
 
     def post(theta, aux, opt, info):
-        settings = config.resolved(len(aux), total)
-        raw, due = info.extra["raw"], info.extra["due"]
-        if config.score == "reserve":
-            raw = scores.reserve(theta, aux)
-        beta = config.beta ** (config.score_every if config.score == "effective" else 1)
-        aux = scores.averaged(aux, raw, beta, due)
-        return theta, _grown(settings, aux, info.step), opt
+        growth = config.growth(len(aux), total)
+        raw = scores.reserve(theta, aux) if config.score == "reserve" else info.extra["raw"]
+        aux = growth.averaged(aux, raw, info.extra["due"])
+        return theta, growth.grown(aux, info.step), opt
 
     return assembled("adapad", prepare, grads, post, run.direction, run.rate, config.of_gradient)
 
 
-def _private(settings: AdapadConfig, used) -> jax.Array:
-    """Components per module that train in private: one, while there is budget left."""
-    return jnp.where(settings.advance & (jnp.asarray(used) < settings.budget), 1, 0)
-
-
-def _scores(settings: AdapadConfig, plain, now: Snapshot, step):
-    """(loss, head gradient, raw scores, whether these are due): `_scored` where they are.
+def _scored(config: AdapadConfig, growth: Growth, plain, now: Snapshot, step):
+    """A step's `Deployed`, with scores where they are due, and whether they are.
 
     Args:
-      plain: () -> (loss, head gradient) of a step without scores.
+      plain: () -> Deployed of a step without scores.
     """
+    if config.score not in SCORES:
+        return plain(), jnp.ones((), bool)
+    due = growth.due(now.aux, step)
 
-    def unscored(_):
-        return *plain(), _nothing(now.aux)
+    def scored(_):
+        new = deployed(now, config.phase == "joint", config.score)
+        # A level's own loss stands where it trains the head.
+        return plain()._replace(raw=new.raw) if config.head_loss == "own" else new
 
-    if settings.score != "effective":
-        return *unscored(0), jnp.ones((), bool)
-    due = _due(settings, now.aux, step)
-    scored = jax.lax.cond(due, lambda _: _scored(now), unscored, 0)
-    return *scored, due
-
-
-def _scored(now: Snapshot):
-    """Loss, head gradient and effective scores of the deployed network, from its dense gradient."""
-    fixed = jax.lax.stop_gradient(now.theta)
-    kernels = now.objective.kernels()
-
-    def loss(head, kernels):
-        return now.objective.loss(fixed, now.aux, head, kernels)
-
-    value, (of_head, dense) = jax.value_and_grad(loss, (0, 1))(now.head, kernels)
-    return value, of_head, scores.effective(fixed, now.aux, dense)
-
-
-def _nothing(aux: Tree) -> Leaves:
-    return each(lambda entry: jnp.zeros((), jnp.float32), aux)
-
-
-def _due(settings: AdapadConfig, aux: Tree, step: jax.Array) -> jax.Array:
-    """Whether the step scores: some module may still grow, and it is the turn."""
-    needed = jnp.sum(tables.rows(column(aux, "rank"))) < settings.budget
-    return needed & ((step + 1) % settings.score_every == 0)
+    return jax.lax.cond(due, scored, lambda _: plain(), 0), due
 
 
 def _turn(config: AdapadConfig, aux: Tree, step: jax.Array) -> Leaves:
@@ -246,10 +266,9 @@ def _turn(config: AdapadConfig, aux: Tree, step: jax.Array) -> Leaves:
     return levels.everywhere(aux, (step // config.cycle) % jnp.minimum(most, config.rank))
 
 
-def _joint(config: AdapadConfig, now: Snapshot, norm: float):
+def _joint(config: AdapadConfig, now: Snapshot, published: Tree, norm: float):
     """All published components against the deployed loss; the private ones in a pass of theirs."""
     theta, aux = now.theta, now.aux
-    published = jax.grad(lambda theta: now.objective.loss(theta, aux, now.head))(theta)
     published, _ = clipped(published, norm)
     active = each(lambda entry: entry["gain"] != 0, aux)
     if not config.advance:
@@ -277,20 +296,3 @@ def _placed(now: Snapshot, rows: Tree, index: Leaves):
     number = jnp.arange(next(iter(aux.values()))["gain"].shape[0])
     active = each(lambda entry, k: (number == k) & levels.trainable(entry), aux, index)
     return levels.placed(rows, index, now.theta), active
-
-
-def _grown(settings: AdapadConfig, aux: Tree, step: jax.Array) -> Tree:
-    """aux after the growth that is due once step number `step` is done, if one is."""
-    rank = tables.rows(column(aux, "rank"))
-    room = settings.budget - jnp.sum(rank)
-    due = ((step + 1) % settings.every == 0) & (room > 0)
-    count = jnp.where(due, jnp.minimum(settings.grow, room), 0)
-    chosen = scores.largest(scores.combined(aux), rank < settings.rank, count)
-    rank = rank + chosen
-    private = _private(settings, jnp.sum(rank)).astype(jnp.int32)
-
-    def of_module(entry: Leaves, rank: jax.Array) -> Leaves:
-        new = {**entry, "rank": rank.astype(jnp.int32), "private": private}
-        return {**new, "gain": levels.published(new)}
-
-    return each(of_module, aux, dealt(rank, aux))

@@ -15,6 +15,10 @@ EVERY = "optimiser steps between growths; by default such that growth ends at 60
 GROW = "number of modules that grow at a time; by default a ninth of the modules"
 T_INIT = "optimiser steps before ranks begin to change; by default the method chooses"
 SCORE_EVERY = "optimiser steps between measurements of the modules' scores"
+SIGNIFICANCE = (
+    "level, between 0 and 1, at which a component has to lower the loss beyond the noise of the "
+    "batches to be added; by default the whole budget is spent"
+)
 BETA = "decay per step of the running averages of the score"
 ORTHOGONALITY = "weight of the penalty that keeps factors orthonormal"
 PENALTY = "form of the penalty: mean of norms (published code) or sum of squares (paper)"

@@ -100,7 +100,8 @@ def grown(growth: Growth, aux: Tree, step: jax.Array) -> Tree:
     rank = jnp.stack([entry["rank"] for entry in aux.values()])
     due = (step > growth.t_init) & (step % growth.every == 0)
     count = jnp.where(due, jnp.minimum(growth.grow, room(growth, aux)), 0)
-    chosen = scores.largest(scores.combined(aux), rank + growth.add <= growth.rank, count)
+    score = scores.combined(aux, "effective")
+    chosen = scores.largest(score, rank + growth.add <= growth.rank, count)
     on, new = active(aux), {}
     for i, (path, entry) in enumerate(aux.items()):
         more = (rank[i] + jnp.where(chosen[i], growth.add, 0)).astype(jnp.int32)

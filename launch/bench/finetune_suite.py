@@ -121,7 +121,7 @@ def ours(base: lora_step.Base, rank: int) -> Iterator[tuple[str, lora_step.Progr
     adalora = lora_step.trained(base, "adalora", **adaptive, **masks)
     for name, number in ADALORA.items():
         yield f"AdaLoRA, {name}", adalora.at(number)
-    growth = {"every": EVERY, "grow": modules, "score_every": SCORED + 1}
+    growth = {"every": EVERY, "grow": modules, "score": "effective", "score_every": SCORED + 1}
     for name, phase in ADAPAD.items():
         program = lora_step.trained(base, "adapad", **phase, **adaptive, **growth)
         yield f"AdaPaD {name}, growing", program.at(0)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
+
+from rankwise.intervals import mean_interval
 
 HEADER = (
     "task",
@@ -33,7 +34,6 @@ LEGEND = (
     "compiler's count; minutes: of one run, compilation and evaluations included; "
     "edge: the best rate is the smallest or largest tried, and a better one may lie beyond it."
 )
-CONFIDENCE = 0.95
 Record = dict[str, Any]
 
 
@@ -62,13 +62,7 @@ def paired(runs: Sequence[Record], reference: Sequence[Record]) -> tuple[float |
     """
     there = {record["seed"]: record["score"] for record in reference}
     both = [(r["score"], there.get(r["seed"])) for r in runs]
-    gaps = np.array([x - y for x, y in both if x is not None and y is not None])
-    if not len(gaps):
-        return None, None
-    if len(gaps) < 2:
-        return float(gaps.mean()), None
-    quantile = stdtrit(len(gaps) - 1, (1 + CONFIDENCE) / 2)
-    return float(gaps.mean()), float(quantile * gaps.std(ddof=1) / len(gaps) ** 0.5)
+    return mean_interval([x - y for x, y in both if x is not None and y is not None])
 
 
 def markdown(lines: Sequence[Sequence[Any]], header: Sequence[str] = HEADER) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
+from finetune.studies.known_ranks import registry as known_ranks
 from finetune.studies.survey import registry as survey
 from finetune.studies.vision import registry as vision
 from launch.shell import waiting
@@ -18,7 +19,7 @@ from rankwise.plots.style import styled
 
 def registry() -> dict[str, Recipe]:
     """All figures by name: those of the theory, then those that need networks."""
-    return {**theory.registry(), **vision.registry(), **survey.registry()}
+    return {**theory.registry(), **vision.registry(), **survey.registry(), **known_ranks.registry()}
 
 
 def drawn(recipe: Recipe, scale: Scale, workdir: str) -> tuple[Figure, Mapping[str, np.ndarray]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import time
-import zipfile
 from collections.abc import Callable
 
 import jax
@@ -13,6 +12,7 @@ import numpy as np
 
 from finetune import models
 from finetune.models.mlp import MLPConfig
+from finetune.studies import stored
 from finetune.studies.vision import halves as data
 from finetune.studies.vision.cost import joint_flops, stage_flops
 from finetune.studies.vision.paths import run_seed
@@ -64,14 +64,14 @@ def study(
     runs = []
     for seed in setting.seeds:
         path = None if folder is None else pathlib.Path(folder) / f"{name}-{seed}.npz"
-        arrays = None if path is None else _stored(path)
+        arrays = None if path is None else stored.read(path)
         if arrays is None:
             started = time.perf_counter()
             params = _network(sizes, seed).params
             arrays = run_seed(setting, shared, halves, params, seed, lambda stage: tick(stage, 1))
             arrays["seconds"] = np.float32(time.perf_counter() - started)
             if path is not None:
-                _store(path, arrays)
+                stored.write(path, arrays)
         else:
             tick("stored", setting.total_epochs)
         runs.append(arrays)
@@ -99,27 +99,3 @@ def made(setting: VisionSetting, halves: data.Halves, sizes: MLPConfig) -> Progr
 
 def _network(sizes: MLPConfig, seed: int) -> network.Network:
     return network.from_module(models.initialise(sizes, jax.random.key(seed)))
-
-
-def _stored(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    if not path.exists():
-        return None
-    try:
-        # Opened here: numpy leaves its own file open where it is no archive.
-        with path.open("rb") as file, np.load(file) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        raise ValueError(f"{path} is damaged; remove it to run its seed again") from None
-
-
-def _store(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -79,7 +79,7 @@ def test_ranks_grow_to_the_budget_and_no_further(phase, advance):
 
 @pytest.mark.thorough  # levels: test_joint_sees below
 def test_the_private_component_learns_and_is_seen_by_nobody():
-    config = AdapadConfig(3, budget=3, every=20)
+    config = AdapadConfig(3, budget=3, every=20, score="effective")
     with_it, without = run(config), run(AdapadConfig(3, budget=3, every=20, advance=False))
     b = with_it[-1][0]["one"]["b"]
     assert np.any(b[1]) and not np.any(b[2])
@@ -161,7 +161,7 @@ def test_the_head_from_the_levels_own_pass(score):
 
 def test_the_effective_score_is_that_of_the_dense_gradient():
     x, kernels, y = linear.chain_data(dtype=np.float32)
-    config = AdapadConfig(3, score_every=1)
+    config = AdapadConfig(3, score="effective", score_every=1)
     method, target, (theta, aux, _) = problem(config)
     theta, aux = (
         linear.trained(theta, aux),

@@ -183,7 +183,7 @@ def test_finished_seeds_are_stored_and_not_run_again(tmp_path, monkeypatch):
     study(dataclasses.replace(setting, std=0.2), tmp_path / "s")
     assert len(list((tmp_path / "s").iterdir())) == 3
     stored.write_bytes(stored.read_bytes()[:100])
-    with pytest.raises(ValueError, match="is damaged; remove it to run its seed again"):
+    with pytest.raises(ValueError, match="is damaged; remove it to measure it again"):
         study(setting, tmp_path / "s")
 
 

@@ -1,0 +1,82 @@
+"""How the modules of AdaPaD grow: when, which of them, and when no more."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from finetune.adapters import levels, tables
+from finetune.adapters.method import Leaves, Tree
+from finetune.adapters.tables import column, dealt, each
+from finetune.ranks import scores
+
+
+class Growth(NamedTuple):
+    """How modules grow.
+
+    Attributes:
+      rank: R, components of a module at most.
+      budget: components of all modules at most.
+      grow: modules that grow at a time, at most.
+      every: steps between growths.
+      last: steps after which no module grows, None for no such end.
+      private: whether the next component of every module trains in private.
+      score: one of `scores.KINDS`.
+      score_every: steps between scores.
+      beta: of their averages, from one score to the next.
+      significance: level of `scores.significant`, at which modules may grow; None for all of them.
+    """
+
+    rank: int
+    budget: int
+    grow: int
+    every: int
+    last: int | None
+    private: bool
+    score: str
+    score_every: int
+    beta: float
+    significance: float | None
+
+    def training(self, used, done) -> jax.Array:
+        """Components per module that train in private after `done` steps: one, or at the end 0."""
+        return jnp.where(self.private & self.going(used, done), 1, 0)
+
+    def going(self, used, done) -> jax.Array:
+        """Whether modules may still grow that have `used` components together."""
+        going = jnp.asarray(used) < self.budget
+        return going if self.last is None else going & (done < self.last)
+
+    def due(self, aux: Tree, step: jax.Array) -> jax.Array:
+        """Whether step number `step` scores: some module may still grow, and it is the turn."""
+        used = jnp.sum(tables.rows(column(aux, "rank")))
+        return self.going(used, step) & ((step + 1) % self.score_every == 0)
+
+    def averaged(self, aux: Tree, raw: Leaves, due: jax.Array) -> Tree:
+        """aux with the averages of the scores moved on."""
+        deviation = jnp.square if self.score == "decrease" else jnp.abs
+        return scores.averaged(aux, raw, self.beta, due, deviation)
+
+    def grown(self, aux: Tree, step: jax.Array) -> Tree:
+        """aux after the growth that is due once step number `step` is done, if one is."""
+        rank = tables.rows(column(aux, "rank"))
+        used = jnp.sum(rank)
+        due = ((step + 1) % self.every == 0) & self.going(used, step)
+        count = jnp.where(due, jnp.minimum(self.grow, self.budget - used), 0)
+        eligible = rank < self.rank
+        if self.significance is not None:
+            eligible &= scores.significant(aux, self.beta, self.significance)
+        rank = rank + scores.largest(scores.combined(aux, self.score), eligible, count)
+        private = self.training(jnp.sum(rank), step + 1).astype(jnp.int32)
+
+        def of_module(entry: Leaves, rank: jax.Array) -> Leaves:
+            new = {**entry, "rank": rank.astype(jnp.int32), "private": private}
+            if self.score == "decrease":  # it was that of the component which is now published
+                same = rank == entry["rank"]
+                averages = ("sensitivity", "variability")
+                new |= {name: jnp.where(same, entry[name], 0) for name in averages}
+            return {**new, "gain": levels.published(new)}
+
+        return each(of_module, aux, dealt(rank, aux))

@@ -1,0 +1,72 @@
+"""Who takes part: methods at one budget, variants of AdaPaD, and oracles that know the ranks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from finetune.methods import MethodConfig
+
+# The size of the first factors and the scale as in recipes/methods/adapad.flags.
+_ADAPAD = {"scale": 8.0, "std": 0.03}
+
+
+class Contender(NamedTuple):
+    """One of them.
+
+    Attributes:
+      method: its name.
+      options: of the method, beside rank and budget.
+      shares: "budget" where the method deals components out by itself, "rank" where every module
+        has as many, "most" where only the largest rank is given.
+      given: whether it starts with the teacher's ranks.
+      steps: in units of those of the others.
+      about: what it is there for.
+    """
+
+    method: str
+    options: dict[str, Any]
+    shares: str
+    given: bool
+    steps: float
+    about: str
+
+    def config(self, budget: int, modules: int, most: int) -> MethodConfig:
+        """Its settings; `most` is the largest rank of a module."""
+        own = {
+            "budget": {"budget": budget, "rank": most},
+            "rank": {"rank": budget // modules},
+            "most": {"rank": most},
+        }
+        return MethodConfig(self.method, **self.options, **own[self.shares])
+
+
+def _adapad(about: str, given: bool = False, shares: str = "budget", **options) -> Contender:
+    return Contender("adapad", {**_ADAPAD, **options}, shares, given, 1.0, about)
+
+
+JOINT = {"phase": "joint", "score": "decrease"}
+CONTENDERS = {
+    "oracle": Contender("lora", {}, "most", True, 1.0, "LoRA that is given the ranks"),
+    "lora": Contender("lora", {}, "rank", False, 1.0, "the same rank in every module"),
+    "adapad": _adapad("joint, grown by the decrease of the loss", **JOINT),
+    "adapad_effective": _adapad("another score", phase="joint", score="effective"),
+    "adapad_parallel": _adapad("a loss per level", phase="parallel", score="decrease"),
+    "adapad_former": _adapad("both, as until now", phase="parallel", score="effective"),
+    "adalora": Contender("adalora", {}, "budget", False, 1.0, "prunes"),
+    "increlora": Contender("increlora", {}, "budget", False, 1.0, "grows"),
+    "sora": Contender("sora", {}, "most", False, 1.0, "prunes, to no budget"),
+    "sequential": Contender("sequential", _ADAPAD, "rank", False, 1.0, "one level after the other"),
+    "lora_long": Contender("lora", {}, "rank", False, 2.0, "LoRA with twice the steps"),
+    "adapad_given": _adapad("adapad with the ranks", True, **JOINT),
+    "adapad_parallel_given": _adapad(
+        "adapad_parallel with the ranks", True, phase="parallel", score="decrease"
+    ),
+    "adapad_stop": _adapad("no budget, stops by itself", shares="most", significance=0.05, **JOINT),
+    "adapad_early": _adapad("all growth in a tenth of the run", every=5, **JOINT),
+    "adapad_split": _adapad("levels in turn", phase="split", score="decrease"),
+    "adapad_no_private": _adapad(
+        "no private component", advance=False, phase="joint", score="effective"
+    ),
+    "adapad_reserve": _adapad("size of the private component", phase="joint", score="reserve"),
+    "adapad_unit": _adapad("scale 1", **JOINT | {"scale": 1.0}),
+}
