@@ -10,9 +10,13 @@ folded on the host in float64, data in memory are folded on the device and may b
 
 from __future__ import annotations
 
+import functools
+
+import jax.numpy as jnp
 import numpy as np
 
 from deflation.problem.components import frobenius, product
+from rankwise.compiling import jit_quickly
 
 
 def nothing(xp, d: int, m: int, dtype):
@@ -66,6 +70,22 @@ def whiten(xp, r, z, eps):
 def together(xp, *sizes):
     """The size of parts that are orthogonal to each other, from theirs."""
     return frobenius(xp.stack([xp.asarray(size) for size in sizes]), xp)
+
+
+@functools.partial(jit_quickly, level=1)
+def reduced(r, z, left, count, x, y) -> tuple:
+    """The fields of a Regression of the columns seen so far and of x, y, in the dtype of these; one
+    program."""
+    r, z, outside = fold(jnp, r, z, x, y)
+    left = together(jnp, left, outside)
+    return finished(jnp, r, z, left, count + x.shape[1], x.dtype, jnp.finfo(x.dtype).eps)
+
+
+def finished(xp, r, z, left, count, dtype, eps) -> tuple:
+    """The fields of a Regression of a summary."""
+    target, whitener, root, lost, rank = whiten(xp, r, z, eps)
+    fields = (target, whitener, root, together(xp, left, lost), count - rank)
+    return tuple(jnp.asarray(field, dtype) for field in fields)
 
 
 def _dot(xp):

@@ -8,7 +8,17 @@ import re
 from rankwise.files import require_writable
 from rankwise.options import option
 
-SUITES = ("decompose", "finetune", "claims", "scaling", "status", "adapters", "first", "all")
+SUITES = (
+    "decompose",
+    "finetune",
+    "claims",
+    "scaling",
+    "status",
+    "adapters",
+    "first",
+    "moments",
+    "all",
+)
 NO_MODEL = "--model is needed: a folder with a BERT"
 
 

@@ -25,6 +25,11 @@ def memory(row: Mapping[str, Any]) -> float:
     return row["bytes_competitor"] / row["bytes_ours"]
 
 
+def closeness(row: Mapping[str, Any]) -> float:
+    """How often the error goes into 1e-5."""
+    return 1e-5 / row["error_ours"] if row["error_ours"] else math.inf
+
+
 class Goal(NamedTuple):
     """A promise about the worst of some rows.
 
@@ -85,6 +90,8 @@ GOALS = (
     Goal("r >= 64: PRIMME", "decompose", f"{FAR}, .*PRIMME"),
     Goal("r >= 64: SLEPc", "decompose", f"{FAR}, .*SLEPc"),
     Goal("a round beside its products", "decompose", "^a round", 0.7),
+    Goal("moments on the device beside their products", "moments", "its products", 0.6),
+    Goal("moments: 1e-5 over their distance from QR", "moments", "QR", 1.0, closeness),
     Goal("LoRA step beside PEFT's", "finetune", r"\| LoRA \| PEFT LoRA", 1.3),
     Goal("memory of it beside PEFT's", "finetune", r"\| LoRA \| PEFT LoRA", 1.0, memory),
     Goal("AdaPaD parallel beside LoRA", "finetune", "AdaPaD parallel.*LoRA", 0.8),

@@ -100,6 +100,14 @@ def first(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return first_suite.run(config.size)
 
 
+def moments(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Moments summed on the device, beside their products and the host's factorisation."""
+    from launch.bench import moments_suite
+
+    del threads
+    return moments_suite.run(moments_suite.SIZES[config.size])
+
+
 def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """The suites that have goals, and a page that holds one against the other."""
     from launch.bench import all_suite
@@ -108,7 +116,7 @@ def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return all_suite.run(chosen)
 
 
-WITH_GOALS = ("first", "decompose", "finetune")
+WITH_GOALS = ("first", "moments", "decompose", "finetune")
 SUITES = {
     "decompose": decompose,
     "finetune": finetune,
@@ -117,5 +125,6 @@ SUITES = {
     "status": status,
     "adapters": adapters,
     "first": first,
+    "moments": moments,
     "all": every,
 }
