@@ -7,20 +7,22 @@ import os
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
+from jax.extend.core import get_opaque_trace_state
 
 from rankwise import checks
 
 # Products, decompositions and exchanges are libraries' own; what XLA makes for CPUs is loops over
 # entries. Its newer emitters of these and its pool of threads take half of the time to compile and
 # gave no faster loops; its optimisations take half of the rest, and loops run 2 to 4 times as fast.
+# Sums over some hundred entries as a tree of loops are a third of the loops, and were slower.
 QUICKLY = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
+    "xla_disable_hlo_passes": "tree_reduction_rewriter",
 }
 
 
-def jit_quickly(function: Callable, *, level: int = 0, **options) -> Callable:
+def jit_quickly(function: Callable, *, level: int | Callable = 0, **options) -> Callable:
     """`jax.jit` of a function whose program is compiled in a third of the time on CPUs.
 
     Within another program, and on other devices, it is `jax.jit`, whose `lower` it has; `programs`
@@ -29,7 +31,8 @@ def jit_quickly(function: Callable, *, level: int = 0, **options) -> Callable:
     Args:
       function, options: as of `jax.jit`.
       level: of XLA's optimisations: 0 for a program that runs about once, 1 (half of the time to
-        compile, not a third) for one with loops over entries that have to be fast.
+        compile, not a third) for one with loops over entries that have to be fast; or a function of
+        the arguments that says which.
 
     Example:
       >>> @jit_quickly
@@ -38,23 +41,29 @@ def jit_quickly(function: Callable, *, level: int = 0, **options) -> Callable:
       >>> int(double(3)), int(jax.jit(double)(3))
       (6, 6)
     """
-    usual = jax.jit(function, **options)
-    chosen = QUICKLY | {"xla_backend_optimization_level": level}
+    usual, made = jax.jit(function, **options), {}
 
-    @functools.cache
-    def quick():
-        left = known(chosen)
-        return jax.jit(function, compiler_options=left, **options) if left else usual
+    def quick(level: int):
+        if level not in made:
+            left = known(QUICKLY | {"xla_backend_optimization_level": level})
+            made[level] = jax.jit(function, compiler_options=left, **options) if left else usual
+        return made[level]
+
+    def programs() -> int:
+        # JAX counts those of one function with any options together.
+        ways = [each._cache_size() for each in made.values() if each is not usual]
+        return usual._cache_size() + max(ways, default=0)
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         # Options are those of a whole program: jax refuses them in a part of one.
         if jax.default_backend() == "cpu" and not is_part_of_program((args, kwargs)):
-            return quick()(*args, **kwargs)
+            chosen = level(*args, **kwargs) if callable(level) else level
+            return quick(chosen)(*args, **kwargs)
         return usual(*args, **kwargs)
 
     call.lower = usual.lower
-    call.programs = lambda: sum(each._cache_size() for each in {usual, quick()})
+    call.programs = programs
     return call
 
 
@@ -70,7 +79,13 @@ def flags(level: int = 0) -> str:
 
 def is_part_of_program(inputs) -> bool:
     """Whether what is computed of them here is traced, as they are or all around them is."""
-    return isinstance(jnp.zeros(()), jax.core.Tracer) or checks.traced(inputs)
+    return get_opaque_trace_state(convention="jax") != _untraced() or checks.traced(inputs)
+
+
+@functools.cache
+def _untraced():
+    with jax.ensure_compile_time_eval():
+        return get_opaque_trace_state(convention="jax")
 
 
 def known(options: dict) -> dict:

@@ -69,10 +69,15 @@ def columns(
     Raises:
       ValueError: no pairs, or pairs that do not fit together; the message has the batch's number.
     """
-    return _grouped(_checked(batches, rows))
+    return _grouped(checked(batches, rows))
 
 
-def _checked(batches: Iterable[tuple], rows: str | None):
+def checked(batches: Iterable[tuple], rows: str | None):
+    """The pairs x (d, n), y (m, n) of `batches` as they come, in columns.
+
+    Raises:
+      ValueError: as `columns`.
+    """
     sizes = None
     if not isinstance(batches, Iterable):
         raise ValueError(f"batches is {checks.shown(batches)}; allowed are pairs (x, y)")

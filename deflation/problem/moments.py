@@ -129,6 +129,23 @@ def whitened(gram, cross, energy, count) -> tuple[tuple, np.dtype]:
     gram, cross = _moment("gram", gram), _moment("cross", cross)
     dtype = checks.float_dtype(np.result_type(gram, cross))
     eps = np.finfo(gram.dtype if gram.dtype.kind == "f" else np.float64).eps
+    (*fields, rank), _ = whitened_to(gram, cross, energy, eps)
+    freedom = 0
+    if count is not None:
+        freedom = max(checks.integer("count", count, 1) - rank, 0)
+    return (*fields, freedom), dtype
+
+
+def whitened_to(gram, cross, energy, eps: float) -> tuple[tuple, float]:
+    """M = Z S^(-1/2) from arrays of moments that are rounded to `eps`.
+
+    Returns:
+      target, whitener, root, unexplained and the rank of X, all in float64; and the condition of X
+      on its range.
+
+    Raises:
+      ValueError: as `whitened`.
+    """
     values, vectors = spectrum(gram, eps)
     d = len(values)
     if cross.shape[1] != d:
@@ -151,10 +168,8 @@ def whitened(gram, cross, energy, count) -> tuple[tuple, np.dtype]:
                 "||Y||_F^2 of the same samples as gram and cross"
             )
         unexplained = np.sqrt(max(energy - explained, 0.0))
-    freedom = 0
-    if count is not None:
-        freedom = max(checks.integer("count", count, 1) - int(keep.sum()), 0)
-    return (target, whitener, root, unexplained, freedom), dtype
+    condition = float(roots.max() * inverse.max())
+    return (target, whitener, root, unexplained, int(keep.sum())), condition
 
 
 def weighted(weight, gram, ridge: float) -> tuple[tuple, np.dtype]:

@@ -11,7 +11,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deflation.problem.components import Components, distances, normalise, norms, product, row_norm
+from deflation.problem.components import (
+    Components,
+    distances,
+    generic,
+    normalise,
+    norms,
+    product,
+    row_norm,
+)
 from deflation.problem.targets import Scaled, Target, entries, times, times_transposed
 from deflation.problem.units import unit_of
 from deflation.rounds.residuals import Along, Triplets, along
@@ -119,11 +127,10 @@ def _searched(target, sides: Components, forward, backward) -> jax.Array:
     rank, side = sides.a.shape
     known = _orthonormal(normalise(sides.a))
     # From the last component, next to which something may have been missed, and a mixture of all.
-    key, mix = jax.random.split(jax.random.key(0))
     unit = normalise(sides.b)
-    mixture = product(jax.random.normal(mix, (BLOCK - 2, rank), unit.dtype), unit)
+    mixture = product(generic((BLOCK - 2, rank), unit.dtype), unit)
     pointing = backward(target, jnp.concatenate([unit[-1:], mixture]))
-    block = jnp.concatenate([pointing, jax.random.normal(key, (1, side), unit.dtype)])
+    block = jnp.concatenate([pointing, generic((1, side), unit.dtype)])
     basis = jnp.concatenate([known, jnp.zeros((BLOCK * DEPTH, side), unit.dtype)])
 
     def extend(step, carry):

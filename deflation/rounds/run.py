@@ -28,6 +28,9 @@ from rankwise import checks
 from rankwise.compiling import is_part_of_program, jit_quickly
 
 LEAST_ROWS = 256  # of the history that a compiled program has room for
+# Entries of all factors up to which a round's loops over them take less than half a millisecond
+# without optimisation, 0.1 with it, which takes a second more to compile: that of 2000 rounds.
+FEW = 4096
 
 
 def advance(state: State, rounds: int) -> State:
@@ -137,7 +140,12 @@ def _constant(leaf):
     return leaf
 
 
-@functools.partial(jit_quickly, level=1, static_argnames=("plan", "rows"))
+def _level(problem, solver, controls, progress, limit, plan, rows) -> int:
+    """Of XLA's optimisations, see `FEW`."""
+    return 0 if plan.rank * sum(problem.shape) <= FEW else 1
+
+
+@functools.partial(jit_quickly, level=_level, static_argnames=("plan", "rows"))
 def _advance(problem, solver, controls, progress, limit, plan, rows):
     inputs = enter(problem, solver, controls, progress)
     if plan.devices.mesh is None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from deflation.problem.components import Components, normalise, product, row_norm
+from deflation.problem.components import Components, generic, normalise, product, row_norm
 from deflation.problem.targets import Target, times, times_transposed
 from deflation.solvers.triangles import lower_inverse
 
@@ -57,18 +57,11 @@ def consistent_sweep(
     # it would otherwise stay for ever where its predecessors' components are.
     subtracted = jnp.max(weights * size.T, axis=1, keepdims=True)
     lost = (size <= 8 * jnp.finfo(b.dtype).eps * subtracted) | (scale == 0)
-    # Drawn only where it is needed: random numbers take longer than a small problem's products.
-    direction = jax.lax.cond(
-        jnp.any(lost), lambda a: jnp.where(lost, _fresh(a), a), lambda a: a, normalise(a)
-    )
+    fresh = normalise(generic((1, a.shape[1]), a.dtype))
+    direction = jnp.where(lost, fresh, normalise(a))
     new = Components(jnp.where(lost, 0, u * scale), direction)
     keep = working[:, None]
     return Components(*(jnp.where(keep, x, y) for x, y in zip(new, old, strict=True)))
-
-
-def _fresh(like):
-    """A random unit row (1, d), the same one every time."""
-    return normalise(jax.random.normal(jax.random.key(0), like.shape[1:], like.dtype)[None])
 
 
 def _inverse(rows, weights):

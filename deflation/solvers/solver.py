@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from deflation.problem.components import (
     Components,
     canonical,
+    generic,
     normalise,
     norms,
     row_norm,
@@ -99,7 +100,7 @@ def away_from_published(view, a):
 
     def fresh():
         # The same for all workers, so that it does not depend on how they are blocked.
-        probe = jax.random.normal(jax.random.key(0), b.shape[1:], b.dtype)
+        probe = generic(b.shape[1:], b.dtype)
         image = normalise(view.transposed(jnp.broadcast_to(probe, b.shape)))
         again = jnp.where(lost & (row_norm(image) > 0.5), image, a)
         return again, view.times(again)

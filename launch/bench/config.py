@@ -5,11 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from launch.bench import decompose_suite
 from rankwise.files import require_writable
 from rankwise.options import option
 
-SUITES = ("decompose", "finetune", "claims", "scaling", "status", "adapters")
+SUITES = (
+    "decompose",
+    "finetune",
+    "claims",
+    "scaling",
+    "status",
+    "adapters",
+    "first",
+    "moments",
+    "all",
+)
+NO_MODEL = "--model is needed: a folder with a BERT"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +43,7 @@ class BenchmarkConfig:
     rank: int = option(2, "finetune: components per module", lower=2)
     dtype: str = option("float32", "finetune: type of the computation", ("float32", "bfloat16"))
     repeats: int = option(9, "timed repetitions of each program", lower=5)
-    size: str = option("quick", "size of the problems", tuple(decompose_suite.SIZES))
+    size: str = option("quick", "size of the problems", ("quick", "full"))
     json: str | None = option(None, "write the rows to this file, a list of objects", path=True)
     figure: str | None = option(
         None, "decompose: draw the rows into PATH.png and PATH.svg", path=True
@@ -41,7 +51,7 @@ class BenchmarkConfig:
 
     def __post_init__(self):
         if self.suite == "finetune" and self.model is None:
-            raise ValueError("--model is needed: a folder with a BERT")
+            raise ValueError(NO_MODEL)
         require_writable(self.json)
         try:
             re.compile(self.cases)

@@ -7,6 +7,7 @@ so that its time includes waiting for them.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -88,6 +89,47 @@ def lobpcg(matrix, rank, iterations):
     return lambda: _host(solve(target, first))
 
 
+def torch_lowrank(matrix, rank, iterations):
+    """torch.svd_lowrank with so many subspace iterations."""
+    import torch
+
+    tensor, size = torch.from_numpy(matrix), min(rank + 8, *matrix.shape)
+
+    def run():
+        torch.manual_seed(0)
+        u, s, v = (x.numpy() for x in torch.svd_lowrank(tensor, q=size, niter=iterations))
+        return (u[:, :rank] * s[:rank]).T, v[:, :rank].T
+
+    return run
+
+
+def dask_compressed(matrix, rank, iterations):
+    """dask's svd_compressed of four blocks of rows in memory, with so many power iterations."""
+    import dask.array
+
+    blocks = dask.array.from_array(matrix, chunks=(-(-matrix.shape[0] // 4), -1))
+    # Without the QR between iterations more of them are worse from the fourth on.
+    power = {"n_power_iter": iterations, "iterator": "QR", "seed": 0}
+
+    def run():
+        factors = dask.array.linalg.svd_compressed(blocks, rank, **power)
+        u, s, vt = dask.compute(*factors, scheduler="threads")
+        return (u * s).T, vt
+
+    return run
+
+
+def primme(matrix, rank, tolerance):
+    """PRIMME's svds, to a relative tolerance."""
+    from primme import svds
+
+    def run():
+        u, s, vt = svds(matrix, rank, tol=tolerance)
+        return (u * s).T, vt
+
+    return run
+
+
 def sequential(matrix, rank, setting):
     """Deflation one component after the other: a solver, and so many rounds of it for each."""
     problem, (solver, rounds) = deflation.Regression.from_matrix(matrix), setting
@@ -124,8 +166,18 @@ COMPETITORS = {
     "randomized_svd": Method((1, 2, 3, 4, 5, 7, 10, 15, 25, 40), randomized),
     "ARPACK": Method((1e-1, 1e-2, 1e-4, 0), iterative("arpack")),
     "PROPACK": Method((1e-1, 1e-2, 1e-4, 0), iterative("propack")),
+    "torch.svd_lowrank": Method((1, 2, 4, 8, 16, 32), torch_lowrank),
+    "dask svd_compressed": Method((1, 2, 4, 8, 16, 32), dask_compressed),
+    "PRIMME": Method((1e-1, 1e-2, 1e-4, 1e-6), primme),
     "LOBPCG": Method((3, 6, 12, 25, 50), lobpcg),
     "sequential": Method(SEQUENTIAL, sequential),
     "joint": Method((100, 400, 1600), joint),
     "jnp.linalg.svd": Method((None,), full_svd),
 }
+# Those of `COMPETITORS` that need more than the bench does, and of what; SLEPc has no wheels.
+PACKAGES = {"torch.svd_lowrank": "torch", "dask svd_compressed": "dask", "PRIMME": "primme"}
+
+
+def missing() -> dict[str, str]:
+    """Competitors whose package is not installed, and its name."""
+    return {m: name for m, name in PACKAGES.items() if importlib.util.find_spec(name) is None}

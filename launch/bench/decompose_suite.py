@@ -8,6 +8,7 @@ accurate enough; the settings found are then timed in turn. Who does not arrive 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import statistics
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -18,7 +19,7 @@ import scipy
 import sklearn
 
 from launch.bench.decompose_inputs import real
-from launch.bench.decompose_methods import COMPETITORS, OURS, Method
+from launch.bench.decompose_methods import COMPETITORS, OURS, PACKAGES, Method, missing
 from launch.bench.rows import record
 from launch.bench.timing import alternating, seconds
 from launch.shell import waiting
@@ -136,7 +137,9 @@ def climb(method: Method, case: Case, limit: float) -> list[Point]:
 
 
 def usable(name: str, case: Case) -> bool:
-    """LOBPCG refuses blocks of a fifth of the matrix."""
+    """Whether its package is installed; LOBPCG refuses blocks of a fifth of the matrix."""
+    if name in missing():
+        return False
     return name != "LOBPCG" or 5 * case.rank < case.matrix.shape[1]
 
 
@@ -194,7 +197,12 @@ def rows(case: Case, climbed: dict[str, list[Point]], repeats: int) -> list[dict
 def versions() -> str:
     """Of everything that is timed."""
     named = {"jax": jax, "numpy": np, "scipy": scipy, "scikit-learn": sklearn}
-    return ", ".join(f"{name} {module.__version__}" for name, module in named.items())
+    known = [f"{name} {module.__version__}" for name, module in named.items()]
+    absent = missing()
+    present = sorted(set(PACKAGES.values()) - set(absent.values()))
+    known += [f"{package} {importlib.metadata.version(package)}" for package in present]
+    known += [f"no {name}, as {package} is not installed" for name, package in absent.items()]
+    return ", ".join(known)
 
 
 def _first(points: list[Point], which: int, target: float) -> Point | None:

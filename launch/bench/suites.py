@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import re
 
-import threadpoolctl
-
-from launch.bench import (
-    adapters_suite,
-    claims_suite,
-    decompose_picture,
-    decompose_rates,
-    decompose_suite,
-    finetune_suite,
-    scaling_suite,
-    status_suite,
-)
-from launch.bench.config import BenchmarkConfig
-from linear_theory import registry
+from launch.bench.config import NO_MODEL, BenchmarkConfig
 from rankwise.files import write_json
-from rankwise.plots.files import save as save_figure
 
 
 def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Time to an error, beside other ways to the leading components of a matrix."""
+    import threadpoolctl
+
+    from launch.bench import decompose_picture, decompose_rates, decompose_suite
+    from rankwise.plots.files import save as save_figure
+
     size, rows, points = config.size, [], {}
     every = decompose_suite.cases(size, config.data_dir, config.model)
     chosen, rates = (
@@ -56,12 +48,18 @@ def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
 
 def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Rounds over devices: what one computes, and a model of several."""
+    from launch.bench import scaling_suite
+
     del threads
     return scaling_suite.rows(scaling_suite.SIZES[config.size]), "see launch/bench/scaling_suite.py"
 
 
 def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """A step of adapters here and in PEFT, its phases, and what is possible."""
+    from launch.bench import finetune_suite
+
+    if config.model is None:
+        raise ValueError(NO_MODEL)
     standard = finetune_suite.SIZES[config.size]
     batch = (config.batch_size or standard[0], config.length or standard[1])
     return finetune_suite.run(
@@ -71,6 +69,9 @@ def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
 
 def claims(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Warm seconds of every claim's check, beside its first call."""
+    from launch.bench import claims_suite
+    from linear_theory import registry
+
     del threads
     trials = claims_suite.TRIALS[config.size]
     return claims_suite.run(list(registry().values()), trials, config.repeats)
@@ -78,15 +79,44 @@ def claims(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
 
 def status(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """What the status of a run claims, beside the truth."""
+    from launch.bench import status_suite
+
     del threads
     return status_suite.run(status_suite.PROBLEMS[config.size])
 
 
 def adapters(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Merges, cuts and extractions of adapters, beside PEFT, numpy and torch."""
+    from launch.bench import adapters_suite
+
     return adapters_suite.run(adapters_suite.SIZES[config.size], config.repeats, threads)
 
 
+def first(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Imports, the first call of a shape, small problems, and the table of claims."""
+    from launch.bench import first_suite
+
+    del threads
+    return first_suite.run(config.size)
+
+
+def moments(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Moments summed on the device, beside their products and the host's factorisation."""
+    from launch.bench import moments_suite
+
+    del threads
+    return moments_suite.run(moments_suite.SIZES[config.size])
+
+
+def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """The suites that have goals, and a page that holds one against the other."""
+    from launch.bench import all_suite
+
+    chosen = {name: functools.partial(SUITES[name], config, threads) for name in WITH_GOALS}
+    return all_suite.run(chosen)
+
+
+WITH_GOALS = ("first", "moments", "decompose", "finetune")
 SUITES = {
     "decompose": decompose,
     "finetune": finetune,
@@ -94,4 +124,7 @@ SUITES = {
     "scaling": scaling,
     "status": status,
     "adapters": adapters,
+    "first": first,
+    "moments": moments,
+    "all": every,
 }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rankwise.compiling import QUICKLY, flags, jit_quickly, known
+from rankwise.compiling import QUICKLY, flags, is_part_of_program, jit_quickly, known
 
 X = jnp.arange(12.0).reshape(3, 4)
 
@@ -68,3 +68,23 @@ def test_a_program_is_compiled_once():
     for _ in range(3):
         length(X[:2])
     assert length.programs() == before + 1
+
+
+def test_the_level_may_depend_on_the_arguments():
+    asked = []
+
+    def level(x):
+        asked.append(x.shape)
+        return 0 if x.shape[0] < 3 else 1
+
+    double = jit_quickly(lambda x: 2 * x, level=level)
+    for rows in (2, 3, 2):
+        np.testing.assert_array_equal(double(X[:rows]), 2 * np.asarray(X[:rows]))
+    assert asked == [(2, 4), (3, 4), (2, 4)] and double.programs() == 2
+
+
+def test_what_is_traced_is_part_of_a_program():
+    within = []
+    jax.jit(lambda: within.append(is_part_of_program(X)))()
+    jax.vmap(lambda x: within.append(is_part_of_program(x)))(X)
+    assert within == [True, True] and not is_part_of_program(X)

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deflation import Components
-from deflation.problem.components import balanced, canonical, distances, normalise, norms
+from deflation.problem.components import (
+    balanced,
+    canonical,
+    distances,
+    generic,
+    normalise,
+    norms,
+)
 from tests.deflation.problems import ROUNDING, D, M, R, close, maps, precision
 
 DTYPES = ("float32", "float64")
@@ -113,3 +120,13 @@ def test_the_sign_of_a_canonical_component_is_that_of_its_first_largest_entry(sh
     got = canonical(Components(b, a))
     np.testing.assert_array_equal(got.b, sign * b)
     np.testing.assert_array_equal(got.a, sign * a)
+
+
+def test_generic_numbers_have_no_pattern():
+    rows = np.asarray(generic((8, 4096), jnp.float32), np.float64)
+    assert np.abs(rows).max() <= 1 and abs(rows.mean()) < 0.01
+    assert abs(rows.var() - 1 / 3) < 0.01
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    # Neither near each other, nor a smooth or periodic vector: five deviations of random ones.
+    spectrum = np.abs(np.fft.rfft(unit, axis=1)) / 64
+    assert np.abs(unit @ unit.T - np.eye(8)).max() < 5 / 64 and spectrum.max() < 5 / 64

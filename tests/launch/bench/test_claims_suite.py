@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch.bench import claims_suite, suites
+from launch.bench import claims_suite
 from launch.bench import rows as benchmark_rows
 from linear_theory import registry
 from tests.launch.commands import command
@@ -16,7 +16,7 @@ from tests.launch.commands import command
 @pytest.fixture
 def few(monkeypatch):
     chosen = dict(list(registry().items())[:2])
-    monkeypatch.setattr(suites, "registry", lambda: chosen)
+    monkeypatch.setattr("linear_theory.registry", lambda: chosen)
     return chosen
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from launch.bench import decompose_inputs, decompose_rates, decompose_suite
+from launch.bench import decompose_inputs, decompose_methods, decompose_rates, decompose_suite
 from launch.bench import rows as benchmark_rows
-from launch.bench.decompose_methods import COMPETITORS, OURS
+from launch.bench.decompose_methods import COMPETITORS, OURS, PACKAGES
 from launch.bench.decompose_picture import costs
 from launch.bench.decompose_suite import Point
 from tests.launch.commands import command
@@ -24,7 +24,8 @@ def tiny(monkeypatch):
     monkeypatch.setattr(decompose_suite, "SPECTRA", ("plateau",))
     # Two settings, of which the last one is exact: each is compiled.
     monkeypatch.setattr(decompose_suite, "OURS", OURS._replace(settings=(2, 20)))
-    first = {name: way._replace(settings=way.settings[:1]) for name, way in COMPETITORS.items()}
+    ways = {name: way for name, way in COMPETITORS.items() if name not in PACKAGES}
+    first = {name: way._replace(settings=way.settings[:1]) for name, way in ways.items()}
     monkeypatch.setattr(decompose_suite, "COMPETITORS", first)
     monkeypatch.setattr(decompose_suite, "real", lambda *_: [("drawn", draw(16, 12))])
     monkeypatch.setitem(decompose_rates.SHAPES, "quick", [(24, 20, 2)])
@@ -38,7 +39,9 @@ def test_rows_and_files(tiny, tmp_path, capsys):
     assert command("benchmark", *flags) == 0
     rows = json.loads(path.read_text())
     # A made and a drawn matrix, which is too small for LOBPCG; a round and a stream.
-    assert len(rows) == len(decompose_suite.QUESTIONS) * (2 * len(COMPETITORS) - 1) + 2
+    assert (
+        len(rows) == len(decompose_suite.QUESTIONS) * (2 * len(decompose_suite.COMPETITORS) - 1) + 2
+    )
     for row in rows:
         assert tuple(row)[: len(benchmark_rows.COLUMNS)] == benchmark_rows.COLUMNS
         assert row["seconds_ours"] > 0
@@ -78,8 +81,26 @@ def test_a_stopped_run_keeps_its_cases(tiny, tmp_path, monkeypatch):
     flags = [f"--json={path}", "--repeats=5", "--cases=drawn"]
     assert command("benchmark", "--suite=decompose", *flags) == 130
     assert len(json.loads(path.read_text())) == len(decompose_suite.QUESTIONS) * (
-        len(COMPETITORS) - 1
+        len(decompose_suite.COMPETITORS) - 1
     )
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_competitors_of_other_packages(name):
+    pytest.importorskip(PACKAGES[name])
+    made = decompose_suite._made("made", "plateau", 24, 20, 2)
+    method = COMPETITORS[name]
+    assert decompose_suite.usable(name, made)
+    call = method.prepare(made.matrix, made.rank, method.settings[-1])
+    assert max(decompose_suite.errors(made, *call())) < 1e-3
+
+
+def test_a_competitor_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(decompose_methods, "PACKAGES", {"joint": "no_such_package"})
+    monkeypatch.setattr(decompose_suite, "PACKAGES", {"joint": "no_such_package"})
+    made = decompose_suite._made("made", "plateau", 24, 20, 2)
+    assert not decompose_suite.usable("joint", made)
+    assert "no joint, as no_such_package is not installed" in decompose_suite.versions()
 
 
 def test_a_setting_that_answers_twice_is_timed_once():

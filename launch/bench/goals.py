@@ -1,0 +1,140 @@
+"""What is wanted of the rows of all suites, and the page that holds one against the other."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from launch.shell.tables import table
+
+GOAL = "goal"
+"""The competitor of a row that is held against a number of seconds."""
+
+
+def ratio(row: Mapping[str, Any]) -> float:
+    """The competitor's time over ours: infinite where it did not arrive, 0 where we did not."""
+    if row["seconds_ours"] is None:
+        return 0.0
+    return math.inf if row["ratio"] is None else row["ratio"]
+
+
+def memory(row: Mapping[str, Any]) -> float:
+    """The competitor's bytes over ours."""
+    return row["bytes_competitor"] / row["bytes_ours"]
+
+
+def closeness(row: Mapping[str, Any]) -> float:
+    """How often the error goes into 1e-5."""
+    return 1e-5 / row["error_ours"] if row["error_ours"] else math.inf
+
+
+class Goal(NamedTuple):
+    """A promise about the worst of some rows.
+
+    Attributes:
+      text: what is promised, as the page says it.
+      suite: whose rows.
+      pattern: regular expression, found in "case | ours | competitor" of its rows.
+      least: of the `value` of every such row.
+      value: of a row, larger is better.
+    """
+
+    text: str
+    suite: str
+    pattern: str
+    least: float = 1.0
+    value: Callable[[Mapping[str, Any]], float] = ratio
+
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Those that it speaks of."""
+        keys = "case", "ours", "competitor"
+        return [
+            row
+            for row in rows
+            if row["suite"] == self.suite
+            and re.search(self.pattern, " | ".join(row[key] for key in keys))
+        ]
+
+
+class Verdict(NamedTuple):
+    """A line of the page: the worst row's value beside what is wanted of it."""
+
+    goal: str
+    wanted: str
+    measured: str
+    verdict: str
+    worst: str
+
+
+FAR = "r = (64|256)"
+GOALS = (
+    Goal("import deflation", "first", "^import deflation"),
+    Goal("launch.check --help", "first", "^launch.check --help"),
+    Goal("table of claims: its first row", "first", "^first row of the table"),
+    Goal("table of claims, nothing compiled before", "first", "^table of claims, cold"),
+    Goal("table of claims, programs kept from before", "first", "^table of claims, warm"),
+    Goal("first parallel() of a shape", "first", "^first call"),
+    Goal("a call with next to nothing to compute", "first", "^overhead"),
+    Goal("small problems beside numpy's SVD", "first", "^small"),
+    Goal("residual 1e-3, r >= 64: randomized_svd", "decompose", f"{FAR}, res.*randomized_svd", 3.0),
+    Goal("components, r >= 64: randomized_svd", "decompose", f"{FAR}, com.*randomized_svd", 3.0),
+    Goal("residual, r >= 64: PROPACK", "decompose", f"{FAR}, res.*PROPACK"),
+    Goal("components, r >= 64: PROPACK", "decompose", f"{FAR}, com.*PROPACK"),
+    Goal("512 x 512, r = 8: randomized_svd", "decompose", "512, r = 8, .*randomized_svd"),
+    Goal("512 x 512, r = 8: PROPACK", "decompose", "512, r = 8, .*PROPACK"),
+    Goal("r >= 64: torch.svd_lowrank", "decompose", f"{FAR}, .*torch.svd_lowrank"),
+    Goal("r >= 64: LOBPCG of jax", "decompose", f"{FAR}, .*LOBPCG"),
+    Goal("r >= 64: dask's svd_compressed", "decompose", f"{FAR}, .*dask"),
+    Goal("r >= 64: PRIMME", "decompose", f"{FAR}, .*PRIMME"),
+    Goal("r >= 64: SLEPc", "decompose", f"{FAR}, .*SLEPc"),
+    Goal("a round beside its products", "decompose", "^a round", 0.7),
+    Goal("moments on the device beside their products", "moments", "its products", 0.6),
+    Goal("moments: 1e-5 over their distance from QR", "moments", "QR", 1.0, closeness),
+    Goal("LoRA step beside PEFT's", "finetune", r"\| LoRA \| PEFT LoRA", 1.3),
+    Goal("memory of it beside PEFT's", "finetune", r"\| LoRA \| PEFT LoRA", 1.0, memory),
+    Goal("AdaPaD parallel beside LoRA", "finetune", "AdaPaD parallel.*LoRA", 0.8),
+)
+
+
+def verdicts(rows: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> list[Verdict]:
+    """One of every goal.
+
+    Args:
+      rows: of all suites.
+      reasons: why a suite has none, or not all, by its name.
+    """
+    return [_verdict(goal, goal.rows(rows), reasons) for goal in GOALS]
+
+
+def page(rows: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> str:
+    """The goals as a table, and how many are reached."""
+    lines = verdicts(rows, reasons)
+    passed = sum(line.verdict == "PASS" for line in lines)
+    unknown = sum(line.verdict == "not measured" for line in lines)
+    text = table(Verdict._fields, lines)
+    return f"{text}\n{passed} of {len(lines)} goals reached, {unknown} not measured"
+
+
+def _verdict(goal: Goal, rows: list, reasons: Mapping[str, str]) -> Verdict:
+    if not rows:
+        reason = reasons.get(goal.suite, "no such row")
+        return Verdict(goal.text, _factor(goal.least), "-", "not measured", reason)
+    worst = min(rows, key=goal.value)
+    value = goal.value(worst)
+    missing = goal.least / value if value else math.inf
+    verdict = "PASS" if missing <= 1 else f"{missing:.3g} x missing"
+    if worst["competitor"] == GOAL:
+        wanted, measured = _seconds(worst["seconds_competitor"]), _seconds(worst["seconds_ours"])
+    else:
+        wanted, measured = _factor(goal.least), _factor(value)
+    return Verdict(goal.text, wanted, measured, verdict, worst["case"])
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s"
+
+
+def _factor(value: float) -> str:
+    return "all" if math.isinf(value) else f"{value:.3g} x"

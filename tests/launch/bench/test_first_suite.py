@@ -1,0 +1,44 @@
+"""The first minute: what is held against seconds, from processes of its own."""
+
+import json
+
+import pytest
+
+from launch.bench import first_call, first_suite, goals
+
+
+def test_what_a_process_measures():
+    measured = first_call.main([(6, 2)])
+    json.dumps(measured)
+    (call,) = measured["calls"]
+    assert (call["side"], call["rank"]) == (6, 2)
+    assert min(call[name] for name in ("first", "processor", "next", "svd")) > 0
+    assert measured["import"] >= 0 and measured["overhead"] > 0
+
+
+def test_every_goal_has_its_row(monkeypatch):
+    call = {"side": 6, "rank": 2, "first": 0.5, "processor": 0.6, "next": 0.01, "svd": 0.02}
+    printed = json.dumps({"import": 0.8, "overhead": 0.002, "calls": [call]})
+
+    def ended(*arguments, first=""):
+        return 2.0, printed, 3.0 if first else None
+
+    monkeypatch.setattr(first_suite, "_ended", ended)
+    rows, _ = first_suite.run("quick")
+    verdicts = {goal.text: goal.rows(rows) for goal in goals.GOALS if goal.suite == "first"}
+    assert all(verdicts.values())
+    ratios = {row["case"]: row["ratio"] for row in rows}
+    assert ratios["first call, 6 x 6, r = 2"] == pytest.approx(2)
+    assert ratios["small problem, 6 x 6, r = 2"] == pytest.approx(2)
+    assert ratios["first row of the table"] == pytest.approx(5 / 3)
+
+
+def test_a_process_that_fails_is_named():
+    with pytest.raises(RuntimeError, match=r"status 3: told$"):
+        first_suite._ended("-c", "import sys; print('told', file=sys.stderr); sys.exit(3)")
+
+
+def test_the_line_that_is_waited_for():
+    program = "import sys; print('some'); print('it: 1', file=sys.stderr); print('x')"
+    seconds, printed, seen = first_suite._ended("-c", program, first="it: 1")
+    assert 0 < seen <= seconds and printed.split() == ["some", "x"]

@@ -1,0 +1,50 @@
+"""The page of goals: the worst row decides, and nothing that was not measured passes."""
+
+import math
+
+import pytest
+
+from launch.bench import goals
+from launch.bench.rows import record
+
+
+def row(case, ours, other, seconds, suite="made", **more):
+    return record(suite, case, (ours, other), seconds, (None, None), **more)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    chosen = (
+        goals.Goal("quick", "made", "^start"),
+        goals.Goal("ahead", "made", r"\| theirs$", 3.0),
+        goals.Goal("smaller", "made", r"\| theirs$", 1.0, goals.memory),
+        goals.Goal("elsewhere", "other", "."),
+    )
+    monkeypatch.setattr(goals, "GOALS", chosen)
+    return chosen
+
+
+def test_the_worst_row_decides(made):
+    rows = [
+        row("start", "ours", goals.GOAL, (0.5, 1.0)),
+        row("first", "ours", "theirs", (1.0, 9.0), bytes_ours=1, bytes_competitor=4),
+        row("second", "ours", "theirs", (2.0, 3.0), bytes_ours=2, bytes_competitor=5),
+    ]
+    quick, ahead, smaller, elsewhere = goals.verdicts(rows, {"other": "no package"})
+    assert quick == ("quick", "1 s", "0.5 s", "PASS", "start")
+    assert ahead == ("ahead", "3 x", "1.5 x", "2 x missing", "second")
+    assert smaller == ("smaller", "1 x", "2.5 x", "PASS", "second")
+    assert elsewhere == ("elsewhere", "1 x", "-", "not measured", "no package")
+    assert goals.page(rows, {}).endswith("2 of 4 goals reached, 1 not measured")
+
+
+def test_who_does_not_arrive():
+    assert goals.ratio(row("a", "ours", "theirs", (1.0, None))) == math.inf
+    assert goals.ratio(row("a", "ours", "theirs", (None, 1.0))) == 0
+    assert goals.ratio(row("a", "ours", "theirs", (None, None))) == 0
+
+
+def test_one_who_never_arrives_misses_it_all(made):
+    rows = [row("a", "ours", "theirs", (None, 1.0), bytes_ours=1, bytes_competitor=1)]
+    ahead = goals.verdicts(rows, {})[1]
+    assert ahead.verdict == "inf x missing" and ahead.measured == "0 x"
