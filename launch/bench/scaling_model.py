@@ -37,9 +37,10 @@ class Link:
 
 NETWORK = Link("10 Gb/s network, 20 us", 2e-5, 1.25e9)
 FABRIC = Link("200 Gb/s fabric, 2 us", 2e-6, 2.5e10)
-"""Stated, not measured: a common network between hosts, slower than any link between GPUs, and what
-connects the nodes of a cluster or, nearly, GPUs by PCIe."""
-LINKS = (NETWORK, FABRIC)
+BESIDE = Link("3600 Gb/s between GPUs, 1 us", 1e-6, 4.5e11)
+"""Stated, not measured: a common network between hosts, slower than any link between GPUs; what
+connects the nodes of a cluster or, nearly, GPUs by PCIe; and GPUs of one host by NVLink."""
+LINKS = (NETWORK, FABRIC, BESIDE)
 
 
 @dataclasses.dataclass(frozen=True)

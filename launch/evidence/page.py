@@ -63,6 +63,8 @@ SHOWN = {
         "vision_paths",
         "vision_efficiency",
         "vision_spread",
+        "vision_budgets",
+        "vision_bases",
     ),
     "self_correction": (
         "parallel_errors",

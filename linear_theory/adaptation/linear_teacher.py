@@ -116,6 +116,24 @@ def draw_teachers(
     )
 
 
+# Laws of one entry of an input, of mean 0 and variance 1, and their fourth moments.
+LAWS = ("signs", "uniform", "sparse signs")
+SPARSITY = 4  # a sparse sign is +-2 with probability 1/4, else 0
+FOURTH = np.array([1.0, 9 / 5, float(SPARSITY)])
+
+
+def by_law(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Independent entries of the three `LAWS`, (3, *shape).
+
+    Example:
+      >>> by_law(np.random.default_rng(0), 2, 5).shape
+      (3, 2, 5)
+    """
+    signs, sparse = np.sign(rng.standard_normal((2, *shape)))
+    sparse = SPARSITY**0.5 * sparse * (rng.random(shape) < 1 / SPARSITY)
+    return np.stack([signs, 3**0.5 * rng.uniform(-1, 1, shape), sparse])
+
+
 def follow(step: Callable, a: np.ndarray, b: np.ndarray, steps: int) -> tuple[np.ndarray, ...]:
     """The factors before and after each of `steps` steps (a, b) -> (a, b), stacked along axis 1.
 

@@ -8,7 +8,7 @@ choices 1, 3, 5, 10 the 64 paths take 10 (1 + 4 + 16) = 210 epochs in place of 9
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -24,13 +24,17 @@ BASE, JOINT = 0, COMPONENTS + 1
 ROLES = COMPONENTS + 2
 
 
+def _silent(stage: str) -> None:
+    """Shows nothing."""
+
+
 def run_seed(
     setting: VisionSetting,
     programs: Programs,
     halves: Halves,
     params: Params,
     seed: int,
-    tick: Callable[[str], None] = lambda stage: None,
+    tick: Callable[[str], None] = _silent,
 ) -> dict[str, np.ndarray]:
     """Accuracies on test images, logits over all classes.
 
@@ -66,22 +70,27 @@ def run_seed(
 def train_base(setting, programs, half: Half, params: Params, seed: int, tick) -> Params:
     """The network trained whole on one half: its parameters."""
     stops = (setting.base_epochs,)
-    return next(_trained(setting, programs.whole, half, params, BASE, seed, stops, tick))
+    return next(bases(setting, programs, half, params, seed, stops, tick))
 
 
-def component(setting, programs, half: Half, params: Params, depth: int, seed: int, tick):
+def bases(setting, programs, half, params, seed: int, stops: Sequence[int], tick=_silent):
+    """The network trained whole on one half: yields its parameters after each number of epochs."""
+    return _trained(setting, programs.whole, half, params, BASE, seed, stops, tick)
+
+
+def component(setting, programs, half: Half, params: Params, depth: int, seed: int, tick=_silent):
     """Component `depth` on top of `params`: yields the parameters with it after each choice."""
     return _trained(setting, programs.component, half, params, depth, seed, setting.epochs, tick)
 
 
-def joint(setting, programs, half: Half, params: Params, seed: int, tick) -> np.ndarray:
+def joint(setting, programs, half: Half, params: Params, seed: int, tick=_silent) -> np.ndarray:
     """All components at once: accuracy after every epoch, (joint_epochs,)."""
     every = range(1, setting.joint_epochs + 1)
     ends = _trained(setting, programs.joint, half, params, JOINT, seed, every, tick)
     return np.asarray([programs.accuracy(end, half.test) for end in ends], np.float32)
 
 
-def _trained(setting, trainer: Trainer, half, params, role: int, seed: int, stops, tick):
+def _trained(setting, trainer: Trainer, half, params, role: int, seed: int, stops, tick=_silent):
     """Yields the parameters at every stop of one run, which has a fresh optimiser."""
     stream = ROLES * seed + role
     state = trainer.start(jax.random.key(stream), params)

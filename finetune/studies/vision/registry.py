@@ -16,6 +16,8 @@ import numpy as np
 from finetune.studies.vision.figures import components, efficiency, flops, order, paths, spread
 from finetune.studies.vision.setting import VisionSetting
 from finetune.studies.vision.study import study
+from finetune.studies.vision.sweep_figures import from_bases, under_budgets
+from finetune.studies.vision.sweeps import sweep
 from finetune.tasks import images
 from rankwise.plots.recipe import Progress, Recipe, Scale, silent
 
@@ -25,6 +27,8 @@ DIGITS = {"task": "digits", "batch_size": 16, "learning_rate": 3e-3}
 QUICK = {"hidden_size": 128, "seeds": (42, 43)}
 # Of real images, as many as take a minute.
 SOME = {"rows": 1000, "seeds": (42,), "batch_size": 16}
+BUDGETS = {"totals": (6, 18, 27), "alphas": (-1.0, -0.5, 0.0, 0.5, 1.0, 2.0)}
+BASES = {"base_epochs": (1, 2, 5, 10, 20), "totals": (18,), "alphas": (-1.0, 0.0, 1.0)}
 PUBLISHED = ("mnist", "cifar10", "cifar100")
 
 
@@ -67,6 +71,15 @@ def experiment(
     return arrays
 
 
+def swept(suite: Suite, **options) -> dict[str, np.ndarray]:
+    """As `experiment`, the arrays of `sweep`; the bases are the setting's unless options say."""
+    arrays = {"tasks": np.asarray([setting.task for setting in suite.settings])}
+    for setting in suite.settings:
+        own = {"base_epochs": (setting.base_epochs,), **options}
+        arrays |= {f"{setting.task}_{name}": value for name, value in sweep(setting, **own).items()}
+    return arrays
+
+
 def sizes(scale: str, seed: int | None, data_dir: str | os.PathLike | None, model) -> Scale:
     """The data sets of a size: all that `data_dir` has of the published ones, else digits.
 
@@ -102,6 +115,22 @@ def registry() -> dict[str, Recipe]:
     recipes = [
         Recipe(f"vision_{name}", f"{SOURCE}, {where}", shows, experiment, draw, sizes, True)
         for name, where, shows, draw in rows
+    ]
+    sweeps = (
+        ("budgets", "note, sweep with LoRA", "the lead over the joint adapter by budget", BUDGETS),
+        ("bases", "appendix F", "influence of the base's quality", BASES),
+    )
+    drawings = {"budgets": under_budgets, "bases": from_bases}
+    recipes += [
+        Recipe(
+            f"vision_{name}",
+            f"{SOURCE}, {where}",
+            shows,
+            swept,
+            drawings[name],
+            lambda *size, options=options: dataclasses.replace(sizes(*size), options=options),
+        )
+        for name, where, shows, options in sweeps
     ]
     return {recipe.name: recipe for recipe in recipes}
 

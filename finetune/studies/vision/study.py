@@ -54,11 +54,7 @@ def study(
       (1, 1, 1, 1)
     """
     halves = data.load(setting)
-    sizes = MLPConfig(
-        num_labels=halves.task.num_labels,
-        input_size=halves.first.train.pixels.shape[1],
-        hidden_size=setting.hidden_size,
-    )
+    sizes = sizes_of(setting, halves)
     shared = made(setting, halves, sizes)
     name = f"{setting.task}-{setting.fingerprint()}-{halves.crc:08x}"
     runs = []
@@ -67,7 +63,7 @@ def study(
         arrays = None if path is None else stored.read(path)
         if arrays is None:
             started = time.perf_counter()
-            params = _network(sizes, seed).params
+            params = network_of(sizes, seed).params
             arrays = run_seed(setting, shared, halves, params, seed, lambda stage: tick(stage, 1))
             arrays["seconds"] = np.float32(time.perf_counter() - started)
             if path is not None:
@@ -75,27 +71,44 @@ def study(
         else:
             tick("stored", setting.total_epochs)
         runs.append(arrays)
-    shapes = [shape for _, shape in sorted(models.linears(models.abstract(sizes)).items())]
     return {
         **{key: np.stack([run[key] for run in runs]) for key in runs[0]},
-        "seeds": np.asarray(setting.seeds),
         "epochs": np.asarray(setting.epochs),
-        "rows": np.asarray(halves.second.train.labels.shape[0]),
         "test_rows": np.asarray(halves.second.test.labels.shape[0]),
+        "hidden_size": np.asarray(setting.hidden_size),
+        **costs(setting, halves, sizes),
+    }
+
+
+def costs(setting: VisionSetting, halves: data.Halves, sizes: MLPConfig) -> dict[str, np.ndarray]:
+    """What the arrays of a study say beside its accuracies: seeds, rows, flops, task and note."""
+    shapes = [shape for _, shape in sorted(models.linears(models.abstract(sizes)).items())]
+    return {
+        "seeds": np.asarray(setting.seeds),
+        "rows": np.asarray(halves.second.train.labels.shape[0]),
         "stage_flops": np.asarray([stage_flops(shapes, k + 1) for k in range(COMPONENTS)]),
         "joint_flops": np.asarray(joint_flops(shapes, COMPONENTS)),
-        "hidden_size": np.asarray(setting.hidden_size),
         "task": np.asarray(setting.task),
         "note": np.asarray(halves.task.note),
     }
 
 
-def made(setting: VisionSetting, halves: data.Halves, sizes: MLPConfig) -> Programs:
-    """The programs of a setting, shared by its seeds."""
-    return programs(
-        _network(sizes, 0), halves.task.loss, COMPONENTS, setting.learning_rate, setting.std
+def sizes_of(setting: VisionSetting, halves: data.Halves) -> MLPConfig:
+    """The network's sizes, for the images and classes of both halves."""
+    return MLPConfig(
+        num_labels=halves.task.num_labels,
+        input_size=halves.first.train.pixels.shape[1],
+        hidden_size=setting.hidden_size,
     )
 
 
-def _network(sizes: MLPConfig, seed: int) -> network.Network:
+def made(setting: VisionSetting, halves: data.Halves, sizes: MLPConfig) -> Programs:
+    """The programs of a setting, shared by its seeds."""
+    return programs(
+        network_of(sizes, 0), halves.task.loss, COMPONENTS, setting.learning_rate, setting.std
+    )
+
+
+def network_of(sizes: MLPConfig, seed: int) -> network.Network:
+    """The random network of a seed."""
     return network.from_module(models.initialise(sizes, jax.random.key(seed)))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from linear_theory.adaptation.linear_teacher import FOURTH, by_law
 from linear_theory.adaptation.spectral_initialisation import theory as spectral
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.random_matrices import generator, norm, orthogonal
@@ -17,10 +18,6 @@ from linear_theory.instances.random_matrices import generator, norm, orthogonal
 RANK, D, OUTPUTS, SAMPLES = 2, 4, 5, 12
 MISSES = (0.5, 0.2, 0.1, 0.05)
 DRAWS, MANY = 64, 40
-# Laws of one entry of an input, of mean 0 and variance 1, and their fourth moments.
-LAWS = ("signs", "uniform", "sparse signs")
-SPARSITY = 4  # a sparse sign is +-2 with probability 1/4, else 0
-FOURTH = np.array([1.0, 9 / 5, float(SPARSITY)])
 
 
 class Sample(NamedTuple):
@@ -31,7 +28,7 @@ class Sample(NamedTuple):
 
 
 def draw_laws(key, trials: int) -> Sample:
-    """Inputs with independent entries, of the three `LAWS`.
+    """Inputs with independent entries, of the three `linear_teacher.LAWS`.
 
     Example:
       >>> import jax
@@ -39,13 +36,10 @@ def draw_laws(key, trials: int) -> Sample:
       (2, 3, 12, 4)
     """
     rng = generator(key)
-    shape = (trials, SAMPLES, D)
-    signs, sparse = np.sign(rng.standard_normal((2, *shape)))
-    sparse = SPARSITY**0.5 * sparse * (rng.random(shape) < 1 / SPARSITY)
-    uniform = 3**0.5 * rng.uniform(-1, 1, shape)
+    x = np.moveaxis(by_law(rng, trials, SAMPLES, D), 0, 1)
     left, right = orthogonal(rng, trials, 1, D, RANK), orthogonal(rng, trials, 1, RANK, OUTPUTS)
     delta = left * rng.uniform(0.3, 1, (trials, 1, 1, RANK)) @ right
-    return Sample(np.stack([signs, uniform, sparse], axis=1), delta)
+    return Sample(x, delta)
 
 
 def draw_deviations(key, trials: int) -> np.ndarray:

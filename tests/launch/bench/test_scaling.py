@@ -66,12 +66,12 @@ def test_rows(tmp_path, monkeypatch, capsys):
     path = tmp_path / "rows.json"
     assert command("benchmark", "--suite=scaling", "--size=quick", f"--json={path}") == 0
     rows = json.loads(path.read_text())
-    assert len(rows) == 2 * (6 + 18) + 4  # of two links, and of the measured pair
+    assert len(rows) == 3 * (6 + 18) + 4  # of three links, and of the measured pair
     assert all(tuple(row) == benchmark_rows.COLUMNS and row["suite"] == "scaling" for row in rows)
     for row in rows:
         assert row["ratio"] == pytest.approx(row["seconds_competitor"] / row["seconds_ours"])
     ends = [row for row in rows if row["case"].startswith("end to end")]
-    assert len(ends) == 2 * 18 and all(row["error_ours"] <= TINY.accuracy for row in ends)
+    assert len(ends) == 3 * 18 and all(row["error_ours"] <= TINY.accuracy for row in ends)
     measured = [row for row in rows if row["ours"] == "2 processes measured"]
     assert [row["competitor"].split()[0] for row in measured] == ["1", "model,"] * 2
     assert "all-gather" in capsys.readouterr().out
@@ -82,7 +82,7 @@ def test_an_accelerator_times_the_shares_in_this_process(monkeypatch):
     monkeypatch.setattr(scaling_suite.subprocess, "Popen", None)
     monkeypatch.setattr(scaling_suite, "rounds_to_accuracy", lambda *_: (3, 1e-3))
     rows = scaling_suite.rows(TINY)
-    assert len(rows) == 2 * (6 + 18) and all(row["ours"].startswith("model") for row in rows)
+    assert len(rows) == 3 * (6 + 18) and all(row["ours"].startswith("model") for row in rows)
     assert all(row["seconds_ours"] > 0 for row in rows)
 
 

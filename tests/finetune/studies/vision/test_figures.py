@@ -53,7 +53,7 @@ def drawn():
 
 def test_the_registry_is_complete():
     recipes = registry()
-    assert list(recipes) == [f"vision_{name}" for name in NAMES]
+    assert list(recipes) == [f"vision_{name}" for name in (*NAMES, "budgets", "bases")]
     sources = " ".join(recipe.source for recipe in recipes.values())
     assert all(f" {number}" in sources for number in (2, 3, 4, 11, 12, 13))
     assert all(isinstance(recipe, Recipe) and recipe.shows for recipe in recipes.values())
