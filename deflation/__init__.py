@@ -13,6 +13,7 @@ from deflation.growth import explained_energy, noise_floor
 from deflation.problem.components import Components
 from deflation.problem.regression import Regression
 from deflation.reference import exact, joint
+from deflation.rounds.proving import until_proved
 from deflation.rounds.run import advance, finish, step
 from deflation.rounds.start import start
 from deflation.rounds.state import History, Solution, State, Status
@@ -51,4 +52,5 @@ __all__ = [
     "sharded",
     "start",
     "step",
+    "until_proved",
 ]

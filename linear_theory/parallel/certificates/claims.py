@@ -21,6 +21,7 @@ from linear_theory.instances.random_matrices import falling, generator, with_val
 
 ROWS, COLUMNS, RANK = 12, 9, 3
 LONGEST = 256  # rounds
+TOLERANCE, PROVED = 1e-3, 28
 
 
 class Ends(NamedTuple):
@@ -65,7 +66,11 @@ def draw_ends(key, trials: int) -> Ends:
 def end(target: np.ndarray, rounds: int, key: jax.Array) -> Ends:
     """Where one run ends."""
     problem = deflation.Regression.from_matrix(jnp.asarray(target))
-    solution = deflation.parallel(problem, RANK, rounds=int(rounds), key=key)
+    return ended(target, deflation.parallel(problem, RANK, rounds=int(rounds), key=key))
+
+
+def ended(target: np.ndarray, solution: deflation.Solution) -> Ends:
+    """Errors and bounds of a solution."""
     b, a = (np.asarray(rows, np.float64) for rows in solution.components)
     u, s, v = np.linalg.svd(target.astype(np.float64), full_matrices=False)
     wrong = b[:, :, None] * a[:, None] - (u * s).T[:RANK, :, None] * v[:RANK, None]
@@ -75,6 +80,35 @@ def end(target: np.ndarray, rounds: int, key: jax.Array) -> Ends:
         np.linalg.norm(wrong.sum(axis=0)),
         np.asarray(solution.bound_of_sum, np.float64),
     )
+
+
+def draw_matrices(key, trials: int) -> list[tuple[np.ndarray, jax.Array]]:
+    """Matrices with ratios of values from .5 to .97, and keys; at most 28."""
+    rng, count = generator(key), min(trials, PROVED)
+    values = falling(1 - 10.0 ** rng.uniform(-1.5, -0.3, (count, COLUMNS - 1)))
+    targets = with_values(rng, values, ROWS, COLUMNS).astype(np.float32)
+    return list(zip(targets, jax.random.split(key, count), strict=True))
+
+
+def _stopped(runs, proved: bool = True) -> Evidence:
+    """Errors in units of the tolerance, where a run stopped before the last round."""
+    rows = []
+    for target, key in runs:
+        problem = deflation.Regression.from_matrix(jnp.asarray(target))
+        tolerance = None if proved else TOLERANCE
+        state = deflation.start(problem, RANK, key=key, tolerance=tolerance)
+        if proved:
+            state, solution = deflation.until_proved(state, TOLERANCE, LONGEST)
+            stopped = solution.status == deflation.Status.CONVERGED
+        else:
+            solution = deflation.finish(deflation.advance(state, LONGEST), certify=False)
+            stopped = solution.rounds < LONGEST
+        sizes = np.linalg.norm(solution.components.b, axis=1) * np.linalg.norm(
+            solution.components.a, axis=1
+        )
+        rows.append((ended(target, solution).errors / (TOLERANCE * sizes), stopped))
+    shares, stops = (np.stack(column) for column in zip(*rows, strict=True))
+    return Evidence(shares, 1.0, stops[:, None])
 
 
 def _components(ends: Ends, share: float = 1.0) -> Evidence:
@@ -108,5 +142,21 @@ CLAIMS = (
         instances=draw_ends,
         measure=_sum,
         control=Control("half of it", functools.partial(_sum, share=0.5)),
+    ),
+    Claim(
+        name="certificates.stopped",
+        source="proved in deflation.rounds.bounds; the rule is deflation.until_proved",
+        statement="A run that stops when its bounds are within the tolerance has errors within "
+        "it; a run that stops by its moves ends too soon.",
+        formula="||b_k a_k^T - s_k u_k v_k^T|| <= tolerance ||b_k a_k^T|| for all k, float32, "
+        "tolerance 1e-3",
+        kind="upper",
+        status="new",
+        instances=draw_matrices,
+        measure=_stopped,
+        control=Control(
+            "stopped when no component moves by more than the tolerance",
+            functools.partial(_stopped, proved=False),
+        ),
     ),
 )
