@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from finetune.tasks import metrics
@@ -20,6 +20,7 @@ from launch.training import problem, run
 from launch.training.config import TrainConfig
 from launch.training.problem_config import ProblemConfig
 from rankwise.files import write_json
+from rankwise.records import read
 
 SHARE = 0.1
 """Of the training rows, held out to choose a learning rate."""
@@ -39,17 +40,22 @@ class Runner:
         self._job: tuple[Any, training.Job | None] = (None, None)
         self._rows: list[tuple[Any, dict, str]] = []  # problem, fingerprints, folder
         self._trained: set[str] = set()  # those of this command
-        self.total = sum(len(c.search) + len({seed for seed, _ in c.final}) for c in cells)
+        self.total = sum(_runs(cell) for cell in cells)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """One per run, with the entries task, recipe, seed, rate, and whether it only searched."""
         for cell in self._cells:
-            tried = {}
-            for rate, config in cell.search.items():
-                tried[rate] = self._record(config, cell, self._apart)
-                yield {**tried[rate], "search": True}
-            best = _best(tried)
-            edge = _edge(best, tried)
+            rates, tried = list(cell.search[0]) if cell.search else [], {}
+            for rung in cell.search:
+                tried = {}
+                for rate in rates:
+                    tried[rate] = self._record(rung[rate], cell, self._apart)
+                    yield {**tried[rate], "search": True}
+                rates = ranked(tried)[: -(-len(rates) // 2)]
+                if len(rates) == 1:
+                    break
+            best = ranked(tried)[0] if tried else None
+            edge = _edge(best, cell.search[0]) if tried else None
             for (_, rate), config in cell.final.items():
                 if rate == best or not tried:
                     # Without rows apart, the best run of the search is one of these, and is read.
@@ -70,7 +76,7 @@ class Runner:
             name = f"{cell.method} on {cell.task}, {rate}, seed {config.seed}"
             with one_writer(config.workdir):
                 self._train(config, apart, done, name)
-        record = read_json(done)
+        record = {**read_json(done), "curve": _curve(done.parent / "metrics.jsonl")}
         self._require_same_rows(config, apart, record.get("data"))
         return {**record, **names, "task": cell.task}
 
@@ -115,24 +121,38 @@ class Runner:
         return job
 
 
+def _curve(path: pathlib.Path) -> list[tuple[int, float]]:
+    """(step, score) of the evaluations of a run, [] of one that has written none."""
+    lines = read(path) if path.exists() else []
+    return [(line["step"], line["score"]) for line in lines if line.get("score") is not None]
+
+
 def _of_problem(config: TrainConfig) -> dict[str, Any]:
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(ProblemConfig)}
 
 
-def _edge(best: float | None, tried: dict[float, dict[str, Any]]) -> str | None:
+def _runs(cell: Cell) -> int:
+    """Runs of a cell: of its search until one rate is left, and those that are reported."""
+    count, left = len({seed for seed, _ in cell.final}), len(cell.search[0]) if cell.search else 0
+    for _ in cell.search:
+        count, left = count + left, -(-left // 2)
+        if left == 1:
+            break
+    return count
+
+
+def _edge(best: float, tried: Collection[float]) -> str | None:
     """Where the best rate is the last one tried on a side, so that a better one may lie beyond."""
-    if best is None:
-        return None
     return {min(tried): "smallest", max(tried): "largest"}.get(best)
 
 
-def _best(tried: dict[float, dict[str, Any]]) -> float | None:
-    """The rate of the best score, of equal ones the smallest; None if there is no choice."""
-    if not tried:
-        return None
-    scored = {
-        r: metrics.gain(t.get("metric", ""), t["score"])
-        for r, t in tried.items()
-        if t["score"] is not None
-    }
-    return max(sorted(scored or tried), key=lambda rate: scored.get(rate, 0))
+def ranked(tried: dict[float, dict[str, Any]]) -> list[float]:
+    """The rates, those of the best scores first, of equal ones the smaller; diverged ones last."""
+
+    def key(rate: float):
+        record = tried[rate]
+        if record["score"] is None:
+            return True, 0, rate
+        return False, -metrics.gain(record.get("metric", ""), record["score"]), rate
+
+    return sorted(tried, key=key)

@@ -46,6 +46,12 @@ class CompareConfig:
         "rows that learning rates are compared on: training rows held out, or those reported",
         SEARCH,
     )
+    halvings: int = option(
+        0,
+        "times that the search keeps the better half of the learning rates, its runs doubling in "
+        "steps until they are whole ones; 0 tries every rate in a whole run",
+        lower=0,
+    )
     budget: int | None = option(
         None,
         "components of all modules together, the same for every method; by default as the files "
@@ -89,6 +95,7 @@ class CompareConfig:
             pathlib.Path(self.workdir),
             preset.files if self.budget is None else (),
             given(),
+            self.halvings,
         )
 
 
@@ -105,7 +112,7 @@ def require_read(grid: Grid) -> None:
         for flag in app.given((name,), without=()):
             raise ValueError(f"{flag} has no effect beside --{plural}; allowed is --{plural}")
     if len(grid.rates) < 2:
-        for flag in app.given(("search_on",), without=()):
+        for flag in app.given(("search_on", "halvings"), without=()):
             raise ValueError(
                 f"{flag} has no effect with {len(grid.rates)} --learning_rates; allowed are "
                 "two or more, to choose from"

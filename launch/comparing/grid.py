@@ -16,7 +16,7 @@ from absl import flags
 from finetune.methods import NAMES, OPTIONS
 from launch.shell import app, config_flags, flagfiles
 from launch.training import problem
-from launch.training.config import TrainConfig
+from launch.training.config import EPOCHS, TrainConfig
 
 BUDGET = "budget"
 
@@ -26,13 +26,14 @@ class Cell(NamedTuple):
 
     Attributes:
       task, method: names, of the file or of the method.
-      search: rate -> the run that tries it; {} if there is nothing to choose.
+      search: rungs of a search, the shortest runs first, each rate -> the run that tries it; () if
+        there is nothing to choose. Of a rung's rates the better half goes on to the next.
       final: (seed, rate) -> the run that is reported; rate None where it is not searched.
     """
 
     task: str
     method: str
-    search: dict[float, TrainConfig]
+    search: tuple[dict[float, TrainConfig], ...]
     final: dict[tuple[int, float | None], TrainConfig]
 
 
@@ -51,6 +52,7 @@ class Grid:
       folder: of the runs.
       unmatched: methods of a published table that keep the ranks of their own files.
       given: flags of `launch.train` that hold for every run, as arguments.
+      halvings: rungs of the search before the one of whole runs, each of half the next one's steps.
     """
 
     tasks: tuple[str, ...]
@@ -62,6 +64,7 @@ class Grid:
     folder: pathlib.Path
     unmatched: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    halvings: int = 0
 
     def cells(self) -> list[Cell]:
         """All cells, parsed before anything runs.
@@ -85,13 +88,20 @@ class Grid:
         searched = len(self.rates) > 1 and method != "untouched"
         if not searched:
             rate = self.rates[0] if self.rates else None
-            return Cell(*names, {}, {(s, rate): run(str(s), s, rate) for s in self.seeds})
+            return Cell(*names, (), {(s, rate): run(str(s), s, rate) for s in self.seeds})
         final = {(s, r): run(f"{s}.{r:g}", s, r) for s in self.seeds for r in self.rates}
-        if self.held_out:
-            search = {r: run(f"search.{r:g}", self.seeds[0], r) for r in self.rates}
-        else:  # the reported runs of the first seed themselves
-            search = {r: final[self.seeds[0], r] for r in self.rates}
-        return Cell(*names, search, final)
+        first = self.seeds[0]
+
+        def rung(parts: int) -> dict[float, TrainConfig]:
+            if parts > 1:
+                whole = {r: run(f"search.{r:g}.{parts}", first, r) for r in self.rates}
+                return {rate: _shortened(config, parts) for rate, config in whole.items()}
+            if self.held_out:
+                return {r: run(f"search.{r:g}", first, r) for r in self.rates}
+            return {r: final[first, r] for r in self.rates}  # the reported runs themselves
+
+        rungs = tuple(rung(2**power) for power in range(self.halvings, -1, -1))
+        return Cell(*names, rungs, final)
 
     def _parsed(
         self, values: flags.FlagValues, task: str, method: str, own: list[str]
@@ -125,6 +135,14 @@ def _read(values: flags.FlagValues, task: str, arguments: list[str]) -> TrainCon
             values[name].unparse()
         flagfiles.parse("train", arguments, values)
     return config_flags.parsed(TrainConfig, values)
+
+
+def _shortened(config: TrainConfig, parts: int) -> TrainConfig:
+    """The run with one of so many parts of its steps, its schedule laid out over them."""
+    if config.steps is not None:
+        return dataclasses.replace(config, steps=max(config.steps // parts, 1))
+    epochs = EPOCHS if config.epochs is None else config.epochs
+    return dataclasses.replace(config, epochs=epochs / parts)
 
 
 def _spent(config: TrainConfig, budget: int, given: tuple[str, ...]) -> list[str]:

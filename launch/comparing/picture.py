@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from rankwise.plots.style import LINES
+
 COLUMNS = 3
 
 
@@ -31,6 +33,37 @@ def scores(records: Sequence[dict[str, Any]], rows: Sequence[tuple]) -> Figure:
     # Beside the panels: within one it would cover a row.
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=7, loc="outside lower right", frameon=False)
+    return figure
+
+
+def curves(records: Sequence[dict[str, Any]]) -> Figure:
+    """Score over the steps, a panel per task: every run, and bold the mean of a method's seeds.
+
+    A curve that still rises at its end is of a run that has not converged.
+
+    Args:
+      records: of `launch.comparing.cells`, whose `curve` has the evaluations of a run.
+    """
+    tasks = list(dict.fromkeys(record["task"] for record in records))
+    methods = list(dict.fromkeys(record["recipe"] for record in records))
+    figure = Figure(figsize=(4.6 * len(tasks), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for axis, task in zip(axes, tasks, strict=True):
+        of_task = [record for record in records if record["task"] == task]
+        for number, method in enumerate(methods):
+            own = [r["curve"] for r in of_task if r["recipe"] == method and r.get("curve")]
+            color, line = f"C{number % 10}", LINES[number // 10 % len(LINES)]
+            for curve in own:
+                axis.plot(*zip(*curve, strict=True), line, color=color, linewidth=0.6, alpha=0.4)
+            steps = {step for step, _ in own[0]} if own else set()
+            shared = sorted(steps.intersection(*({step for step, _ in c} for c in own)))
+            mean = [np.mean([dict(curve)[step] for curve in own]) for step in shared]
+            axis.plot(shared, mean, line, color=color, label=method)
+        axis.axhline(of_task[0]["majority"], linestyle="--", color="gray", linewidth=1)
+        axis.set(title=task, xlabel="step", ylabel=of_task[0]["metric"].replace("_", " "))
+        axis.grid(alpha=0.3)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside right upper", frameon=False)
     return figure
 
 

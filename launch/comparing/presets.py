@@ -20,7 +20,7 @@ from launch.shell.recipe_files import resolved
 from launch.shell.tables import table
 
 HEADER = ("task", "method", "published", "here", "majority")
-AVERAGE = "average"
+AVERAGE, FIRST = "average", "first in"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Preset:
     def rows(self, measured: Sequence[tuple]) -> list[tuple]:
         """Published numbers beside ours, in per cent; None where one of them is not there.
 
-        Several tasks end with their unweighted average, of the methods that have all of them.
+        Several tasks end with their unweighted average, of the methods that have all of them, and
+        with the number of tasks in which no method has a better number, of those that are there.
         """
         here = {(row[0], row[1]): (row[3], row[8]) for row in measured}
         keys = [(t, m) for m, scores in self.published.items() for t in scores]
@@ -51,7 +52,7 @@ class Preset:
             score, majority = here.get((task, method), (None, None))
             there = self.published.get(method, {}).get(task)
             rows.append((task, method, there, _percent(score), _percent(majority)))
-        return sorted(rows, key=lambda row: row[0]) + self._averages(rows)
+        return sorted(rows, key=lambda row: row[0]) + self._averages(rows) + self._firsts(rows)
 
     def _averages(self, rows: Sequence[tuple]) -> list[tuple]:
         averages = []
@@ -61,6 +62,21 @@ class Preset:
             if len(self.tasks) > 1 and means[:2] != [None, None]:
                 averages.append((AVERAGE, method, *means))
         return averages
+
+    def _firsts(self, rows: Sequence[tuple]) -> list[tuple]:
+        if len(self.tasks) < 2:
+            return []
+        counts: dict[str, list[int | None]] = {row[1]: [None, None] for row in rows}
+        for column in (2, 3):
+            best = {}
+            for row in rows:
+                if row[column] is not None:
+                    best[row[0]] = max(row[column], best.get(row[0], row[column]))
+            for task, method, *numbers in rows:
+                if (number := numbers[column - 2]) is not None:
+                    own = counts[method]
+                    own[column - 2] = (own[column - 2] or 0) + int(number == best[task])
+        return [(FIRST, method, *own, None) for method, own in counts.items()]
 
     def markdown(self, measured: Sequence[tuple]) -> str:
         """A table and the differences; "" for the empty preset."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from launch.comparing import presets
+from launch.comparing import presets, standings
 from launch.comparing import table as comparison
 from launch.comparing.cells import Runner
 from launch.comparing.config import CompareConfig
@@ -26,15 +26,24 @@ def compare(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     folder = pathlib.Path(config.workdir)
     write_json(folder / "compare.json", records)
     write_text(folder / "compare.csv", comparison.comma_separated(rows))
-    text = comparison.markdown(rows) + f"\n{legend}\n" + preset.markdown(rows)
+    lines = standings.standings(rows)
+    about = standings.LEGEND.format(reference=rows[0][1])
+    text = comparison.markdown(rows) + f"\n{legend}\n"
+    if lines:
+        text += "\n" + comparison.markdown(lines, standings.HEADER) + f"\n{about}\n"
+    text += preset.markdown(rows)
     write_text(folder / "compare.md", text)
     # Matplotlib takes as long to import as all else, and is needed by this line alone.
     from launch.comparing import picture
     from rankwise.plots.files import save
 
     save(picture.scores(records, rows), folder / "compare")
+    save(picture.curves(records), folder / "curves")
     print(table(comparison.HEADER, rows))
-    print(legend + "\n" + preset.text(rows))
+    print(legend)
+    if lines:
+        print("\n" + table(standings.HEADER, lines) + "\n" + about)
+    print(preset.text(rows))
     drawn = sorted({name for record in records for name in record.get("drawn", ())})
     if drawn:
         print(training.DRAWN.format(", ".join(drawn)))

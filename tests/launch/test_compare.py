@@ -12,9 +12,10 @@ import pytest
 from finetune.methods import NAMES
 from finetune.tasks import load
 from finetune.tasks.subsets import held_out
-from launch.comparing import cells, presets
+from launch.comparing import cells, grid, presets
 from launch.comparing import picture as comparison_picture
 from launch.comparing import table as comparison
+from launch.training.config import TrainConfig
 from tests.launch.commands import command
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
@@ -147,6 +148,39 @@ def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path
     assert names == ["easy.thin.0.0.001", "easy.thin.0.0.01"]
 
 
+def test_the_search_halves_its_rates_as_its_runs_double(recipes, tmp_path, capsys):
+    flags = ["--learning_rates=1e-4,1e-3,3e-2", "--halvings=2", "--steps=8", "--evaluate_every=2"]
+    flags += [f"--methods={tmp_path}/thin.flags"]
+    assert command("compare", *recipes, *flags) == 0
+    assert "runs: 6/6" in capsys.readouterr().err
+    names = sorted(path.name for path in (tmp_path / "out").glob("easy.thin.*"))
+    first = [f"easy.thin.search.{rate}.4" for rate in ("0.0001", "0.001", "0.03")]
+    assert [name for name in names if name.endswith(".4")] == first
+    read = {n: json.loads((tmp_path / f"out/{n}/result.json").read_text()) for n in names}
+    assert {n: r["steps"] for n, r in read.items() if n in first} == dict.fromkeys(first, 2)
+    left = sorted(first, key=lambda name: (-read[name]["score"], first.index(name)))[:2]
+    second = [name[:-2] + ".2" for name in left]
+    assert sorted(name for name in names if name.endswith(".2")) == sorted(second)
+    assert all(read[name]["steps"] == 4 for name in second)
+    # One rate is left: no whole run has to choose.
+    (final,) = set(names) - set(first) - set(second)
+    best = min(second, key=lambda name: (-read[name]["score"], second.index(name)))
+    assert final == "easy.thin.0." + best.removeprefix("easy.thin.search.")[:-2]
+    record = json.loads((tmp_path / "out/compare.json").read_text())[0]
+    assert [step for step, _ in record["curve"]] == [2, 4, 6, 8]
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 0
+    # The same command reads them all.
+    before = (tmp_path / "out" / final / "result.json").stat().st_mtime_ns
+    assert command("compare", *recipes, *flags) == 0
+    assert (tmp_path / "out" / final / "result.json").stat().st_mtime_ns == before
+
+
+def test_halves_of_epochs():
+    config = TrainConfig(task="digits", epochs=3.0)
+    assert grid._shortened(config, 4).epochs == 0.75
+    assert grid._shortened(TrainConfig(task="digits"), 4).epochs == 2.5
+
+
 @pytest.mark.thorough  # budgets of methods are tested with them
 def test_every_method_spends_the_budget(tmp_path, capsys):
     (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=2\n")
@@ -240,10 +274,9 @@ def test_rows():
 
 def test_a_best_rate_at_the_edge_of_those_tried_is_said():
     tried = {rate: {"score": score} for rate, score in ((1e-3, 0.7), (2e-3, 0.8), (8e-3, 0.9))}
-    assert cells._edge(cells._best(tried), tried) == "largest"
+    assert cells._edge(cells.ranked(tried)[0], tried) == "largest"
     tried[4e-3] = {"score": 0.95}
-    assert cells._edge(cells._best(tried), tried) is None
-    assert cells._edge(None, {}) is None
+    assert cells._edge(cells.ranked(tried)[0], tried) is None
     record = {"task": "t", "recipe": "m", "metric": "f1", "majority": 0.5, "score": 0.9, "seed": 0}
     (row,) = comparison.rows([{**record, "rate": 8e-3, "rate_at_edge": "largest"}])
     assert row[comparison.HEADER.index("edge")] == "largest"

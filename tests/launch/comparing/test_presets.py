@@ -103,6 +103,12 @@ def test_averages_are_those_of_the_essay():
     assert {m: averages[m] for m in published} == pytest.approx(published, abs=0.00501)
 
 
+def test_the_essays_firsts():
+    rows = presets.read(PRESETS / "essay.json").rows([])
+    firsts = {row[1]: row[2] for row in rows if row[0] == presets.FIRST}
+    assert sum(firsts.values()) >= 8 and firsts["adapad"] > firsts["lora"]
+
+
 def test_an_average_needs_every_task():
     preset = presets.Preset("t", ("a", "b"), ("m", "n"), {"m": {"a": 50.0, "b": 60.0}}, ())
     here = [
@@ -112,5 +118,7 @@ def test_an_average_needs_every_task():
     assert [row for row in rows if row[0] == presets.AVERAGE] == [
         ("average", "m", 55.0, None, None)
     ]
+    firsts = {row[1]: row[2:4] for row in rows if row[0] == presets.FIRST}
+    assert firsts == {"m": (2, 1), "n": (None, 0)}
     one = presets.Preset("t", ("a",), ("m",), {"m": {"a": 50.0}}, ())
     assert all(row[0] == "a" for row in one.rows(here))
