@@ -99,6 +99,12 @@ def draw_many(key, trials: int, samples: int = 800) -> Teacher:
     return _shrunk(draw_teachers(key, trials, d=4, k=3, samples=samples, rank=2, kappa=(1.0, 4.0)))
 
 
+def draw_wide(key, trials: int, samples: int = 800) -> Teacher:
+    """d = 16, k = 8, N/d = 50; at most 64."""
+    teacher = draw_teachers(key, min(trials, 64), d=16, k=8, samples=samples, rank=2)
+    return _shrunk(teacher)
+
+
 def _shrunk(teacher: Teacher) -> Teacher:
     return teacher._replace(delta=0.3 * teacher.delta, values=0.3 * teacher.values)
 
@@ -134,6 +140,22 @@ CLAIMS = (
             "N/d = 5, and a start of any error",
             functools.partial(_envelope, near_only=False),
             functools.partial(draw_many, samples=20),
+        ),
+    ),
+    Claim(
+        name="relu_recovery.envelope_wide",
+        source=_SOURCE,
+        statement="The same in 16 dimensions with N/d = 50: the rate has no dimension in it, and "
+        "the samples that it takes grow no faster than d.",
+        formula="||R_t||_F <= (1 - eta/4)^t ||R_0||_F where ||R_0||_2 <= s_{r*}(Delta)/2",
+        kind="upper",
+        status="with a condition",
+        instances=draw_wide,
+        measure=_envelope,
+        control=Control(
+            "N/d = 3, and a start of any error",
+            functools.partial(_envelope, near_only=False),
+            functools.partial(draw_wide, samples=48),
         ),
     ),
     Claim(
