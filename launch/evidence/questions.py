@@ -108,6 +108,36 @@ QUESTIONS = (
         ("certificates.components", "certificates.sum"),
     ),
     Question(
+        "What do re-optimised, orthogonal and jointly fitted components gain?",
+        "arXiv 2505.22602, future work",
+        "One round of re-optimisation squares the error of the sum, in turn and not all at once; a "
+        "full-rank step errs by the square of an angle. Orthogonal components can be left out one "
+        "by one, but never make up for an error of the first.",
+        (
+            *("extensions.reoptimised", "extensions.reoptimised_squares"),
+            *("extensions.orthogonal", "extensions.orthogonal_floor", "extensions.full_rank"),
+        ),
+    ),
+    Question(
+        "Why do masks lower the rank of features, and what is it good for?",
+        "arXiv 2503.19859, section 4.4",
+        "A linear masked autoencoder with equal variances has a steeper spectrum the fewer inputs "
+        "are kept, and the better probes along its leading direction; the mask has a direction of "
+        "its own, which inputs without masks leave unused. Not known: deep networks.",
+        (
+            *("masking.reconstruction", "masking.linear_rank", "masking.probe"),
+            "masking.unmasked_deficient",
+        ),
+    ),
+    Question(
+        "Have nonlinear networks gradients of low rank?",
+        "arXiv 2503.19859, section 5",
+        "Smooth ones of two layers do near small weights, up to the square of what goes into the "
+        "nonlinearity and with any number of samples; networks with kinks do not. Not known: later "
+        "in training, and deeper networks.",
+        ("gradient_projection.nonlinear", "gradient_projection.stable_rank_any"),
+    ),
+    Question(
         "Are Gaussian starts orthogonal enough for theorems that ask for orthogonal ones?",
         "arXiv 2503.19859, section 3.1",
         "Square layers are not at any width. Tall ones are, with few columns.",

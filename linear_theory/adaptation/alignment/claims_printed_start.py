@@ -14,10 +14,12 @@ import numpy as np
 from linear_theory.adaptation.alignment import theory as alignment
 from linear_theory.adaptation.linear_teacher import Teacher, draw_teachers, gradient_step, per_trial
 from linear_theory.claim import Claim, Control, Evidence
-from linear_theory.instances.random_matrices import per_group, shares
+from linear_theory.instances.random_matrices import norm, per_group, shares
 
 SIZES, RANK, STEP = (8, 16, 32), 2, 0.2
 TRIALS = 192  # at most; each is a run of about a hundred steps
+# Of G, and of U^T A_0 with U its left singular vectors: 996 of 1000 starts have more.
+LARGEST_KAPPA, LEAST = 3.0, 0.5
 
 
 def draw_by_size(key, trials: int) -> list[Teacher]:
@@ -48,17 +50,19 @@ def _aligned(teacher: Teacher, accuracy: float = 0.5) -> Evidence:
     for time in range(int(times.max()) + 1):
         running = per_trial(time < times)
         a, b = (np.where(running, new, old) for new, old in zip(step(a, b), (a, b), strict=True))
-    basis = np.linalg.svd(a, full_matrices=False)[0][..., :RANK]
-    return Evidence(alignment.angle(left[..., :RANK], basis), accuracy)
+    basis, left = np.linalg.svd(a, full_matrices=False)[0][..., :RANK], left[..., :RANK]
+    usual = norm(left.mT @ teacher.start, -2) > LEAST
+    return Evidence(alignment.angle(left, basis), accuracy, usual & (kappa < LARGEST_KAPPA))
 
 
 CLAIMS = (
     Claim(
         name="alignment.printed_start",
         source="arXiv 2502.01235, theorem 3.2",
-        statement="The printed start aligns A up to eps = 1/2 at a time of order ln d, at every "
-        "Gaussian start drawn: its powers of d do for a fixed accuracy. They do not for a small "
-        "one, where the products of what has grown leave an angle of about a fourth.",
+        statement="The printed start aligns A up to eps = 1/2 at a time of order ln d, for kappa "
+        "up to 3 and all but 4 of 1000 Gaussian starts: its powers of d do for a fixed accuracy. "
+        "They do not for a small one, where products of what has grown leave an angle of about a "
+        "fourth.",
         formula="angle(A_{t*}, G) <= eps, alpha = eps d^{-3 kappa/4 - 1/2} ||G||^{1/2}, eps = 1/2",
         kind="upper",
         status="with a condition",

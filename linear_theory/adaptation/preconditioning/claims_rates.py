@@ -160,7 +160,7 @@ CLAIMS = (
         "of the inputs S alone counts.",
         formula="||E_t||_F <= f^t ||E_0||_F, f as for Gaussian inputs",
         kind="upper",
-        status="as printed",
+        status="new",
         instances=draw_laws,
         measure=_proved,
         control=Control("dev = 0, the population rate", functools.partial(_proved, deviation=0.0)),

@@ -83,7 +83,7 @@ CLAIMS = (
         status="corrected",
         instances=draw_any,
         measure=_propagation,
-        control=Control("half of it", functools.partial(_propagation, factor=1.0)),
+        control=Control("a fourth of it", functools.partial(_propagation, factor=0.5)),
     ),
     Claim(
         name="cascade.theorem_3_overfitted",

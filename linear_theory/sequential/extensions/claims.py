@@ -82,12 +82,12 @@ def _deflate(run: Run, orthogonal: bool = False) -> np.ndarray:
 
 def _refitted(matrix: np.ndarray, components: np.ndarray, at_once: bool = False) -> np.ndarray:
     """Every component once the best fit of what the others leave: in turn, or all at once."""
-    before, components = components, components.copy()
+    renewed = components.copy()
+    latest = components if at_once else renewed
     for k in range(RANK):
-        own = matrix - (before if at_once else components).sum(axis=0)
-        own = own + (before if at_once else components)[k]
-        components[k] = _part(own, *_top(own))
-    return components
+        own = matrix - latest.sum(axis=0) + latest[k]
+        renewed[k] = _part(own, *_top(own))
+    return renewed
 
 
 def _monotone(run: Run, at_once: bool = False) -> Evidence:
@@ -98,23 +98,16 @@ def _monotone(run: Run, at_once: bool = False) -> Evidence:
     return Evidence(np.stack(errors[1:], axis=1), np.stack(errors[:-1], axis=1))
 
 
-def _exact(run: Run) -> np.ndarray:
-    """The exact components (3, n, 6, 8)."""
-    left, values, right = np.linalg.svd(run.matrix, full_matrices=False)
-    parts = (
-        left[:, :, k, None] * values[:, k, None, None] * right[:, None, k] for k in range(RANK)
-    )
-    return np.stack(list(parts))
-
-
 def _squared(run: Run, refitted: bool = True) -> Evidence:
     """The power of the size of all errors, read off two sizes."""
-    errors, exact = [], _exact(run).sum(axis=0)
+    left, values, right = np.linalg.svd(run.matrix, full_matrices=False)
+    best = left[:, :, :RANK] * values[:, None, :RANK] @ right[:, :RANK]
+    errors = []
     for size in SIZES:
         components = _deflate(run._replace(left=size * run.left, right=size * run.right))
         if refitted:
             components = _refitted(run.matrix, components)
-        errors.append(norm(components.sum(axis=0) - exact))
+        errors.append(norm(components.sum(axis=0) - best))
     return Evidence(measured_power(errors, SIZES), 2.0, tolerance=0.1)
 
 

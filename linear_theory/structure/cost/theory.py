@@ -4,7 +4,7 @@ Legend: a layer W (m, n) on N tokens X (n, N), targets (m, N); r the rank of an 
 A (r, n); k = 2r the size of the L factors of a compressed deep adapter U C_L ... C_1 V^T, U (m, k),
 V (n, k). A product of (a, b) with (b, c) is 2 a b c operations. The gradient with respect to the
 inputs of the layer, 2 m n N more with W and as much as a forward pass with an adapter, is left out:
-the first layer needs none. Singular value decompositions at a change of subspace are left out, too.
+the first layer needs none. Changes of subspace are left out, too, but for `refresh_operations`.
 """
 
 from __future__ import annotations
