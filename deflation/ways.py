@@ -40,7 +40,8 @@ def sequential(
       solver: the rank-one solver, `alternating()` when None; with narrow gaps `krylov()` needs
         fewer products.
       budget: rounds of each component: a `Budget`, a list of integers, or their total (split
-        equally); 50 each when None. A budget made by `budgets.adaptive` passes unused rounds on.
+        equally); 50 each when None. A budget made by `budgets.adaptive` passes unused rounds on,
+        and one by `budgets.online` divides its total by what the run sees of each component.
       init: "random", "sketch" or a `Sketch` (from a small random Krylov basis), or Components of
         that rank.
       key: a typed JAX key for the first factors; `jax.random.key(0)` when None.

@@ -206,16 +206,18 @@ def sequential_round(problem, solver, plan: Plan, controls: Controls, progress: 
     earlier = _shifted(progress)[:, index]
     still = _settled(controls, last.moved, last.sizes, sizes, earlier)
     spent = progress.spent.at[current].add(1)
-    allowance = controls.steps[current]
-    if plan.passes_on:
-        allowance = jnp.cumsum(controls.steps)[current] - jnp.sum(spent) + spent[current]
-    finished = (spent[current] >= allowance) | still[0]
     moved = progress.moved.at[index].set(last.moved)
     earlier = progress.earlier.at[:, index].set(earlier)
+    before = jnp.sum(spent) - spent[current]
     if plan.online:
-        unused = jnp.sum(controls.steps) - jnp.sum(spent) + spent[current]
-        given = current, spent[current], unused, moved, earlier, last.sizes[0], rounding(sizes)
-        finished = had_its_share(*given) | still[0]
+        unused = jnp.sum(controls.steps) - before
+        seen = unused, moved, earlier, last.sizes[0], rounding(sizes)
+        ended = had_its_share(current, spent[current], *seen)
+    elif plan.passes_on:
+        ended = spent[current] >= jnp.cumsum(controls.steps)[current] - before
+    else:
+        ended = spent[current] >= controls.steps[current]
+    finished = ended | still[0]
     done = progress.done.at[current].set(finished)
     if controls.stop.grow is not None:
         known = jnp.where(_first(current + 1, done), sizes, 0)

@@ -108,3 +108,15 @@ def test_on_several_devices_it_is_the_same_run(method, tmp_path):
     for name, leaf in result[0].items():
         # Adam divides by the root of small second moments, so rounding grows.
         np.testing.assert_allclose(result[1][name], leaf, atol=1e-4 * np.abs(leaf).max())
+
+
+@pytest.mark.thorough  # finetune/adapters/test_gradient_start.py has the start itself
+@pytest.mark.parametrize("method", ["adapad", "parallel", "sequential"])
+def test_components_of_deflation_start_from_a_gradient(method, tmp_path, capsys):
+    folder = tmp_path / "w"
+    flags = [f"--method={method}", "--init=gradient", *SMALL, f"--workdir={folder}"]
+    assert run(*flags) == 0
+    assert "The start from the gradient took" in capsys.readouterr().out
+    assert record(folder)["gradient_seconds"] > 0
+    assert run(*flags, "--init_size=0.1") == app.USAGE
+    assert "--init_size" in capsys.readouterr().err

@@ -88,7 +88,8 @@ CLAIMS = (
         "section 7",
         statement="No rate known before, the total divided by what the moves show: in the "
         "geometric mean over spectra the components are at least a fifth nearer than with equal "
-        "steps, and mostly twice as near. Rates known before divide it better by far.",
+        "steps, mostly twice as near, and a quarter further than with the best alpha of every "
+        "single run, chosen afterwards. Where rates are known, `optimal` leaves a hundredth.",
         formula="mean log error(online) <= mean log error(equal) + log 0.8; 20 alternating steps "
         "per component, 40 spectra",
         kind="upper",

@@ -14,6 +14,10 @@ whose leading vector is turned by rho T z_2 z_3/s_2. So, as T -> 0,
 
     ||D||^2 = 2 T^2 z_3^2 (1 + rho^2 z_2^2),  largest at z_2^2 = theta^2/4 - 1/(2 rho^2)
 
+and the second component itself is off by as much, with z_2 and z_3 exchanged:
+
+    ||R(M - b a^T) - R_2||^2 = 2 T^2 z_2^2 (1 + rho^2 z_3^2)
+
 Gradient ascent over the factors of all steps from random starts finds this error, and nothing above
 the ratio (tests/linear_theory/sequential/cascade/test_extremal.py); that nothing is, is observed.
 """
@@ -44,11 +48,14 @@ def extremal_ratio(theta: np.ndarray, rho: np.ndarray) -> np.ndarray:
     return np.where(size > 1, (1 + size**2) / (2 * np.where(size > 1, size, 1)), 1.0)
 
 
-def extremal_step(values: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def extremal_step(
+    values: np.ndarray, theta: np.ndarray, component: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """b, a (..., K) of the first step on M = diag(values), for theta above the threshold.
 
     Args:
       values: (..., K), K >= 3. theta: psi/T (...).
+      component: worst for the second component, not for what is left after it.
 
     Example:
       >>> b, a = extremal_step(np.array([1.0, 0.9, 0.8]), np.array(1.0))
@@ -58,8 +65,9 @@ def extremal_step(values: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np
     largest, second, third = np.moveaxis(values[..., :3], -1, 0)
     rho, gap = 1 + second / largest, second - third
     onto_second = np.maximum(theta**2 / 4 - 1 / (2 * rho**2), 0)
+    shares = onto_second, theta**2 / 2 - onto_second
     move = np.zeros_like(values)
-    move[..., 1] = gap * np.sqrt(onto_second)
-    move[..., 2] = gap * np.sqrt(theta**2 / 2 - onto_second)
+    for axis, share in enumerate(reversed(shares) if component else shares, start=1):
+        move[..., axis] = gap * np.sqrt(share)
     first = np.eye(values.shape[-1])[0]
     return first + move / largest[..., None], largest[..., None] * first - move

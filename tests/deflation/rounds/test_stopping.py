@@ -18,8 +18,8 @@ def begun(budget):
     return start(problem, R, method="sequential", budget=budget)
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.integers(1, 12), st.integers(0, 500), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 12), st.integers(0, 100), st.randoms(use_true_random=False))
 def test_every_component_has_a_round_and_the_total_is_spent(rank, spare, random):
     """Whatever the moves are: growing, falling at any rate, or both in turn."""
     unused = rank + spare
