@@ -77,7 +77,7 @@ GOALS = (
     Goal("table of claims, programs kept from before", "first", "^table of claims, warm"),
     Goal("first parallel() of a shape", "first", "^first call"),
     Goal("a call with next to nothing to compute", "first", "^overhead"),
-    Goal("small problems beside numpy's SVD", "first", "^small"),
+    Goal("small problems: exact() beside numpy's SVD", "first", r"^small.*\| exact"),
     Goal("residual 1e-3, r >= 64: randomized_svd", "decompose", f"{FAR}, res.*randomized_svd", 3.0),
     Goal("components, r >= 64: randomized_svd", "decompose", f"{FAR}, com.*randomized_svd", 3.0),
     Goal("residual, r >= 64: PROPACK", "decompose", f"{FAR}, res.*PROPACK"),
