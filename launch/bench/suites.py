@@ -108,6 +108,14 @@ def moments(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return moments_suite.run(moments_suite.SIZES[config.size])
 
 
+def generation(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """A token of a language model beside a sweep through its weights."""
+    from launch.bench import generation_suite
+
+    del threads
+    return generation_suite.run(generation_suite.SIZES[config.size])
+
+
 def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """The suites that have goals, and a page that holds one against the other."""
     from launch.bench import all_suite
@@ -116,7 +124,7 @@ def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return all_suite.run(chosen)
 
 
-WITH_GOALS = ("first", "moments", "decompose", "finetune")
+WITH_GOALS = ("first", "moments", "generation", "finetune", "decompose")
 SUITES = {
     "decompose": decompose,
     "finetune": finetune,
@@ -126,5 +134,6 @@ SUITES = {
     "adapters": adapters,
     "first": first,
     "moments": moments,
+    "generation": generation,
     "all": every,
 }
