@@ -3,8 +3,8 @@
 The network is a Llama of SmolLM2-135M's widths with random weights, one row of tokens, greedy.
 Every parameter is read once for a token, so that the bytes of all of them over the machine's rate
 are the least that a token takes: that of XLA's sweep through memory, or of BLAS' product of a
-matrix and a vector, which writes nothing, whichever is faster. Seconds of a token are those of a long text less those
-of a short one: the prompt is in neither.
+matrix and a vector, which writes nothing, whichever is faster. Seconds of a token are those of a
+long text less those of a short one: the prompt is in neither.
 """
 
 from __future__ import annotations
