@@ -16,7 +16,7 @@ from deflation.reference import exact, joint
 from deflation.rounds.proving import until_proved
 from deflation.rounds.run import advance, finish, step
 from deflation.rounds.start import start
-from deflation.rounds.state import History, Solution, State, Status
+from deflation.rounds.state import Decomposition, History, Solution, State, Status
 from deflation.saving import load, save
 from deflation.solvers.alternating import alternating
 from deflation.solvers.gradient_descent import gradient_descent
@@ -28,6 +28,7 @@ from rankwise import __version__
 __all__ = [
     "Budget",
     "Components",
+    "Decomposition",
     "History",
     "Regression",
     "Sketch",

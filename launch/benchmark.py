@@ -11,7 +11,7 @@ python -m launch.benchmark --suite=scaling [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=status [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=adapters [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=first [--size=quick|full] [--json=PATH]
-python -m launch.benchmark --suite=moments [--size=quick|full] [--json=PATH]
+python -m launch.benchmark --suite=moments|generation [--size=quick|full] [--json=PATH]
 
 all runs the suites that have goals, for up to 15 minutes, and prints one page: every goal, what was
 measured, and PASS or the factor that is missing.

@@ -72,6 +72,19 @@ _ADVICE = {
 }
 
 
+class Decomposition(enum.IntEnum):
+    """What an exact answer was computed by.
+
+    SVD: the whole singular value decomposition in the dtype of the problem. GRAM: the leading
+    eigenvectors of M^T M (or M M^T) in float64, of a small float32 M on a CPU, where that is
+    fastest. ARPACK: by products alone, of an operator.
+    """
+
+    SVD = 0
+    GRAM = 1
+    ARPACK = 2
+
+
 WAYS = ("sequential", "parallel", "joint")
 
 
@@ -185,6 +198,7 @@ class Solution(NamedTuple):
       proved: whether the bounds rest on no assumption; if not, they hold unless M has a direction
         with a larger singular value than any found off the components, which all residuals and
         random probes missed (bounds.py).
+      decomposition: a `Decomposition`, of `exact` alone; None of a run.
     """
 
     components: Components
@@ -197,6 +211,7 @@ class Solution(NamedTuple):
     bounds: jax.Array | None = None
     bound_of_sum: jax.Array | None = None
     proved: jax.Array | None = None
+    decomposition: Decomposition | jax.Array | None = None
 
     @property
     def message(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 import jax
@@ -143,18 +143,22 @@ def usable(name: str, case: Case) -> bool:
     return name != "LOBPCG" or 5 * case.rank < case.matrix.shape[1]
 
 
-def run(chosen: dict[str, Input], limit: float, repeats: int) -> Iterator[tuple]:
+def run(
+    chosen: dict[str, Input], limit: float, repeats: int, names: Collection[str] | None = None
+) -> Iterator[tuple]:
     """Of every case its name, its rows, and every point measured, by method.
 
     Args:
       chosen: as `cases` returns them.
       limit: seconds of a call after which a method climbs no further.
       repeats: calls of each setting that are timed for the rows.
+      names: of the competitors, all of them when None.
     """
+    competitors = {n: m for n, m in COMPETITORS.items() if names is None or n in names}
     for name, entry in waiting.progress(chosen.items(), len(chosen), "cases"):
         case = entry.case()
         climbed = {"deflation": climb(OURS, case, limit)}
-        climbed |= {n: climb(m, case, limit) for n, m in COMPETITORS.items() if usable(n, case)}
+        climbed |= {n: climb(m, case, limit) for n, m in competitors.items() if usable(n, case)}
         yield name, rows(case, climbed, repeats), climbed
 
 

@@ -3,7 +3,8 @@
 python -m launch.bench.first_call '[[64, 4], [192, 8]]'
 
 prints a JSON object: seconds of `import deflation`, of the first call of `parallel` for every
-[side, rank] in turn (wall and processor), of the next ones, and of numpy's SVD of the same matrix.
+[side, rank] in turn (wall and processor), and of warm calls: `parallel`, `exact` without bounds and
+numpy's SVD of the same matrix.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ def main(shapes: list[tuple[int, int]]) -> dict:
     def called(problem, rank, **options):
         jax.block_until_ready(deflation.parallel(problem, rank, **options).components)
 
+    def solved(problem, rank):
+        jax.block_until_ready(deflation.exact(problem, rank, certify=False).components)
+
     def median(call) -> float:
         return statistics.median(_seconds(call)[0] for _ in range(CALLS))
 
@@ -41,9 +45,10 @@ def main(shapes: list[tuple[int, int]]) -> dict:
         matrix, problem = problem_of(side)
         first = _seconds(lambda problem=problem, rank=rank: called(problem, rank))
         again = median(lambda problem=problem, rank=rank: called(problem, rank))
+        exact = median(lambda problem=problem, rank=rank: solved(problem, rank))
         svd = median(lambda matrix=matrix: np.linalg.svd(matrix, full_matrices=False))
-        names = "side", "rank", "first", "processor", "next", "svd"
-        calls.append(dict(zip(names, (side, rank, *first, again, svd), strict=True)))
+        names = "side", "rank", "first", "processor", "next", "exact", "svd"
+        calls.append(dict(zip(names, (side, rank, *first, again, exact, svd), strict=True)))
     tiny = problem_of(TINY[0])[1]
     called(tiny, TINY[1], rounds=1)
     overhead = median(lambda: called(tiny, TINY[1], rounds=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 import re
@@ -10,8 +11,11 @@ from launch.bench.config import NO_MODEL, BenchmarkConfig
 from rankwise.files import write_json
 
 
-def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
-    """Time to an error, beside other ways to the leading components of a matrix."""
+def decompose(
+    config: BenchmarkConfig, threads: int, names: tuple[str, ...] | None = None
+) -> tuple[list[dict], str]:
+    """Time to an error, beside other ways to the leading components of a matrix: `names` of
+    decompose_methods.COMPETITORS, or all of them."""
     import threadpoolctl
 
     from launch.bench import decompose_picture, decompose_rates, decompose_suite
@@ -36,7 +40,7 @@ def decompose(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     limit = decompose_suite.SIZES[size][1]
     # XLA takes a thread per CPU whatever the environment says to BLAS: the others get as many.
     with threadpoolctl.threadpool_limits(threads):
-        for name, timings, climbed in decompose_suite.run(chosen, limit, config.repeats):
+        for name, timings, climbed in decompose_suite.run(chosen, limit, config.repeats, names):
             points[name] = climbed
             rows += timings
             write_json(config.json, rows)  # a run of hours that is stopped keeps what it has
@@ -108,15 +112,26 @@ def moments(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return moments_suite.run(moments_suite.SIZES[config.size])
 
 
+def generation(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """A token of a language model beside a sweep through its weights."""
+    from launch.bench import generation_suite
+
+    del threads
+    return generation_suite.run(generation_suite.SIZES[config.size])
+
+
 def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """The suites that have goals, and a page that holds one against the other."""
-    from launch.bench import all_suite
+    from launch.bench import all_suite, goals
 
+    # What no goal speaks of would take half of the time.
     chosen = {name: functools.partial(SUITES[name], config, threads) for name in WITH_GOALS}
+    few = dataclasses.replace(config, cases=config.cases or goals.CASES)
+    chosen["decompose"] = functools.partial(decompose, few, threads, goals.COMPETITORS)
     return all_suite.run(chosen)
 
 
-WITH_GOALS = ("first", "moments", "decompose", "finetune")
+WITH_GOALS = ("first", "moments", "generation", "finetune", "decompose")
 SUITES = {
     "decompose": decompose,
     "finetune": finetune,
@@ -126,5 +141,6 @@ SUITES = {
     "adapters": adapters,
     "first": first,
     "moments": moments,
+    "generation": generation,
     "all": every,
 }

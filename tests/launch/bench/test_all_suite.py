@@ -4,7 +4,10 @@ import pytest
 
 from launch.bench import all_suite, goals
 from launch.bench import suites as named
+from launch.bench.config import BenchmarkConfig
+from launch.bench.decompose_methods import COMPETITORS
 from launch.bench.rows import record
+from tests.launch.commands import command
 
 
 @pytest.fixture
@@ -36,5 +39,29 @@ def test_a_defect_is_not_hidden(few):
 
 
 def test_every_goal_belongs_to_a_suite_that_runs():
-    assert {goal.suite for goal in goals.GOALS} <= set(named.WITH_GOALS)
+    assert {goal.suite for goal in goals.GOALS} == {*named.WITH_GOALS, *goals.ELSEWHERE}
+    assert set(goals.COMPETITORS) <= set(COMPETITORS)
     assert len({goal.text for goal in goals.GOALS}) == len(goals.GOALS)
+
+
+def test_the_page_is_all_that_is_printed(few, monkeypatch, capsys, tmp_path):
+    row = record("made", "start", ("ours", goals.GOAL), (0.5, 1.0), (None, None))
+    monkeypatch.setattr(named, "WITH_GOALS", ("made", "finetune"))
+    monkeypatch.setitem(named.SUITES, "made", lambda config, threads: ([row], "a note"))
+    asked = []
+
+    def decompose(config, threads, names):
+        asked.append((config.cases, names))
+        return [], "nothing"
+
+    monkeypatch.setattr(named, "decompose", decompose)
+    assert command("benchmark", "--suite=all", f"--json={tmp_path / 'rows.json'}") == 0
+    out = capsys.readouterr().out
+    assert out.count("PASS") == 1 and "seconds_ours" not in out
+    assert "start" in (tmp_path / "rows.json").read_text()
+    assert asked == [(goals.CASES, goals.COMPETITORS)]
+
+
+def test_fine_tuning_without_a_model_is_one_line():
+    with pytest.raises(ValueError, match=r"^--model is needed: a folder with a BERT$"):
+        named.finetune(BenchmarkConfig(suite="all"), 1)

@@ -12,12 +12,13 @@ def test_what_a_process_measures():
     json.dumps(measured)
     (call,) = measured["calls"]
     assert (call["side"], call["rank"]) == (6, 2)
-    assert min(call[name] for name in ("first", "processor", "next", "svd")) > 0
+    assert min(call[name] for name in ("first", "processor", "next", "exact", "svd")) > 0
     assert measured["import"] >= 0 and measured["overhead"] > 0
 
 
 def test_every_goal_has_its_row(monkeypatch):
-    call = {"side": 6, "rank": 2, "first": 0.5, "processor": 0.6, "next": 0.01, "svd": 0.02}
+    call = {"side": 6, "rank": 2, "first": 0.5, "processor": 0.6, "next": 0.04, "exact": 0.01}
+    call["svd"] = 0.02
     printed = json.dumps({"import": 0.8, "overhead": 0.002, "calls": [call]})
 
     def ended(*arguments, first=""):
@@ -27,10 +28,11 @@ def test_every_goal_has_its_row(monkeypatch):
     rows, _ = first_suite.run("quick")
     verdicts = {goal.text: goal.rows(rows) for goal in goals.GOALS if goal.suite == "first"}
     assert all(verdicts.values())
-    ratios = {row["case"]: row["ratio"] for row in rows}
-    assert ratios["first call, 6 x 6, r = 2"] == pytest.approx(2)
-    assert ratios["small problem, 6 x 6, r = 2"] == pytest.approx(2)
-    assert ratios["first row of the table"] == pytest.approx(5 / 3)
+    ratios = {f"{row['case']} by {row['ours']}": row["ratio"] for row in rows}
+    assert ratios["first call, 6 x 6, r = 2 by a fresh process"] == pytest.approx(2)
+    assert ratios["small problem, 6 x 6, r = 2 by exact"] == pytest.approx(2)
+    assert ratios["small problem, 6 x 6, r = 2 by 50 rounds with bounds"] == pytest.approx(0.5)
+    assert ratios["first row of the table by a fresh process"] == pytest.approx(5 / 3)
 
 
 def test_a_process_that_fails_is_named():
