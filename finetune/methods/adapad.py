@@ -105,10 +105,7 @@ class AdapadConfig:
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name), 1)
         if self.significance is not None:
-            if not 0 < self.significance < 1:
-                raise ValueError(
-                    f"significance is {self.significance}; allowed are numbers between 0 and 1"
-                )
+            scores.require_level("significance", self.significance)
             if not self.beta:
                 raise ValueError(
                     f"beta is 0 with significance {self.significance}; allowed is more than 0, as "
