@@ -60,6 +60,7 @@ CONTENDERS = {
     ),
     "sequential": Contender("sequential", _ADAPAD, "rank", False, 1.0, "one level after the other"),
     "lora_long": Contender("lora", {}, "rank", False, 2.0, "LoRA with twice the steps"),
+    "lora_equal": Contender("lora", {}, "rank", False, 1.6, "LoRA with adapad's passes"),
     "adapad_given": _adapad("adapad with the ranks", True, **JOINT),
     "adapad_parallel_given": _adapad(
         "adapad_parallel with the ranks", True, phase="parallel", score="decrease"

@@ -176,3 +176,5 @@ def test_criteria_that_cannot_be_are_refused(options, text):
 def test_a_budget_that_nothing_limits_is_all_that_fits():
     config = AdapadConfig(score="decrease", significance=0.05).resolved(modules=72, total=1000)
     assert (config.budget, config.grow, config.every, config.score_every) == (288, 72, 200, 1)
+    own = AdapadConfig(phase="split", head_loss="own").resolved(modules=3, total=100)
+    assert (own.score, own.score_every) == ("decrease", 5)
