@@ -45,11 +45,11 @@ class AdapadConfig(StartOptions):
       every: steps between growths, Delta; None lets growth end at 60% of the run [choice].
       grow: modules that grow at a time; None is a ninth of them, rounded up [choice].
       score: see `scores`; None is "decrease", or "effective" where nothing trains in private
-        [choice: of all kinds "decrease" places most components rightly, see known_ranks; "added" is
-        in the description's words, and places fewer than chance does].
+        [choice: "decrease" places most components of teachers of known ranks rightly, "effective"
+        fewer than the same rank everywhere does, see known_ranks; "added" is the description's].
       score_every: steps between scores of the kinds "effective", "added" and "decrease"; None is 5
-        of the former, which cost a pass with dense gradients, and 1 of the last, which costs next
-        to nothing beside the deployed loss [choice].
+        where they cost a pass (dense gradients, or a head that learns from its level), and 1 of
+        "decrease" otherwise, which costs next to nothing beside the deployed loss [choice].
       significance: level of `scores.significant`, at which modules may grow; None lets them grow
         whatever the noise, until the budget is spent.
       beta: of both averages, per step [choice, AdaLoRA's].
@@ -80,7 +80,7 @@ class AdapadConfig(StartOptions):
         scores.KINDS,
     )
     score_every: int | None = option(
-        None, f"{texts.SCORE_EVERY}; by default 5 of --score=effective and added, else 1"
+        None, f"{texts.SCORE_EVERY}; by default 5 where they cost a pass of their own, else 1"
     )
     significance: float | None = option(None, texts.SIGNIFICANCE)
     beta: float = option(0.85, texts.BETA)
@@ -107,10 +107,7 @@ class AdapadConfig(StartOptions):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name), 1)
         if self.significance is not None:
-            if not 0 < self.significance < 1:
-                raise ValueError(
-                    f"significance is {self.significance}; allowed are numbers between 0 and 1"
-                )
+            scores.require_level("significance", self.significance)
             if not self.beta:
                 raise ValueError(
                     f"beta is 0 with significance {self.significance}; allowed is more than 0, as "
@@ -153,7 +150,7 @@ class AdapadConfig(StartOptions):
                 f"every is {every} with {rounds} growths of {grow} modules each; "
                 f"allowed are at most {total} steps"
             )
-        often = 5 if self.score in DENSE else 1
+        often = 5 if self.score in DENSE or self.head_loss == "own" else 1
         often = often if self.score_every is None else self.score_every
         chosen = {"budget": budget, "grow": grow, "every": every, "score_every": often}
         return dataclasses.replace(self, **chosen)

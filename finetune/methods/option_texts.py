@@ -17,7 +17,7 @@ T_INIT = "optimiser steps before ranks begin to change; by default the method ch
 SCORE_EVERY = "optimiser steps between measurements of the modules' scores"
 SIGNIFICANCE = (
     "level, between 0 and 1, at which a component has to lower the loss beyond the noise of the "
-    "batches to be added; by default the whole budget is spent"
+    "batches to be added; by default all components are"
 )
 BETA = "decay per step of the running averages of the score"
 ORTHOGONALITY = "weight of the penalty that keeps factors orthonormal"

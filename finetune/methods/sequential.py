@@ -14,13 +14,17 @@ import numpy as np
 from deflation import budgets
 from finetune.adapters import levels
 from finetune.adapters.gradient_start import StartOptions
-from finetune.adapters.method import Gradients, Method, Run
+from finetune.adapters.method import Gradients, Leaves, Method, Run
 from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
 from finetune.methods.parallel import assembled
 from finetune.optimiser import rate
+from finetune.ranks import scores
 from rankwise import checks
 from rankwise.options import option
+
+BETA = 0.9
+"""Of the averages of the test: they reach back over some twenty steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,10 @@ class SequentialConfig(StartOptions):
       path: relative steps of the components instead, as (1, 3, 5).
       scale: of every component; the paper has 1, without alpha / r.
       std: standard deviation of the first a_k; the paper has 0.01.
+      significance: level of a test at the end of each component's steps: by how much less the loss
+        of a batch, which the component has not been trained on yet, is with it than without it,
+        averaged over the last batches. A component that fails is taken out, and none follows; what
+        remains of the run trains the head. None adds all.
     """
 
     rank: int | None = option(None, texts.RANK)
@@ -42,6 +50,7 @@ class SequentialConfig(StartOptions):
     path: tuple[float, ...] = option((), "relative numbers of steps of the components, as 1,3,5")
     scale: float = option(1.0, texts.SCALE)
     std: float = option(0.01, texts.STD)
+    significance: float | None = option(None, texts.SIGNIFICANCE)
 
     def __post_init__(self):
         super().__post_init__()
@@ -57,6 +66,8 @@ class SequentialConfig(StartOptions):
             checks.positive("path", entry)
         checks.positive("scale", self.scale)
         checks.positive("std", self.std)
+        if self.significance is not None:
+            scores.require_level("significance", self.significance)
 
     def steps(self, total: int) -> tuple[int, ...]:
         """Steps of each component in a run of `total`, the first component first.
@@ -137,19 +148,43 @@ def sequential(config: SequentialConfig, run: Run) -> Method:
 
     def prepare(key, kernels, gradients):
         theta = config.first(key, kernels, gradients, size, config.std, config.scale)
-        return theta, levels.initial(theta, config.scale, 1, 0)
+        aux = levels.initial(theta, config.scale, 1, 0)
+        return theta, aux if config.significance is None else scores.initial(aux)
 
     def grads(objective, theta, aux, head, step, key):
         del key
         index = levels.everywhere(aux, current(step))
         now = levels.Snapshot(objective, theta, aux, head)
         value, rows, of_head = levels.with_head(now, index, run.optimiser.clip)
-        active = each(lambda k: jnp.arange(size) == k, index)
-        return Gradients(value, levels.placed(rows, index, theta), of_head, {"active": active})
+        active = each(lambda k, e: (jnp.arange(size) == k) & levels.trainable(e), index, aux)
+        info = {"active": active}
+        if config.significance is not None:
+            before = levels.with_rank(aux, current(step))
+            info["gained"] = objective.loss(theta, before, head) - value
+        return Gradients(value, levels.placed(rows, index, theta), of_head, info)
 
     def post(theta, aux, opt, info):
-        return theta, levels.with_rank(aux, current(info.step + 1) + 1), opt
+        own, following = (current(step) + 1 for step in (info.step, info.step + 1))
+        if config.significance is None:
+            return theta, levels.with_rank(aux, following), opt
+        # One number for all modules, as a component is of all of them.
+        gained = each(lambda entry: info.extra["gained"], aux)
+        aux = scores.averaged(aux, gained, BETA, jnp.ones((), bool), jnp.square)
+        entry = next(iter(aux.values()))
+        averages = (entry["sensitivity"], entry["variability"])
+        passes = scores.beyond_noise(*averages, BETA, config.significance)
+        over = jnp.any(info.step + 1 == jnp.asarray(ends, jnp.int32))
+        following = jnp.where(over & ~passes, own - 1, following)
+        ended = entry["rank"] < own
+        aux = levels.with_rank(aux, jnp.where(ended, entry["rank"], following))
+        return theta, each(lambda entry: _anew(entry, over), aux), opt
 
     return assembled(
         "sequential", prepare, grads, post, run.direction, schedule, config.of_gradient
     )
+
+
+def _anew(entry: Leaves, over) -> Leaves:
+    """The averages of the next component begin at 0."""
+    averages = ("sensitivity", "variability")
+    return {**entry, **{name: jnp.where(over, 0, entry[name]) for name in averages}}

@@ -172,9 +172,25 @@ def significant(aux: Tree, beta: float, level: float) -> jax.Array:
       [False, True]
     """
     mean, square = (rows(column(aux, name)) for name in ("sensitivity", "variability"))
+    return beyond_noise(mean, square, beta, level / len(mean))
+
+
+def beyond_noise(mean: jax.Array, square: jax.Array, beta: float, level: float) -> jax.Array:
+    """The test of `significant` for each entry by itself, at the level as it is.
+
+    Args:
+      mean, square: I and U, the latter an average of squares.
+      beta: of both, above 0.
+    """
     count = (1 + beta) / (1 - beta)
-    quantile = -float(stdtrit(count - 1, level / len(mean)))
+    quantile = -float(stdtrit(count - 1, level))
     return mean > quantile * jnp.sqrt(square * (1 + beta) / (2 * beta**2 * count))
+
+
+def require_level(name: str, value: float) -> None:
+    """Refuses a level that is no probability between 0 and 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} is {value}; allowed are numbers between 0 and 1")
 
 
 def largest(score: jax.Array, eligible: jax.Array, count) -> jax.Array:

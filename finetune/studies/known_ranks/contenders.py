@@ -55,14 +55,22 @@ CONTENDERS = {
     "adalora": Contender("adalora", {}, "budget", False, 1.0, "prunes"),
     "increlora": Contender("increlora", {}, "budget", False, 1.0, "grows"),
     "sora": Contender("sora", {}, "most", False, 1.0, "prunes, to no budget"),
+    "sora_weak": Contender(
+        "sora", {"sparsity": 1e-3}, "most", False, 1.0, "the weight of its other published example"
+    ),
     "sequential": Contender("sequential", _ADAPAD, "rank", False, 1.0, "one level after the other"),
     "lora_long": Contender("lora", {}, "rank", False, 2.0, "LoRA with twice the steps"),
+    "lora_equal": Contender("lora", {}, "rank", False, 1.6, "LoRA with adapad's passes"),
     "adapad_given": _adapad("adapad with the ranks", True, **JOINT),
     "adapad_parallel_given": _adapad(
         "adapad_parallel with the ranks", True, phase="parallel", score="decrease"
     ),
     "adapad_stop": _adapad("no budget, stops by itself", shares="most", significance=0.05, **JOINT),
-    "adapad_early": _adapad("all growth in a tenth of the run", every=5, **JOINT),
+    "adapad_early": _adapad("growth ends at 8% of the run", every=5, **JOINT),
+    "adapad_sooner": _adapad("growth ends at 30% of the run", every=20, **JOINT),
+    "adapad_later": _adapad("growth ends at 90% of the run", every=60, **JOINT),
+    "adapad_single": _adapad("one module at a time, twice as often", grow=1, every=20, **JOINT),
+    "adapad_start": _adapad("new components ten times as large", **JOINT | {"std": 0.3}),
     "adapad_split": _adapad("levels in turn", phase="split", score="decrease"),
     "adapad_no_private": _adapad(
         "no private component", advance=False, phase="joint", score="effective"

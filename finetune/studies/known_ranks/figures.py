@@ -11,7 +11,7 @@ from rankwise.plots.recipe import Arrays
 from rankwise.plots.style import BLUE, GREY, PALETTE, RED, log_axis
 
 REFERENCE = "lora"
-CURVES = ("oracle", "lora", "lora_long", "adapad", "adapad_former", "adalora", "increlora")
+CURVES = ("oracle", "lora", "lora_equal", "adapad", "adapad_former", "adalora", "increlora")
 
 
 def hits(arrays: Arrays) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Growth by the decrease of the loss: what the score is, and that noise alone adds no component."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from finetune.adapters import levels
 from finetune.adapters.method import Objective, Run
 from finetune.methods.adapad import AdapadConfig, adapad
+from finetune.methods.sequential import SequentialConfig, sequential
 from finetune.optimiser import OptimiserConfig
 from finetune.ranks import scores
 from finetune.training.step import adapted
@@ -20,27 +22,25 @@ TRUE, SIZE, TOTAL = {"one": 3, "two": 1}, 6, 400
 GIVEN = {"rank": 4, "score": "decrease", "phase": "joint", "std": 0.3}
 
 
-@functools.cache
-def ranks(seed, **options):
-    """Ranks of two layers whose targets have the ranks TRUE; rows and noise are new in a step."""
-    method = adapad(AdapadConfig(**GIVEN | options), Run(ADAM, TOTAL))
-    kernels = {path: jnp.zeros((SIZE, SIZE)) for path in TRUE}
+def trained(method, seed, true):
+    """aux after a run on layers whose targets have these ranks, with new rows in each step."""
+    kernels = {path: jnp.zeros((SIZE, SIZE)) for path in true}
     generator = np.random.default_rng(seed)
-    frames = [np.linalg.qr(generator.normal(size=(SIZE, SIZE)))[0] for _ in range(4)]
+    frames = [np.linalg.qr(generator.normal(size=(SIZE, SIZE)))[0] for _ in range(2 * len(true))]
     change = {
         path: jnp.asarray(2 * frames[2 * i][:, :rank] @ frames[2 * i + 1][:rank], jnp.float32)
-        for i, (path, rank) in enumerate(TRUE.items())
+        for i, (path, rank) in enumerate(true.items())
     }
     theta, aux = method.prepare(jax.random.key(seed), kernels, None)
 
     def step(state, number):
         of_x, of_noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
         x = jax.random.normal(of_x, (16, SIZE))
-        noise = jax.random.normal(of_noise, (2, 16, SIZE))
+        noise = jax.random.normal(of_noise, (len(true), 16, SIZE))
 
         def loss(theta, aux, head, other=None):
             ops = adapted(method, theta, aux, other)
-            parts = zip(TRUE, noise, strict=True)
+            parts = zip(true, noise, strict=True)
             return sum(
                 jnp.mean((ops.linear(p, x, kernels[p]) - x @ change[p] - extra) ** 2)
                 for p, extra in parts
@@ -49,7 +49,13 @@ def ranks(seed, **options):
         return linear.advance(method, Objective(loss, lambda: kernels), state, number), None
 
     run = jax.jit(lambda state: jax.lax.scan(step, state, jnp.arange(TOTAL, dtype=jnp.int32))[0])
-    _, aux, _ = run((theta, aux, method.tx.init(theta)))
+    return run((theta, aux, method.tx.init(theta)))[1]
+
+
+@functools.cache
+def ranks(seed, **options):
+    """The ranks that AdaPaD ends with on layers of the ranks TRUE."""
+    aux = trained(adapad(AdapadConfig(**GIVEN | options), Run(ADAM, TOTAL)), seed, TRUE)
     assert all(int(entry["private"]) == 0 for entry in aux.values())
     return {path: int(entry["rank"]) for path, entry in aux.items()}
 
@@ -67,6 +73,23 @@ def test_control_without_the_criterion_noise_is_fitted_too():
 @pytest.mark.thorough  # the score without the criterion: test_study.py's contenders
 def test_a_budget_goes_where_the_loss_falls():
     assert ranks(0, budget=4) == TRUE
+
+
+@pytest.mark.parametrize(
+    ("true", "level", "expected"),
+    [
+        (2, 0.05, 2),
+        (2, None, 4),  # the control: noise is fitted too
+        pytest.param(4, 0.05, 4, marks=pytest.mark.thorough),
+        pytest.param(0, 0.05, 0, marks=pytest.mark.thorough),
+    ],
+)
+def test_sequential_components_end_where_the_loss_does_not_fall(true, level, expected):
+    optimiser = dataclasses.replace(ADAM, schedule="linear")
+    config = SequentialConfig(4, std=0.3, significance=level)
+    aux = trained(sequential(config, Run(optimiser, TOTAL)), 0, {"one": true})["one"]
+    assert int(aux["rank"]) == expected
+    assert aux["gain"].tolist() == [1.0] * expected + [0.0] * (4 - expected)
 
 
 def test_the_decrease_is_the_slope_by_the_private_components_gain():
@@ -153,3 +176,5 @@ def test_criteria_that_cannot_be_are_refused(options, text):
 def test_a_budget_that_nothing_limits_is_all_that_fits():
     config = AdapadConfig(score="decrease", significance=0.05).resolved(modules=72, total=1000)
     assert (config.budget, config.grow, config.every, config.score_every) == (288, 72, 200, 1)
+    own = AdapadConfig(phase="split", head_loss="own").resolved(modules=3, total=100)
+    assert (own.score, own.score_every) == ("decrease", 5)

@@ -16,6 +16,7 @@ MODULES = {
     "google-t5/t5-base": 192,
     "meta-llama/Llama-2-7b-hf": 224,
     "distilbert/distilbert-base-uncased": 12,
+    "sentence-transformers/all-MiniLM-L6-v2": 36,
 }
 
 
