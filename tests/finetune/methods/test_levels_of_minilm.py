@@ -1,8 +1,8 @@
 """Curves of the levels of a pretrained encoder, predicted from their kernels before training.
 
 With 36 adapted maps, two levels, plain descent on 1/2 ||f_k - Y||^2 and Q_0 as in
-linear_theory/structure/tangent_kernel/levels.py. What a level's loss is off by, relative to its
-fall, follows the size of the update: 0.4, 14 and 28 per cent at delta = .01, .1 and .2.
+linear_theory/structure/tangent_kernel/levels.py. What the worse level's loss is off by, relative
+to its fall, follows the size of the update: 0.4, 14 and 44 per cent at delta = .01, .1 and .2.
 """
 
 import importlib.util
