@@ -7,10 +7,10 @@ python -m launch.compare --tasks=recipes/minilm/rte.flags,recipes/minilm/mrpc.fl
 Tasks are files of `launch.train`'s flags, methods such files or names; other flags of that program
 hold for every run. With several --learning_rates every method on every task gets the best of them,
 found with the first seed on training rows that are held out, or on the reported rows
-(--search_on=evaluation, which flatters). --budget is the number of components of all modules
-together; without it a --preset has its own, and the ranks that its files of methods say. Each run
-has a folder in --workdir, as `launch.train` would have written it. The same command goes on where
-it was stopped, and repeats nothing.
+(--search_on=evaluation, which flatters); --halvings drops the worse half of them early. --budget is
+the number of components of all modules together; without it a --preset has its own, and the ranks
+that its files of methods say. Each run has a folder in --workdir, as `launch.train` would have
+written it. The same command goes on where it was stopped, and repeats nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from launch.training.config import TrainConfig
 
 
 def main(config: CompareConfig) -> None:
-    """Runs what is missing; writes compare.json, .csv, .md and the picture."""
+    """Runs what is missing; writes compare.json, .csv, .md, and the pictures compare and curves."""
     grid, preset = config.grid(), config.chosen()
     require_read(grid)
     with one_writer(config.workdir):

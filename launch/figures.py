@@ -6,8 +6,9 @@ python -m launch.figures --name=vision_order --scale=paper --data_dir=data/image
 python -m launch.figures --list                               what there is to draw
 
 The figures vision_* and survey_* train networks, on the images in --data_dir or else on
-scikit-learn's digits; of vision_* every finished seed is kept in the folder and not run again, but
-for vision_budgets and vision_bases, which train the paths of a budget one by one.
+scikit-learn's digits; of vision_* every finished seed, and of known_ranks every finished method, is
+kept in the folder and not run again, but of vision_budgets and vision_bases, which train the paths
+of a budget one by one.
 survey_factor_rates and survey_deep_lora adapt the BERT in --model where --data_dir has STS-B.
 pretraining reads the text files and tables in --data_dir (or that file), else Python's help texts.
 

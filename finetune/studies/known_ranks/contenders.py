@@ -69,7 +69,6 @@ CONTENDERS = {
     "adapad_early": _adapad("growth ends at 8% of the run", every=5, **JOINT),
     "adapad_sooner": _adapad("growth ends at 30% of the run", every=20, **JOINT),
     "adapad_later": _adapad("growth ends at 90% of the run", every=60, **JOINT),
-    "adapad_single": _adapad("one module at a time, twice as often", grow=1, every=20, **JOINT),
     "adapad_start": _adapad("new components ten times as large", **JOINT | {"std": 0.3}),
     "adapad_split": _adapad("levels in turn", phase="split", score="decrease"),
     "adapad_no_private": _adapad(

@@ -91,7 +91,7 @@ def known_ranks(arrays: Arrays, setting=None) -> Figure:
         axis.set_yticks(range(len(order)), [names[number] for number in order])
     middle.set_yticklabels([])
     log_axis(left, "x")
-    left.set(xlabel="held-out error, of the base's", title="at equal steps")
+    left.set(xlabel="held-out error, of the base's", title="at the end of the run")
     middle.set(xlabel="share of the components that are the teacher's", title="ranks")
     shown = [names.index(name) for name in CURVES if name in names]
     for color, number in zip(PALETTE, shown, strict=False):

@@ -70,11 +70,11 @@ class KnownRanksSetting:
 
     def fingerprint(self, contender: str) -> str:
         """Eight digits that differ where the results of a contender would."""
-        kept = dataclasses.asdict(self)
-        del kept["contenders"]
-        kept |= {"method": CONTENDERS[contender]._asdict()}
-        del kept["method"]["about"]
-        return f"{zlib.crc32(json.dumps(kept, sort_keys=True).encode()):08x}"
+        fields = dataclasses.asdict(self)
+        del fields["contenders"]
+        fields |= {"method": CONTENDERS[contender]._asdict()}
+        del fields["method"]["about"]
+        return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"
 
 
 def known_ranks(

@@ -44,7 +44,7 @@ def program(
     """(problem, key, learning rate) -> Run, to be compiled; the key draws start, texts and noise.
 
     Args:
-      given: the method is told the ranks, see `informed`.
+      given: the method is given the ranks, see `informed`.
     """
     chunk = steps // LOOKS
 
@@ -107,7 +107,7 @@ def informed(method: Method, ranks: jax.Array) -> Method:
 
     def prepare(key, kernels, gradients):
         theta, aux = method.prepare(key, kernels, gradients)
-        told = {}
+        changed = {}
         for path, rank in zip(sorted(aux), ranks, strict=True):
             entry = aux[path]
             scale = entry.get("scale", entry["gain"][0])
@@ -115,7 +115,7 @@ def informed(method: Method, ranks: jax.Array) -> Method:
             new = {"gain": jnp.where(live, scale, 0).astype(entry["gain"].dtype), "rank": rank}
             if "private" in entry:
                 new["private"] = jnp.zeros((), jnp.int32)
-            told[path] = {**entry, **new}
-        return theta, told
+            changed[path] = {**entry, **new}
+        return theta, changed
 
     return dataclasses.replace(method, prepare=prepare)

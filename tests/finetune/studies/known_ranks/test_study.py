@@ -105,8 +105,8 @@ def test_ratios_are_paired_and_hits_count_what_is_too_much():
     assert figures.hits(arrays)[:, 0].tolist() == [0.75, 1.0, 0.5]
     header, rows = figures.table(arrays)
     assert [row[0] for row in rows] == ["adapad", "lora", "sora"]
-    found = dict(zip(header, rows[0], strict=True))
-    assert (found["ms"], found["s"], found["rate"]) == (2.0, 0.8, "0.02*")
+    first = dict(zip(header, rows[0], strict=True))
+    assert (first["ms"], first["s"], first["rate"]) == (2.0, 0.8, "0.02*")
 
 
 def test_the_figure_says_who_is_below_and_who_above():
