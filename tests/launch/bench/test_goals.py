@@ -18,7 +18,7 @@ def made(monkeypatch):
         goals.Goal("quick", "made", "^start"),
         goals.Goal("ahead", "made", r"\| theirs$", 3.0),
         goals.Goal("smaller", "made", r"\| theirs$", 1.0, goals.memory),
-        goals.Goal("elsewhere", "other", "."),
+        goals.Goal("elsewhere", "other", ".", otherwise="by hand"),
     )
     monkeypatch.setattr(goals, "GOALS", chosen)
     return chosen
@@ -35,6 +35,7 @@ def test_the_worst_row_decides(made):
     assert ahead == ("ahead", "3 x", "1.5 x", "2 x missing", "second")
     assert smaller == ("smaller", "1 x", "2.5 x", "PASS", "second")
     assert elsewhere == ("elsewhere", "1 x", "-", "not measured", "no package")
+    assert goals.verdicts(rows, {})[3].worst == "by hand"
     assert goals.page(rows, {}).endswith("2 of 4 goals reached, 1 not measured")
 
 
