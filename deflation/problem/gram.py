@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-import scipy.linalg
+import scipy.linalg  # a fifth of a second, that jax would take in the first call of a process
 
 from deflation.problem.components import Components
 from rankwise import checks
