@@ -107,7 +107,7 @@ GOALS = (
     Goal("moments: 1e-5 over their distance from QR", "moments", "QR", 1.0, closeness),
     Goal("LoRA step beside PEFT's", "finetune", r"\| LoRA \| PEFT LoRA", 1.3),
     Goal("memory of it beside PEFT's", "finetune", r"\| LoRA \| PEFT LoRA", 1.0, memory),
-    Goal("AdaPaD parallel beside LoRA", "finetune", "AdaPaD parallel.*LoRA", 0.8),
+    Goal("AdaPaD parallel beside LoRA", "finetune", r"AdaPaD parallel.* \| LoRA$", 0.8),
     Goal("a token beside reading the weights once", "generation", "^a token", 0.7),
     *(
         Goal(name, "", ".", otherwise=reason)
