@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-import scipy.linalg
+import scipy.linalg  # a fifth of a second, that jax would take in the first call of a process
 
 from deflation.problem.components import Components
 from rankwise import checks
 
-SIDE = 512  # the longest shorter side: beyond it other processors differ on what is faster
+SIDE = 512  # the longest shorter side, where it took a third of the time; longer ones are untried
+ENTRIES = 2**22  # at most: the copy in float64 takes 32 MiB
 # Of s_k / s_1, the least that eigenvalues of a Gram in float64 tell from rounding, with a margin.
 LEAST = 1e-5
 
@@ -27,6 +28,7 @@ def suits(target) -> bool:
         and not checks.traced(target)
         and target.dtype == np.float32
         and min(target.shape) <= SIDE
+        and target.size <= ENTRIES
         and target.is_fully_addressable
         and next(iter(target.devices())).platform == "cpu"
     )

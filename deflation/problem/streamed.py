@@ -13,6 +13,7 @@ import functools
 import warnings
 from collections.abc import Iterable, Iterator
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -37,15 +38,15 @@ def reduced(batches: Iterable[tuple], rows: str | None) -> tuple[tuple, np.dtype
     Raises:
       ValueError: as `batches.columns`, all-zero targets.
     """
-    sums, energy, count, blocks, dtype = None, 0.0, 0, 0, None
-    for x, y in _blocks(batching.checked(batches, rows)):
+    sums, energy, count, blocks = None, 0.0, 0, 0
+    for x, y, columns in _blocks(batching.checked(batches, rows)):
         if sums is None:
-            dtype = checks.float_dtype(np.result_type(x, y))
-            zero = np.zeros((x.shape[0] + y.shape[0], x.shape[0]), dtype)
-            sums, d = (jnp.asarray(zero), jnp.asarray(zero.copy())), x.shape[0]
+            d, dtype = len(x), x.dtype
+            sums = tuple(jnp.zeros((d + len(y), d), dtype) for _ in range(2))
         energy += float(np.einsum("ij,ij->", y, y, dtype=np.float64))
-        count, blocks = count + x.shape[1], blocks + 1
-        sums = _added(*sums, *(_padded(part, dtype) for part in (x, y)))
+        count, blocks = count + columns, blocks + 1
+        # Waits, as the next block comes into the memory of this one.
+        sums = jax.block_until_ready(_added(*sums, x, y))
     if sums is None:
         raise ValueError("batches is empty; allowed is at least one pair (x, y)")
     if energy == 0:
@@ -79,30 +80,26 @@ def _added(total, rest, x, y):
     return both, rest + ((total - (both - of_new)) + (new - of_new))
 
 
-def _blocks(pairs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The columns of the pairs, in as few blocks of at most `BLOCK` as there can be."""
-    waiting, width = [], 0
+def _blocks(pairs) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Blocks of `BLOCK` columns and how many of them are meant; zeros behind these add nothing.
+
+    All have one shape, so one program, and one memory: a block is gone when the next is asked for.
+    """
+    block, width = (), 0
     for pair in pairs:
-        first = 0
-        while first < pair[0].shape[1]:
-            part = tuple(side[:, first : first + BLOCK - width] for side in pair)
-            waiting.append(part)
-            width, first = width + part[0].shape[1], first + part[0].shape[1]
+        if not block:
+            dtype = checks.float_dtype(np.result_type(*pair))
+            block = tuple(np.zeros((side.shape[0], BLOCK), dtype) for side in pair)
+        first, columns = 0, pair[0].shape[1]
+        while first < columns:
+            more = min(BLOCK - width, columns - first)
+            for side, given in zip(block, pair, strict=True):
+                side[:, width : width + more] = given[:, first : first + more]
+            width, first = width + more, first + more
             if width == BLOCK:
-                yield _joined(waiting)
-                waiting, width = [], 0
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(parts) -> tuple[np.ndarray, np.ndarray]:
-    if len(parts) == 1:
-        return parts[0]
-    return tuple(np.concatenate(sides, axis=1) for sides in zip(*parts, strict=True))
-
-
-def _padded(part: np.ndarray, dtype) -> np.ndarray:
-    """With columns of zeros, which add nothing: all blocks share a program."""
-    missing = BLOCK - part.shape[1]
-    part = np.asarray(part, dtype)
-    return np.pad(part, ((0, 0), (0, missing))) if missing else part
+                yield *block, width
+                width = 0
+    if width:
+        for side in block:
+            side[:, width:] = 0
+        yield *block, width

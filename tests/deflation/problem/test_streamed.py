@@ -48,6 +48,19 @@ def test_the_same_problem_as_on_the_host(ends):
         np.testing.assert_allclose(getattr(device, name), getattr(host, name), atol=1e-4)
 
 
+def test_a_stream_may_come_in_one_memory():
+    x, y = data(condition=5.0)
+    memory = np.empty((D, 50), x.dtype), np.empty((M, 50), y.dtype)
+
+    def stream():
+        for first in range(0, N, 50):
+            for part, whole in zip(memory, (x, y), strict=True):
+                part[:] = whole[:, first : first + 50]
+            yield memory
+
+    assert apart(Regression.from_batches(stream(), on="device"), Regression.from_data(x, y)) < 1e-5
+
+
 def test_samples_in_rows_and_integers():
     x, y = (np.round(4 * part).astype(int) for part in data())
     host = Regression.from_batches([(x, y)])

@@ -18,7 +18,7 @@ def made(monkeypatch):
         goals.Goal("quick", "made", "^start"),
         goals.Goal("ahead", "made", r"\| theirs$", 3.0),
         goals.Goal("smaller", "made", r"\| theirs$", 1.0, goals.memory),
-        goals.Goal("elsewhere", "other", "."),
+        goals.Goal("elsewhere", "other", ".", otherwise="by hand"),
     )
     monkeypatch.setattr(goals, "GOALS", chosen)
     return chosen
@@ -35,6 +35,7 @@ def test_the_worst_row_decides(made):
     assert ahead == ("ahead", "3 x", "1.5 x", "2 x missing", "second")
     assert smaller == ("smaller", "1 x", "2.5 x", "PASS", "second")
     assert elsewhere == ("elsewhere", "1 x", "-", "not measured", "no package")
+    assert goals.verdicts(rows, {})[3].worst == "by hand"
     assert goals.page(rows, {}).endswith("2 of 4 goals reached, 1 not measured")
 
 
@@ -48,3 +49,19 @@ def test_one_who_never_arrives_misses_it_all(made):
     rows = [row("a", "ours", "theirs", (None, 1.0), bytes_ours=1, bytes_competitor=1)]
     ahead = goals.verdicts(rows, {})[1]
     assert ahead.verdict == "inf x missing" and ahead.measured == "0 x"
+
+
+def test_goals_of_steps_know_their_competitor():
+    def steps(other, *names):
+        return [row("a step", name, other, (1.0, 2.0), "finetune") for name in names]
+
+    lora, adapad = steps("LoRA", "AdaPaD parallel, grown", "AdaPaD split, grown")
+    masks = steps("PEFT AdaLoRA, masks", "AdaPaD parallel, grown", "AdaLoRA, masks")
+    peft = steps("PEFT LoRA", "LoRA")
+    found = {
+        goal.text: goal.rows([lora, adapad, *masks, *peft])
+        for goal in goals.GOALS
+        if goal.suite == "finetune"
+    }
+    assert found["AdaPaD parallel beside LoRA"] == [lora]
+    assert found["LoRA step beside PEFT's"] == found["memory of it beside PEFT's"] == peft
