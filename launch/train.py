@@ -39,7 +39,7 @@ from launch.shell import app, distributed, earlier, supervise, waiting
 from launch.shell.locks import one_writer
 from launch.training import job as training
 from launch.training import problem, run
-from launch.training.config import TrainConfig
+from launch.training.config import FORMER, TrainConfig
 
 
 def main(config: TrainConfig) -> int | None:
@@ -63,7 +63,8 @@ def main(config: TrainConfig) -> int | None:
 def going_on(config: TrainConfig) -> bool:
     """Whether the folder holds a run that this one continues; ValueError for another one."""
     free = (*training.FREE, *training.LENGTH, "mesh")
-    return not config.overwrite and earlier.same_run(config.workdir, config, free)
+    former = FORMER.get(config.method)
+    return not config.overwrite and earlier.same_run(config.workdir, config, free, former)
 
 
 if __name__ == "__main__":

@@ -126,12 +126,19 @@ def _require_targets(z: np.ndarray, left: float) -> None:
 
 def _grouped(batches):
     """Joins small batches until there are at least d columns: one QR then costs O(d) a column."""
-    held, width = [], 0
+    waiting, width = [], 0
     for x, y in batches:
-        held.append((x, y))
+        # Copies: who makes the batches may fill one array anew for each.
+        waiting.append((x.copy(), y.copy()))
         width += x.shape[1]
         if width >= x.shape[0]:
-            yield tuple(np.concatenate(part, axis=1) for part in zip(*held, strict=True))
-            held, width = [], 0
-    if held:
-        yield tuple(np.concatenate(part, axis=1) for part in zip(*held, strict=True))
+            yield _joined(waiting)
+            waiting, width = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(pairs) -> tuple[np.ndarray, np.ndarray]:
+    if len(pairs) == 1:
+        return pairs[0]
+    return tuple(np.concatenate(part, axis=1) for part in zip(*pairs, strict=True))

@@ -17,7 +17,7 @@ from launch.shell.locks import one_writer
 from launch.shell.waiting import stage
 from launch.training import job as training
 from launch.training import problem, run
-from launch.training.config import TrainConfig
+from launch.training.config import FORMER, TrainConfig
 from launch.training.problem_config import ProblemConfig
 from rankwise.files import write_json
 from rankwise.records import read
@@ -68,7 +68,7 @@ class Runner:
         self._trained.add(config.workdir)
         if not anew:
             config = dataclasses.replace(config, overwrite=False)
-            earlier.same_run(config.workdir, config, training.FREE)
+            earlier.same_run(config.workdir, config, training.FREE, FORMER.get(config.method))
         done = pathlib.Path(config.workdir) / "result.json"
         names = {"recipe": cell.method, "seed": config.seed, "rate": config.learning_rate}
         if anew or not done.exists():

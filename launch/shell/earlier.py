@@ -19,7 +19,12 @@ PICTURES = ("curves", "ranks", "convergence", "completions")
 REMEDIES = "--overwrite starts anew in this folder, or choose another --workdir"
 
 
-def same_run(folder: str | None, config: Any, free: tuple[str, ...]) -> bool:
+def same_run(
+    folder: str | None,
+    config: Any,
+    free: tuple[str, ...],
+    former: Mapping[str, Any] | None = None,
+) -> bool:
     """Whether `folder` holds an earlier run of this configuration.
 
     A command that ended before it saved anything has left no run, whatever its flags were.
@@ -28,6 +33,7 @@ def same_run(folder: str | None, config: Any, free: tuple[str, ...]) -> bool:
       folder: the work directory, or None.
       config: the frozen dataclass of flags.
       free: flags that may differ.
+      former: flags of which earlier versions do not say that they had these values.
 
     Raises:
       ValueError: the folder holds a run of another configuration, or files of something else;
@@ -38,7 +44,7 @@ def same_run(folder: str | None, config: Any, free: tuple[str, ...]) -> bool:
     earlier, asked = _read(folder), to_json(config)
     # What an earlier version did not know is as good as not set.
     earlier = {name: earlier.get(name, None if value else value) for name, value in asked.items()}
-    there, here = _flags(earlier), _flags(asked)
+    there, here = {**(former or {}), **_flags(earlier)}, _flags(asked)
     names = [n for n in {**here, **there} if n not in free and there.get(n) != here.get(n)]
     if names:
         differences = "; ".join(

@@ -22,6 +22,8 @@ from rankwise.options import filled, option, option_of
 EPOCHS, SCAN = 10, 8
 PLAIN = ("full", "head", "lora", "rslora", "loraplus", "dora", "pissa", "sequential")
 """Methods with the plain optimiser, which may restart; others keep moments in ways of their own."""
+FORMER = {"adapad": {"phase": "parallel", "score": "effective"}}
+"""Method -> defaults that were others once: runs of then do not say them, those of now always."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +202,14 @@ class TrainConfig(RunFlags, LoopFlags, MethodFlags, ProblemConfig):
                     f"--accumulate={parts} times {devices} devices along data and shard"
                 )
         # Before data and model are loaded.
-        self.method_config(), self.optimiser_config()
+        method, _ = self.method_config(), self.optimiser_config()
+        if "level" in self.axes and getattr(method.settings, "phase", self.method) != "parallel":
+            raise ValueError(
+                f"mesh has level with --method={self.method}; allowed with --method=parallel, and "
+                "adapad with --phase=parallel, whose levels have losses of their own"
+            )
+        said = {name: getattr(method.settings, name) for name in FORMER.get(self.method, ())}
+        object.__setattr__(self, "method_options", {**self.method_options, **said})
         for name in ("modules", "adapter_dropout"):
             if self.method in ("full", "head", "untouched") and getattr(self, name):
                 raise ValueError(f"--{name} is for adapters; --method={self.method} has none")

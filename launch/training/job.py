@@ -19,7 +19,7 @@ from finetune.training.devices import Devices, devices, rows
 from finetune.training.loop import LoopConfig, Outcome, fit
 from launch.shell import earlier
 from launch.training import problem, problem_config
-from launch.training.config import TrainConfig
+from launch.training.config import FORMER, TrainConfig
 from rankwise.files import to_json
 from rankwise.memory import guarded
 
@@ -146,6 +146,9 @@ def checkpoints(config: TrainConfig, job: Job) -> Checkpoints | None:
     settings = {name: value for name, value in settings.items() if name not in FREE}
     # As earlier versions have written them, where they would have run the same.
     settings = {n: v for n, v in settings.items() if v or n not in problem_config.LATER}
+    former = FORMER.get(config.method, {})
+    options = config.method_options.items()
+    settings["method_options"] = to_json({n: v for n, v in options if former.get(n) != v})
     batch = job.task.batch("train", config.seed, 0, config.batch_size)
     crc = 0
     for name in sorted(batch):

@@ -31,6 +31,8 @@ KEYS = [
     "seconds",
 ]
 SMALL = ["--hidden_size=16", "--steps=20", "--rank=2", "--checkpoint_every=5"]
+# Its levels are dealt out on devices.
+ADAPAD = ["--method=adapad", "--phase=parallel", *SMALL]
 
 
 def run(*flags):
@@ -49,7 +51,7 @@ def files(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "w"
-    assert run("--method=adapad", *SMALL, f"--workdir={folder}") == 0
+    assert run(*ADAPAD, f"--workdir={folder}") == 0
     return folder
 
 
@@ -81,7 +83,7 @@ def test_a_run_leaves_its_files(finished):
 
 def test_a_finished_run_gives_the_same_answer_again(finished, tmp_path):
     before, adapter = record(finished), (finished / "adapter.safetensors").read_bytes()
-    assert run("--method=adapad", *SMALL, f"--workdir={finished}") == 0
+    assert run(*ADAPAD, f"--workdir={finished}") == 0
     assert (finished / "adapter.safetensors").read_bytes() == adapter
     again = record(finished)
     assert {**again, "seconds": 0} == {**before, "seconds": 0}
@@ -89,7 +91,7 @@ def test_a_finished_run_gives_the_same_answer_again(finished, tmp_path):
 
 def test_a_killed_command_resumes_to_the_same_adapter(finished, tmp_path):
     folder = tmp_path / "w"
-    flags = ["--method=adapad", *SMALL, f"--workdir={folder}"]
+    flags = [*ADAPAD, f"--workdir={folder}"]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(jax.device_count())}
     child = subprocess.Popen(
         [sys.executable, "-m", "launch.train", *flags],
@@ -120,7 +122,8 @@ def test_a_killed_command_resumes_to_the_same_adapter(finished, tmp_path):
 )
 def test_another_configuration_is_refused_and_nothing_is_overwritten(finished, flags, text, capsys):
     before = files(finished)
-    assert run("--method=adapad", *SMALL, *flags, f"--workdir={finished}") == 2
+    begun_with = [] if "--method=lora" in flags else ADAPAD
+    assert run(*begun_with, *SMALL, *flags, f"--workdir={finished}") == 2
     err = capsys.readouterr().err
     assert text in err and err.count("\n") == 1
     assert files(finished) == before
@@ -170,7 +173,10 @@ def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):
         (["--modules=fc3"], "--modules has fc3, which --head=train trains whole"),
         (["--batch_size=9", "--accumulate=2"], "allowed are multiples of 2, --accumulate=2 times"),
         (["--batch_size=9", "--mesh=data:2"], "allowed are multiples of 2, --accumulate=1 times 2"),
-        (["--mesh=level:64"], "devices of mesh level:64 is 64; allowed are integers from 1 to"),
+        (
+            ["--mesh=level:64", "--method=parallel"],
+            "devices of mesh level:64 is 64; allowed are integers from 1 to",
+        ),
         (["--mesh=rows:2"], "mesh has 'rows:2'; allowed are level:N, data:N and shard:N"),
         (["--mesh=level:2,shard:2"], "mesh has level and shard; allowed is one of them"),
         (["--batch_size=9", "--mesh=shard:2"], "allowed are multiples of 2, --accumulate=1 times"),
@@ -203,7 +209,7 @@ def test_mistakes_are_one_line(flags, text, capsys):
 )
 def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
     folder = tmp_path / "w"
-    assert run("--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}") == 0
+    assert run(*ADAPAD, f"--mesh={mesh}", f"--workdir={folder}") == 0
     one, two = (load_file(where / "adapter.safetensors") for where in (finished, folder))
     assert one.keys() == two.keys()
     for name, leaf in one.items():
@@ -211,16 +217,16 @@ def test_on_several_devices_it_is_the_same_run(finished, tmp_path, mesh):
         np.testing.assert_allclose(two[name], leaf, atol=1e-5)
     # From the checkpoint of the last step, on the same devices.
     before = (folder / "adapter.safetensors").read_bytes()
-    assert run("--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}") == 0
+    assert run(*ADAPAD, f"--mesh={mesh}", f"--workdir={folder}") == 0
     assert (folder / "adapter.safetensors").read_bytes() == before
 
 
 @pytest.mark.thorough  # several devices above, resuming too
 def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
     folder = tmp_path / "w"
-    assert run("--method=adapad", *SMALL, "--mesh=data:4", f"--workdir={folder}") == 0
+    assert run(*ADAPAD, "--mesh=data:4", f"--workdir={folder}") == 0
     shutil.rmtree(folder / "checkpoints" / "20")  # as if it had been killed before
-    assert run("--method=adapad", *SMALL, f"--workdir={folder}") == 0
+    assert run(*ADAPAD, f"--workdir={folder}") == 0
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(steps) and steps[-1] == 20
@@ -234,7 +240,7 @@ def test_a_run_of_four_devices_goes_on_on_one(finished, tmp_path):
 def test_two_processes_train_as_one(finished, tmp_path, mesh):
     # One device each, see `launch.shell.distributed`.
     folder = tmp_path / "w"
-    flags = ["--method=adapad", *SMALL, f"--mesh={mesh}", f"--workdir={folder}"]
+    flags = [*ADAPAD, f"--mesh={mesh}", f"--workdir={folder}"]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment |= {"JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
@@ -277,8 +283,8 @@ def adapter(folder):
 
 def test_steps_that_a_method_has_dealt_out_are_not_prolonged(finished, capsys):
     before = files(finished)
-    more = [flag.replace("=20", "=40") for flag in SMALL]
-    assert run("--method=adapad", *more, f"--workdir={finished}") == 2
+    more = [flag.replace("=20", "=40") for flag in ADAPAD]
+    assert run(*more, f"--workdir={finished}") == 2
     err = capsys.readouterr().err
     assert "--method=adapad has dealt out" in err and "--overwrite" in err and err.count("\n") == 1
     assert files(finished) == before

@@ -1,4 +1,4 @@
-"""Targets that arrive in parts: the problem of all of them, without all of them in memory."""
+"""Batches of columns in one array that is filled anew, and targets that arrive in parts."""
 
 import tracemalloc
 
@@ -10,6 +10,22 @@ from hypothesis import strategies as st
 from deflation import Regression
 from tests.deflation.problem.test_regression import collinear, same
 from tests.deflation.problems import data, precision
+
+
+@pytest.mark.parametrize("on", ["host", "device"])
+def test_an_array_that_is_filled_anew_for_every_batch(on):
+    x, y = data(n=40)
+    columns = np.empty((x.shape[0], 4)), np.empty((y.shape[0], 4))
+
+    def batches():
+        for start in range(0, 40, 4):
+            for whole, part in zip((x, y), columns, strict=True):
+                part[:] = whole[:, start : start + 4]
+            yield columns
+
+    with precision("float64"):
+        wanted = Regression.from_batches([(x, y)], on=on)
+        same(Regression.from_batches(batches(), on=on), wanted)
 
 
 @settings(deadline=None, max_examples=25)

@@ -85,6 +85,6 @@ def test_layers_are_scanned_where_that_costs_nothing():
     # Ranks of its own, or levels on devices of their own, would be copied in each step.
     defaults = {"lora": 8, "adapad": 8, "galore": 8, "increlora": 0, "rite": 0}
     assert {name: TrainConfig(method=name).scanned() for name in defaults} == defaults
-    assert TrainConfig(method="adapad", mesh=("level:2",)).scanned() == 0
+    assert TrainConfig(method="parallel", mesh=("level:2",)).scanned() == 0
     assert TrainConfig(method="increlora", scan=4).scanned() == 4
     assert TrainConfig(method="lora", scan=0).scanned() == 0
