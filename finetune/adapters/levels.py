@@ -37,12 +37,14 @@ class Snapshot(NamedTuple):
     Attributes:
       objective: the loss of one batch.
       theta, aux, head: as the loss takes them.
+      seen: what a level sees of the others, if that is not `theta`; see `late`.
     """
 
     objective: Objective
     theta: Tree
     aux: Tree
     head: Leaves
+    seen: Tree | None = None
 
 
 class Levels(NamedTuple):
@@ -132,8 +134,10 @@ def view(theta: Tree, aux: Tree, rows: Tree, index: Index) -> tuple[Tree, Tree]:
 def single(now: Snapshot, index: Index, norm: float) -> tuple[jax.Array, Tree]:
     """(loss, gradient of the own components, clipped to a global norm of `norm`) of one level."""
 
+    others = now.theta if now.seen is None else now.seen
+
     def loss(rows):
-        return now.objective.loss(*view(now.theta, now.aux, rows, index), now.head)
+        return now.objective.loss(*view(others, now.aux, rows, index), now.head)
 
     value, gradient = jax.value_and_grad(loss)(own(now.theta, index))
     return value, clipped(gradient, norm)[0]

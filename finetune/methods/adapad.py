@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from finetune.adapters import levels, tables
-from finetune.adapters.gradient_start import StartOptions
+from finetune.adapters.late import LateOptions
 from finetune.adapters.levels import Snapshot
 from finetune.adapters.method import Gradients, Leaves, Method, Run, Tree
 from finetune.adapters.tables import column, each
@@ -31,8 +31,8 @@ HEADS = ("deployed", "own")
 
 
 @dataclasses.dataclass(frozen=True)
-class AdapadConfig(StartOptions):
-    """Settings of `adapad`; and `StartOptions`.
+class AdapadConfig(LateOptions):
+    """Settings of `adapad`; and `LateOptions`.
 
     Attributes:
       rank: R, the largest rank of a module.
@@ -203,14 +203,14 @@ def adapad(config: AdapadConfig, run: Run) -> Method:
         growth = config.growth(len(kernels), total)
         theta = config.first(key, kernels, gradients, config.rank, config.std, config.scale)
         aux = levels.initial(theta, config.scale, 1, growth.training(len(kernels), 0))
-        return theta, scores.initial(aux)
+        return theta, config.begun(theta, scores.initial(aux))
 
     def trained(now: Snapshot, step, published):
         if config.phase == "split":
             return _at(now, _turn(config, now.aux, step), clip)
         if config.phase == "joint":
             return _joint(config, now, published, clip)
-        own = levels.every(now, clip, config.way, run.level_mesh).theta
+        own = levels.every(config.seen(now), clip, config.way, run.level_mesh).theta
         return own, each(levels.trainable, now.aux)
 
     def grads(objective, theta, aux, head, step, key):
@@ -234,7 +234,7 @@ def adapad(config: AdapadConfig, run: Run) -> Method:
         growth = config.growth(len(aux), total)
         raw = scores.reserve(theta, aux) if config.score == "reserve" else info.extra["raw"]
         aux = growth.averaged(aux, raw, info.extra["due"])
-        return theta, growth.grown(aux, info.step), opt
+        return theta, config.moved(theta, growth.grown(aux, info.step)), opt
 
     return assembled("adapad", prepare, grads, post, run.direction, run.rate, config.of_gradient)
 

@@ -14,8 +14,8 @@ import optax
 
 from finetune.adapters import factors, levels
 from finetune.adapters.by_component import by_component
-from finetune.adapters.gradient_start import StartOptions
-from finetune.adapters.method import Gradients, Method, Run
+from finetune.adapters.late import LateOptions
+from finetune.adapters.method import Gradients, Method, Run, Tree
 from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
 from finetune.optimiser import Rate, by_rate
@@ -26,8 +26,8 @@ WAYS = ("in_turn", "batched")
 
 
 @dataclasses.dataclass(frozen=True)
-class ParallelConfig(StartOptions):
-    """Settings of `parallel`; and `StartOptions`.
+class ParallelConfig(LateOptions):
+    """Settings of `parallel`; and `LateOptions`.
 
     Attributes:
       rank: R, components of every module.
@@ -58,10 +58,25 @@ class ParallelConfig(StartOptions):
         checks.choice("way", self.way, WAYS)
 
     def published(self, step) -> jax.Array:
-        """Components published at the start of step t, min(t // stagger, R)."""
+        """Components published at the start of step t, min((t + tau) // (stagger + tau), R).
+
+        The next one joins when it sees the one before it, tau = staleness steps after that was
+        published; before, it would learn the same component once more.
+        """
         if not self.stagger:
             return jnp.asarray(self.rank, jnp.int32)
-        return jnp.minimum(step // self.stagger, self.rank).astype(jnp.int32)
+        late = self.staleness
+        return jnp.minimum((step + late) // (self.stagger + late), self.rank).astype(jnp.int32)
+
+    def at(self, step, aux: Tree) -> Tree:
+        """aux with the components that are published, and train in private, at the start of t."""
+        published = self.published(step)
+        aux = levels.with_rank(aux, published)
+        if self.advance or not self.stagger:
+            return aux
+        joined = step // (self.stagger + self.staleness) + 1
+        private = (joined > published).astype(jnp.int32)
+        return each(lambda entry: {**entry, "private": private}, aux)
 
 
 def parallel(config: ParallelConfig, run: Run) -> Method:
@@ -99,9 +114,11 @@ def parallel(config: ParallelConfig, run: Run) -> Method:
       ((2, 5), 0)
     """
 
-    if config.rank * config.stagger > run.total:
+    last = config.rank * (config.stagger + config.staleness) - config.staleness
+    if config.stagger and last > run.total:
+        late = f" and staleness {config.staleness}" if config.staleness else ""
         raise ValueError(
-            f"stagger is {config.stagger} with rank {config.rank}; "
+            f"stagger is {config.stagger} with rank {config.rank}{late}; "
             f"allowed are at most {run.total} steps until all are published"
         )
 
@@ -109,18 +126,18 @@ def parallel(config: ParallelConfig, run: Run) -> Method:
         theta = config.first(key, kernels, gradients, config.rank, config.std, config.scale)
         private = config.rank if config.advance else 1
         first = 0 if config.stagger else config.rank
-        return theta, levels.initial(theta, config.scale, first, private)
+        return theta, config.begun(theta, levels.initial(theta, config.scale, first, private))
 
     def grads(objective, theta, aux, head, step, key):
         del step, key
         now = levels.Snapshot(objective, theta, aux, head)
         loss, of_head = levels.deployed(now)
-        own = levels.every(now, run.optimiser.clip, config.way, run.level_mesh)
+        own = levels.every(config.seen(now), run.optimiser.clip, config.way, run.level_mesh)
         active = each(levels.trainable, aux)
         return Gradients(loss, own.theta, of_head, {"active": active, "levels": own.loss})
 
     def post(theta, aux, opt, info):
-        return theta, levels.with_rank(aux, config.published(info.step + 1)), opt
+        return theta, config.moved(theta, config.at(info.step + 1, aux)), opt
 
     return assembled("parallel", prepare, grads, post, run.direction, run.rate, config.of_gradient)
 

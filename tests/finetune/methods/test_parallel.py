@@ -36,14 +36,16 @@ def wide():
 
 
 @pytest.mark.parametrize(
-    ("advance", "staggered"),
+    ("advance", "staggered", "staleness"),
     [
-        (False, True),
-        *(pytest.param(True, one, marks=pytest.mark.thorough) for one in (True, False)),
-        pytest.param(False, False, marks=pytest.mark.thorough),
+        (False, True, 0),
+        (False, True, 2),
+        *(pytest.param(True, one, 0, marks=pytest.mark.thorough) for one in (True, False)),
+        pytest.param(False, False, 0, marks=pytest.mark.thorough),
+        *(pytest.param(one, one, 1, marks=pytest.mark.thorough) for one in (True, False)),
     ],
 )
-def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advance):
+def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advance, staleness):
     x, kernel, y = linear.data()
     # A power of two: the network's rates are float32, the solver's step is float64.
     rank, size, steps = 3, 2.0**-8, 25
@@ -60,16 +62,18 @@ def test_on_a_linear_layer_it_is_the_solver_step_by_step(wide, staggered, advanc
         solver,
         staggered=staggered,
         advance=advance,
+        staleness=staleness,
         init="random" if staggered else given,
     )
     first = problem.to_original(state.progress.factors)
 
-    config = ParallelConfig(rank, stagger=int(staggered), advance=advance)
+    config = ParallelConfig(rank, stagger=int(staggered), advance=advance, staleness=staleness)
     sgd = dataclasses.replace(SGD, learning_rate=size)
     method = parallel(config, Run(sgd, steps))
     kernels = {"fc": jnp.asarray(kernel)}
     theta, aux = method.prepare(jax.random.key(0), kernels, None)
     theta = {"fc": {"a": first.a.T, "b": first.b}}
+    aux = config.begun(theta, aux)
     target = linear.objective(method, x, kernels, y)
     ours = (theta, aux, method.tx.init(theta))
 
