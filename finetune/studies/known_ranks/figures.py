@@ -102,7 +102,11 @@ def known_ranks(arrays: Arrays, setting=None) -> Figure:
         right.plot(time, mean, color=color, label=names[number])
         right.plot(time[-1], mean[-1], "o", color=color)
     log_axis(right)
-    right.set(xlabel="processor seconds of a run", title="over time (geometric mean)")
+    right.set(
+        xlabel="processor seconds of a run",
+        ylabel="held-out error, of the base's",
+        title="over time (geometric mean)",
+    )
     right.legend(fontsize=7)
     right.axhline(1, color=GREY, linewidth=0.8)
     modules, problems = arrays["true"].shape[-1], errors.shape[1]
