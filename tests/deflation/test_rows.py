@@ -92,7 +92,7 @@ def test_workers_that_are_lost_start_afresh_alike():
     close(maps(got.components), maps(wanted.components), "float32")  # the third is rounding
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize("kind", [pytest.param("Auto", marks=pytest.mark.thorough), "Explicit"])
 def test_axes_in_any_order_of_any_kind(kind):
     types = {"axis_types": (jax.sharding.AxisType[kind],) * 2}
     mesh = jax.make_mesh((3, 2), ("part", "level"), **types)

@@ -57,6 +57,7 @@ def test_steps_beside_peft(folder, tmp_path, capsys, monkeypatch):
 
 
 @needs_torch
+@pytest.mark.thorough  # the same programs compute in float32 in the tests of the suite
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_both_compute_in_bfloat16(folder):
     base = lora_step.base(folder, 3, 6, "bfloat16")
