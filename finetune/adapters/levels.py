@@ -153,12 +153,6 @@ def with_head(now: Snapshot, index: Index, norm: float) -> tuple[jax.Array, Tree
     return value, clipped(of_rows, norm)[0], of_head
 
 
-def deployed(now: Snapshot) -> tuple[jax.Array, Leaves]:
-    """Loss of the network that is evaluated and saved, and its gradient of the head."""
-    theta = jax.lax.stop_gradient(now.theta)
-    return jax.value_and_grad(lambda head: now.objective.loss(theta, now.aux, head))(now.head)
-
-
 def every(
     now: Snapshot, norm: float, way: str = "in_turn", mesh: jax.sharding.Mesh | None = None
 ) -> Levels:

@@ -19,6 +19,7 @@ from finetune.adapters.method import Gradients, Method, Run, Tree
 from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
 from finetune.optimiser import Rate, by_rate
+from finetune.ranks.deployed import deployed
 from rankwise import checks
 from rankwise.options import option
 
@@ -131,10 +132,11 @@ def parallel(config: ParallelConfig, run: Run) -> Method:
     def grads(objective, theta, aux, head, step, key):
         del step, key
         now = levels.Snapshot(objective, theta, aux, head)
-        loss, of_head = levels.deployed(now)
+        result = deployed(now, trained=False)
         own = levels.every(config.seen(now), run.optimiser.clip, config.way, run.level_mesh)
         active = each(levels.trainable, aux)
-        return Gradients(loss, own.theta, of_head, {"active": active, "levels": own.loss})
+        info = {"active": active, "levels": own.loss}
+        return Gradients(result.loss, own.theta, result.head, info)
 
     def post(theta, aux, opt, info):
         return theta, config.moved(theta, config.at(info.step + 1, aux)), opt

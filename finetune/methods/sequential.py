@@ -14,7 +14,7 @@ import numpy as np
 from deflation import budgets
 from finetune.adapters import levels
 from finetune.adapters.gradient_start import StartOptions
-from finetune.adapters.method import Gradients, Leaves, Method, Run
+from finetune.adapters.method import Gradients, Method, Run
 from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
 from finetune.methods.parallel import assembled
@@ -177,14 +177,9 @@ def sequential(config: SequentialConfig, run: Run) -> Method:
         following = jnp.where(over & ~passes, own - 1, following)
         ended = entry["rank"] < own
         aux = levels.with_rank(aux, jnp.where(ended, entry["rank"], following))
-        return theta, each(lambda entry: _anew(entry, over), aux), opt
+        # Those of the next component begin anew.
+        return theta, each(lambda entry: scores.forgotten(entry, over), aux), opt
 
     return assembled(
         "sequential", prepare, grads, post, run.direction, schedule, config.of_gradient
     )
-
-
-def _anew(entry: Leaves, over) -> Leaves:
-    """The averages of the next component begin at 0."""
-    averages = ("sensitivity", "variability")
-    return {**entry, **{name: jnp.where(over, 0, entry[name]) for name in averages}}

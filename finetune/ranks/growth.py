@@ -74,9 +74,7 @@ class Growth(NamedTuple):
         def of_module(entry: Leaves, rank: jax.Array) -> Leaves:
             new = {**entry, "rank": rank.astype(jnp.int32), "private": private}
             if self.score == "decrease":  # it was that of the component which is now published
-                same = rank == entry["rank"]
-                averages = ("sensitivity", "variability")
-                new |= {name: jnp.where(same, entry[name], 0) for name in averages}
+                new = scores.forgotten(new, rank != entry["rank"])
             return {**new, "gain": levels.published(new)}
 
         return each(of_module, aux, dealt(rank, aux))

@@ -144,6 +144,18 @@ def moved(
     return sensitivity, beta * variability + (1 - beta) * deviation(value - sensitivity)
 
 
+def forgotten(entry: Leaves, where) -> Leaves:
+    """The entry of a module with averages that have seen nothing where `where`.
+
+    Example:
+      >>> entry = {"sensitivity": jnp.asarray(3.0), "variability": jnp.asarray(2.0)}
+      >>> [leaf.tolist() for leaf in forgotten(entry, True).values()]
+      [0.0, 0.0]
+    """
+    averages = ("sensitivity", "variability")
+    return {**entry, **{name: jnp.where(where, 0, entry[name]) for name in averages}}
+
+
 def combined(aux: Tree, kind: str) -> jax.Array:
     """The score of every module (modules,), in the order of their paths.
 
