@@ -9,10 +9,10 @@ python -m launch.evaluate --adapter=ADAPTER_FOLDER --task=mrpc --data_dir=data/g
 python -m launch.evaluate --adapter=ADAPTER_FOLDER --task=humaneval --data_dir=data --model=MODEL \\
     --max_length=512 --run_generated_code --predictions=completions.jsonl
 
-Data that are given with --workdir are taken whole, unless --heldout or --train_rows are given too;
-other flags that are given replace those of the run, or are refused where they belong to it.
-New rows need neither labels nor a training split: a run keeps the names of its classes. An adapter
-of PEFT's own has them in a config.json beside it, or its base model has.
+Data that are given with --workdir are taken whole, unless --heldout, --train_rows or --eval_rows
+are given too; other flags that are given replace those of the run, or are refused where they belong
+to it. New rows need neither labels nor a training split: a run keeps the names of its classes. An
+adapter of PEFT's own has them in a config.json beside it, or its base model has.
 
 Of a language model --predictions takes what it has written; without --run_generated_code these can
 be had of humaneval too, and are not scored.

@@ -1,4 +1,4 @@
-"""Fewer training rows: a few of them, or some held out to choose settings on."""
+"""Fewer rows: a few of a split, or some training rows held out to choose settings on."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from finetune.tasks.task import Task
 from rankwise import checks
 
 
-def few(task: Task, rows: int, seed: int) -> Task:
-    """The task with `rows` of its training rows, drawn without replacement.
+def few(task: Task, name: str, rows: int, seed: int, split: str = "train") -> Task:
+    """The task with `rows` of a split's rows, drawn without replacement, in their order.
+
+    Args:
+      name: of the setting that says how many, for what is refused.
 
     Raises:
       ValueError: more rows than there are, or none.
 
     Example:
       >>> from finetune.tasks import load
-      >>> len(few(load("digits"), 32, seed=0).split("train"))
+      >>> len(few(load("digits"), "train_rows", 32, seed=0).split("train"))
       32
     """
-    count = len(task.split("train"))
-    checks.integer("train_rows", rows, 1, count)
+    count = len(task.split(split))
+    checks.integer(name, rows, 1, count, why=f" (the rows of {split!r})")
     chosen = np.random.default_rng(seed).permutation(count)[:rows]
-    there = task.split("train")
-    return dataclasses.replace(task, splits={**task.splits, "train": there[np.sort(chosen)]})
+    return task.select(split, np.sort(chosen))
 
 
 def held_out(task: Task, share: float, seed: int) -> Task:

@@ -22,6 +22,8 @@ from rankwise.files import replacing
 
 PREDICTION, PROBABILITY = "prediction", "prob_"
 
+WHOLE = {"train_rows": None, "eval_rows": None}
+
 
 def problem_of(config: ProblemConfig, data: str, classes: tuple[str, ...]) -> ProblemConfig:
     """The problem of a run with the rows of `data`, taken whole, in the place of its own.
@@ -31,7 +33,7 @@ def problem_of(config: ProblemConfig, data: str, classes: tuple[str, ...]) -> Pr
     """
     run = f"the run was trained on --task={config.task}"
     if config.of_spans:
-        return dataclasses.replace(config, data_dir=data, label=None, train_rows=None)
+        return dataclasses.replace(config, data_dir=data, label=None, **WHOLE)
     if for_language(config.task, config.form):
         raise ValueError(
             f"{run} and writes text; allowed are runs of classes or numbers: use "
@@ -39,7 +41,7 @@ def problem_of(config: ProblemConfig, data: str, classes: tuple[str, ...]) -> Pr
         )
     if config.task not in (TABLE, *GLUE):
         raise ValueError(f"{run}; allowed are runs on texts, of table and of GLUE's tasks")
-    changed: dict[str, Any] = {"data_dir": data, "label": None, "heldout": 0.0, "train_rows": None}
+    changed: dict[str, Any] = {"data_dir": data, "label": None, "heldout": 0.0, **WHOLE}
     if config.task != TABLE:
         spec = GLUE[config.task]
         changed |= {"task": TABLE, "texts": spec.texts, "regression": not spec.label_names}

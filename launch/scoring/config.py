@@ -17,13 +17,13 @@ from rankwise.options import option, option_of
 
 # What of a run's problem an evaluation may replace; the rest belongs to what was learnt.
 REPLACED = (
-    *("data_dir", "texts", "label", "heldout", "train_rows", "max_length", "cut_long"),
+    *("data_dir", "texts", "label", "heldout", "train_rows", "eval_rows", "max_length", "cut_long"),
     *("model", "revision", "dtype"),
     *("target_length", "samples", "temperature", "run_generated_code"),
     *SPANS,
 )
 # Without effect on data that are given whole.
-WHOLE = {"heldout": 0.0, "train_rows": None}
+WHOLE = {"heldout": 0.0, "train_rows": None, "eval_rows": None}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,11 @@ def load(
     chosen = config.task_config(kind(config) if written else None, test, classes)
     task = tasks.load(chosen, tokenizer(config))
     if config.train_rows is not None and "train" in task.splits:
-        task = subsets.few(task, config.train_rows, config.model_seed)
+        task = subsets.few(task, "train_rows", config.train_rows, config.model_seed)
+    if config.eval_rows is not None:
+        task = subsets.few(
+            task, "eval_rows", config.eval_rows, config.model_seed, task.evaluation
+        )
     if classes is None:
         task = run_classes.begun(task, classes_of_model(config), config.base())
     else:

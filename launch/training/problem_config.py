@@ -114,6 +114,12 @@ class TaskFlags:
     train_rows: int | None = option(
         None, "train on this many rows, drawn by --model_seed; by default on all", lower=1
     )
+    eval_rows: int | None = option(
+        None,
+        "score on this many rows of the split that training scores, drawn by --model_seed; by "
+        "default on all",
+        lower=1,
+    )
 
     @functools.cached_property
     def text(self) -> bool:

@@ -137,6 +137,7 @@ def test_hidden_labels_are_predicted(text, tmp_path, capsys):
         (["--workdir=RUN", "--predictions=/absent/x.csv"], "there is no folder"),
         (["--workdir=RUN", "--model=/absent/model"], "/absent/model"),
         (["--workdir=RUN", "--classes=first"], "--classes is 'first'; allowed is 'all', as in"),
+        (["--workdir=RUN", "--eval_rows=400"], "eval_rows is 400; allowed are integers from 1 to"),
         (["--workdir=RUN", "--heldout=0.2"], "heldout is 0.2; allowed with task 'digits' is 0.0"),
     ],
 )
@@ -144,6 +145,15 @@ def test_mistakes_are_one_line(digits, flags, word, capsys):
     assert evaluate(*(flag.replace("RUN", str(digits)) for flag in flags)) == 2
     err = capsys.readouterr().err
     assert word in err and err.count("\n") == 1
+
+
+def test_some_of_the_rows(digits, tmp_path, capsys):
+    some, all_of_them = tmp_path / "some.csv", tmp_path / "all.csv"
+    assert evaluate(f"--workdir={digits}", f"--predictions={all_of_them}") == 0
+    assert evaluate(f"--workdir={digits}", "--eval_rows=9", f"--predictions={some}") == 0
+    assert "9 rows of test" in capsys.readouterr().out
+    rows = some.read_text().splitlines()[1:]
+    assert len(rows) == 9 and set(rows) < set(all_of_them.read_text().splitlines())
 
 
 def test_another_base_model_is_refused(digits, tmp_path, capsys):
