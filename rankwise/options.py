@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 Record = TypeVar("Record")
+UNIONS = (types.UnionType, typing.Union)  # of types alone; with words among them
 
 
 def option(
@@ -94,6 +95,7 @@ class Option(NamedTuple):
       choices: allowed texts, () for any.
       limits: the `lower`, `upper` and `path` of `option`.
       texts: help -> the methods that it holds for, with their defaults.
+      words: texts that some methods take in place of a number.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Option(NamedTuple):
     choices: tuple[str, ...]
     limits: dict[str, Any]
     texts: dict[str, dict[str, Any]]
+    words: tuple[str, ...] = ()
 
     @property
     def methods(self) -> frozenset[str]:
@@ -132,6 +135,8 @@ def collected(settings: Mapping[str, type]) -> dict[str, Option]:
             limits = {name: about[name] for name in ("lower", "upper", "path")}
             new = Option(field.name, kind_of(hints[field.name]), about["choices"], limits, {})
             there = options.setdefault(field.name, new)
+            words = dict.fromkeys((*there.words, *words_of(hints[field.name])))
+            options[field.name] = there._replace(words=tuple(words))
             if there[:4] != new[:4]:
                 raise TypeError(f"option {field.name} of {method} is another one elsewhere")
             there.texts.setdefault(about["text"], {})[method] = field.default
@@ -139,15 +144,32 @@ def collected(settings: Mapping[str, type]) -> dict[str, Option]:
 
 
 def kind_of(hint: Any) -> type:
-    """The type of an annotation, None and the types of entries left out.
+    """The type of an annotation; None, words and the types of entries left out.
 
     Example:
-      >>> kind_of(int | None), kind_of(tuple[float, ...])
-      (<class 'int'>, <class 'tuple'>)
+      >>> kind_of(int | None), kind_of(tuple[float, ...]), kind_of(int | typing.Literal["auto"])
+      (<class 'int'>, <class 'tuple'>, <class 'int'>)
     """
-    if isinstance(hint, types.UnionType):
-        (hint,) = [part for part in typing.get_args(hint) if part is not types.NoneType]
+    (hint,) = [part for part in _parts(hint) if part is not types.NoneType and not _words(part)]
     return typing.get_origin(hint) or hint
+
+
+def words_of(hint: Any) -> tuple[str, ...]:
+    """The texts that an annotation allows in place of a number.
+
+    Example:
+      >>> words_of(int | typing.Literal["auto"]), words_of(int | None)
+      (('auto',), ())
+    """
+    return tuple(word for part in _parts(hint) for word in _words(part))
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in UNIONS else (hint,)
+
+
+def _words(part: Any) -> tuple[str, ...]:
+    return typing.get_args(part) if typing.get_origin(part) is typing.Literal else ()
 
 
 def _by_default(methods: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class AdapadConfig(LateOptions):
     """Settings of `adapad`; and `LateOptions`.
 
     Attributes:
-      rank: R, the largest rank of a module.
+      rank: R, the largest rank of a module; "auto" is 4 and a significance of 0.05.
       budget: components over all modules together; None is two per module [choice].
       phase: "joint" trains all published components against one loss, as in LoRA, and the private
         ones against another; "parallel" all levels in every step, each against its own; "split" one
@@ -62,7 +63,7 @@ class AdapadConfig(LateOptions):
       way: see `levels.every`.
     """
 
-    rank: int = option(4, texts.LARGEST_RANK)
+    rank: int | Literal["auto"] = option(4, f"{texts.LARGEST_RANK}; {texts.AUTO}")
     budget: int | None = option(None, texts.BUDGET)
     phase: str = option(
         "joint",
@@ -98,6 +99,9 @@ class AdapadConfig(LateOptions):
         super().__post_init__()
         if self.score is None:
             object.__setattr__(self, "score", "decrease" if self.advance else "effective")
+        rank, level = scores.by_test(self.rank, AdapadConfig.rank, self.significance)
+        object.__setattr__(self, "rank", rank)
+        object.__setattr__(self, "significance", level)
         checks.integer("rank", self.rank, 1)
         checks.choice("head_loss", self.head_loss, HEADS)
         checks.choice("phase", self.phase, PHASES)

@@ -3,6 +3,9 @@
 RANK = "number of components (the rank) of every module"
 FIRST_RANK = "number of components of every module when training begins"
 LARGEST_RANK = "largest number of components that a module may have"
+AUTO = (
+    "auto: as many as lower the loss beyond the noise of the batches, up to 4 (--significance=0.05)"
+)
 BUDGET = "number of components of all modules together; by default two per module"
 ALPHA = "numerator of the scale alpha / rank of the change"
 STABILISED = "take the scale alpha / sqrt(rank) in place of alpha / rank"

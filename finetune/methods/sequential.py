@@ -7,6 +7,7 @@ per step does.
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,7 @@ class SequentialConfig(StartOptions):
     """Settings of `sequential`; and `StartOptions`.
 
     Attributes:
-      rank: R; None is 4, or the length of `path`.
+      rank: R; None is 4, or the length of `path`; "auto" is None and a significance of 0.05.
       order: alpha of `deflation.budgets.alpha_family`; > 0 favours the first components.
       path: relative steps of the components instead, as (1, 3, 5).
       scale: of every component; the paper has 1, without alpha / r.
@@ -43,7 +44,7 @@ class SequentialConfig(StartOptions):
         remains of the run trains the head. None adds all.
     """
 
-    rank: int | None = option(None, texts.RANK)
+    rank: int | Literal["auto"] | None = option(None, f"{texts.RANK}; {texts.AUTO}")
     order: float = option(
         0.0, "exponent of the division of the steps: above 0 the first components get more"
     )
@@ -55,6 +56,9 @@ class SequentialConfig(StartOptions):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "path", tuple(self.path))
+        rank, level = scores.by_test(self.rank, None, self.significance)
+        object.__setattr__(self, "rank", rank)
+        object.__setattr__(self, "significance", level)
         if self.rank is not None:
             checks.integer("rank", self.rank, 1)
         if self.path and self.rank not in (None, len(self.path)):

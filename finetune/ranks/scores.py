@@ -23,6 +23,7 @@ divided by the root of the size and U is measured from the updated I; `decrease`
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,9 @@ Deviation = Callable[[jax.Array], jax.Array]
 KINDS = ("effective", "added", "factor", "reserve", "decrease")
 OF_PRIVATE = ("reserve", "decrease")
 """Those that look at the component that trains in private."""
+
+AUTO, LEVEL = "auto", 0.05
+"""The rank that is found by a test, and the test's level."""
 
 
 def effective(theta: Tree, aux: Tree, dense: Leaves) -> Leaves:
@@ -197,6 +201,19 @@ def beyond_noise(mean: jax.Array, square: jax.Array, beta: float, level: float) 
     count = (1 + beta) / (1 - beta)
     quantile = -float(stdtrit(count - 1, level))
     return mean > quantile * jnp.sqrt(square * (1 + beta) / (2 * beta**2 * count))
+
+
+def by_test(rank: Any, default: int | None, level: float | None) -> tuple[Any, float | None]:
+    """(rank, level) of settings whose rank may be "auto": as many as the test lets pass, up to the
+    default rank, at the level that is given or `LEVEL`.
+
+    Example:
+      >>> by_test("auto", 4, None), by_test(3, 4, None)
+      ((4, 0.05), (3, None))
+    """
+    if rank != AUTO:
+        return rank, level
+    return default, LEVEL if level is None else level
 
 
 def require_level(name: str, value: float) -> None:

@@ -20,12 +20,30 @@ from rankwise.options import kind_of
 
 LARGEST_SEED = 2**32 - 1
 DEFINE = {
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
     str: flags.DEFINE_string,
     tuple: flags.DEFINE_list,
 }
+NUMBERS = {int: flags.IntegerParser, float: flags.FloatParser}
+
+
+class _Number(flags.ArgumentParser):
+    """A number, or one of a few words that some methods take in its place."""
+
+    def __init__(self, number: flags.ArgumentParser, words: tuple[str, ...]):
+        self._number, self._words = number, words
+        self.syntactic_help = " or ".join((number.syntactic_help, *words))
+
+    def parse(self, argument: Any) -> Any:
+        if argument in self._words:
+            return argument
+        try:
+            return self._number.parse(argument)
+        except (TypeError, ValueError):
+            raise ValueError(f"allowed is {self.syntactic_help}") from None
+
+    def flag_type(self) -> str:
+        return self._number.flag_type()
 
 
 def define(config_type: type) -> None:
@@ -82,7 +100,7 @@ def _define(field: dataclasses.Field, kind: type) -> None:
     about = field.metadata
     if "options" in about:
         for entry in about["options"].values():
-            allowed = {"choices": entry.choices, **entry.limits}
+            allowed = {"choices": entry.choices, "words": entry.words, **entry.limits}
             _flag(entry.name, None, entry.text, entry.kind, allowed)
             flag = flags.FLAGS[entry.name]
             flag.texts, flag.group = entry.texts, help_page.METHODS
@@ -101,7 +119,9 @@ def _flag(name: str, default: Any, text: str, kind: type, about: Mapping[str, An
         define(name, default, text)
     elif about["choices"]:
         flags.DEFINE_enum(name, default, about["choices"], text)
-    elif kind in (int, float):
-        DEFINE[kind](name, default, text, about.get("lower"), about.get("upper"))
+    elif kind in NUMBERS:
+        number = NUMBERS[kind](about.get("lower"), about.get("upper"))
+        parser = _Number(number, about.get("words", ()))
+        flags.DEFINE(parser, name, default, text, serializer=flags.ArgumentSerializer())
     else:
         DEFINE[kind](name, list(default) if isinstance(default, tuple) else default, text)

@@ -62,9 +62,7 @@ def load(
     if config.train_rows is not None and "train" in task.splits:
         task = subsets.few(task, "train_rows", config.train_rows, config.model_seed)
     if config.eval_rows is not None:
-        task = subsets.few(
-            task, "eval_rows", config.eval_rows, config.model_seed, task.evaluation
-        )
+        task = subsets.few(task, "eval_rows", config.eval_rows, config.model_seed, task.evaluation)
     if classes is None:
         task = run_classes.begun(task, classes_of_model(config), config.base())
     else:

@@ -109,7 +109,7 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
         err = capsys.readouterr().err
         assert word in err and err.count("\n") == 1
 
-    refused("flag --n_best=0: 0 is not a positive integer", "--n_best=0")
+    refused("flag --n_best=0: allowed is a positive integer", "--n_best=0")
     refused("pooling is 'mean'; allowed with --task=squad_v2 is none", "--pooling=mean")
     refused("stride is 26; allowed with max_length 32 are 0 to", "--max_length=32", "--stride=26")
     refused("form is 'text_to_text'; allowed with task 'squad_v2'", "--form=text_to_text")

@@ -1,6 +1,7 @@
 """Options: fields of settings that are said once."""
 
 import dataclasses
+from typing import Literal
 
 import pytest
 
@@ -53,6 +54,15 @@ def test_limits_of_an_option_are_the_same_everywhere():
     assert same["rank"].limits == {"lower": 1, "upper": None, "path": False}
     with pytest.raises(TypeError, match="rank of two is another one"):
         collected({"one": settings(lower=1), "two": settings(lower=2)})
+
+
+def test_words_in_place_of_a_number_are_those_of_all_methods():
+    hint = int | Literal["auto"] | None
+    words = dataclasses.make_dataclass("Made", [("rank", hint, option(None, "components"))])
+    for order in ({"one": settings(), "two": words}, {"two": words, "one": settings()}):
+        made = collected(order)["rank"]
+        assert (made.kind, made.words, made.methods) == (int, ("auto",), {"one", "two"})
+    assert collected({"one": settings()})["rank"].words == ()
 
 
 def test_an_option_of_methods_has_one_name():

@@ -10,6 +10,7 @@ import pytest
 
 from finetune.adapters import levels
 from finetune.adapters.method import Objective, Run
+from finetune.methods import MethodConfig
 from finetune.methods.adapad import AdapadConfig, adapad
 from finetune.methods.sequential import SequentialConfig, sequential
 from finetune.optimiser import OptimiserConfig
@@ -171,6 +172,16 @@ def test_published_components_leave_their_averages_behind():
 def test_criteria_that_cannot_be_are_refused(options, text):
     with pytest.raises(ValueError, match=text):
         AdapadConfig(**{"score": "decrease", "significance": 0.05} | options)
+
+
+def test_the_rank_auto_is_the_test_at_its_usual_level():
+    assert AdapadConfig(rank="auto") == AdapadConfig(rank=4, significance=0.05)
+    assert AdapadConfig(rank="auto", significance=0.2).significance == 0.2
+    assert SequentialConfig(rank="auto") == SequentialConfig(significance=0.05)
+    assert SequentialConfig(rank="auto", path=(1, 3)).steps(40) == (10, 30)
+    assert MethodConfig("adapad", rank="auto").settings == AdapadConfig(rank="auto")
+    with pytest.raises(ValueError, match="rank is 'auto'; allowed are integers >= 1"):
+        MethodConfig("lora", rank="auto")
 
 
 def test_a_budget_that_nothing_limits_is_all_that_fits():

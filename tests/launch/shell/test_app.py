@@ -77,7 +77,7 @@ def test_the_status_is_what_main_returns(command, status):
     ("arguments", "message"),
     [
         (["--rnak=3"], "Unknown command line flag 'rnak'. Did you mean: rank ?"),
-        (["--rank=0"], "flag --rank=0: 0 is not a positive integer"),
+        (["--rank=0"], "flag --rank=0: allowed is a positive integer"),
         (["--rank=many"], "flag --rank=many"),
         (["--name"], "name"),
         (["left", "over"], "unexpected argument 'left'"),

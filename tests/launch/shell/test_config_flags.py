@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Literal
 
 import pytest
 from absl import flags
@@ -14,6 +15,7 @@ from rankwise.options import collected, option
 class MethodSettings:
     rate: float = option(0.5, "a rate", lower=0, upper=2)
     place: str | None = option(None, "a folder", path=True)
+    parts: int | Literal["auto"] = option(4, "number of parts", lower=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,16 @@ def test_what_a_field_refuses(argument, call):
     assert status == 2 and config is None and err.count("\n") == 1
 
 
+def test_a_word_in_place_of_a_number(call):
+    assert call(Config, "--parts=auto")[1].settings == {"parts": "auto"}
+    assert call(Config, "--parts=2")[1].settings == {"parts": 2}
+    for text, limit in (("none", "a positive integer or auto"), ("0", "a positive integer")):
+        status, _, _, err = call(Config, f"--parts={text}")
+        assert status == 2 and limit in err and err.count("\n") == 1
+    page = call(Config, "--help")[2]
+    assert "--parts=N" in page and "[a positive integer or auto]" in " ".join(page.split())
+
+
 def test_parts_are_the_groups_of_the_page(call):
     page = call(Config, "--help")[2]
     titles = ["first part:", "--rank=N", "second part:", "--names=A,B", "options of methods"]
@@ -94,7 +106,8 @@ def test_a_flag_of_both_records_is_one(call):
 
 
 def test_names_and_json():
-    assert config_flags.names(Config) == ["rank", "places", "kind", "names", "rate", "place"]
+    expected = ["rank", "places", "kind", "names", "rate", "place", "parts"]
+    assert config_flags.names(Config) == expected
     record = {"rank": 2, "names": ["u"], "settings": {"rate": 1.0}}
     expected = Config(rank=2, names=("u",), settings={"rate": 1.0})
     assert config_flags.from_json(Config, record) == expected
