@@ -24,6 +24,7 @@ from finetune.tasks.files import columns, sources
 from finetune.tasks.files.sources import Table
 from finetune.tasks.generated_text import GeneratedText
 from finetune.tasks.language import LanguageTask
+from finetune.tasks.own_text.likelihood import Likelihood
 from finetune.tasks.splits import Split
 from finetune.tasks.text_to_text import vocabulary_of
 from finetune.tasks.tokens.tokenizer import Tokenizer
@@ -89,6 +90,7 @@ def load(
     target_length: int = LENGTH,
     lengths: Sequence[int] = text.LENGTHS,
     window: int = 1,
+    likelihood: bool = False,
 ) -> LanguageTask:
     """The task, with the splits train and test.
 
@@ -101,6 +103,8 @@ def load(
       target_length: tokens of an answer, and of what the model writes at most.
       lengths: what both are padded to, see `text.buckets`.
       window: batches sorted by length together, see `batches.shuffled`.
+      likelihood: score the loss per token of the given answers, as far as target_length, in place
+        of the numbers that the model writes.
 
     Longer rows are left out of the training split, and the note says how many.
 
@@ -124,7 +128,7 @@ def load(
         target = _targets(parts, vocabulary)
         if split == "test":
             prompts.require_room("split 'test'", source, max_length)
-            # Never read: the model writes its own. Cut, as its length decides nothing.
+            # Not read where the model writes its own, and no row of the test is left out.
             target = [row[:target_length] for row in target]
         pairs = zip(source, target, strict=True)
         keep = [len(s) <= max_length and len(t) <= target_length for s, t in pairs]
@@ -137,12 +141,12 @@ def load(
             notes.append(f"{split} without {keep.count(False)} rows that are too long")
         chosen = np.flatnonzero(keep)
         inputs = prompts.paired(source, target)
-        splits[split] = Split(inputs, labels)[chosen]
+        splits[split] = Split(inputs, inputs["target"] if likelihood else labels)[chosen]
     return LanguageTask(
         name="gsm8k",
         splits=splits,
         kind=kind,
-        reading=FinalNumber(vocabulary, target_length),
+        reading=Likelihood(matched=False) if likelihood else FinalNumber(vocabulary, target_length),
         pad_id=tokenizer.pad_id,
         start_id=tokenizer.pad_id,
         lengths=text.buckets(max_length, lengths),

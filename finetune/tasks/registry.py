@@ -52,6 +52,7 @@ class TaskConfig:
       loss_on_prompt, cut_long: see `finetune.tasks.own_text.instructions.load`.
       form: "classes", or "text_to_text" for a language model (GLUE).
       kind: of the model, "encoder", "causal" or "encoder_decoder".
+      likelihood: see `gsm8k.load`.
       target_length: tokens of an answer (gsm8k, humaneval, squad); None for the task's own default.
       stride, n_best: see `finetune.tasks.squad.extractive.load` (squad of encoders).
       null_threshold: see `finetune.tasks.squad.spans.SpanTask` (squad_v2 of encoders).
@@ -79,6 +80,7 @@ class TaskConfig:
     cut_long: bool = False
     form: str = "classes"
     kind: str = "encoder"
+    likelihood: bool = False
     target_length: int | None = None
     stride: int | None = None
     n_best: int | None = None
@@ -180,7 +182,7 @@ def _of_language(config: TaskConfig, tokenizer: Tokenizer, padding: dict) -> Lan
     if config.target_length is not None:
         padding["target_length"] = config.target_length
     if config.name == "gsm8k":
-        return gsm8k.load(*given, **padding)
+        return gsm8k.load(*given, **padding, likelihood=config.likelihood)
     if config.name in SQUAD:
         return squad.load(config.name, *given, **padding)
     del padding["window"]  # the rows are never shuffled
@@ -243,6 +245,7 @@ def _only_its_own(config: TaskConfig) -> None:
         "form": config.name in glue.GLUE,
         "kind": for_language(config.name, config.form),
         "target_length": config.name in WRITTEN,
+        "likelihood": config.name == "gsm8k",
         **dict.fromkeys(("stride", "n_best"), spans),
         "null_threshold": spans and config.name == "squad_v2",
         **dict.fromkeys(("samples", "temperature", "top_p", "seed", "run_generated_code"), code),

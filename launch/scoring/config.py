@@ -19,7 +19,7 @@ from rankwise.options import option, option_of
 REPLACED = (
     *("data_dir", "texts", "label", "heldout", "train_rows", "eval_rows", "max_length", "cut_long"),
     *("model", "revision", "dtype"),
-    *("target_length", "samples", "temperature", "run_generated_code"),
+    *("likelihood", "target_length", "samples", "temperature", "run_generated_code"),
     *SPANS,
 )
 # Without effect on data that are given whole.

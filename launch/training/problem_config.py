@@ -85,6 +85,10 @@ class TaskFlags:
     form: str = option(
         "classes", "GLUE: predict a class, or write it in words with a language model", FORMS
     )
+    likelihood: bool = option(
+        False,
+        "gsm8k: score the loss per token of the given answers, not the numbers that are written",
+    )
     target_length: int | None = option(
         None, "gsm8k, humaneval, squad: tokens of an answer; by default the task's own", lower=8
     )
@@ -137,7 +141,7 @@ class TaskFlags:
           classes: of a table, where the network has them already.
         """
         names = ["data_dir", "classes", "label", "regression", "heldout", "form"]
-        names += ["target_length", "samples", "temperature", "run_generated_code"]
+        names += ["likelihood", "target_length", "samples", "temperature", "run_generated_code"]
         names += [*INSTRUCTIONS, *SPANS]
         options = {name: getattr(self, name) for name in names}
         if self.text:

@@ -118,6 +118,12 @@ def test_gsm8k(folder, tmp_path, model):
     written = [json.loads(line) for line in lines.read_text().splitlines()]
     assert [row["label"] for row in written] == ["1", "3", "5", "7"]
     assert set(written[0]) == {"index", "text", "prediction", "label"}
+    # The same run by the loss of the given answers, on some of the rows.
+    scores = tmp_path / "scores.json"
+    given = [f"--workdir={run}", "--likelihood", "--eval_rows=3", f"--json={scores}"]
+    assert command("evaluate", *given) == 0
+    outcome = json.loads(scores.read_text())
+    assert outcome["rows"] == 3 and set(outcome["scores"]) == {"loss", "perplexity"}
 
 
 def test_humaneval(folder, tmp_path, capsys):
@@ -149,6 +155,12 @@ def test_humaneval(folder, tmp_path, capsys):
         ("llama", "humaneval", [], "split is 'train'; allowed are 'test'"),
         ("llama", "digits", ["--form=text_to_text"], "form is 'text_to_text'; allowed with task"),
         ("llama", "gsm8k", ["--samples=2"], "samples is 2; allowed with task 'gsm8k'"),
+        (
+            "llama",
+            "mrpc",
+            ["--likelihood"],
+            "likelihood is True; allowed with task 'mrpc' is False",
+        ),
         ("llama", "gsm8k", ["--max_length=32"], "allowed are lengths that at least one row"),
     ],
 )

@@ -146,6 +146,26 @@ def test_what_a_model_writes_is_scored(data, tokenizers, kind):
     assert [record["text"] for record in records] == texts and records[1]["label"] == "3"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_answers_are_scored_by_their_loss(data, tokenizers, kind):
+    tokenizer = tokenizers["t5" if kind == "encoder_decoder" else "llama"]
+    task = gsm8k.load(tokenizer, kind, data, max_length=256, likelihood=True)
+    network = talker(kind, tokenizer.size, start_id=tokenizer.pad_id)
+    answer = jax.jit(lambda batch: task.answer(network, network.params, PLAIN, batch))
+    scores = task.score(task.predict(task.run(answer, "test", 4)), task.labels("test"))
+    assert set(scores) == {"loss", "perplexity"}
+    total, tokens = 0.0, 0
+    for step in range(2):
+        # The loss that training falls by: a mean over rows of their tokens' sums.
+        batch = task.batch("test", None, step, 4)
+        inputs = {name: leaf for name, leaf in batch.items() if name not in ("labels", "weight")}
+        logits = network.forward(network.params, inputs, PLAIN, None)
+        total += float(task.loss(logits, batch["labels"], batch["weight"]) * batch["weight"].sum())
+        tokens += int(batch["weight"].sum())
+    assert tokens == task.split("test").inputs["target"].lengths.sum()
+    assert scores["loss"] == pytest.approx(total / tokens, rel=1e-5)
+
+
 def test_samples_differ_and_repeat(data, tokenizers):
     pytest.importorskip("finetune.tasks.generation", reason="text generation is not there")
     tokenizer = tokenizers["llama"]
