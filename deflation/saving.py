@@ -19,7 +19,7 @@ from deflation.growth import ExplainedEnergy
 from deflation.problem.components import Components
 from deflation.rounds.state import History, Progress, State
 from rankwise import checks
-from rankwise.devices import place
+from rankwise.devices import place, whole
 from rankwise.files import replacing
 
 # 1 had no past, 2 no earlier moves and no sizes; 3 differs in its description alone, see `_as_now`.
@@ -34,7 +34,7 @@ def save(path: str | os.PathLike, state: State) -> None:
     A kill in the middle leaves the old file as it was.
 
     Raises:
-      ValueError: a path that cannot be written.
+      ValueError: a path that cannot be written, or an M whose rows are cut over several processes.
 
     Example:
       >>> import tempfile, jax.numpy as jnp
@@ -148,7 +148,15 @@ def _pieces(leaf) -> list:
     """The array in pieces in the order of its rows, which are all that is ever cut.
 
     The whole of an array that was cut may be too large for one place.
+
+    Raises:
+      ValueError: other processes have some of them.
     """
+    if not whole(leaf):
+        raise ValueError(
+            f"state is of an M {leaf.shape} whose rows are cut over several processes; allowed to "
+            "be saved or loaded is one that every process has all rows of"
+        )
     if not isinstance(leaf, jax.Array) or leaf.is_fully_replicated or leaf.ndim != 2:
         return [leaf]
     if any(shard.index[1] != slice(None) for shard in leaf.addressable_shards):

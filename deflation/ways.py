@@ -206,15 +206,16 @@ def sharded(
         then holds m/Q of its rows, and nothing of the run forms the whole of it. K workers of a
         device exchange K m numbers along that axis for a product with M and K d for one with M^T;
         along `axis_name` there is still one all-gather a round. For an M that is not to pass
-        through one device either, give `Regression.from_matrix` an array that is cut like this.
+        through one device either, give `Regression.from_matrix` an array that is cut like this. The
+        axis may go over several processes; no process has all rows then to save such a run.
       others: as in `parallel`.
 
     Returns:
       A Solution, replicated over the mesh.
 
     Raises:
-      ValueError: as `parallel`; a mesh without that axis; for rows, m not a multiple of Q, an
-        operator, or an axis that goes over several processes.
+      ValueError: as `parallel`; a mesh without that axis; for rows, m not a multiple of Q, or an
+        operator.
 
     Source: arXiv 2605.10741 (AdaPaD), one all-gather per round.
 

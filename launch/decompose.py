@@ -7,9 +7,12 @@ python -m launch.decompose "--matrix=model.safetensors:encoder.*.weight" --metho
 python -m launch.decompose --matrix=FILE.npy --method=sharded --mesh=worker:2,rows:4
 python -m launch.decompose --matrix=FILE.npy --solver=krylov --tolerance=1e-4 --tolerance_of=error
 python -m launch.decompose --data=digits --method=sharded --distributed=local/2 --workdir=runs/two
+python -m launch.decompose --matrix=FILE.npy --method=sharded --mesh=rows:2 --distributed=local/2
 
 The same command with the same --workdir goes on where an earlier run stopped, also on another
-number of devices and processes, and with more --rounds prolongs it; --overwrite starts anew.
+number of devices and processes, and with more --rounds prolongs it; --overwrite starts anew. The
+last of these commands is for a matrix that memory does not hold: every process reads its own rows,
+no exact answer is found, and a run that stopped begins anew.
 """
 
 from __future__ import annotations

@@ -89,6 +89,11 @@ def _moved(change, sharding):
     )
 
 
+def whole(leaf) -> bool:
+    """Whether this process has all entries of an array."""
+    return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
+
+
 def fetched(leaf) -> np.ndarray:
     """The whole array on the host, and no copy of it left in `leaf`.
 

@@ -85,7 +85,8 @@ class DecomposeConfig:
     mesh: tuple[str, ...] = option(
         (),
         "sharded: devices along each axis, as worker:4, or worker:2,rows:4 to cut the rows of the "
-        "matrix; by default all along worker",
+        "matrix; rows over several processes are read from FILE.npy by each its own; by default "
+        "all along worker",
     )
     distributed: str | None = option(
         None, f"sharded: run as several processes: {distributed.ALLOWED}; by default as one"

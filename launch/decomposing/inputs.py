@@ -42,7 +42,7 @@ def load(data: str | None, matrix: str | None, dtype: str) -> Input:
     if (data is None) == (matrix is None):
         raise ValueError("give one of --data and --matrix")
     if matrix is not None:
-        return Input(Regression.from_matrix(_real(matrix, _matrix(matrix), dtype)))
+        return Input(Regression.from_matrix(as_real(matrix, _matrix(matrix), dtype)))
     if data == "digits":
         return _digits(dtype)
     arrays = _archive(data)
@@ -51,7 +51,7 @@ def load(data: str | None, matrix: str | None, dtype: str) -> Input:
         raise ValueError(
             f"{data} has no array {missing[0]!r}; it holds {sorted(arrays)}, allowed are x and y"
         )
-    x, y = (_real(f"{name} of {data}", arrays[name], dtype) for name in ("x", "y"))
+    x, y = (as_real(f"{name} of {data}", arrays[name], dtype) for name in ("x", "y"))
     return Input(Regression.from_data(x, y))
 
 
@@ -100,7 +100,7 @@ def _tensor(path: pathlib.Path, key: str) -> np.ndarray:
     return entries[key].read()
 
 
-def _real(name: str, value: np.ndarray, dtype: str) -> np.ndarray:
+def as_real(name: str, value: np.ndarray, dtype: str) -> np.ndarray:
     """`value` in `dtype`, or as it is where that would narrow it, which `Regression` does itself.
 
     Anything that is not a real number is refused here, before a cast would hide it.

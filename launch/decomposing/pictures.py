@@ -12,13 +12,13 @@ from deflation import Components, History
 SHOWN = 10  # images in the picture of completions
 
 
-def convergence(history: History, sizes: np.ndarray, errors: np.ndarray) -> Figure:
+def convergence(history: History, sizes: np.ndarray, errors: np.ndarray | None) -> Figure:
     """Left: change of every component per round, relative to its size. Right: sizes and errors.
 
     Args:
       history: one row per round; may be empty (the exact answer has no rounds).
       sizes: ||R_k||_F of the result (r,).
-      errors: G_k against the exact components (r,).
+      errors: G_k against the exact components (r,), None where they are not known.
     """
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -38,7 +38,8 @@ def convergence(history: History, sizes: np.ndarray, errors: np.ndarray) -> Figu
         left.text(0.5, 0.5, "no rounds", ha="center", transform=left.transAxes)
     number = np.arange(1, rank + 1)
     _positive(right, number, sizes, "o-", "size $\\|R_k\\|_F$")
-    _positive(right, number, errors, "s--", "error $G_k$ against the exact component")
+    if errors is not None:
+        _positive(right, number, errors, "s--", "error $G_k$ against the exact component")
     right.set(xlabel="component", ylabel="size (units of Y) and relative error")
     right.set_title("components of the result")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -13,7 +13,7 @@ from deflation import Solution, State, advance, finish, load, save
 from launch.shell import distributed, waiting
 from launch.shell.earlier import REMEDIES, SAVED
 from launch.shell.outputs import Workdir
-from rankwise.devices import fetched
+from rankwise import devices
 from rankwise.records import read
 
 CHUNKS = 10
@@ -54,9 +54,10 @@ def run(state: State, rounds: int, workdir: Workdir) -> Run:
       state: from `resumed`.
       rounds: rounds in all, those of an earlier run included.
       workdir: where to save; a kill loses at most the chunk in flight. Of several processes one has
-        a folder, and each calls this function.
+        a folder, and each calls this function. Of an M that is cut over them nothing is saved.
     """
-    saved = None if workdir.folder is None else workdir.folder / SAVED
+    keep = workdir.folder is not None and devices.whole(state.problem.target)
+    saved = workdir.folder / SAVED if keep else None
     reached = int(state.progress.round)
     seconds = _seconds_so_far(workdir.folder, reached) if saved is not None and reached else 0.0
     chunk = -(-rounds // CHUNKS)
@@ -78,7 +79,9 @@ def run(state: State, rounds: int, workdir: Workdir) -> Run:
         workdir.metric({"round": state.progress.round, "moved": moved, "seconds": seconds})
     solution = finish(state)
     # Of several processes: from all their devices to the host, where the problem is known.
-    return Run(solution._replace(components=jax.tree.map(fetched, solution.components)), seconds)
+    return Run(
+        solution._replace(components=jax.tree.map(devices.fetched, solution.components)), seconds
+    )
 
 
 def _seconds_so_far(folder: pathlib.Path, reached: int) -> float:

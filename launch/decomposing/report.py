@@ -22,18 +22,23 @@ ASSUMED = {
 }
 
 
-def compare(problem, method: str, run: Run, exact: Solution) -> dict:
+def compare(problem, method: str, run: Run, exact: Solution | None) -> dict:
     """The record of a run, under the keys of --json; residuals in units of Y, bounds
-    relative to the sizes of the components and of the sum."""
+    relative to the sizes of the components and of the sum. Without an exact answer what is
+    compared with it is None."""
     components = run.solution.components
     sizes = component_sizes(problem, run.solution)
     bounds = np.asarray(run.solution.bounds) / np.where(sizes > 0, sizes, 1)
+    residual = errors = None
+    if exact is not None:
+        residual = float(problem.residual(exact.components))
+        errors = np.asarray(problem.component_errors(components, exact.components))
     return {
         "method": method,
         "rank": components.b.shape[0],
         "residual": float(problem.residual(components)),
-        "exact_residual": float(problem.residual(exact.components)),
-        "component_errors": np.asarray(problem.component_errors(components, exact.components)),
+        "exact_residual": residual,
+        "component_errors": errors,
         "component_bounds": bounds,
         "bound_of_sum": float(run.solution.bound_of_sum) / max(np.linalg.norm(sizes), 1e-300),
         "status": run.solution.status.name,
@@ -41,21 +46,25 @@ def compare(problem, method: str, run: Run, exact: Solution) -> dict:
     }
 
 
-def report(problem, result: dict, solution: Solution, exact_seconds: float) -> None:
+def report(problem, result: dict, solution: Solution, exact_seconds: float | None) -> None:
     """Prints one row per component and the residuals."""
     sizes = component_sizes(problem, solution)
-    columns = sizes, result["component_errors"], result["component_bounds"]
-    rows = [(k + 1, *map(float, row)) for k, row in enumerate(zip(*columns, strict=True))]
-    print(table(("component", "size", "error against exact", "bound"), rows))
-    excess = result["residual"] / max(result["exact_residual"], 1e-300) - 1
-    print(
-        f"residual {result['residual']:.8g}, exact {result['exact_residual']:.8g}, "
-        f"relative excess {excess:.1e}"
-    )
-    print(
-        f"{result['method']} {result['seconds']:.3f} s after {int(solution.rounds)} rounds, "
-        f"exact {exact_seconds:.3f} s (both without compilation)"
-    )
+    columns = {"size": sizes}
+    residual = f"residual {result['residual']:.8g}"
+    seconds = f"{result['method']} {result['seconds']:.3f} s after {int(solution.rounds)} rounds"
+    if exact_seconds is None:
+        residual += "; no exact answer, as no process has all rows"
+        seconds += " (without compilation)"
+    else:
+        columns["error against exact"] = result["component_errors"]
+        excess = result["residual"] / max(result["exact_residual"], 1e-300) - 1
+        residual += f", exact {result['exact_residual']:.8g}, relative excess {excess:.1e}"
+        seconds += f", exact {exact_seconds:.3f} s (both without compilation)"
+    columns["bound"] = result["component_bounds"]
+    rows = [(k + 1, *map(float, row)) for k, row in enumerate(zip(*columns.values(), strict=True))]
+    print(table(("component", *columns), rows))
+    print(residual)
+    print(seconds)
     largest, whole = np.max(result["component_bounds"]), result["bound_of_sum"]
     print(
         f"bounds without the exact answer: components {largest:.1e}, their sum {whole:.1e} "
@@ -78,8 +87,7 @@ def write_files(folder, given: Input, solution: Solution, result: dict) -> None:
     with replacing(folder / "components.safetensors") as part:
         part.write_bytes(serialised(tensors, metadata=described))
     sizes = component_sizes(given.problem, solution)
-    errors = np.asarray(result["component_errors"])
-    drawn = pictures.convergence(solution.history, sizes, errors)
+    drawn = pictures.convergence(solution.history, sizes, result["component_errors"])
     save_figure(drawn, folder / "convergence")
     if given.upper is not None:
         drawn = pictures.completions(solution.components, given.upper, given.lower)

@@ -7,7 +7,7 @@ import pathlib
 import jax
 
 import deflation
-from launch.decomposing import inputs, portions
+from launch.decomposing import inputs, portions, rows
 from launch.decomposing.config import AXES, ROUNDS, SOLVERS, TOLERANCE, DecomposeConfig
 from launch.decomposing.report import compare, report, timed, write_files
 from launch.shell import distributed, earlier, waiting
@@ -18,16 +18,16 @@ from rankwise.files import write_json
 
 def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path | None) -> dict:
     """Runs it in `folder`, from the state in `saved`; the record of --json, {} elsewhere."""
-    # The whole of an M that is cut is on the host alone, where the exact answer is found.
-    host = jax.local_devices(backend="cpu")[0] if config.cut() else None
-    with jax.default_device(host):
-        data = inputs.load(config.data, config.matrix, config.dtype)
-    problem = jax.device_put(data.problem, host)
-    with waiting.stage("finding the exact answer"):
-        exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
+    mesh = devices.make(dict.fromkeys(AXES, 1) | config.axes) if config.mesh else None
+    with waiting.stage("reading"):
+        data = _input(config, mesh)
+    problem, exact, exact_seconds = data.problem, None, None
+    if devices.whole(problem.target):
+        with waiting.stage("finding the exact answer"):
+            exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
     reached = 0
     if config.method != "exact":
-        state, rounds = first_state(config, problem)
+        state, rounds = first_state(config, problem, mesh)
         state = portions.resumed(state, rounds, saved)
         reached = int(state.progress.round)
     # Only now, when nothing was refused, is anything written or deleted.
@@ -38,9 +38,9 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
         run = portions.Run(exact, exact_seconds)
     else:
         run = portions.run(state, rounds, workdir)
+    result = compare(problem, config.method, run, exact)  # by all, as each may have rows of M
     if not distributed.is_main_process():
         return {}
-    result = compare(problem, config.method, run, exact)
     report(problem, result, run.solution, exact_seconds)
     write_json(config.json, result)
     if workdir.folder is not None:
@@ -49,7 +49,17 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
     return result
 
 
-def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]:
+def _input(config: DecomposeConfig, mesh: jax.sharding.Mesh | None) -> inputs.Input:
+    if rows.apart(mesh):
+        return inputs.Input(rows.problem(config.matrix, config.dtype, mesh))
+    # The whole of an M that is cut is on the host alone, where the exact answer is found.
+    host = jax.local_devices(backend="cpu")[0] if config.cut() else None
+    with jax.default_device(host):
+        data = inputs.load(config.data, config.matrix, config.dtype)
+    return data._replace(problem=jax.device_put(data.problem, host))
+
+
+def first_state(config: DecomposeConfig, problem, mesh) -> tuple[deflation.State, int]:
     """The state before the first round, and how many rounds to run in all."""
     parameters = {name: getattr(config, flag) for flag, name in SOLVERS[config.solver].items()}
     parameters = {name: value for name, value in parameters.items() if value is not None}
@@ -62,9 +72,8 @@ def first_state(config: DecomposeConfig, problem) -> tuple[deflation.State, int]
         total = 50 * config.rank if config.budget is None else config.budget
         options["budget"] = deflation.budgets.as_budget(total, config.rank)
         rounds = options["budget"].total
-    if config.mesh:
-        sizes = dict.fromkeys(AXES, 1) | config.axes
-        options |= {"mesh": devices.make(sizes), "row_axis": "rows" if config.cut() else None}
+    if mesh is not None:
+        options |= {"mesh": mesh, "row_axis": rows.AXIS if config.cut() else None}
     options["key"] = jax.random.key(config.seed)
     state = deflation.start(problem, config.rank, solver, method=config.method, **options)
     return state, rounds

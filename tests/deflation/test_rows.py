@@ -17,11 +17,11 @@ from deflation import (
     load,
     parallel,
     save,
+    saving,
     sharded,
     start,
 )
 from deflation.problem.units import scaled
-from deflation.rounds.mesh import row_mesh
 from deflation.rounds.outcome import published
 from deflation.rounds.ritz import BLOCK, DEPTH, measure
 from deflation.rounds.run import _advance
@@ -207,17 +207,12 @@ def test_rows_are_for_devices():
     assert "row_axis is 'rows'; allowed with method 'parallel' is None" in one_line(error)
 
 
-def test_an_axis_over_several_processes(monkeypatch):
-    """Such a run could not be saved: no process sees all rows."""
-
-    class Device:
-        def __init__(self, process):
-            self.process_index = process
-
-    class Mesh:
-        axis_names, shape = ("worker", "rows"), {"worker": 2, "rows": 2}
-        devices = np.array([[Device(0), Device(1)]] * 2)
-
-    with pytest.raises(ValueError) as error:
-        row_mesh(from_matrix(), Mesh(), "worker", "rows")
-    assert "row_axis is 'rows'; allowed is an axis within each process" in one_line(error)
+def test_rows_of_other_processes_cannot_be_saved(monkeypatch, tmp_path):
+    """A run over several processes: tests/launch/decomposing/test_rows.py."""
+    state = start(from_matrix(), R, method="sharded", mesh=grid(), row_axis="rows")
+    save(tmp_path / "run.npz", state)
+    monkeypatch.setattr(saving, "whole", lambda leaf: leaf is not state.problem.target)
+    for use in (save, load):
+        with pytest.raises(ValueError) as error:
+            use(tmp_path / "run.npz", state)
+        assert "rows are cut over several processes; allowed" in one_line(error)
