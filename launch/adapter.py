@@ -19,12 +19,14 @@ outputs, and a merge is nearest to every adapter on its own inputs.
 from __future__ import annotations
 
 from launch.adapting.config import AdapterConfig
-from launch.adapting.run import ACTIONS
 from launch.shell import app
 
 
 def main(config: AdapterConfig) -> None:
     """Does what the first argument says."""
+    # Not for a --help or a bad flag: flax takes a second.
+    from launch.adapting.run import ACTIONS
+
     ACTIONS[config.action](config)
 
 

@@ -14,13 +14,15 @@ from __future__ import annotations
 import pathlib
 
 from launch.regressing.config import RegressConfig
-from launch.regressing.run import regress
 from launch.shell import app
 from rankwise.files import require_writable
 
 
 def main(config: RegressConfig) -> None:
     """Fits the regression, prints the errors by rank and writes the files."""
+    # Not for a --help or a bad flag: scikit-learn and matplotlib take seconds.
+    from launch.regressing.run import regress
+
     require_writable(config.json)
     require_writable(config.predictions)
     earlier = None if config.workdir is None else pathlib.Path(config.workdir) / "result.json"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-import scipy.linalg  # a fifth of a second, that jax would take in the first call of a process
 
 from deflation.problem.components import Components
 from rankwise import checks
@@ -41,6 +40,8 @@ def leading(target, rank: int) -> tuple[Components, np.ndarray] | None:
 
     Source: Golub and Van Loan, Matrix Computations (2013), section 8.6.3.
     """
+    import scipy.linalg  # a fifth of a second, that `import deflation` need not take
+
     wide = np.asarray(target, np.float64)
     matrix = wide.T if wide.shape[0] < wide.shape[1] else wide
     side = matrix.shape[1]

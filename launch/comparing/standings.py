@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from finetune.tasks import metrics
 
@@ -45,6 +44,8 @@ def standings(rows: Sequence[tuple]) -> list[tuple]:
     if len(tasks) < 2:
         return []
     gains = np.array([[metrics.gain(row[2], row[3]) for row in own] for own in whole.values()])
+    from scipy.stats import rankdata  # takes a second, which a --help need not
+
     places = rankdata(-gains, axis=0) if len(gains) else gains
     firsts = rankdata(-gains, axis=0, method="min") == 1 if len(gains) else gains
     lines = []

@@ -9,12 +9,10 @@ import numpy as np
 from safetensors.numpy import save as serialised
 
 from deflation import Solution
-from launch.decomposing import pictures
 from launch.decomposing.inputs import Input
 from launch.decomposing.portions import Run
 from launch.shell.tables import table
 from rankwise.files import replacing
-from rankwise.plots.files import save as save_figure
 
 ASSUMED = {
     True: "nothing is assumed",
@@ -81,6 +79,10 @@ def component_sizes(problem, solution: Solution) -> np.ndarray:
 
 def write_files(folder, given: Input, solution: Solution, result: dict) -> None:
     """Components as safetensors (b, a) and the pictures."""
+    # Matplotlib takes as long to import as all else, and is needed here alone.
+    from launch.decomposing import pictures
+    from rankwise.plots.files import save as save_figure
+
     # safetensors writes the buffer as it lies: it must be contiguous to be read back right.
     tensors = {n: np.ascontiguousarray(v) for n, v in solution.components._asdict().items()}
     described = {"method": result["method"], "rank": str(result["rank"]), "format": "np"}

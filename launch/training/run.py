@@ -9,11 +9,9 @@ from launch.shell import app, distributed, earlier
 from launch.shell.outputs import Workdir
 from launch.shell.tables import table
 from launch.training import job as training
-from launch.training import pictures as train_pictures
 from launch.training.config import TrainConfig
 from launch.training.display import Display
 from launch.training.result import result
-from rankwise.plots.files import save as save_figure
 from rankwise.records import read
 
 MEAN = (
@@ -98,9 +96,13 @@ def print_result(record: dict) -> None:
 
 def draw(folder: pathlib.Path, record: dict) -> None:
     """curves and ranks, PNG and SVG."""
+    # Matplotlib takes a second to import, and is needed here alone.
+    from launch.training import pictures
+    from rankwise.plots.files import save
+
     records = read(folder / "metrics.jsonl")
-    curves = train_pictures.curves(records, record["metric"], record["majority"])
-    save_figure(curves, folder / "curves")
-    ranks = train_pictures.rank_map(records, record["steps"])
+    curves = pictures.curves(records, record["metric"], record["majority"])
+    save(curves, folder / "curves")
+    ranks = pictures.rank_map(records, record["steps"])
     if ranks is not None:
-        save_figure(ranks, folder / "ranks")
+        save(ranks, folder / "ranks")

@@ -7,7 +7,7 @@ import deflation
 
 HEAVY = (
     *("flax", "transformers", "matplotlib", "sklearn", "datasets", "optax", "orbax", "absl.app"),
-    *("pandas", "polars", "dask"),
+    *("pandas", "polars", "dask", "scipy"),
 )
 
 

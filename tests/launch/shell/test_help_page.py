@@ -1,6 +1,8 @@
 """--help of every command: all of its own flags, in groups, and nobody else's."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from absl import flags
@@ -113,3 +115,18 @@ def test_defaults_and_limits_are_said(capsys):
 def test_the_version_is_one_line(capsys):
     assert command("decompose", "--version") == 0
     assert re.fullmatch(r"rankwise \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("names", "absent"),
+    [
+        (("check", "decompose", "regress", "adapter"), ("flax", "matplotlib", "scipy", "sklearn")),
+        (("train", "compare"), ("matplotlib", "scipy.stats", "sklearn")),
+    ],
+    ids=["light", "of networks"],
+)
+def test_a_command_imports_nothing_that_its_help_does_not_need(names, absent):
+    imported = "; ".join(f"import launch.{name}" for name in names)
+    program = f"import sys; {imported}; print([name for name in {absent!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
