@@ -21,6 +21,7 @@ class Contender(NamedTuple):
       given: whether it starts with the teacher's ranks.
       steps: in units of those of the others.
       about: what it is there for.
+      own_rates: every component has a schedule of its own, see `training.with_own_rates`.
     """
 
     method: str
@@ -29,6 +30,7 @@ class Contender(NamedTuple):
     given: bool
     steps: float
     about: str
+    own_rates: bool = False
 
     def config(self, budget: int, modules: int, most: int) -> MethodConfig:
         """Its settings; `most` is the largest rank of a module."""
@@ -76,4 +78,7 @@ CONTENDERS = {
     ),
     "adapad_reserve": _adapad("size of the private component", phase="joint", score="reserve"),
     "adapad_unit": _adapad("scale 1", **JOINT | {"scale": 1.0}),
+    "adapad_own_rates": _adapad("a schedule per component, from its first step", **JOINT)._replace(
+        own_rates=True
+    ),
 }

@@ -72,8 +72,11 @@ class KnownRanksSetting:
         """Eight digits that differ where the results of a contender would."""
         fields = dataclasses.asdict(self)
         del fields["contenders"]
-        fields |= {"method": CONTENDERS[contender]._asdict()}
-        del fields["method"]["about"]
+        method = CONTENDERS[contender]._asdict()
+        del method["about"]
+        if not method["own_rates"]:  # results of before it was thought of are the same
+            del method["own_rates"]
+        fields |= {"method": method}
         return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"
 
 
@@ -136,7 +139,7 @@ def _measured(
     budget = int(np.resize(setting.teacher.ranks, len(paths)).sum())
     steps = int(setting.steps * contender.steps)
     config = contender.config(budget, len(paths), setting.most)
-    run = program(setting.teacher, net, config, steps, contender.given)
+    run = program(setting.teacher, net, config, steps, contender.given, contender.own_rates)
     first = problem(setting.seeds[0])
     compiled = jax.jit(run).lower(first, jax.random.key(0), jnp.float32(0)).compile()
 

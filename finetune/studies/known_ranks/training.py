@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from finetune.adapters.by_component import along, by_component
 from finetune.adapters.method import Method
-from finetune.adapters.tables import rows
+from finetune.adapters.tables import column, each, rows
 from finetune.methods import MethodConfig, make
-from finetune.optimiser import OptimiserConfig
+from finetune.optimiser import OptimiserConfig, direction, rate
 from finetune.studies.known_ranks.teacher import Teacher, TeacherSetting, answer, texts
 from finetune.training.adapted_ops import adapted
 from finetune.training.network import Network
@@ -39,12 +40,18 @@ class Run(NamedTuple):
 
 
 def program(
-    setting: TeacherSetting, net: Network, config: MethodConfig, steps: int, given: bool = False
+    setting: TeacherSetting,
+    net: Network,
+    config: MethodConfig,
+    steps: int,
+    given: bool = False,
+    own_rates: bool = False,
 ) -> Callable[[Teacher, jax.Array, jax.Array], Run]:
     """(problem, key, learning rate) -> Run, to be compiled; the key draws start, texts and noise.
 
     Args:
       given: the method is given the ranks, see `informed`.
+      own_rates: every component has a schedule of its own, see `with_own_rates`.
     """
     chunk = steps // LOOKS
 
@@ -54,9 +61,12 @@ def program(
 
     def run(problem: Teacher, key: jax.Array, learning_rate: jax.Array) -> Run:
         _, of_start, of_steps, of_test = jax.random.split(key, 4)
-        method = make(config, OptimiserConfig(learning_rate=learning_rate), steps)
+        optimiser = OptimiserConfig(learning_rate=learning_rate)
+        method = make(config, optimiser, steps)
         if given:
             method = informed(method, problem.ranks)
+        if own_rates:
+            method = with_own_rates(method, optimiser, steps)
         kernels = net.kernels(net.adapted(), problem.params)
         own = dataclasses.replace(net, params=problem.params)
         step = train_step(own, method, squares, optax.identity(), StepConfig(dropout=False))
@@ -119,3 +129,29 @@ def informed(method: Method, ranks: jax.Array) -> Method:
         return theta, changed
 
     return dataclasses.replace(method, prepare=prepare)
+
+
+def with_own_rates(method: Method, config: OptimiserConfig, total: int) -> Method:
+    """The method with a schedule for every component: from the first step that it is trained in to
+    the last of the run, so that one that comes late begins at the largest rate too.
+
+    Args:
+      method: parallel or adapad, whose steps say which components are `active`.
+    """
+
+    def init(theta):
+        return {path: jnp.zeros(leaves["b"].shape[0], jnp.int32) for path, leaves in theta.items()}
+
+    def update(updates, ages, params=None, *, step, active, **_):
+        del params
+
+        def of_module(leaves, age, on):
+            size = -rate(config, age, age + total - step)
+            moved = {name: along(size, name).astype(u.dtype) * u for name, u in leaves.items()}
+            return {"update": moved, "age": age + on}
+
+        both = each(of_module, updates, ages, active)
+        return column(both, "update"), column(both, "age")
+
+    by_age = optax.GradientTransformationExtraArgs(init, update)
+    return dataclasses.replace(method, tx=optax.chain(by_component(direction(config)), by_age))
