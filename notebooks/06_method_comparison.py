@@ -264,7 +264,7 @@ known_ranks.known_ranks(known)
 # rising. Stopped, the same command goes on.
 #
 # `python -m launch.compare --preset=recipes/presets/converged.json --budget=72 --seeds=0,1,2
-# --learning_rates=1e-4,6e-4,4e-3,2e-2 --halvings=2 --model=MODEL_FOLDER --data_dir=data/glue
+# --learning_rates=1e-4,5e-4,2e-3,8e-3 --halvings=2 --model=MODEL_FOLDER --data_dir=data/glue
 # --workdir=runs/converged`
 #
 # **It has not been run.** A step of 32 pairs of 64 tokens took 2.6 processor seconds for LoRA and
