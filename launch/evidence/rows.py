@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from linear_theory import Claim, Row, check, registry
-from rankwise.compiling import flags
+from rankwise.compiling import collect_rarely, flags
 
 EACH = 8  # claims for which one more process is worth its start
 
@@ -109,6 +109,7 @@ def _begin(settings: dict) -> None:
     for name, value in settings.items():
         if jax.config.values.get(name) != value:
             jax.config.update(name, value)
+    collect_rarely()
 
 
 def _row(name: str, seed: int, trials: int) -> Row:
