@@ -50,6 +50,13 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
+def pytest_collection_finish():
+    """After the imports, and before the first test."""
+    from rankwise.compiling import collect_rarely
+
+    collect_rarely()
+
+
 MAPS = pathlib.Path("/proc/self/maps")
 counted = itertools.count(1)
 

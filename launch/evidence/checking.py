@@ -54,6 +54,8 @@ def check_claims(config: CheckConfig, claims: list[Claim]) -> int:
     ):
         rows.append(row)
         workdir.metric(dict(zip(KEYS, rows[-1], strict=False)))
+    order = [claim.name for claim in claims]
+    rows.sort(key=lambda row: order.index(row.claim))
     records = [dict(zip(KEYS, row, strict=False)) for row in rows]
     write_json(config.json, records)
     workdir.result({"seconds": time.perf_counter() - started, "rows": records})

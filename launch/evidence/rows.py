@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import multiprocessing
@@ -10,9 +11,10 @@ import signal
 from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
 
 from linear_theory import Claim, Row, check, registry
-from rankwise.compiling import flags
+from rankwise.compiling import collect_rarely, flags
 
 EACH = 8  # claims for which one more process is worth its start
 
@@ -27,35 +29,79 @@ def processes(claims: int) -> int:
 
 
 def checked(claims: Sequence[Claim], seed: int, trials: int, jobs: int) -> Iterator[Row]:
-    """The row of every claim, in their order; to rounding the same for any number of processes.
+    """The row of every claim as soon as it is there: in the order of the claims from one process;
+    from several in any, each to rounding the same.
 
     Raises:
       RuntimeError: a claim could not be checked: a defect of its own, not a mistake of the user's.
     """
-    with contextlib.closing(_rows([claim.name for claim in claims], seed, trials, jobs)) as rows:
-        for claim in claims:
-            try:
-                yield next(rows) if jobs > 1 else check(claim, jax.random.key(seed), trials)
-            except Exception as error:
-                raise RuntimeError(f"claim {claim.name} could not be checked") from error
+    names = [claim.name for claim in claims]
+    rows = _shared(names, seed, trials, jobs) if jobs > 1 else _alone(claims, seed, trials)
+    with contextlib.closing(rows):
+        yield from rows
 
 
-def _rows(names: Sequence[str], seed: int, trials: int, jobs: int) -> Iterator[Row]:
+def _alone(claims: Sequence[Claim], seed: int, trials: int) -> Iterator[Row]:
+    for claim in claims:
+        with _named(claim.name):
+            row = check(claim, jax.random.key(seed), trials)
+        yield row
+
+
+def _shared(names: Sequence[str], seed: int, trials: int, jobs: int) -> Iterator[Row]:
     """Of claims by their names, as functions do not travel between processes."""
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process that runs jax may hang
     before = set(multiprocessing.active_children())
-    with (
-        _environment("XLA_FLAGS", flags()),
-        concurrent.futures.ProcessPoolExecutor(jobs, spawn, _begin, (jax.config.values,)) as pool,
-    ):
+    turns = Turns(names, jobs)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment("XLA_FLAGS", flags()))
+        pools = [stack.enter_context(_process()) for _ in range(jobs)]
+        under_way = {}
+
+        def begin(worker: int) -> None:
+            if (name := turns.next(worker)) is not None:
+                under_way[pools[worker].submit(_row, name, seed, trials)] = worker, name
+
         try:
-            for future in [pool.submit(_row, name, seed, trials) for name in names]:
-                yield future.result()
+            for worker in range(jobs):
+                begin(worker)
+            while under_way:
+                ready, _ = concurrent.futures.wait(under_way, return_when="FIRST_COMPLETED")
+                for future in ready:
+                    worker, name = under_way.pop(future)
+                    begin(worker)
+                    with _named(name):
+                        row = future.result()
+                    yield row
         except BaseException:  # Ctrl-C too: what is under way would go on for seconds
-            pool.shutdown(wait=False, cancel_futures=True)
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
             for child in set(multiprocessing.active_children()) - before:
                 child.kill()
             raise
+
+
+class Turns:
+    """Which claim a process checks next.
+
+    Neighbours share compiled programs. Two processes begin at the two ends of a stretch and meet
+    where they meet, so that hardly a program is compiled twice and both end at the same time.
+    """
+
+    def __init__(self, names: Sequence[str], jobs: int):
+        stretches = np.array_split(np.array(names, object), -(-jobs // 2))
+        self._stretches = [collections.deque(stretch) for stretch in stretches]
+
+    def next(self, worker: int) -> str | None:
+        """A name that was not given out yet, None when all were."""
+        stretch = self._stretches[worker // 2] or max(self._stretches, key=len)
+        if not stretch:
+            return None
+        return stretch.pop() if worker % 2 else stretch.popleft()
+
+
+def _process() -> concurrent.futures.Executor:
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process that runs jax may hang
+    return concurrent.futures.ProcessPoolExecutor(1, spawn, _begin, (jax.config.values,))
 
 
 def _begin(settings: dict) -> None:
@@ -63,10 +109,19 @@ def _begin(settings: dict) -> None:
     for name, value in settings.items():
         if jax.config.values.get(name) != value:
             jax.config.update(name, value)
+    collect_rarely()
 
 
 def _row(name: str, seed: int, trials: int) -> Row:
     return check(registry()[name], jax.random.key(seed), trials)
+
+
+@contextlib.contextmanager
+def _named(claim: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise RuntimeError(f"claim {claim} could not be checked") from error
 
 
 @contextlib.contextmanager

@@ -1,13 +1,22 @@
 """Programs that are compiled quickly give the same numbers, wherever they are called."""
 
 import functools
+import gc
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rankwise.compiling import QUICKLY, flags, is_part_of_program, jit_quickly, known
+from rankwise.compiling import (
+    OBJECTS,
+    QUICKLY,
+    collect_rarely,
+    flags,
+    is_part_of_program,
+    jit_quickly,
+    known,
+)
 
 X = jnp.arange(12.0).reshape(3, 4)
 
@@ -88,3 +97,15 @@ def test_what_is_traced_is_part_of_a_program():
     jax.jit(lambda: within.append(is_part_of_program(X)))()
     jax.vmap(lambda x: within.append(is_part_of_program(x)))(X)
     assert within == [True, True] and not is_part_of_program(X)
+
+
+def test_what_is_there_is_not_searched_and_the_rest_rarely():
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    there = [[] for _ in range(1000)]
+    try:
+        collect_rarely()
+        assert gc.get_threshold() == OBJECTS
+        assert not any(there[0] is each for each in gc.get_objects())
+    finally:
+        gc.set_threshold(*before)
