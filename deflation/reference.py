@@ -12,7 +12,7 @@ from deflation.problem import gram
 from deflation.problem.components import Components, canonical
 from deflation.problem.regression import Regression
 from deflation.problem.targets import Scaled, Target, entries, times, times_transposed
-from deflation.problem.units import unit_of
+from deflation.problem.units import host_unit_of, unit_of
 from deflation.rounds.bounds import certify as certified
 from deflation.rounds.bounds import unknown
 from deflation.rounds.outcome import verdict
@@ -153,7 +153,7 @@ def _decomposition(target: Target, rank: int, operator: bool):
     if by_gram is None:
         return Decomposition.SVD, *_decomposed(target, rank)
     factors, values = by_gram
-    unit = gram.unit_of(float(np.max(np.abs(np.asarray(target)))), target.dtype)
+    unit = host_unit_of(np.asarray(target))
     factors = factors._replace(b=factors.b / unit)
     return Decomposition.GRAM, unit, factors, np.asarray(values[rank], target.dtype) / unit
 

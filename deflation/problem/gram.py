@@ -24,12 +24,10 @@ def suits(target) -> bool:
     decomposition."""
     return (
         isinstance(target, jax.Array)
-        and not checks.traced(target)
+        and checks.in_memory(target)
         and target.dtype == np.float32
         and min(target.shape) <= SIDE
         and target.size <= ENTRIES
-        and target.is_fully_addressable
-        and next(iter(target.devices())).platform == "cpu"
     )
 
 
@@ -60,11 +58,3 @@ def leading(target, rank: int) -> tuple[Components, np.ndarray] | None:
     peak = b[np.arange(rank), np.argmax(np.abs(b), axis=1)]
     sign = np.where(peak < 0, -1, 1)[:, None]
     return Components(*((sign * rows).astype(np.float32) for rows in (b, a))), values
-
-
-def unit_of(size: float, dtype) -> np.ndarray:
-    """`units.unit_of` of a matrix whose largest entry is `size`, on the host."""
-    info = np.finfo(dtype)
-    exponent = int(np.frexp(size)[1]) - 1
-    exponent = min(max(exponent - exponent % 2, info.minexp), -info.minexp)
-    return np.asarray(np.ldexp(1.0, exponent), dtype)
