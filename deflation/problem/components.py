@@ -151,9 +151,13 @@ def distances(left: Components, right: Components, xp=jnp) -> jax.Array:
     return scale[:, 0] * xp.sqrt(xp.maximum(square, 0))
 
 
-def canonical(components: Components) -> Components:
+def canonical(components: Components, xp=jnp) -> Components:
     """The same maps with |a_k| = 1 and the largest-magnitude entry of b_k positive."""
-    b, a = _unit_right(components)
+    b, a = _unit_right(components, xp)
+    if xp is np:
+        peak = b[np.arange(len(b)), np.argmax(np.abs(b), axis=1)]
+        sign = np.where(peak < 0, -1, 1).astype(b.dtype)[:, None]
+        return Components(sign * b, sign * a)
     size, column = jnp.abs(b), jax.lax.broadcasted_iota(jnp.int32, b.shape, 1)
     # The first largest entry, as argmax finds it, which on a CPU takes seven times as long.
     peak = size == jnp.max(size, axis=1, keepdims=True)
