@@ -60,7 +60,8 @@ def equal(rank: int, total: int, minimum: int = 1) -> Budget:
       (4, 3, 3)
     """
     rank, total, minimum = _sizes(rank, total, minimum)
-    return _split(rank, total, minimum, np.ones(rank))
+    each, more = divmod(total, rank)
+    return Budget((each + 1,) * more + (each,) * (rank - more))
 
 
 def alpha_family(rank: int, total: int, alpha: float, minimum: int = 2) -> Budget:

@@ -12,14 +12,15 @@ from deflation.problem import gram
 from deflation.problem.components import Components, canonical
 from deflation.problem.regression import Regression
 from deflation.problem.targets import Scaled, Target, entries, times, times_transposed
-from deflation.problem.units import unit_of
+from deflation.problem.units import host_unit_of, unit_of
 from deflation.rounds.bounds import certify as certified
 from deflation.rounds.bounds import unknown
+from deflation.rounds.decomposition import Decomposition
 from deflation.rounds.outcome import verdict
 from deflation.rounds.run import advance as advance_run
 from deflation.rounds.run import answer, finish
 from deflation.rounds.start import start
-from deflation.rounds.state import Decomposition, History, Solution, Status
+from deflation.rounds.state import History, Solution, Status
 from deflation.solvers.sketching import Sketch
 from deflation.solvers.solver import Solver
 from rankwise import checks
@@ -112,21 +113,60 @@ def exact(problem: Regression, rank: int, *, certify: bool = True) -> Solution:
     if operator:
         limit, why = limit - 1, f"{why} - 1 for an operator"
     rank = checks.integer("rank", rank, 1, limit, why=why)
-    decomposition, unit, factors, beyond = _decomposition(problem.target, rank, operator)
+    # Of the target as it is: what is differentiated is no array, but its constant is one.
+    by_gram = gram.leading(problem.target, rank) if gram.suits(problem.target) else None
+    if by_gram is not None:
+        return solved(problem, *by_gram, Decomposition.GRAM, certify=certify)
     target = _constant(problem.target)
-    if certify:
-        bounds = certified(Scaled(target, 1 / unit), factors, jnp.asarray(rank), beyond)
-        code, component = verdict(factors, bounds, np.int32(rank))
-        bounds = bounds.multiplied(checks.on_host(unit))
+    if operator:
+        decomposition, unit = Decomposition.ARPACK, unit_of(target)
+        factors, beyond = _leading(*_arpack(Scaled(target, 1 / unit), rank), rank)
     else:
-        bounds = unknown(rank, problem.dtype)
-        code, component = Status.NOT_PROVED, np.asarray(1)
-    if decomposition is Decomposition.GRAM:  # on the host, and nothing of it is traced
-        components = problem.to_original(
-            Components(*map(jnp.asarray, (unit * factors.b, factors.a)))
-        )
-    else:
-        components = answer(problem, unit, factors)
+        decomposition = Decomposition.SVD
+        unit, factors, beyond = _decomposed(target, rank)
+    judged = _judged(target, unit, factors, beyond, certify)
+    return _solution(problem, answer(problem, unit, factors), decomposition, *judged)
+
+
+def solved(
+    problem: Regression,
+    factors: Components,
+    beyond: np.ndarray | None,
+    decomposition: Decomposition,
+    *,
+    certify: bool,
+    tolerance: float = -1.0,
+    joint: bool = False,
+) -> Solution:
+    """The Solution of factors that were computed on the host.
+
+    Args:
+      problem: of an array in memory.
+      factors: of numpy, canonical and whitened, in the units of the target.
+      beyond: the value after them, where it is known.
+      decomposition: what they were computed by.
+      certify, tolerance, joint: as in `finish`; the tolerance of `verdict`.
+    """
+    unit = host_unit_of(np.asarray(problem.target)) if certify else factors.b.dtype.type(1)
+    own = factors._replace(b=factors.b / unit)
+    beyond = None if beyond is None else beyond / unit
+    judged = _judged(problem.target, unit, own, beyond, certify, tolerance, joint)
+    components = problem.to_original(Components(*jax.device_put(tuple(factors))))
+    return _solution(problem, components, decomposition, *judged)
+
+
+def _judged(target, unit, factors, beyond, certify: bool, tolerance=-1.0, joint: bool = False):
+    """Bounds in the user's units, the status code, and the component that it speaks of."""
+    rank = factors.b.shape[0]
+    if not certify:
+        return unknown(rank, target.dtype), Status.NOT_PROVED, np.asarray(1)
+    bounds = certified(Scaled(target, 1 / unit), factors, np.int32(rank), beyond)
+    code, component = verdict(factors, bounds, np.int32(rank), tolerance, joint=joint)
+    return bounds.multiplied(checks.on_host(unit)), code, component
+
+
+def _solution(problem, components, decomposition, bounds, code, component) -> Solution:
+    rank = components.b.shape[0]
     empty = np.zeros((0, rank), problem.dtype)
     return Solution(
         components=components,
@@ -140,22 +180,6 @@ def exact(problem: Regression, rank: int, *, certify: bool = True) -> Solution:
         proved=bounds.proved,
         decomposition=decomposition,
     )
-
-
-def _decomposition(target: Target, rank: int, operator: bool):
-    """How it was done, the unit of the target, its leading triplets and the value after them."""
-    # Of the target as it is: what is differentiated is no array, but its constant is one.
-    by_gram = gram.leading(target, rank) if gram.suits(target) else None
-    target = _constant(target)
-    if operator:
-        unit = unit_of(target)
-        return Decomposition.ARPACK, unit, *_leading(*_arpack(Scaled(target, 1 / unit), rank), rank)
-    if by_gram is None:
-        return Decomposition.SVD, *_decomposed(target, rank)
-    factors, values = by_gram
-    unit = gram.unit_of(float(np.max(np.abs(np.asarray(target)))), target.dtype)
-    factors = factors._replace(b=factors.b / unit)
-    return Decomposition.GRAM, unit, factors, np.asarray(values[rank], target.dtype) / unit
 
 
 def _constant(target: Target) -> Target:

@@ -31,6 +31,7 @@ def sequential(
     orthogonal: bool = False,
     reoptimise: int = 0,
     full_rank: int = 0,
+    certify: bool = True,
 ) -> Solution:
     """One rank at a time: min_{b,a} ||Y_k - b a^T X||_F, Y_{k+1} = Y_k - b_k a_k^T X, k = 1..rank.
 
@@ -61,6 +62,8 @@ def sequential(
         against all others; 0 is never.
       full_rank: after every such number of components, one joint least-squares step of the whole
         model; 0 is never. These three are the extensions named as future work in the paper.
+      certify: bound the errors, as in `finish`; of a small problem that takes longer than its
+        rounds. Without it the bounds are infinite, and no run is said to have converged.
 
     Returns:
       A Solution in the problem's dtype; its `rounds` count the rounds of all components together.
@@ -81,6 +84,7 @@ def sequential(
     """
     checks.instance("problem", problem, Regression, "a Regression")
     rank = checks.integer("rank", rank, 1, min(problem.shape), why=" = min(m, d)")
+    certify = checks.flag("certify", certify)
     plan = budgets.as_budget(EACH * rank if budget is None else budget, rank)
     state = start(
         problem,
@@ -97,7 +101,7 @@ def sequential(
         reoptimise=reoptimise,
         full_rank=full_rank,
     )
-    return finish(advance_run(state, plan.total))
+    return finish(advance_run(state, plan.total), certify=certify)
 
 
 def parallel(
@@ -115,6 +119,7 @@ def parallel(
     grow: Rule | None = None,
     orthogonal: bool = False,
     staleness: int = 0,
+    certify: bool = True,
 ) -> Solution:
     """All workers at once, on one device: in round l worker k improves its answer to
 
@@ -124,7 +129,8 @@ def parallel(
     corrected as the predecessor improves, instead of being frozen in.
 
     Args:
-      problem, rank, solver, init, key, tolerance, tolerance_of, grow: as in `sequential`.
+      problem, rank, solver, init, key, tolerance, tolerance_of, grow, certify: as in
+        `sequential`.
       rounds: at most this many rounds; fewer with a tolerance.
       staggered: worker k publishes from round k on; False publishes all from the first. A warm
         start ("sketch" or Components) is published at once, so there is nothing to stagger.
@@ -153,7 +159,7 @@ def parallel(
       >>> solution.status.name, round(float(problem.residual(solution.components)), 4)
       ('CONVERGED', 1.0)
     """
-    rounds = checks.integer("rounds", rounds, 1)
+    rounds, certify = checks.integer("rounds", rounds, 1), checks.flag("certify", certify)
     state = start(
         problem,
         rank,
@@ -169,7 +175,7 @@ def parallel(
         orthogonal=orthogonal,
         staleness=staleness,
     )
-    return finish(advance_run(state, rounds))
+    return finish(advance_run(state, rounds), certify=certify)
 
 
 def sharded(
@@ -190,6 +196,7 @@ def sharded(
     grow: Rule | None = None,
     orthogonal: bool = False,
     staleness: int = 0,
+    certify: bool = True,
 ) -> Solution:
     """`parallel` over devices: component k on device k mod P, one all-gather per round.
 
@@ -226,7 +233,7 @@ def sharded(
       >>> round(float(problem.residual(sharded(problem, 2, rounds=60).components)), 4)
       1.0
     """
-    rounds = checks.integer("rounds", rounds, 1)
+    rounds, certify = checks.integer("rounds", rounds, 1), checks.flag("certify", certify)
     state = start(
         problem,
         rank,
@@ -245,4 +252,4 @@ def sharded(
         axis_name=axis_name,
         row_axis=row_axis,
     )
-    return finish(advance_run(state, rounds))
+    return finish(advance_run(state, rounds), certify=certify)

@@ -110,12 +110,21 @@ def truth(test, value) -> bool:
     """
     if not isinstance(value, jax.Array):
         return bool(test(np, value))
-    if {device.platform for device in value.devices()} == {"cpu"} and value.is_fully_addressable:
+    if in_memory(value):
         return bool(test(np, np.asarray(value)))
     test = functools.partial(test, jnp)
     with jax.ensure_compile_time_eval():
         # As one program where it is cut over processes: it may be all that their memory holds.
         return bool(test(value) if value.is_fully_addressable else jax.jit(test)(value))
+
+
+def in_memory(value) -> bool:
+    """Whether it is a concrete array in a CPU's memory, where numpy sees it without a copy."""
+    if isinstance(value, np.ndarray):
+        return True
+    if not isinstance(value, jax.Array) or traced(value) or not value.is_fully_addressable:
+        return False
+    return all(device.platform == "cpu" for device in value.devices())
 
 
 def columns_match(x, y) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rankwise import checks
 
@@ -49,9 +50,11 @@ class Components(NamedTuple):
         return Components(self.b[:rank], self.a[:rank])
 
 
-def product(left: jax.Array, right: jax.Array) -> jax.Array:
+def product(left: jax.Array, right: jax.Array, xp=jnp) -> jax.Array:
     """left @ right at full precision: accelerators round float32 products to fewer bits by default,
     and a deflated product is a difference in which those bits are what is left."""
+    if xp is np:
+        return left @ right
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -90,11 +93,11 @@ def row_norm(rows: jax.Array, xp=jnp) -> jax.Array:
     return largest * xp.linalg.norm(rows / largest, axis=-1, keepdims=True)
 
 
-def normalise(rows: jax.Array) -> jax.Array:
+def normalise(rows: jax.Array, xp=jnp) -> jax.Array:
     """Unit rows; a zero row stays zero."""
-    rows = rows / _largest(rows)
-    norm = jnp.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / jnp.where(norm > 0, norm, 1)
+    rows = rows / _largest(rows, xp)
+    norm = xp.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / xp.where(norm > 0, norm, 1)
 
 
 def _largest(rows: jax.Array, xp=jnp) -> jax.Array:
@@ -103,7 +106,7 @@ def _largest(rows: jax.Array, xp=jnp) -> jax.Array:
     return xp.where(largest > 0, largest, 1)
 
 
-def generic(shape: tuple[int, ...], dtype) -> jax.Array:
+def generic(shape: tuple[int, ...], dtype, xp=jnp) -> jax.Array:
     """Numbers in [-1, 1) without a pattern, the same ones every time, for a direction that is near
     no other by accident.
 
@@ -117,10 +120,10 @@ def generic(shape: tuple[int, ...], dtype) -> jax.Array:
       >>> float(jnp.max(jnp.abs(x))) <= 1, abs(float(jnp.mean(x))) < 0.1
       (True, True)
     """
-    bits = jax.lax.iota(jnp.uint32, math.prod(shape)) * jnp.uint32(0x9E3779B9)
+    bits = xp.arange(math.prod(shape), dtype=np.uint32) * np.uint32(0x9E3779B9)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
-        bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
-    signed = jax.lax.bitcast_convert_type(bits, jnp.int32)
+        bits = (bits ^ (bits >> np.uint32(shift))) * np.uint32(factor)
+    signed = bits.view(np.int32)
     return (signed.astype(dtype) * 2.0**-31).reshape(shape)
 
 
@@ -129,28 +132,32 @@ def norms(components: Components, xp=jnp) -> jax.Array:
     return (row_norm(components.b, xp) * row_norm(components.a, xp))[:, 0]
 
 
-def distances(left: Components, right: Components) -> jax.Array:
+def distances(left: Components, right: Components, xp=jnp) -> jax.Array:
     """||b_k a_k^T - b'_k a'_k^T||_F for every k, shape (r,), without cancellation.
 
     Both are first brought to |a| = 1 with aligned signs; then with p = b - b', q = a - a' the
     difference is p a^T + b' q^T, whose squared norm is |p|^2 + |b'|^2 |q|^2 + 2 (p.b')(a.q).
     """
-    b, a = _unit_right(left)
-    b_, a_ = _unit_right(right)
-    scale = jnp.maximum(_largest(b), _largest(b_))
+    b, a = _unit_right(left, xp)
+    b_, a_ = _unit_right(right, xp)
+    scale = xp.maximum(_largest(b, xp), _largest(b_, xp))
     b, b_ = b / scale, b_ / scale
-    sign = jnp.where(jnp.sum(a * a_, axis=1, keepdims=True) < 0, -1, 1).astype(a.dtype)
+    sign = xp.where(xp.sum(a * a_, axis=1, keepdims=True) < 0, -1, 1).astype(a.dtype)
     p, q = b - sign * b_, a - sign * a_
     # |a| = 1 and a.q = |q|^2 / 2 hold for unit vectors; the latter form loses no digits.
-    square_p, square_q = jnp.sum(p * p, axis=1), jnp.sum(q * q, axis=1)
-    cross = jnp.sum(p * sign * b_, axis=1) * square_q
-    square = square_p + jnp.sum(b_ * b_, axis=1) * square_q + cross
-    return scale[:, 0] * jnp.sqrt(jnp.maximum(square, 0))
+    square_p, square_q = xp.sum(p * p, axis=1), xp.sum(q * q, axis=1)
+    cross = xp.sum(p * sign * b_, axis=1) * square_q
+    square = square_p + xp.sum(b_ * b_, axis=1) * square_q + cross
+    return scale[:, 0] * xp.sqrt(xp.maximum(square, 0))
 
 
-def canonical(components: Components) -> Components:
+def canonical(components: Components, xp=jnp) -> Components:
     """The same maps with |a_k| = 1 and the largest-magnitude entry of b_k positive."""
-    b, a = _unit_right(components)
+    b, a = _unit_right(components, xp)
+    if xp is np:
+        peak = b[np.arange(len(b)), np.argmax(np.abs(b), axis=1)]
+        sign = np.where(peak < 0, -1, 1).astype(b.dtype)[:, None]
+        return Components(sign * b, sign * a)
     size, column = jnp.abs(b), jax.lax.broadcasted_iota(jnp.int32, b.shape, 1)
     # The first largest entry, as argmax finds it, which on a CPU takes seven times as long.
     peak = size == jnp.max(size, axis=1, keepdims=True)
@@ -168,5 +175,5 @@ def balanced(components: Components) -> Components:
     return Components(components.b * ratio, components.a / ratio)
 
 
-def _unit_right(components: Components) -> Components:
-    return Components(components.b * row_norm(components.a), normalise(components.a))
+def _unit_right(components: Components, xp=jnp) -> Components:
+    return Components(components.b * row_norm(components.a, xp), normalise(components.a, xp))

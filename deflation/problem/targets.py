@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deflation.problem.components import (
     Components,
@@ -21,6 +22,7 @@ from deflation.problem.components import (
     product_transposed,
     row_norm,
 )
+from rankwise import checks
 
 BLOCK = 256  # identity columns per block when an operator's residual is summed
 
@@ -97,6 +99,21 @@ class Dense(Matrix):
     def distance(self, components: Components) -> jax.Array:
         """Computed from the difference itself."""
         return frobenius(self.array - components.matrix())
+
+
+@dataclasses.dataclass(frozen=True)
+class OnHost(Dense):
+    """An array of numpy, whose products with arrays of numpy are no programs of JAX."""
+
+    array: np.ndarray
+
+    def times(self, a: np.ndarray) -> np.ndarray:
+        """(M a_k)_k."""
+        return a @ self.array.T
+
+    def transposed(self, b: np.ndarray) -> np.ndarray:
+        """(M^T b_k)_k."""
+        return b @ self.array
 
 
 @jax.tree_util.register_dataclass
@@ -218,6 +235,15 @@ def magnitude(target: Target) -> jax.Array:
 def distance(target: Target, components: Components) -> jax.Array:
     """||M - sum_k b_k a_k^T||_F; where entries are known, from the difference itself."""
     return _matrix(target).distance(components)
+
+
+def on_host(target: Target) -> Target | None:
+    """The target with its entries as numpy's, where they are in a CPU's memory; else None."""
+    if isinstance(target, Scaled):
+        inner = on_host(target.target)
+        known = inner is not None and not checks.traced(target.factor)
+        return Scaled(inner, np.asarray(target.factor)) if known else None
+    return OnHost(np.asarray(target)) if checks.in_memory(target) else None
 
 
 def size(target: Target) -> jax.Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deflation.problem.targets import Scaled, Target, magnitude
 
@@ -31,6 +32,17 @@ def unit_of(target: Target) -> jax.Array:
     exponent = jnp.clip(exponent - exponent % 2, info.minexp, -info.minexp)
     unit = jax.lax.bitcast_convert_type((exponent + bias) << width, dtype)
     return jnp.where(size > 0, unit, jnp.ones((), dtype))
+
+
+def host_unit_of(array: np.ndarray) -> np.ndarray:
+    """`unit_of` of an array of numpy, by numpy."""
+    size = np.max(np.abs(array))
+    if not 0 < size < np.inf:
+        return array.dtype.type(1)
+    info = np.finfo(array.dtype)
+    exponent = int(np.frexp(size)[1]) - 1
+    exponent = min(max(exponent - exponent % 2, info.minexp), -info.minexp)
+    return np.ldexp(array.dtype.type(1), exponent)
 
 
 def scaled(problem, unit: jax.Array):

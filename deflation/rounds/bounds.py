@@ -105,13 +105,12 @@ def _bounds(xp, measured: Measured, kept, beyond, shape) -> Bounds:
     unit, rank = measured.unit, measured.sizes.shape[0]
     beyond = None if beyond is None else beyond / unit
     noise, tau, least, proved = _remainder(xp, measured, kept, shape, beyond)
-    errors = _single(xp, measured, tau, noise, kept, rank)
+    errors, turned, upper = _single(xp, measured, tau, noise, kept, rank)
     at_best = measured._replace(residuals=0 * measured.residuals)  # what more rounds come to
-    limits = _single(xp, at_best, least, noise, kept, rank)
-    upper = _upper(xp, measured, tau, noise, kept)[:rank]
+    limits = _single(xp, at_best, least, noise, kept, rank)[0]
     number = xp.arange(rank)
     known = Known(
-        turned=2**0.5 * _turned(xp, measured, tau, noise, kept, rank),
+        turned=2**0.5 * turned,
         lower=measured.values[:rank] - SLACK * noise,
         upper=upper,
         count=kept,
@@ -181,21 +180,17 @@ def _upper(xp, ritz: Measured, tau, noise, kept) -> jax.Array:
     return xp.where(among, upper, tau)
 
 
-def _turned(xp, ritz: Measured, tau, noise, kept, rank: int) -> jax.Array:
-    """Bounds on the sine by which a Ritz triplet is turned, each a group of its own (rank,)."""
+def _single(xp, ritz: Measured, tau, noise, kept, rank: int):
+    """Bounds on ||t_k x_k y_k^T - R*_k||_F, on the sine by which a Ritz triplet is turned, each a
+    group of its own, and on s_k, all of them (rank,)."""
     values, residuals = ritz.values, ritz.residuals
-    upper = xp.append(_upper(xp, ritz, tau, noise, kept), 0)
-    upper = xp.where(xp.arange(upper.shape[0]) == kept, tau, upper)
+    known = _upper(xp, ritz, tau, noise, kept)
+    upper = xp.where(xp.arange(known.shape[0] + 1) == kept, tau, xp.append(known, 0))
     value, below = values[:rank], upper[1 : rank + 1]
     above = xp.append(np.inf, values[: rank - 1] - SLACK * noise)
-    return (residuals[:rank] + noise) * xp.maximum(_turn(xp, value, below), _turn(xp, above, value))
-
-
-def _single(xp, ritz: Measured, tau, noise, kept, rank: int) -> jax.Array:
-    """Bounds on ||t_k x_k y_k^T - R*_k||_F (rank,)."""
-    upper = _upper(xp, ritz, tau, noise, kept)[:rank]
-    turned = _turned(xp, ritz, tau, noise, kept, rank)
-    return xp.minimum(2**0.5 * upper * turned, ritz.values[:rank] + upper)
+    turn = xp.maximum(*_turn(xp, xp.stack([value, above]), xp.stack([below, value])))
+    turned, upper = (residuals[:rank] + noise) * turn, known[:rank]
+    return xp.minimum(2**0.5 * upper * turned, value + upper), turned, upper
 
 
 def _sum(xp, ritz: Measured, tau, noise, kept) -> jax.Array:

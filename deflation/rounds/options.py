@@ -110,6 +110,7 @@ class Devices:
 
 
 RECORDS = (Stop, Publish, Extensions, Devices)
+FIELDS = {field.name: field for record in RECORDS for field in dataclasses.fields(record)}
 
 
 def records(method: str, options: dict[str, Any]) -> tuple[Stop, Publish, Extensions, Devices]:
@@ -124,15 +125,14 @@ def records(method: str, options: dict[str, Any]) -> tuple[Stop, Publish, Extens
       >>> stop.tolerance, publish.staleness
       (0.1, 2)
     """
-    fields = {field.name: field for record in RECORDS for field in dataclasses.fields(record)}
     for name, value in options.items():
-        if name not in fields:
+        if name not in FIELDS:
             raise TypeError(f"start() got an unexpected keyword argument {name!r}")
-        default, methods = fields[name].default, fields[name].metadata["methods"]
+        default, methods = FIELDS[name].default, FIELDS[name].metadata["methods"]
         if method not in methods and value is not default:
             raise ValueError(
                 f"{name} is {checks.shown(value)}; allowed with method {method!r} is {default!r}"
             )
-    names = [[field.name for field in dataclasses.fields(record)] for record in RECORDS]
+    names = [record.__dataclass_fields__ for record in RECORDS]
     chosen = [{name: options[name] for name in own if name in options} for own in names]
     return tuple(record(**given) for record, given in zip(RECORDS, chosen, strict=True))

@@ -64,8 +64,11 @@ def judge(problem, solver, controls: Controls, progress: Progress, plan: Plan, c
     factors, rank, left = published(problem, solver, controls, progress)
     unit = checks.on_host(controls.unit)
     if certified:
-        inputs = Scaled(problem.target, 1 / unit), factors, rank
-        bounds = certify(*_beside(problem.target, inputs))
+        target = Scaled(problem.target, 1 / unit)
+        if checks.in_memory(problem.target):  # there the bounds are of numpy
+            bounds = certify(target, factors, rank)
+        else:
+            bounds = certify(*_beside(problem.target, (target, factors, rank)))
     else:
         bounds = unknown(plan.rank, problem.dtype)
     joint = plan.way == "joint"

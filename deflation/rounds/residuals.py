@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from deflation.problem.components import product, row_norm
-from deflation.problem.targets import Target, entries, times, times_transposed
-from deflation.problem.units import unit_of
+from deflation.problem.targets import OnHost, Target, entries, times, times_transposed
+from deflation.problem.units import host_unit_of, unit_of
 
 
 class Triplets(NamedTuple):
@@ -74,7 +74,7 @@ class Known(NamedTuple):
     beyond: jax.Array
 
 
-def residuals(target: Target, triplets: Triplets) -> Residuals:
+def residuals(target: Target, triplets: Triplets, xp=jnp) -> Residuals:
     """Of every triplet: r products with M and with M^T; of an array three times as many, half of
     them with its leading bits and half with the rest, both of which are held in memory."""
     values, x, y = triplets
@@ -85,31 +85,34 @@ def residuals(target: Target, triplets: Triplets) -> Residuals:
     bits = int(digits - math.log2(1.2 * max(target.shape) ** 0.5)) // 2
     if array is None or bits < 2:
         return Residuals(times(target, y) - scale * x, times_transposed(target, x) - scale * y, 1.0)
-    unit = unit_of(array)
+    unit = (host_unit_of if xp is np else unit_of)(array)
     # Entries of M are below 4 units, those of x and y at most 1.
-    lead, rest = _cut(array, unit * 2.0 ** (2 - bits))
-    top, low = _cut(scale, unit * 2.0 ** (2 - bits))
+    lead, rest = _cut(xp, array, unit * 2.0 ** (2 - bits))
+    top, low = _cut(xp, scale, unit * 2.0 ** (2 - bits))
+    if xp is np:
+        lead, rest = OnHost(lead), OnHost(rest)
 
     def difference(forward, rows, others):
-        (first, second), (leading, tail) = (_cut(each, 2.0**-bits) for each in (rows, others))
+        (first, second), (leading, tail) = (_cut(xp, each, 2.0**-bits) for each in (rows, others))
         r = rows.shape[0]
-        products = forward(lead, jnp.concatenate([first, second]))
+        products = forward(lead, xp.concatenate([first, second]))
         exact = products[:r] - top * leading
         return exact + (products[r:] + forward(rest, rows) - (top * tail + low * others))
 
     return Residuals(difference(times, y, x), difference(times_transposed, x, y), 2.0 ** (1 - bits))
 
 
-def _cut(rows: jax.Array, step) -> tuple[jax.Array, jax.Array]:
+def _cut(xp, rows: jax.Array, step) -> tuple[jax.Array, jax.Array]:
     """The nearest multiples of `step`, a power of two, and the rest."""
-    leading = jnp.round(rows / step) * step
+    leading = xp.round(rows / step) * step
     return leading, rows - leading
 
 
-def along(target: Target, triplets: Triplets, near: Triplets) -> Along:
+def along(target: Target, triplets: Triplets, near: Triplets, xp=jnp) -> Along:
     """The residuals of `triplets` (r), along others (p) that are near the exact ones."""
-    e, f, share = residuals(target, triplets)
-    return Along(row_norm(e), row_norm(f), product(e, near.x.T), product(f, near.y.T), share)
+    e, f, share = residuals(target, triplets, xp)
+    sides = product(e, near.x.T, xp), product(f, near.y.T, xp)
+    return Along(row_norm(e, xp), row_norm(f, xp), *sides, share)
 
 
 def proved_distances(xp, sizes, measured: Along, known: Known, noise) -> jax.Array:

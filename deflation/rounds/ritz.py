@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deflation.problem.components import (
     Components,
@@ -20,9 +21,17 @@ from deflation.problem.components import (
     product,
     row_norm,
 )
-from deflation.problem.targets import Scaled, Target, entries, times, times_transposed
-from deflation.problem.units import unit_of
+from deflation.problem.targets import (
+    Scaled,
+    Target,
+    entries,
+    on_host,
+    times,
+    times_transposed,
+)
+from deflation.problem.units import host_unit_of, unit_of
 from deflation.rounds.residuals import Along, Triplets, along
+from rankwise import checks
 from rankwise.compiling import jit_quickly
 
 SMALL = 64  # sides up to this are searched as a whole
@@ -62,7 +71,6 @@ def searches_all(shape: tuple[int, int], rank: int) -> bool:
     return min(shape) <= max(SMALL, rank + BLOCK * DEPTH)
 
 
-@jit_quickly
 def measure(target: Target, factors: Components, kept: jax.Array) -> Measured:
     """Rayleigh-Ritz in the space of the components and some directions more.
 
@@ -77,34 +85,49 @@ def measure(target: Target, factors: Components, kept: jax.Array) -> Measured:
       target: M (m, d).
       factors: canonical and whitened, largest first, b (r, m), a (r, d).
       kept: how many of them are meant, the others are only searched.
+
+    Returns:
+      Of an array in a CPU's memory by numpy: its program would take most of a first call to trace
+      and compile. Else by `program`.
     """
+    host = on_host(target)
+    if host is None or checks.traced((factors, kept)):
+        return program(target, factors, kept)
+    factors = Components(*map(np.asarray, factors))
+    with np.errstate(all="ignore"):  # NaN in factors is a case of it
+        return _measured(np, host, factors, np.asarray(kept))
+
+
+def _measured(xp, target: Target, factors: Components, kept) -> Measured:
     m, d = target.shape
     rank = factors.a.shape[0]
     forward, backward, sides = times, times_transposed, factors
     if m < d:  # from the shorter side
         forward, backward, sides = times_transposed, times, Components(factors.a, factors.b)
-    finite = Components(*(jnp.where(jnp.isfinite(rows), rows, 0) for rows in sides))
+    finite = Components(*(xp.where(xp.isfinite(rows), rows, 0) for rows in sides))
     if searches_all(target.shape, rank):
-        basis = jnp.eye(min(m, d), dtype=target.dtype)
+        basis = xp.eye(min(m, d), dtype=target.dtype)
     else:
-        basis = _searched(target, finite, forward, backward)
+        basis = _searched(xp, target, finite, forward, backward)
     images = forward(target, basis)
-    left = _orthonormal(images)
-    turn, values, back = jnp.linalg.svd(product(images, left.T))
+    left = _orthonormal(xp, images)
+    turn, values, back = _triplets(xp, product(images, left.T, xp))
     count = min(rank + 1, basis.shape[0])  # no other is looked at
     values = values[:count]
     y, x = (
-        normalise(rows) for rows in (product(turn.T[:count], basis), product(back[:count], left))
+        normalise(product(rows[:count], others, xp), xp)
+        for rows, others in ((turn.T, basis), (back, left))
     )
     # Measured, so that what rounding did to the bases and to the decomposition is in them.
     residuals = (
-        row_norm(forward(target, y) - values[:, None] * x)
-        + row_norm(backward(target, x) - values[:, None] * y)
+        row_norm(forward(target, y) - values[:, None] * x, xp)
+        + row_norm(backward(target, x) - values[:, None] * y, xp)
     )[:, 0]
     ritz = Components(values[:, None] * x, y)
-    unit = unit_of(values)
+    unit = (host_unit_of if xp is np else unit_of)(values)
     finite, ritz = (Components(pair.b / unit, pair.a) for pair in (finite, ritz))
-    near, own = Triplets(values, x, y), Triplets(norms(finite), *map(normalise, finite))
+    sizes, directions = norms(finite, xp), (normalise(rows, xp) for rows in finite)
+    near, own = Triplets(values, x, y), Triplets(sizes, *directions)
     if m < d:
         near, own = near.transposed(), own.transposed()
     near = Triplets(*(rows[:rank] for rows in near))
@@ -113,49 +136,75 @@ def measure(target: Target, factors: Components, kept: jax.Array) -> Measured:
         unit=unit,
         values=values / unit,
         residuals=residuals / unit,
-        sizes=norms(finite),
-        usable=jnp.all(jnp.isfinite(factors.b), axis=1) & jnp.all(jnp.isfinite(factors.a), axis=1),
-        apart=distances(finite, Components(*(rows[:rank] for rows in ritz))),
-        sum_apart=_sum_apart(finite, ritz, basis, kept),
-        along=along(Scaled(target, 1 / unit), own, near),
-        square=None if array is None else jnp.sum(jnp.sum((array / unit) ** 2, axis=1)),
+        sizes=sizes,
+        usable=xp.all(xp.isfinite(factors.b), axis=1) & xp.all(xp.isfinite(factors.a), axis=1),
+        apart=distances(finite, Components(*(rows[:rank] for rows in ritz)), xp),
+        sum_apart=_sum_apart(xp, finite, ritz, basis, kept),
+        along=along(Scaled(target, 1 / unit), own, near, xp),
+        square=None if array is None else xp.sum(xp.sum((array / unit) ** 2, axis=1)),
     )
 
 
-def _searched(target, sides: Components, forward, backward) -> jax.Array:
+@jit_quickly
+def program(target: Target, factors: Components, kept: jax.Array) -> Measured:
+    """`measure` by JAX."""
+    return _measured(jnp, target, factors, kept)
+
+
+def _searched(xp, target, sides: Components, forward, backward) -> jax.Array:
     """Orthonormal rows (r + BLOCK DEPTH, .): the components, and the Krylov space off them."""
     rank, side = sides.a.shape
-    known = _orthonormal(normalise(sides.a))
+    known = _orthonormal(xp, normalise(sides.a, xp))
     # From the last component, next to which something may have been missed, and a mixture of all.
-    unit = normalise(sides.b)
-    mixture = product(generic((BLOCK - 2, rank), unit.dtype), unit)
-    pointing = backward(target, jnp.concatenate([unit[-1:], mixture]))
-    block = jnp.concatenate([pointing, generic((1, side), unit.dtype)])
-    basis = jnp.concatenate([known, jnp.zeros((BLOCK * DEPTH, side), unit.dtype)])
+    unit = normalise(sides.b, xp)
+    mixture = product(generic((BLOCK - 2, rank), unit.dtype, xp), unit, xp)
+    pointing = backward(target, xp.concatenate([unit[-1:], mixture]))
+    block = xp.concatenate([pointing, generic((1, side), unit.dtype, xp)])
+    basis = xp.concatenate([known, xp.zeros((BLOCK * DEPTH, side), unit.dtype)])
 
     def extend(step, carry):
         basis, block = carry
         for _ in range(2):  # the second time only rounding is projected off
-            block = normalise(block - product(product(block, basis.T), basis))
-        block = _orthonormal(block)
-        basis = jax.lax.dynamic_update_slice(basis, block, (rank + BLOCK * step, 0))
-        return basis, backward(target, normalise(forward(target, block)))
+            block = normalise(block - product(product(block, basis.T, xp), basis, xp), xp)
+        block = _orthonormal(xp, block)
+        place = rank + BLOCK * step
+        if xp is np:
+            basis[place : place + BLOCK] = block
+        else:
+            basis = jax.lax.dynamic_update_slice(basis, block, (place, 0))
+        return basis, backward(target, normalise(forward(target, block), xp))
 
+    carry = basis, block
+    if xp is np:
+        for step in range(DEPTH):
+            carry = extend(step, carry)
+    else:
+        carry = jax.lax.fori_loop(0, DEPTH, extend, carry)
     # Once more at the end: what was next to nothing off the basis is not orthogonal to it.
-    return _orthonormal(jax.lax.fori_loop(0, DEPTH, extend, (basis, block))[0])
+    return _orthonormal(xp, carry[0])
 
 
-def _orthonormal(rows: jax.Array) -> jax.Array:
+def _orthonormal(xp, rows: jax.Array) -> jax.Array:
     """Orthonormal rows whose leading ones span the leading rows, of whatever rank these are."""
-    return jnp.linalg.qr(rows.T)[0].T
+    return xp.linalg.qr(rows.T)[0].T
 
 
-def _sum_apart(sides: Components, ritz: Components, basis, kept) -> jax.Array:
+def _triplets(xp, matrix: jax.Array):
+    """Its singular value decomposition; NaN of one that is not finite, as by JAX."""
+    try:
+        return xp.linalg.svd(matrix)
+    except np.linalg.LinAlgError:
+        nothing = np.full_like(matrix, np.nan)
+        return nothing, nothing[0], nothing
+
+
+def _sum_apart(xp, sides: Components, ritz: Components, basis, kept) -> jax.Array:
     """||sum_k R_k - sum_i t_i x_i y_i^T||_F of the kept ones, in the basis that both lie in."""
 
     def coordinates(components):
-        among = (jnp.arange(components.a.shape[0]) < kept)[:, None]
-        return product(jnp.where(among, components.b, 0).T, product(components.a, basis.T))
+        among = (xp.arange(components.a.shape[0]) < kept)[:, None]
+        kept_b = xp.where(among, components.b, 0)
+        return product(kept_b.T, product(components.a, basis.T, xp), xp)
 
     difference = coordinates(sides) - coordinates(ritz)
-    return row_norm(row_norm(difference).T)[0, 0]
+    return row_norm(row_norm(difference, xp).T, xp)[0, 0]

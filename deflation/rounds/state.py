@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deflation.problem.components import Components, norms
+from deflation.rounds.decomposition import Decomposition
 from deflation.rounds.options import Devices, Extensions, Publish, Stop
 from rankwise import checks
 
@@ -70,19 +71,6 @@ _ADVICE = {
         "another rank, or float64."
     ),
 }
-
-
-class Decomposition(enum.IntEnum):
-    """What an exact answer was computed by.
-
-    SVD: the whole singular value decomposition in the dtype of the problem. GRAM: the leading
-    eigenvectors of M^T M (or M M^T) in float64, of a small float32 M on a CPU, where that is
-    fastest. ARPACK: by products alone, of an operator.
-    """
-
-    SVD = 0
-    GRAM = 1
-    ARPACK = 2
 
 
 WAYS = ("sequential", "parallel", "joint")
@@ -198,7 +186,7 @@ class Solution(NamedTuple):
       proved: whether the bounds rest on no assumption; if not, they hold unless M has a direction
         with a larger singular value than any found off the components, which all residuals and
         random probes missed (bounds.py).
-      decomposition: a `Decomposition`, of `exact` alone; None of a run.
+      decomposition: a `Decomposition`, of `exact` and `decompose`; None of a run.
     """
 
     components: Components

@@ -23,7 +23,7 @@ from deflation import (
 )
 from deflation.problem.units import scaled
 from deflation.rounds.outcome import published
-from deflation.rounds.ritz import BLOCK, DEPTH, measure
+from deflation.rounds.ritz import BLOCK, DEPTH, program
 from deflation.rounds.run import _advance
 from tests.deflation.problems import (
     D,
@@ -159,7 +159,7 @@ def test_the_end_does_not_gather_the_matrix():
     inputs = (state.problem, state.solver, state.controls, state.progress)
     factors, rank, _ = published(*inputs)
     target = scaled(state.problem, state.controls.unit).target
-    found = collectives(measure.lower(target, factors, rank).compile().as_text())
+    found = collectives(program.lower(target, factors, rank).compile().as_text())
     searched = r + BLOCK * DEPTH
     assert found and max(numbers for _, numbers, _ in found) <= searched * max(m, d) < m * d / 2
 

@@ -7,7 +7,6 @@ import pytest
 
 from deflation import Decomposition, Regression, Status, exact
 from deflation.problem import gram
-from deflation.problem.units import unit_of
 
 
 def draw(m, d, decay=0.3):
@@ -65,9 +64,3 @@ def test_traced_it_is_the_whole_decomposition_and_says_so():
     assert int(answer.decomposition) == Decomposition.SVD
     size = jax.grad(lambda x: exact(Regression.from_matrix(x), 1).components.b.sum())(matrix)
     assert np.all(np.isfinite(size)) and np.any(size != 0)
-
-
-@pytest.mark.parametrize("size", [1.0, 3.99, 4.0, 0.25, 0.2, 1e-30, 3e38, 2e-38])
-def test_the_unit_is_that_of_a_run(size):
-    size = np.float32(size)
-    assert gram.unit_of(float(size), np.float32) == unit_of(jnp.full((1, 1), size))

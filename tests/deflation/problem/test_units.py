@@ -24,7 +24,7 @@ from deflation import (
     sharded,
     start,
 )
-from deflation.problem.units import unit_of
+from deflation.problem.units import host_unit_of, unit_of
 from tests.deflation.problems import D, M, R, close, data, maps, matrix, precision, thorough
 
 SCALES = {"float32": (1e-30, 1e-19, 1e19, 1e30), "float64": (1e-150, 1e150)}
@@ -203,3 +203,10 @@ def test_gradients_do_not_depend_on_the_units():
 )
 def test_the_unit_is_a_power_of_four(size, unit):
     assert float(unit_of(jnp.full((2, 3), size, jnp.float32))) == unit
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 3.99, 4.0, 0.25, 0.2, 1e-30, 3e38, 2e-38])
+def test_the_host_has_the_unit_of_a_program(size):
+    array = np.full((1, 1), size, np.float32)
+    unit = host_unit_of(array)
+    assert unit == unit_of(jnp.asarray(array)) and unit.dtype == np.float32

@@ -226,6 +226,9 @@ def test_without_bounds_nothing_is_said_to_have_converged():
     solution = finish(state, certify=False)
     assert solution.status is Status.NOT_PROVED and np.all(np.isinf(solution.bounds))
     assert finish(state).status is Status.CONVERGED
+    bare = parallel(from_matrix(), R, rounds=60, certify=False)
+    assert bare.status is Status.NOT_PROVED and np.all(np.isinf(bare.bounds))
+    np.testing.assert_array_equal(maps(bare.components), maps(solution.components))
 
 
 def test_text_of_one_run_and_of_many():

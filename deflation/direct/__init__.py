@@ -1,0 +1,1 @@
+"""Leading components of an array in memory without rounds, by the method that its size favours."""
