@@ -27,9 +27,7 @@ from finetune.models.parts.layers import (
     Embedding,
     Linear,
     RMSNorm,
-    attend,
     fork,
-    grouped_scores,
     split_heads,
     wide,
 )
@@ -84,12 +82,13 @@ class SelfAttention(nnx.Module):
         if config.query_key_norm:
             query_BLHK, key_BLJK = self.q_norm(query_BLHK), self.k_norm(key_BLJK)
         query_BLHK = rotary.rotate(query_BLHK, where.positions, rope)
-        seen = KeyValue(rotary.rotate(key_BLJK, where.positions, rope), value_BLJK)
+        key_BLJK = rotary.rotate(key_BLJK, where.positions, rope)
+        seen = KeyValue.of(key_BLJK, value_BLJK)
         if past is not None:
             seen = written(past, seen, where.slot)
-        scores_BHLM = grouped_scores(query_BLHK, seen.keys) * config.size**-0.5
+        scores_BHLM = seen.scores(query_BLHK) * config.size**-0.5
         mask_BLM, rate = where.near(self.window), config.attention_dropout
-        return self.o_proj(attend(scores_BHLM, seen.values, mask_BLM, rate, key), ops), seen
+        return self.o_proj(seen.read(scores_BHLM, mask_BLM, rate, key), ops), seen
 
 
 class FeedForward(nnx.Module):

@@ -175,7 +175,7 @@ class T5(nnx.Module):
         """
         inputs, config = tokens(inputs), self.config
         encoded = self.encode(inputs, ops)[-1]
-        shape = (len(encoded), length + 1, config.num_heads, config.d_kv)
+        shape = (len(encoded) * config.num_heads, length + 1, config.d_kv)
         past = KeyValue(*(jnp.zeros(shape, self.dtype) for _ in range(2)))
         blocks = self.decoder.block
         cache = T5Cache(

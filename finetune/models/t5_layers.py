@@ -20,10 +20,8 @@ from finetune.models.parts.layers import (
     Embedding,
     Linear,
     RMSNorm,
-    attend,
     dropout,
     fork,
-    scores,
     split_heads,
 )
 from finetune.models.parts.ops import Ops
@@ -67,14 +65,15 @@ class Attention(nnx.Module):
 
     def remember(self, x_BMD: jax.Array, ops: Ops) -> KeyValue:
         """Keys and values of a sequence."""
-        return KeyValue(*(split_heads(part(x_BMD, ops), self.heads) for part in (self.k, self.v)))
+        both = (split_heads(part(x_BMD, ops), self.heads) for part in (self.k, self.v))
+        return KeyValue.of(*both)
 
     def __call__(self, x_BLD, seen: KeyValue, mask, bias_HLM, ops: Ops, key) -> jax.Array:
         """(B, L, D) -> (B, L, D)."""
         query_BLHK = split_heads(self.q(x_BLD, ops), self.heads)
-        logits_BHLM = scores("blhk,bmhk->bhlm", query_BLHK, seen.keys)
+        logits_BHLM = seen.scores(query_BLHK)
         logits_BHLM = logits_BHLM if bias_HLM is None else logits_BHLM + bias_HLM
-        return self.o(attend(logits_BHLM, seen.values, mask, self.rate, key), ops)
+        return self.o(seen.read(logits_BHLM, mask, self.rate, key), ops)
 
 
 class FeedForward(nnx.Module):

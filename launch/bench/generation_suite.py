@@ -2,13 +2,16 @@
 
 The network is a Llama of SmolLM2-135M's widths with random weights, one row of tokens, greedy.
 Every parameter is read once for a token, so that the bytes of all of them over the machine's rate
-are the least that a token takes: that of XLA's sweep through memory, or of BLAS' product of a
-matrix and a vector, which writes nothing, whichever is faster. Seconds of a token are those of a
-long text less those of a short one: the prompt is in neither.
+are the least that a token takes: that of XLA's sweep through memory, or of XLA's or BLAS' product
+of a vector and a matrix, which writes nothing, whichever is the fastest. Seconds of a token are
+those of a long text less those of a short one: the prompt is in neither. What is read for the rate
+is as much as those tokens read: of short calls one would find a moment in which nobody else uses
+the memory, as a text does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +20,7 @@ from flax import nnx
 
 from finetune.models.initialise import initialise
 from finetune.models.llama_config import LlamaConfig
+from finetune.models.parts.ops import matmul
 from finetune.tasks.generation import generate
 from launch.bench import lora_step
 from launch.bench.rows import record
@@ -70,16 +74,16 @@ def run(size: Size) -> tuple[list[dict[str, Any]], str]:
 
         return lambda: tokens(params, inputs).block_until_ready()
 
-    sweep, moved = lora_step.sweep()
-    matrix, vector = np.ones((2**14, 2**10), np.float32), np.ones(2**10, np.float32)
-    calls = [text(size.long), text(size.short), sweep, lambda: matrix @ vector]
+    count = size.long - size.short
+    readers, moved = zip(*(_repeated(*one, count * held) for one in _readers()), strict=True)
+    calls = [text(size.long), text(size.short), *readers]
     for call in waiting.progress(calls, len(calls), "programs"):
         call()  # compiles
     shown = waiting.progress(range(REPEATS), REPEATS, "repeats")
     # The least, not the median: of a difference every disturbance is a part.
-    long, short, swept, read = map(min, in_turn(calls, shown))
-    rate = max(moved / swept, matrix.nbytes / read)
-    pair = (long - short) / (size.long - size.short), held / rate
+    long, short, *read = map(min, in_turn(calls, shown))
+    rate = max(size / seconds for size, seconds in zip(moved, read, strict=True))
+    pair = (long - short) / count, held / rate
     case = f"a token, {held / 1e6:.0f} MB of parameters"
     row = record(
         "generation",
@@ -89,3 +93,25 @@ def run(size: Size) -> tuple[list[dict[str, Any]], str]:
         (None, None),
     )
     return [row], f"{size.layers} layers, one row; jax {jax.__version__}"
+
+
+def _readers() -> list[tuple[Callable[[], Any], float]]:
+    """Calls that do little but read or write memory, and the bytes of each."""
+    matrix, vector = np.ones((2**10, 2**15), np.float32), np.ones(2**10, np.float32)
+    compiled, placed = jax.jit(matmul), jax.device_put(matrix)
+    return [
+        lora_step.sweep(),
+        (lambda: vector @ matrix, matrix.nbytes),
+        (lambda: compiled(vector[None], placed).block_until_ready(), matrix.nbytes),
+    ]
+
+
+def _repeated(call: Callable[[], Any], moved: float, total: float):
+    """The call as often as moves `total` bytes, at least once, and what that moves."""
+    count = max(1, round(total / moved))
+
+    def calls():
+        for _ in range(count):
+            call()
+
+    return calls, count * moved

@@ -5,6 +5,8 @@ A regression head is a classification head with one label.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -38,7 +40,11 @@ def vocabulary(x: jax.Array, table: Embedding) -> jax.Array:
 
     Not through `Ops`: an adapter on the look-up does not reach a head that is tied to the table.
     """
-    return matmul(x.astype(wide(x.dtype)), table.embedding[...].T)
+    x, table = x.astype(wide(x.dtype)), table.embedding[...]
+    if math.prod(x.shape[:-1]) == 1:
+        # As E x, which on a CPU reads the rows as they lie; x E^T takes a third longer.
+        return matmul(table, x.reshape(-1, 1)).reshape(*x.shape[:-1], -1)
+    return matmul(x, table.T)
 
 
 class Pooler(nnx.Module):

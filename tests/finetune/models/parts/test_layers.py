@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finetune.models.parts.heads import Pooler, pool
+from finetune.models.parts.heads import Pooler, pool, vocabulary
 from finetune.models.parts.layers import (
     ACTIVATIONS,
     Embedding,
@@ -189,6 +189,16 @@ def test_pooling():
     mean = pool(hidden, mask, "mean")
     np.testing.assert_allclose(mean[0], np.asarray(hidden, np.float32)[0, :2].mean(0), atol=1e-6)
     assert not mean[1].any()
+
+
+def test_a_single_row_of_the_vocabulary():
+    """It is computed as E x and not as x E^T."""
+    table, x = Embedding("t", 5, 3), normal(2, 3)
+    table.embedding[...] = normal(5, 3, seed=1)
+    expected = np.asarray(x) @ np.asarray(table.embedding[...]).T
+    for given, logits in ((x, expected), (x[:1], expected[:1]), (x[0], expected[0])):
+        np.testing.assert_allclose(vocabulary(given, table), logits, atol=1e-6)
+    assert vocabulary(x[0].astype(jnp.bfloat16), table).dtype == jnp.float32
 
 
 def test_pooler():
