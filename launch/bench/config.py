@@ -17,7 +17,7 @@ SUITES = (
     "adapters",
     "first",
     "moments",
-    *("generation", "all"),
+    *("generation", "disk", "all"),
 )
 NO_MODEL = "--model is needed: a folder with a BERT"
 

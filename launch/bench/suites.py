@@ -52,10 +52,12 @@ def decompose(
 
 def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Rounds over devices: what one computes, and a model of several."""
-    from launch.bench import scaling_suite
+    from launch.bench.processes import scaling_suite
 
     del threads
-    return scaling_suite.rows(scaling_suite.SIZES[config.size]), "see launch/bench/scaling_suite.py"
+    return scaling_suite.rows(
+        scaling_suite.SIZES[config.size]
+    ), "see launch/bench/processes/scaling_suite.py"
 
 
 def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
@@ -120,6 +122,14 @@ def generation(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return generation_suite.run(generation_suite.SIZES[config.size])
 
 
+def disk(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """A matrix in a file by two processes that read it in pieces, beside dask."""
+    from launch.bench.processes import disk_suite
+
+    del threads
+    return disk_suite.run(disk_suite.SIZES[config.size])
+
+
 def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """The suites that have goals, and a page that holds one against the other."""
     from launch.bench import all_suite, goals
@@ -131,7 +141,7 @@ def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return all_suite.run(chosen)
 
 
-WITH_GOALS = ("first", "moments", "generation", "finetune", "decompose")
+WITH_GOALS = ("first", "moments", "generation", "finetune", "decompose", "disk")
 SUITES = {
     "decompose": decompose,
     "finetune": finetune,
@@ -142,5 +152,6 @@ SUITES = {
     "first": first,
     "moments": moments,
     "generation": generation,
+    "disk": disk,
     "all": every,
 }
