@@ -12,6 +12,7 @@ python -m launch.benchmark --suite=status [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=adapters [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=first [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=moments|generation|disk [--size=quick|full] [--json=PATH]
+python -m launch.benchmark --suite=accelerator --size=full [--model=MODEL_FOLDER] [--json=PATH]
 
 all runs the suites that have goals, for up to 15 minutes, and prints one page: every goal, what was
 measured, and PASS or the factor that is missing.

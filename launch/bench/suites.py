@@ -55,9 +55,8 @@ def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     from launch.bench.processes import scaling_suite
 
     del threads
-    return scaling_suite.rows(
-        scaling_suite.SIZES[config.size]
-    ), "see launch/bench/processes/scaling_suite.py"
+    rows = scaling_suite.rows(scaling_suite.SIZES[config.size])
+    return rows, "see launch/bench/processes/scaling_suite.py"
 
 
 def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
@@ -130,6 +129,15 @@ def disk(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return disk_suite.run(disk_suite.SIZES[config.size])
 
 
+def accelerator(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Solvers, networks and products in one call, beside the roofline of the device."""
+    from launch.bench import accelerator_suite
+
+    del threads
+    save = functools.partial(write_json, config.json)
+    return accelerator_suite.run(config.size, config.model, save)
+
+
 def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """The suites that have goals, and a page that holds one against the other."""
     from launch.bench import all_suite, goals
@@ -153,5 +161,6 @@ SUITES = {
     "moments": moments,
     "generation": generation,
     "disk": disk,
+    "accelerator": accelerator,
     "all": every,
 }
