@@ -53,7 +53,7 @@ class Size(NamedTuple):
 
 SIZES = {"quick": Size(4000, 1000, 32, 5), "full": Size(20_000, 4000, 32, 3)}
 # Ours: size and width of the sketch. dask: power iterations.
-OURS, DASK = ((72, 24), (80, 16), (112, 16), (160, 16)), (2, 3, 4, 6, 8)
+OURS, DASK = ((72, 18), (80, 16), (112, 16), (160, 16)), (1, 2, 3, 4, 6, 8)
 LADDERS = {"ours": OURS, "dask, threads": DASK, "dask, processes": DASK}
 PACKAGES = {"dask, threads": "dask", "dask, processes": "distributed"}
 
