@@ -38,9 +38,12 @@ def decompose(
             f"of the spectra {', '.join(decompose_suite.SPECTRA)}"
         )
     limit = decompose_suite.SIZES[size][1]
+    tries = 1 if config.figure is None else decompose_suite.TRIES
     # XLA takes a thread per CPU whatever the environment says to BLAS: the others get as many.
     with threadpoolctl.threadpool_limits(threads):
-        for name, timings, climbed in decompose_suite.run(chosen, limit, config.repeats, names):
+        for name, timings, climbed in decompose_suite.run(
+            chosen, limit, config.repeats, names, tries
+        ):
             points[name] = climbed
             rows += timings
             write_json(config.json, rows)  # a run of hours that is stopped keeps what it has

@@ -61,7 +61,7 @@ def test_rows_of_every_method(monkeypatch):
 
 
 def test_one_that_does_not_arrive_has_no_time():
-    outcome = disk_suite.Outcome(1.0, 0.5, 0.4, 100, 2 * disk_suite.TARGET)
+    outcome = disk_suite.Outcome(1.0, 0.5, 0.4, 100, 2 * disk_suite.TARGET, 3)
     arrived = outcome._replace(error=0.0)
     row = disk_suite._row("case", "dask", arrived, outcome, 8, 0)
     assert (row["seconds_ours"], row["seconds_competitor"], row["ratio"]) == (1.0, None, None)
