@@ -11,14 +11,15 @@ python -m launch.benchmark --suite=scaling [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=status [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=adapters [--size=quick|full] [--json=PATH]
 python -m launch.benchmark --suite=first [--size=quick|full] [--json=PATH]
-python -m launch.benchmark --suite=moments|generation [--size=quick|full] [--json=PATH]
+python -m launch.benchmark --suite=moments|generation|disk [--size=quick|full] [--json=PATH]
+python -m launch.benchmark --suite=accelerator --size=full [--model=MODEL_FOLDER] [--json=PATH]
 
 all runs the suites that have goals, for up to 15 minutes, and prints one page: every goal, what was
 measured, and PASS or the factor that is missing.
 
 Every number is a median of warm repetitions that alternate between the two; only their ratio means
 something on a shared machine. The suites finetune and adapters need torch, transformers and peft;
-scaling has its own rules, see scaling_suite.py; status counts errors and not seconds, see
+scaling has its own rules, see processes/scaling_suite.py; status counts errors and not seconds, see
 status_suite.py.
 """
 

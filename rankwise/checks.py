@@ -6,7 +6,6 @@ for them the entry checks are left to `Status.NOT_FINITE` at the end of the run.
 
 from __future__ import annotations
 
-import functools
 import operator
 from typing import Any
 
@@ -45,7 +44,7 @@ def array(name: str, value: Any):
         raise ValueError(f"{name} has shape {value.shape}; allowed is a matrix (two axes)")
     if 0 in value.shape:
         raise ValueError(f"{name} has shape {value.shape}; allowed is a matrix that is not empty")
-    if not traced(value) and not truth(lambda xp, v: xp.isfinite(v).all(), value):
+    if not traced(value) and not truth(_all_finite, value):
         raise ValueError(f"{name} contains NaN or infinity; allowed are finite numbers")
     return value
 
@@ -65,7 +64,7 @@ def matrix(name: str, value: Any, dtype=None) -> jax.Array:
 def in_range(name: str, value, dtype) -> None:
     """Raises ValueError if entries of a concrete value overflow when it is cast to `dtype`."""
     limit = float(jnp.finfo(dtype).max)
-    if not traced(value) and not truth(lambda xp, v: (xp.abs(v) <= limit).all(), value):
+    if not traced(value) and not truth(_all_below, value, limit):
         raise ValueError(f"{name} exceeds the range of {np.dtype(dtype)}; allowed is what fits it")
 
 
@@ -103,19 +102,38 @@ def is_sparse(value: Any) -> bool:
     return hasattr(value, "tocoo")
 
 
-def truth(test, value) -> bool:
-    """test(namespace, value) of a concrete value where it lies, also while something is traced.
+def _all_finite(xp, value):
+    return xp.isfinite(value).all()
+
+
+def _all_below(xp, value, limit):
+    return (xp.abs(value) <= limit).all()
+
+
+def _any(xp, value):
+    return xp.any(value)
+
+
+def truth(test, value, *others) -> bool:
+    """test(namespace, value, *others) of a concrete value where it lies, also in a trace.
 
     In a CPU's memory numpy looks at it: there it need not be copied, and nothing is compiled.
     """
     if not isinstance(value, jax.Array):
-        return bool(test(np, value))
+        return bool(test(np, value, *others))
     if in_memory(value):
-        return bool(test(np, np.asarray(value)))
-    test = functools.partial(test, jnp)
+        return bool(test(np, np.asarray(value), *others))
+    # As one program where it is cut over processes: it may be all that their memory holds.
+    run = _on_device if value.is_fully_addressable else _compiled
     with jax.ensure_compile_time_eval():
-        # As one program where it is cut over processes: it may be all that their memory holds.
-        return bool(test(value) if value.is_fully_addressable else jax.jit(test)(value))
+        return bool(run(test, value, *others))
+
+
+def _on_device(test, value, *others):
+    return test(jnp, value, *others)
+
+
+_compiled = jax.jit(_on_device, static_argnums=0)
 
 
 def in_memory(value) -> bool:
@@ -138,7 +156,7 @@ def columns_match(x, y) -> None:
 
 def not_all_zero(name: str, value) -> None:
     """Raises ValueError if every entry of a concrete value is zero."""
-    if not traced(value) and not truth(lambda xp, v: xp.any(v), value):
+    if not traced(value) and not truth(_any, value):
         raise ValueError(f"{name} is all zeros; allowed is a target with something to learn")
 
 

@@ -22,8 +22,9 @@ FAILURES = (ValueError, RuntimeError, OSError, ImportError)
 
 
 def run(suites: Mapping[str, Suite]) -> tuple[list[dict[str, Any]], str]:
-    """The rows of all suites, and the page; a suite that cannot run is said so on it."""
-    rows, reasons = [], {}
+    """The rows of all suites, and the page; a suite that cannot run is said so on it, and how long
+    each took."""
+    rows, reasons, spent = [], {}, {}
     for name, suite in suites.items():
         started = time.perf_counter()
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -31,9 +32,11 @@ def run(suites: Mapping[str, Suite]) -> tuple[list[dict[str, Any]], str]:
             rows += suite()[0]
         except FAILURES as error:
             reasons[name] = str(error).splitlines()[0]
-        seconds = time.perf_counter() - started
-        print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
-    return rows, f"{machine()}\n\n{goals.page(rows, reasons)}"
+        spent[name] = time.perf_counter() - started
+        total = f"{sum(spent.values()):.0f} s in all"
+        print(f"{name}: {spent[name]:.0f} s, {total}", file=sys.stderr, flush=True)
+    parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in spent.items())
+    return rows, f"{machine()}\n\n{goals.page(rows, reasons)}\n{total}: {parts}"
 
 
 def machine() -> str:

@@ -17,7 +17,7 @@ SUITES = (
     "adapters",
     "first",
     "moments",
-    *("generation", "all"),
+    *("generation", "disk", "accelerator", "all"),
 )
 NO_MODEL = "--model is needed: a folder with a BERT"
 
@@ -28,7 +28,9 @@ class BenchmarkConfig:
 
     suite: str = option("finetune", "name of the suite of programs that are timed", SUITES)
     model: str | None = option(
-        None, "folder of a pretrained BERT (finetune), or of any weights (decompose)", path=True
+        None,
+        "folder of a pretrained BERT (finetune, accelerator), or of any weights (decompose)",
+        path=True,
     )
     data_dir: str | None = option(
         None, "decompose: folder that holds the file mnist.npz", path=True

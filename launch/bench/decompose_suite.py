@@ -33,7 +33,7 @@ SIZES = {
     "full": ([(m, d, r) for m, d in SIDES for r in (8, 64, 256) if 2 * r <= min(m, d)], 20.0),
 }
 
-TRIES = 3  # warm calls of every setting, for the picture; those of the rows are timed again
+TRIES = 3  # warm calls of every setting for a picture; those of the rows are timed again
 
 
 class Case(NamedTuple):
@@ -123,13 +123,14 @@ def errors(case: Case, b: np.ndarray, a: np.ndarray) -> tuple[float, float]:
     return residual / case.rest - 1, float(np.max(relative))
 
 
-def climb(method: Method, case: Case, limit: float) -> list[Point]:
-    """Measures the settings of a method until all questions are answered or a call is too slow."""
+def climb(method: Method, case: Case, limit: float, tries: int = TRIES) -> list[Point]:
+    """Measures the settings of a method, each so many times, until all questions are answered or a
+    call is too slow."""
     points = []
     for setting in method.settings:
         call = method.prepare(case.matrix, case.rank, setting)
         reached = errors(case, *call())  # compiles
-        points.append(Point(call, reached, statistics.median(seconds(call) for _ in range(TRIES))))
+        points.append(Point(call, reached, statistics.median(seconds(call) for _ in range(tries))))
         enough = all(reached[which] <= target for which, target in QUESTIONS.values())
         if enough or points[-1].seconds > limit:
             break
@@ -144,7 +145,11 @@ def usable(name: str, case: Case) -> bool:
 
 
 def run(
-    chosen: dict[str, Input], limit: float, repeats: int, names: Collection[str] | None = None
+    chosen: dict[str, Input],
+    limit: float,
+    repeats: int,
+    names: Collection[str] | None = None,
+    tries: int = TRIES,
 ) -> Iterator[tuple]:
     """Of every case its name, its rows, and every point measured, by method.
 
@@ -153,12 +158,14 @@ def run(
       limit: seconds of a call after which a method climbs no further.
       repeats: calls of each setting that are timed for the rows.
       names: of the competitors, all of them when None.
+      tries: calls of every setting of every method.
     """
     competitors = {n: m for n, m in COMPETITORS.items() if names is None or n in names}
     for name, entry in waiting.progress(chosen.items(), len(chosen), "cases"):
         case = entry.case()
-        climbed = {"deflation": climb(OURS, case, limit)}
-        climbed |= {n: climb(m, case, limit) for n, m in competitors.items() if usable(n, case)}
+        usual = {n: m for n, m in competitors.items() if usable(n, case)}
+        methods = {"deflation": OURS} | usual
+        climbed = {n: climb(method, case, limit, tries) for n, method in methods.items()}
         yield name, rows(case, climbed, repeats), climbed
 
 

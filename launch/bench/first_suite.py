@@ -21,11 +21,13 @@ from typing import Any
 
 from launch.bench.goals import GOAL
 from launch.bench.rows import record
+from launch.shell import waiting
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHAPES = {"quick": [(64, 4), (192, 8)], "full": [(64, 4), (192, 8), (1024, 64)]}
 TRIALS = {"quick": 256, "full": 256}
 """Of the table of claims: the command's own default."""
+PROGRESS = "claims: "  # of the lines by which it says how far it is
 
 
 def run(size: str, claims: str = "") -> tuple[list[dict[str, Any]], str]:
@@ -40,7 +42,7 @@ def run(size: str, claims: str = "") -> tuple[list[dict[str, Any]], str]:
     """
     rows = [_held("launch.check --help", _ended("-m", "launch.check", "--help")[0], 1.5)]
     calls = []
-    for shape in SHAPES[size]:
+    for shape in waiting.progress(SHAPES[size], len(SHAPES[size]), "first calls"):
         calls.append(json.loads(_ended("-m", "launch.bench.first_call", json.dumps([shape]))[1]))
     rows.append(_held("import deflation", min(call["import"] for call in calls), 1.0))
     for entry in (call for one in calls for call in one["calls"]):
@@ -63,7 +65,7 @@ def table(trials: int, claims: str) -> list[dict[str, Any]]:
             f"--jax_cache_dir={folder}/programs",
         ]
         for name, goal in (("cold", 90.0), ("warm", 30.0)):
-            total, _, first = _ended(*command, first="claims: 1/")
+            total, _, first = _ended(*command, first=f"{PROGRESS}1/")
             if name == "cold":
                 rows.append(_held("first row of the table", first, 5.0))
             rows.append(_held(f"table of claims, {name}", total, goal))
@@ -93,6 +95,8 @@ def _ended(*arguments: str, first: str = "") -> tuple[float, str, float | None]:
     ):
         for line in process.stderr:
             lines.append(line)
+            if first and line.startswith(PROGRESS):
+                print(line, end="", file=sys.stderr, flush=True)
             if seen is None and first and line.startswith(first):
                 seen = time.perf_counter() - started
         status = process.wait()

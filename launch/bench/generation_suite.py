@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -51,10 +52,11 @@ SIZES = {"quick": Size(6, 32, 24, 4, SMOLLM2), "full": Size(30, 128, 72, 8, SMOL
 REPEATS = 5
 
 
-def run(size: Size) -> tuple[list[dict[str, Any]], str]:
-    """The row, and a note."""
+def run(size: Size, dtype: str = "float32") -> tuple[list[dict[str, Any]], str]:
+    """The row, and a note; weights, cache and activations are of the dtype."""
     config = LlamaConfig(num_labels=0, num_hidden_layers=size.layers, **size.widths)
-    graph, params = nnx.split(initialise(config, jax.random.key(0)))
+    graph, params = nnx.split(initialise(config, jax.random.key(0), jnp.dtype(dtype)))
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     ids = np.arange(size.prompt, dtype=np.int32)[None] % config.vocab_size
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}

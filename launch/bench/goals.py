@@ -77,6 +77,7 @@ COMPETITORS = (
     *("randomized_svd", "PROPACK", "LOBPCG", "torch.svd_lowrank", "dask svd_compressed", "PRIMME"),
 )
 NOT_INSTALLED = "the package {} is not installed"
+NO_DASK = NOT_INSTALLED.format("dask")
 GOALS = (
     Goal("import deflation", "first", "^import deflation"),
     Goal("launch.check --help", "first", "^launch.check --help"),
@@ -97,11 +98,14 @@ GOALS = (
         Goal(f"r >= 64: {name}", "decompose", f"{FAR}, .*{name}", otherwise=reason)
         for name, reason in (
             ("torch.svd_lowrank", NOT_INSTALLED.format("torch")),
-            ("dask svd_compressed", NOT_INSTALLED.format("dask")),
+            ("dask svd_compressed", NO_DASK),
             ("PRIMME", NOT_INSTALLED.format("primme")),
             ("SLEPc", "slepc4py has no wheels: no way to it here"),
         )
     ),
+    Goal("2 processes from disk beside dask", "disk", "later calls", otherwise=NO_DASK),
+    Goal("the same, with all that is compiled", "disk", "first call", otherwise=NO_DASK),
+    Goal("memory of such a process beside dask's", "disk", "first call", 1.0, memory, NO_DASK),
     Goal("a round beside its products", "decompose", "^a round", 0.7),
     Goal("moments on the device beside their products", "moments", "its products", 0.6),
     Goal("moments: 1e-5 over their distance from QR", "moments", "QR", 1.0, closeness),
@@ -113,8 +117,7 @@ GOALS = (
         Goal(name, "", ".", otherwise=reason)
         for name, reason in (
             ("LoRA step of SmolLM2-135M beside PEFT's", "--suite=finetune takes a BERT"),
-            ("20 000 x 4 000 from disk beside dask", "no case reads a matrix in pieces yet"),
-            ("all suites on an accelerator", "run this command where there is one"),
+            ("all suites on an accelerator", "--suite=accelerator --size=full where there is one"),
             (".ci/run in 18 minutes", "time .ci/run, alone on the machine"),
         )
     ),

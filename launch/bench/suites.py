@@ -38,9 +38,12 @@ def decompose(
             f"of the spectra {', '.join(decompose_suite.SPECTRA)}"
         )
     limit = decompose_suite.SIZES[size][1]
+    tries = 1 if config.figure is None else decompose_suite.TRIES
     # XLA takes a thread per CPU whatever the environment says to BLAS: the others get as many.
     with threadpoolctl.threadpool_limits(threads):
-        for name, timings, climbed in decompose_suite.run(chosen, limit, config.repeats, names):
+        for name, timings, climbed in decompose_suite.run(
+            chosen, limit, config.repeats, names, tries
+        ):
             points[name] = climbed
             rows += timings
             write_json(config.json, rows)  # a run of hours that is stopped keeps what it has
@@ -52,10 +55,11 @@ def decompose(
 
 def scaling(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """Rounds over devices: what one computes, and a model of several."""
-    from launch.bench import scaling_suite
+    from launch.bench.processes import scaling_suite
 
     del threads
-    return scaling_suite.rows(scaling_suite.SIZES[config.size]), "see launch/bench/scaling_suite.py"
+    rows = scaling_suite.rows(scaling_suite.SIZES[config.size])
+    return rows, "see launch/bench/processes/scaling_suite.py"
 
 
 def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
@@ -120,6 +124,23 @@ def generation(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return generation_suite.run(generation_suite.SIZES[config.size])
 
 
+def disk(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """A matrix in a file by two processes that read it in pieces, beside dask."""
+    from launch.bench.processes import disk_suite
+
+    del threads
+    return disk_suite.run(disk_suite.SIZES[config.size])
+
+
+def accelerator(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
+    """Solvers, networks and products in one call, beside the roofline of the device."""
+    from launch.bench import accelerator_suite
+
+    del threads
+    save = functools.partial(write_json, config.json)
+    return accelerator_suite.run(config.size, config.model, save)
+
+
 def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """The suites that have goals, and a page that holds one against the other."""
     from launch.bench import all_suite, goals
@@ -131,7 +152,7 @@ def every(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     return all_suite.run(chosen)
 
 
-WITH_GOALS = ("first", "moments", "generation", "finetune", "decompose")
+WITH_GOALS = ("first", "moments", "generation", "finetune", "decompose", "disk")
 SUITES = {
     "decompose": decompose,
     "finetune": finetune,
@@ -142,5 +163,7 @@ SUITES = {
     "first": first,
     "moments": moments,
     "generation": generation,
+    "disk": disk,
+    "accelerator": accelerator,
     "all": every,
 }

@@ -62,11 +62,15 @@ def read(stored: np.memmap, part: slice, dtype: str) -> np.ndarray:
     columns = stored.shape[1]
     rows = _empty((stop - start, columns), dtype)
     step = max(1, PIECE // (columns * stored.itemsize))
+    as_it_is = stored.dtype == rows.dtype
     # Not through the map: its pages would count as memory of the process.
     with pathlib.Path(stored.filename).open("rb") as file:
         file.seek(stored.offset + start * columns * stored.itemsize)
         for first in range(0, len(rows), step):
             piece = rows[first : first + step]
+            if as_it_is:
+                file.readinto(piece)
+                continue
             numbers = np.fromfile(file, stored.dtype, piece.size)
             with np.errstate(over="ignore"):  # infinity is refused by whoever takes the rows
                 piece[:] = as_real(stored.filename, numbers, dtype).reshape(piece.shape)

@@ -27,7 +27,8 @@ def test_a_suite_that_fails(few, capsys):
     assert measured == rows
     assert "GFLOP/s" in page and "PASS" in page and "a package is missing" in page
     assert "and more" not in page and "1 of 2 goals reached, 1 not measured" in page
-    assert "broken: " in capsys.readouterr().err
+    assert "broken: " in (told := capsys.readouterr().err) and "made: 0 s, 0 s in all" in told
+    assert page.endswith("\n0 s in all: broken 0, made 0")
 
 
 def test_a_defect_is_not_hidden(few):

@@ -40,7 +40,9 @@ def test_a_process_that_fails_is_named():
         first_suite._ended("-c", "import sys; print('told', file=sys.stderr); sys.exit(3)")
 
 
-def test_the_line_that_is_waited_for():
-    program = "import sys; print('some'); print('it: 1', file=sys.stderr); print('x')"
-    seconds, printed, seen = first_suite._ended("-c", program, first="it: 1")
+def test_the_line_that_is_waited_for(capfd):
+    program = "import sys; e = sys.stderr; print('some'); print('w', file=e); print('x')"
+    program += "; print('claims: 1/2', file=e)"
+    seconds, printed, seen = first_suite._ended("-c", program, first="claims: 1/")
     assert 0 < seen <= seconds and printed.split() == ["some", "x"]
+    assert capfd.readouterr().err == "claims: 1/2\n"  # who waits sees how far it is

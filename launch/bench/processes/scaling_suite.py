@@ -1,8 +1,8 @@
 """Parallel deflation over 1, 2, 4, 8 devices: a model, and two pinned processes beside it.
 
 `rows(size)` measures, on one core and one thread or on the accelerator that is there, what a device
-computes in a round (launch/bench/scaling_worker.py), counts rounds to accuracy of real runs,
-predicts from both with stated links (launch/bench/scaling_model.py), and on a CPU lets two
+computes in a round (scaling_worker.py), counts rounds to accuracy of real runs,
+predicts from both with stated links (scaling_model.py), and on a CPU lets two
 processes of one core each run `sharded`, over a link that is measured as well. The baseline
 everywhere is one device with all components, published at once.
 """
@@ -23,12 +23,12 @@ import numpy as np
 
 from deflation import start, step
 from deflation.problem.components import distances, norms
-from launch.bench import scaling_model, scaling_worker
+from launch.bench.processes import scaling_model, scaling_worker
+from launch.bench.processes.scaling_model import DEVICES, LINKS, Link, Work
 from launch.bench.rows import record
-from launch.bench.scaling_model import DEVICES, LINKS, Link, Work
 from launch.shell import distributed
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 TIMEOUT = 900
 PAIR = 2
 
@@ -174,7 +174,7 @@ def _measured(size: Size, processes: int) -> list[dict]:
         for number in range(processes):
             # A new process inherits the cores of its parent.
             os.sched_setaffinity(0, {cores[number % len(cores)]})
-            command = [sys.executable, "-m", "launch.bench.scaling_worker"]
+            command = [sys.executable, "-m", "launch.bench.processes.scaling_worker"]
             command.append(json.dumps(payload | {"number": number}))
             pipe = subprocess.PIPE
             running.append(

@@ -7,8 +7,8 @@ import pytest
 
 from deflation import exact, parallel
 from launch.bench import rows as benchmark_rows
-from launch.bench import scaling_model, scaling_suite, scaling_worker
-from launch.bench.scaling_model import Link, Work
+from launch.bench.processes import scaling_model, scaling_suite, scaling_worker
+from launch.bench.processes.scaling_model import Link, Work
 from tests.launch.commands import command
 
 TINY = scaling_suite.Size(12, 10, 5, rounds=2, repeats=1, accuracy=1e-2)

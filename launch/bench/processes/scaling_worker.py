@@ -1,4 +1,6 @@
-"""One process of the scaling measurements: `python -m launch.bench.scaling_worker '{...}'`.
+"""One process of the scaling measurements.
+
+python -m launch.bench.processes.scaling_worker '{...}'
 
 It is started by `scaling_suite` with its core and its number of threads already chosen, holds one
 CPU device, and prints what it has measured as one line of JSON. The argument is a JSON object:

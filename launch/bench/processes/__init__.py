@@ -1,0 +1,1 @@
+"""Measurements of several processes: rounds over devices, and a matrix in a file."""
