@@ -53,7 +53,7 @@ def _shared(names: Sequence[str], seed: int, trials: int, jobs: int) -> Iterator
     before = set(multiprocessing.active_children())
     turns = Turns(names, jobs)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_environment("XLA_FLAGS", flags()))
+        stack.enter_context(_environment({"XLA_FLAGS": flags()} | _one_thread()))
         pools = [stack.enter_context(_process()) for _ in range(jobs)]
         under_way = {}
 
@@ -99,6 +99,13 @@ class Turns:
         return stretch.pop() if worker % 2 else stretch.popleft()
 
 
+def _one_thread() -> dict[str, str]:
+    """As there is a process per core, threads of theirs only wait for each other: XLA's, and those
+    of numpy's libraries. What the user has set is left."""
+    names = "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
+    return {name: os.environ.get(name, "1") for name in names}
+
+
 def _process() -> concurrent.futures.Executor:
     spawn = multiprocessing.get_context("spawn")  # a fork of a process that runs jax may hang
     return concurrent.futures.ProcessPoolExecutor(1, spawn, _begin, (jax.config.values,))
@@ -125,12 +132,13 @@ def _named(claim: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
         yield
     finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value

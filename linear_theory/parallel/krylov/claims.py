@@ -80,19 +80,19 @@ def _starts(g, values, off) -> Starts:
     )
 
 
+@compiled
+def _polish(target, direction, solver):
+    def local(target, a):
+        own = Components(jnp.zeros((1, ROWS)), a[None])
+        view = View(target, own, jnp.zeros((1, 1)))
+        return solver.local(None, view, own).a[0]
+
+    return jax.vmap(local)(target, direction)
+
+
 def _round(starts: Starts, solver) -> np.ndarray:
     """The unit direction of every instance after one round of the solver."""
-
-    @compiled
-    def polish(target, direction):
-        def local(target, a):
-            own = Components(jnp.zeros((1, ROWS)), a[None])
-            view = View(target, own, jnp.zeros((1, 1)))
-            return solver.local(None, view, own).a[0]
-
-        return jax.vmap(local)(target, direction)
-
-    return polish(starts.target, starts.direction)
+    return _polish(starts.target, starts.direction, solver)
 
 
 def _solver(depth: int, power: bool):

@@ -17,10 +17,13 @@ Near the end a round is one of restarted conjugate gradients on s_1^2 - S, in th
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 
+@functools.partial(jax.jit, static_argnames="depth")
 def chebyshev_factor(values: jax.Array, depth: int) -> jax.Array:
     """1 / T_{q-1}(1 + 2 g), g = (s_1^2 - s_2^2) / (s_2^2 - s_d^2): by how much a round contracts.
 
@@ -46,6 +49,7 @@ def chebyshev_factor(values: jax.Array, depth: int) -> jax.Array:
     )
 
 
+@functools.partial(jax.jit, static_argnames="depth")
 def deficit_bound(deficit: jax.Array, cosine: jax.Array, values: jax.Array, depth: int):
     """deficit(a') <= deficit(a) / cos^2 t / T_{q-1}(1 + 2 g)^2.
 
@@ -68,6 +72,7 @@ def deficit_bound(deficit: jax.Array, cosine: jax.Array, values: jax.Array, dept
     return deficit / cosine**2 * chebyshev_factor(values, depth) ** 2
 
 
+@functools.partial(jax.jit, static_argnames="depth")
 def sine_bound(tangent: jax.Array, values: jax.Array, depth: int):
     """sin(a', v_1) <= sqrt((s_1^2 - s_d^2) / (s_1^2 - s_2^2)) tan t / T_{q-1}(1 + 2 g).
 
@@ -85,6 +90,7 @@ def sine_bound(tangent: jax.Array, values: jax.Array, depth: int):
     return jnp.sqrt(spread) * tangent * chebyshev_factor(values, depth)
 
 
+@jax.jit
 def late_energy(modes: jax.Array, seen: jax.Array, singular_values: jax.Array) -> jax.Array:
     """How far every worker is from its current fixed point, in the norm that a round contracts:
 

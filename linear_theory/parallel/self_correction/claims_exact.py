@@ -66,12 +66,12 @@ def _fitted_spectrum(problem, of_output: bool = True) -> Evidence:
 
 @functools.partial(jax.jit, static_argnames="rounds")
 def _first_and_last(regression, solver, rounds: int):
-    """First factors and the solution of `deflation.parallel`, both in original coordinates."""
+    """First factors and the components of `deflation.parallel`, both in original coordinates."""
 
     def solve(regression, solver):
-        first = deflation.start(regression, RANK, solver).progress.factors
-        solution = deflation.parallel(regression, RANK, solver, rounds=rounds)
-        return regression.to_original(first), solution.components
+        start = deflation.start(regression, RANK, solver)
+        solution = deflation.finish(deflation.advance(start, rounds), certify=False)
+        return regression.to_original(start.progress.factors), solution.components
 
     return jax.vmap(solve)(regression, solver)
 
