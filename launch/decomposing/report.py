@@ -54,6 +54,8 @@ def report(problem, result: dict, solution: Solution, exact_seconds: float) -> N
         f"{result['method']} {result['seconds']:.3f} s after {int(solution.rounds)} rounds, "
         f"exact {exact_seconds:.3f} s (both without compilation)"
     )
+    if solution.decomposition is not None:
+        print(f"computed by {solution.decomposition.name}: {solution.decomposition.reason}")
     largest, whole = np.max(result["component_bounds"]), result["bound_of_sum"]
     print(
         f"bounds without the exact answer: components {largest:.1e}, their sum {whole:.1e} "
