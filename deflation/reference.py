@@ -151,7 +151,7 @@ def solved(
     own = factors._replace(b=factors.b / unit)
     beyond = None if beyond is None else beyond / unit
     judged = _judged(problem.target, unit, own, beyond, certify, tolerance, joint)
-    components = problem.to_original(Components(*jax.device_put(tuple(factors))))
+    components = problem.to_original(Components(*map(jnp.asarray, factors)))
     return _solution(problem, components, decomposition, *judged)
 
 

@@ -3,7 +3,7 @@
 python -m launch.decompose --data=digits --workdir=runs/digits
 python -m launch.decompose --data=FILE.npz --rank=8 --method=sequential --budget=400
 python -m launch.decompose --matrix=model.safetensors:encoder.weight --rank=16 --method=sharded
-python -m launch.decompose "--matrix=model.safetensors:encoder.*.weight" --method=exact
+python -m launch.decompose "--matrix=model.safetensors:encoder.*.weight" --method=auto
 python -m launch.decompose --matrix=FILE.npy --method=sharded --mesh=worker:2,rows:4
 python -m launch.decompose --matrix=FILE.npy --solver=krylov --tolerance=1e-4 --tolerance_of=error
 python -m launch.decompose --data=digits --method=sharded --distributed=local/2 --workdir=runs/two

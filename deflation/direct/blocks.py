@@ -37,12 +37,14 @@ class Effort(NamedTuple):
 # Rows of the basis over the rank, and blocks. Narrow blocks multiplied often find more than wide
 # ones multiplied seldom, and are slower to multiply: to a residual within 1e-3 wide ones are ahead,
 # to components within it those of 16 rows (512 and 1024 a side, rank 64, four spectra).
+POWERS = 2, 3
 LADDER = ((1.9, 3), (2.25, 6), (2.5, 10), (3.0, 12), (4.0, 16), (6.0, 24))
 
 
 def efforts(rank: int, limit: int) -> list[Effort]:
     """From cheap to accurate, those whose basis is at most half of the `limit` = min(m, d)."""
-    ladder = [Effort(rank + 16, 2, 1)]  # a power of M M^T: for a gap after the rank
+    # Powers of M M^T: for a gap after the rank.
+    ladder = [Effort(rank + 16, depth, 1) for depth in POWERS]
     for share, depth in LADDER:
         ladder.append(Effort(math.ceil(share * rank / depth), depth, depth))
     return [effort for effort in ladder if max(effort.size, effort.width) <= limit // 2]
@@ -60,7 +62,7 @@ def leading(matrix: np.ndarray, rank: int, effort: Effort) -> Components:
     block = probe.astype(matrix.dtype, copy=False) @ matrix
     basis = np.empty((effort.size, d), matrix.dtype)
     images = np.empty((effort.size, m), matrix.dtype)
-    end = 0
+    none, end = images[:0], 0
     for number in range(effort.depth):
         block = orthonormal(block, basis[:end])
         image = block @ matrix.T
@@ -68,7 +70,8 @@ def leading(matrix: np.ndarray, rank: int, effort: Effort) -> Components:
             place = slice(end, end + effort.width)
             basis[place], images[place], end = block, image, place.stop
         if number < effort.depth - 1:
-            block = _in_range(image) @ matrix
+            # What is not kept has to hold small directions by itself: a square of M hides them.
+            block = (_in_range(image) if effort.kept > 1 else orthonormal(image, none)) @ matrix
     turn = _right_vectors(images)[:rank].astype(matrix.dtype)
     return canonical(Components(turn @ images, turn @ basis), np)
 
@@ -111,7 +114,7 @@ def _off(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 def _householder(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Dependent rows are replaced by others, which have to be taken off the basis again."""
-    for _ in range(2):
+    for _ in range(2 if len(basis) else 0):
         rows = _off(np.linalg.qr(rows.T)[0].T, basis)
     return np.linalg.qr(rows.T)[0].T
 

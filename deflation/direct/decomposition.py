@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -35,6 +35,7 @@ def decompose(
     tolerance: float = 1e-3,
     error: str = "components",
     method: str = "auto",
+    effort: int | None = None,
     certify: bool = True,
 ) -> Solution:
     """The leading components R_k of M, ||R_k - R*_k||_F <= tolerance ||R_k||_F, in the least time.
@@ -52,6 +53,8 @@ def decompose(
       method: "auto"; "exact" (as `exact`), "lanczos" (PROPACK, single vectors), "blocks" (a block
         Krylov space), or "rounds" (parallel workers from a sketch, until it is proved). Targets
         that are no array in a CPU's memory have "exact" and "rounds"; "auto" of them is "rounds".
+      effort: the first one of "lanczos" or "blocks", 0 is the cheapest, beyond the last is the
+        exact answer; None is the one that usually reaches the tolerance.
       certify: prove it, as in `finish`. Without it the usual effort is all, nothing is looked at,
         and the status is NOT_PROVED.
 
@@ -78,22 +81,22 @@ def decompose(
     checks.positive("tolerance", tolerance)
     checks.choice("error", error, ERRORS)
     checks.choice("method", method, METHODS)
+    effort = None if effort is None else checks.integer("effort", effort, 0)
     certify = checks.flag("certify", certify)
     if checks.traced(problem):
         raise ValueError("problem is traced; allowed is one outside of jax.jit, vmap and grad")
     chosen = _chosen(problem, rank, error, method)
     if chosen is Decomposition.ROUNDS:
         return _by_rounds(problem, rank, tolerance, error, certify)
-    solution = None
-    for factors in _attempts(problem, rank, chosen, tolerance, error) if chosen else ():
-        if factors is None:
-            break
-        joint = error == "sum"
-        solution = solved(
-            problem, factors, None, chosen, certify=certify, tolerance=tolerance, joint=joint
-        )
-        if not certify or solution.status in ENDS:
-            return solution
+    if chosen is not None:
+        effort = _usual(chosen, tolerance, error) if effort is None else effort
+        how = {"certify": certify, "tolerance": tolerance, "joint": error == "sum"}
+        for factors in _attempts(problem, rank, chosen, effort):
+            if factors is None:
+                break
+            solution = solved(problem, factors, None, chosen, **how)
+            if not certify or solution.status in ENDS:
+                return solution
     return exact(problem, rank, certify=certify)
 
 
@@ -125,27 +128,27 @@ def _chosen(problem: Regression, rank: int, error: str, method: str) -> Decompos
     return named[method]
 
 
-def efforts(shape: tuple[int, int], rank: int, chosen: Decomposition) -> tuple[Callable, list]:
-    """The function of (matrix, rank, effort) of LANCZOS or BLOCKS, and its efforts from cheap to
-    accurate."""
+def _usual(chosen: Decomposition, tolerance: float, error: str) -> int:
+    """The effort that usually reaches the tolerance."""
+    digits = max(0, math.ceil(-math.log10(tolerance)))
     if chosen is Decomposition.LANCZOS:
-        return lanczos.leading, list(lanczos.TOLERANCES)
-    return blocks.leading, blocks.efforts(rank, min(shape))
+        return min(digits // 3, len(lanczos.TOLERANCES) - 1)
+    # Components turn into each other long after their sum is right.
+    last = len(blocks.POWERS) + len(blocks.LADDER) - 1
+    return min(digits + (1 if error == "sum" else 2), last)
 
 
 def _attempts(
-    problem, rank: int, chosen: Decomposition, tolerance: float, error: str
+    problem, rank: int, chosen: Decomposition, effort: int
 ) -> Iterator[Components | None]:
-    """Components of the method, from the effort that usually reaches the tolerance on."""
-    run, ladder = efforts(problem.shape, rank, chosen)
-    digits = max(0, math.ceil(-math.log10(tolerance)))
+    """Components by the method, with this effort and more."""
     if chosen is Decomposition.LANCZOS:
-        first = digits // 3
-    else:  # components turn into each other long after their sum is right
-        first = digits if error == "sum" else digits + 1
+        run, ladder = lanczos.leading, lanczos.TOLERANCES
+    else:
+        run, ladder = blocks.leading, blocks.efforts(rank, min(problem.shape))
     matrix = np.asarray(problem.target)
-    for effort in ladder[min(first, len(ladder) - 1) :]:
-        yield run(matrix, rank, effort)
+    for own in ladder[effort:]:
+        yield run(matrix, rank, own)
 
 
 def _by_rounds(problem, rank: int, tolerance: float, error: str, certify: bool) -> Solution:

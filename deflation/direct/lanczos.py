@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from deflation.problem.components import Components, canonical, generic
@@ -20,11 +22,32 @@ def leading(matrix: np.ndarray, rank: int, tolerance: float) -> Components | Non
 
     start = generic((matrix.shape[0],), matrix.dtype, np)
     try:
-        u, s, vt = svds(matrix, rank, tol=tolerance, solver="propack", v0=start)
+        u, s, vt = svds(_products()(matrix), rank, tol=tolerance, solver="propack", v0=start)
     except np.linalg.LinAlgError:
         return None
-    order = np.argsort(-s)
-    factors = Components((u[:, order] * s[order]).T, vt[order])
+    factors = Components((u * s).T[::-1], vt[::-1])  # `svds` has them smallest first
     if not all(np.all(np.isfinite(rows)) for rows in factors):
         return None
     return canonical(factors, np)
+
+
+@functools.cache
+def _products() -> type:
+    """A class of M by its products alone: what SciPy makes of an array copies it for M^T, and looks
+    at a vector for as long as a product takes where M is in the cache."""
+    from scipy.sparse.linalg import LinearOperator
+
+    class Products(LinearOperator):
+        def __init__(self, matrix: np.ndarray):
+            super().__init__(matrix.dtype, matrix.shape)
+            self.matrix = matrix
+
+        def matvec(self, x):
+            return self.matrix @ x
+
+        def rmatvec(self, x):
+            return self.matrix.T @ x
+
+        _matvec, _rmatvec = matvec, rmatvec
+
+    return Products

@@ -1,4 +1,4 @@
-"""Time to an error: parallel deflation beside what a user would pick, on the same matrix.
+"""Time to an error: `deflation.decompose` beside what a user would pick, on the same matrix.
 
 Two questions: seconds to a residual within 1e-3 and 1e-6 (relative) of the best one, and seconds
 until every single component is within 1e-3. Each method climbs its ladder of settings until it is
@@ -18,6 +18,7 @@ import numpy as np
 import scipy
 import sklearn
 
+from deflation.direct.choice import choose
 from launch.bench.decompose_inputs import real
 from launch.bench.decompose_methods import COMPETITORS, OURS, PACKAGES, Method, missing
 from launch.bench.rows import record
@@ -33,7 +34,12 @@ SIZES = {
     "full": ([(m, d, r) for m, d in SIDES for r in (8, 64, 256) if 2 * r <= min(m, d)], 20.0),
 }
 
+<<<<<<< HEAD
 TRIES = 3  # warm calls of every setting for a picture; those of the rows are timed again
+=======
+ERRORS = "sum", "components"  # of `QUESTIONS`, as `deflation.decompose` calls them
+TRIES = 3  # warm calls of every setting, for the picture; those of the rows are timed again
+>>>>>>> solver
 
 
 class Case(NamedTuple):
@@ -163,9 +169,14 @@ def run(
     competitors = {n: m for n, m in COMPETITORS.items() if names is None or n in names}
     for name, entry in waiting.progress(chosen.items(), len(chosen), "cases"):
         case = entry.case()
+<<<<<<< HEAD
         usual = {n: m for n, m in competitors.items() if usable(n, case)}
         methods = {"deflation": OURS} | usual
         climbed = {n: climb(method, case, limit, tries) for n, method in methods.items()}
+=======
+        climbed = {own(error): climb(method, case, limit) for error, method in OURS.items()}
+        climbed |= {n: climb(m, case, limit) for n, m in competitors.items() if usable(n, case)}
+>>>>>>> solver
         yield name, rows(case, climbed, repeats), climbed
 
 
@@ -186,13 +197,14 @@ def rows(case: Case, climbed: dict[str, list[Point]], repeats: int) -> list[dict
     result = []
     m, d = case.matrix.shape
     for question, (which, _) in QUESTIONS.items():
-        for method in (name for name in climbed if name != "deflation"):
-            pair = [(first[question, name], climbed[name]) for name in ("deflation", method)]
+        ours = own(ERRORS[which])
+        for method in (name for name in climbed if name not in map(own, OURS)):
+            pair = [(first[question, name], climbed[name]) for name in (ours, method)]
             result.append(
                 record(
                     "decompose",
                     f"{case.name}, {question}",
-                    ("parallel, sketch, consistent", method),
+                    (f"decompose, {choose((m, d), case.rank, ERRORS[which]).name}", method),
                     tuple(seconds_of(point) for point, _ in pair),
                     tuple(_error(point, points, which) for point, points in pair),
                     matrix=case.name,
@@ -214,6 +226,11 @@ def versions() -> str:
     known += [f"{package} {importlib.metadata.version(package)}" for package in present]
     known += [f"no {name}, as {package} is not installed" for name, package in absent.items()]
     return ", ".join(known)
+
+
+def own(error: str) -> str:
+    """The name of our method for that error, among the competitors'."""
+    return f"decompose, {error}"
 
 
 def _first(points: list[Point], which: int, target: float) -> Point | None:

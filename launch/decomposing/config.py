@@ -11,7 +11,8 @@ from launch.shell.config_flags import LARGEST_SEED
 from rankwise import devices
 from rankwise.options import option
 
-METHODS = ("sequential", "parallel", "sharded", "exact")
+METHODS = ("sequential", "parallel", "sharded", "exact", "auto")
+WITHOUT_ROUNDS = ("exact", "auto")
 # The parameters of each solver by the flags that set them.
 SOLVERS = {
     "alternating": {"sweeps": "sweeps"},
@@ -42,8 +43,8 @@ class DecomposeConfig:
     rank: int = option(10, "number of components", lower=1)
     method: str = option(
         "parallel",
-        "how components are computed: in turn, in parallel, in parallel over devices, or by a "
-        "decomposition of the whole",
+        "how components are computed: in turn, in parallel, in parallel over devices, by a "
+        "decomposition of the whole, or by what is fastest for the size, to --tolerance",
         METHODS,
     )
     solver: str = option("alternating", "rank-one solver of each worker", tuple(SOLVERS))
@@ -67,7 +68,7 @@ class DecomposeConfig:
     tolerance: float | None = option(
         None,
         "stop a component at this, relative to its size; by default "
-        f"{TOLERANCE} with --init=sketch, and not at all with random",
+        f"{TOLERANCE} with --init=sketch or --method=auto, and not at all with random",
     )
     tolerance_of: str = option(
         "error",
@@ -143,11 +144,12 @@ def going_on(config: DecomposeConfig) -> bool:
 def require_read(config: DecomposeConfig) -> None:
     """Refuses flags that are given and would not be read; `DecomposeConfig` knows no others."""
     unread = ()
-    if config.method == "exact":
+    if config.method in WITHOUT_ROUNDS:
         of_solvers = dict.fromkeys(flag for flags in SOLVERS.values() for flag in flags)
-        unread = ("solver", *of_solvers, "tolerance", "tolerance_of", "init", "seed")
+        unread = ("solver", *of_solvers, "tolerance_of", "init", "seed")
+        unread += ("tolerance",) if config.method == "exact" else ()
     elif not config.stops():
         unread = ("tolerance_of",)
     for text in app.given(unread, without=()):
-        needs = "another --method" if config.method == "exact" else "--tolerance"
+        needs = "another --method" if config.method in WITHOUT_ROUNDS else "--tolerance"
         raise ValueError(f"{text} has no effect without {needs}; allowed is to leave it out")

@@ -8,7 +8,14 @@ import jax
 
 import deflation
 from launch.decomposing import inputs, portions, rows
-from launch.decomposing.config import AXES, ROUNDS, SOLVERS, TOLERANCE, DecomposeConfig
+from launch.decomposing.config import (
+    AXES,
+    ROUNDS,
+    SOLVERS,
+    TOLERANCE,
+    WITHOUT_ROUNDS,
+    DecomposeConfig,
+)
 from launch.decomposing.report import compare, report, timed, write_files
 from launch.shell import distributed, earlier, waiting
 from launch.shell.outputs import Workdir
@@ -26,7 +33,7 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
         with waiting.stage("finding the exact answer"):
             exact, exact_seconds = timed(lambda: deflation.exact(problem, config.rank))
     reached = 0
-    if config.method != "exact":
+    if config.method not in WITHOUT_ROUNDS:
         state, rounds = first_state(config, problem, mesh)
         state = portions.resumed(state, rounds, saved)
         reached = int(state.progress.round)
@@ -36,6 +43,11 @@ def decompose(config: DecomposeConfig, folder: str | None, saved: pathlib.Path |
     workdir = Workdir(folder, config, upto=reached)
     if config.method == "exact":
         run = portions.Run(exact, exact_seconds)
+    elif config.method == "auto":
+        tolerance = TOLERANCE if config.tolerance is None else config.tolerance
+        run = portions.Run(
+            *timed(lambda: deflation.decompose(problem, config.rank, tolerance=tolerance))
+        )
     else:
         run = portions.run(state, rounds, workdir)
     result = compare(problem, config.method, run, exact)  # by all, as each may have rows of M

@@ -89,6 +89,17 @@ def test_every_method_finds_the_matrix(method, matrix, tmp_path):
     assert record["component_errors"] == pytest.approx([0, 0], abs=1e-6)
 
 
+def test_a_method_that_was_chosen_is_told(tmp_path, capsys):
+    g = np.random.default_rng(0)
+    left, right = (np.linalg.qr(g.normal(size=(side, 70)))[0] for side in (90, 70))
+    np.save(tmp_path / "m.npy", (left * 0.8 ** np.arange(70)) @ right.T)
+    flags = [f"--matrix={tmp_path}/m.npy", "--rank=3", "--method=auto", "--tolerance=1e-4"]
+    assert run(*flags, f"--json={tmp_path}/r.json") == 0
+    assert "computed by LANCZOS: few components" in capsys.readouterr().out
+    record = result(tmp_path / "r.json")
+    assert record["status"] == "CONVERGED" and max(record["component_errors"]) < 1e-4
+
+
 MESHES = ["worker:2,rows:2", pytest.param("rows:3", marks=pytest.mark.thorough)]
 
 

@@ -32,6 +32,11 @@ def run(*flags):
         (["--data=digits", "--method=sequential", "--rounds=5"], "--rounds"),
         (["--data=digits", "--method=exact", "--seed=1"], "--seed=1 has no effect without another"),
         (["--data=digits", "--method=exact", "--solver=krylov"], "--solver=krylov has no effect"),
+        (["--data=digits", "--method=auto", "--init=random"], "--init=random has no effect"),
+        (
+            ["--data=digits", "--method=exact", "--tolerance=1e-3"],
+            "--tolerance=0.001 has no",
+        ),
         (
             ["--data=digits", "--tolerance_of=error", "--init=random"],
             "has no effect without --tolerance",

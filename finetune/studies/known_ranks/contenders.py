@@ -78,6 +78,13 @@ CONTENDERS = {
     ),
     "adapad_reserve": _adapad("size of the private component", phase="joint", score="reserve"),
     "adapad_unit": _adapad("scale 1", **JOINT | {"scale": 1.0}),
+    **{
+        f"adapad_every_{often}": _adapad(
+            f"private components train in every step number {often}",
+            **JOINT | {"private_every": often},
+        )
+        for often in (2, 4, 8)
+    },
     "adapad_own_rates": _adapad("a schedule per component, from its first step", **JOINT)._replace(
         own_rates=True
     ),

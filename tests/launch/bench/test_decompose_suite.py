@@ -22,8 +22,6 @@ def draw(m, d):
 def tiny(monkeypatch):
     monkeypatch.setitem(decompose_suite.SIZES, "quick", ([(24, 20, 2)], 5.0))
     monkeypatch.setattr(decompose_suite, "SPECTRA", ("plateau",))
-    # Two settings, of which the last one is exact: each is compiled.
-    monkeypatch.setattr(decompose_suite, "OURS", OURS._replace(settings=(2, 20)))
     ways = {name: way for name, way in COMPETITORS.items() if name not in PACKAGES}
     first = {name: way._replace(settings=way.settings[:1]) for name, way in ways.items()}
     monkeypatch.setattr(decompose_suite, "COMPETITORS", first)
@@ -105,16 +103,17 @@ def test_a_competitor_that_is_not_installed(monkeypatch):
 
 def test_a_setting_that_answers_twice_is_timed_once():
     case = decompose_suite.case("x", decompose_suite.spectral("plateau", 12, 10, 3), 3)
-    calls = {name: [] for name in ("deflation", "other", "rough")}
+    calls = {name: [] for name in ("decompose, sum", "decompose, components", "other", "rough")}
 
     def point(name, errors):
         return Point(lambda: calls[name].append(1), errors, 1.0)
 
-    climbed = {"deflation": [point("deflation", (0, 0))], "other": [point("other", (0, 0))]}
+    climbed = {name: [point(name, (0, 0))] for name in calls if name != "rough"}
     climbed["rough"] = [point("rough", (1, 1))]
     result = decompose_suite.rows(case, climbed, 5)
     assert {name: len(times) for name, times in calls.items()} == {
-        "deflation": 5,
+        "decompose, sum": 5,
+        "decompose, components": 5,
         "other": 5,
         "rough": 0,
     }
@@ -134,17 +133,20 @@ def test_errors_of_the_exact_answer_and_of_a_wrong_one():
     )
 
 
+@pytest.mark.parametrize("rank", [4, 17])
+@pytest.mark.parametrize("spectrum", decompose_suite.SPECTRA)
+def test_ours_answers_every_question(spectrum, rank):
+    case = decompose_suite.case("x", decompose_suite.spectral(spectrum, 80, 70, rank), rank)
+    for which, error in enumerate(decompose_suite.ERRORS):
+        result = [p.errors for p in decompose_suite.climb(OURS[error], case, 60.0)]
+        assert min(e[which] for e in result) <= (1e-6, 1e-3)[which]
+
+
 # Each setting compiles for a second, and what decays fast takes the fewest.
-@pytest.mark.parametrize(
-    "spectrum",
-    [
-        name if name == "exponential" else pytest.param(name, marks=pytest.mark.thorough)
-        for name in decompose_suite.SPECTRA
-    ],
-)
-def test_ours_answers_every_question(spectrum):
-    case = decompose_suite.case("x", decompose_suite.spectral(spectrum, 60, 50, 4), 4)
-    result = [p.errors for p in decompose_suite.climb(OURS, case, 60.0)]
+@pytest.mark.thorough
+def test_parallel_workers_answer_every_question():
+    case = decompose_suite.case("x", decompose_suite.spectral("exponential", 60, 50, 4), 4)
+    result = [p.errors for p in decompose_suite.climb(COMPETITORS["parallel"], case, 60.0)]
     assert min(e[0] for e in result) <= 1e-6 and min(e[1] for e in result) <= 1e-3
 
 
@@ -163,7 +165,7 @@ def test_costs_are_medians_over_the_spectra_that_were_answered():
 
     real = row("digits", 9.0, 9.0) | {"spectrum": None}
     rows = [row("noisy", 1.0, None), row("plateau", 3.0, 5.0), row("new", 2.0, 5.0), real]
-    assert costs(rows) == {"deflation": {(12, 2): 2.0}, "ARPACK": {(12, 2): 5.0}}
+    assert costs(rows) == {"decompose, sum": {(12, 2): 2.0}, "ARPACK": {(12, 2): 5.0}}
 
 
 def test_streams_of_one_batch_have_its_answer():
