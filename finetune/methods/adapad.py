@@ -43,6 +43,8 @@ class AdapadConfig(LateOptions):
         level per step, `cycle` steps each in turn, the private one last. [choice: on teachers of
         known ranks "joint" is ahead at equal steps and at equal time, see the figure known_ranks.]
       advance: the next component of every module trains in private until it is published.
+      private_every: with "joint", steps between those in which the private components train too,
+        in a pass of their own, which doubles what a step takes [choice].
       every: steps between growths, Delta; None lets growth end at 60% of the run [choice].
       grow: modules that grow at a time; None is a ninth of them, rounded up [choice].
       score: see `scores`; None is "decrease", or "effective" where nothing trains in private
@@ -72,6 +74,9 @@ class AdapadConfig(LateOptions):
         PHASES,
     )
     advance: bool = option(True, texts.ADVANCE)
+    private_every: int = option(
+        1, "optimiser steps between those that train private components too, with --phase=joint"
+    )
     every: int | None = option(None, texts.EVERY)
     grow: int | None = option(None, texts.GROW)
     score: str | None = option(
@@ -102,11 +107,11 @@ class AdapadConfig(LateOptions):
         rank, level = scores.by_test(self.rank, AdapadConfig.rank, self.significance)
         object.__setattr__(self, "rank", rank)
         object.__setattr__(self, "significance", level)
-        checks.integer("rank", self.rank, 1)
-        checks.choice("head_loss", self.head_loss, HEADS)
-        checks.choice("phase", self.phase, PHASES)
-        checks.choice("score", self.score, scores.KINDS)
-        checks.choice("way", self.way, WAYS)
+        choices = {"head_loss": HEADS, "phase": PHASES, "score": scores.KINDS, "way": WAYS}
+        for name, allowed in choices.items():
+            checks.choice(name, getattr(self, name), allowed)
+        for name in ("rank", "private_every", "cycle"):
+            checks.integer(name, getattr(self, name), 1)
         for name in ("budget", "every", "grow", "score_every"):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name), 1)
@@ -122,11 +127,14 @@ class AdapadConfig(LateOptions):
                     f"significance is {self.significance} with score {self.score!r}; allowed is "
                     "'decrease', whose noise is known"
                 )
-        checks.integer("cycle", self.cycle, 1)
-        checks.positive("scale", self.scale)
-        checks.positive("std", self.std)
+        for name in ("scale", "std"):
+            checks.positive(name, getattr(self, name))
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta is {self.beta}; allowed are numbers in [0, 1)")
+        if (often := self.private_every) > 1 and self.phase != "joint":
+            raise ValueError(
+                f"private_every is {often} with phase {self.phase!r}; allowed is 'joint'"
+            )
         if self.head_loss == "own" and self.phase != "split":
             raise ValueError(f"head_loss is 'own' with phase {self.phase!r}; allowed is 'split'")
         if self.score in scores.OF_PRIVATE and not self.advance:
@@ -156,8 +164,7 @@ class AdapadConfig(LateOptions):
             )
         often = 5 if self.score in DENSE or self.head_loss == "own" else 1
         often = often if self.score_every is None else self.score_every
-        chosen = {"budget": budget, "grow": grow, "every": every, "score_every": often}
-        return dataclasses.replace(self, **chosen)
+        return dataclasses.replace(self, budget=budget, grow=grow, every=every, score_every=often)
 
     def growth(self, modules: int, total: int) -> Growth:
         """How the modules of such a run grow; ValueError as in `resolved`."""
@@ -213,7 +220,7 @@ def adapad(config: AdapadConfig, run: Run) -> Method:
         if config.phase == "split":
             return _at(now, _turn(config, now.aux, step), clip)
         if config.phase == "joint":
-            return _joint(config, now, published, clip)
+            return _joint(config, now, published, clip, step)
         own = levels.every(config.seen(now), clip, config.way, run.level_mesh).theta
         return own, each(levels.trainable, now.aux)
 
@@ -244,11 +251,7 @@ def adapad(config: AdapadConfig, run: Run) -> Method:
 
 
 def _scored(config: AdapadConfig, growth: Growth, plain, now: Snapshot, step):
-    """A step's `Deployed`, with scores where they are due, and whether they are.
-
-    Args:
-      plain: () -> Deployed of a step without scores.
-    """
+    """A step's `Deployed`, with scores where they are due, else plain(); and whether they are."""
     if config.score not in SCORES:
         return plain(), jnp.ones((), bool)
     due = growth.due(now.aux, step)
@@ -267,18 +270,18 @@ def _turn(config: AdapadConfig, aux: Tree, step: jax.Array) -> Leaves:
     return levels.everywhere(aux, (step // config.cycle) % jnp.minimum(most, config.rank))
 
 
-def _joint(config: AdapadConfig, now: Snapshot, published: Tree, norm: float):
+def _joint(config: AdapadConfig, now: Snapshot, published: Tree, norm: float, step: jax.Array):
     """All published components against the deployed loss; the private ones in a pass of theirs."""
     theta, aux = now.theta, now.aux
     published, _ = clipped(published, norm)
     active = each(lambda entry: entry["gain"] != 0, aux)
     if not config.advance:
         return published, active
-    index: Leaves = column(aux, "rank")
     needed = jnp.any(tables.rows(column(aux, "private")) > 0)
+    needed &= (step + 1) % config.private_every == 0
     private, also = jax.lax.cond(
         needed,
-        lambda _: _at(now, index, norm),
+        lambda _: _at(now, column(aux, "rank"), norm),
         lambda _: jax.tree.map(jnp.zeros_like, (theta, active)),
         0,
     )

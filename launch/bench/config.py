@@ -19,7 +19,7 @@ SUITES = (
     "moments",
     *("generation", "disk", "accelerator", "all"),
 )
-NO_MODEL = "--model is needed: a folder with a BERT"
+NO_MODEL = "--model is needed: a folder with a BERT; or --language_model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,12 @@ class BenchmarkConfig:
     model: str | None = option(
         None,
         "folder of a pretrained BERT (finetune, accelerator), or of any weights (decompose)",
+        path=True,
+    )
+    language_model: str | None = option(
+        None,
+        "finetune: folder or GGUF file of a language model whose step of LoRA is timed too, "
+        "in float32 and bfloat16",
         path=True,
     )
     data_dir: str | None = option(
@@ -52,7 +58,7 @@ class BenchmarkConfig:
     )
 
     def __post_init__(self):
-        if self.suite == "finetune" and self.model is None:
+        if self.suite == "finetune" and self.model is None and self.language_model is None:
             raise ValueError(NO_MODEL)
         require_writable(self.json)
         try:

@@ -18,6 +18,8 @@ Some rows have no adapter of PEFT's as competitor, but
     memory alone    the arrays that the step holds, read or written once, at the measured rate of a
                     sweep through memory
 
+`language` has the step of LoRA on a language model, in float32 and in bfloat16.
+
 Errors are the distance of the loss before training from the same network's in float64. The keys
 bytes_ours and bytes_competitor count the arrays that a step holds at once, weights and optimiser
 included: ours as the compiler plans them, PyTorch's as its allocator reports them to its profiler.
@@ -43,6 +45,8 @@ from launch.shell.tables import table
 
 SIZES = {"quick": (8, 16), "full": (32, 64)}
 """Rows and tokens per row of a batch."""
+LANGUAGE, LANGUAGE_RANK = (4, 256), 8
+"""The same of a language model's batch, and its rank."""
 LORA, FROZEN, PRODUCTS, MEMORY = "LoRA", "frozen network", "products alone", "memory alone"
 PEFT_LORA, PEFT_ADALORA = "PEFT LoRA", "PEFT AdaLoRA"
 GOALS = {(LORA, PEFT_LORA): 1.3, (LORA, FROZEN): 1 / 1.15}
@@ -109,6 +113,48 @@ def run(
         for one, other in _pairs(programs)
     ]
     return rows, _note(base, rank, programs, seconds, memory, rates)
+
+
+def language(
+    source: str,
+    batch: tuple[int, int],
+    repeats: int,
+    threads: int,
+    dtypes: tuple[str, ...] = ("float32", "bfloat16"),
+):
+    """The rows of a language model, one per dtype, and a note; arguments and errors as of `run`.
+
+    Args:
+      source: a folder, or a GGUF file.
+    """
+    peft_step.device()
+    rows, lines, exact = [], [], None
+    for dtype in waiting.progress(dtypes, len(dtypes), "dtypes of the language model"):
+        base = lora_step.language(source, *batch, dtype)
+        exact = peft_step.reference(base) if exact is None else exact
+        programs = (
+            lora_step.trained(base, "lora", rank=LANGUAGE_RANK, alpha=16.0),
+            peft_step.lora(base, LANGUAGE_RANK, threads),
+        )
+        for program in programs:
+            program()
+        seconds = alternating(list(programs), repeats)
+        held = programs[0].bytes, programs[1].measured_bytes()
+        row = record(
+            "finetune",
+            f"a language model's step, {dtype}",
+            (LORA, PEFT_LORA),
+            tuple(seconds),
+            tuple(abs(program.initial_loss - exact) for program in programs),
+            bytes_ours=held[0],
+            bytes_competitor=held[1],
+        )
+        rows.append(row)
+        names = (f"{name}, {dtype}" for name in (LORA, PEFT_LORA))
+        lines += zip(names, seconds, (size / 2**20 for size in held), strict=True)
+    tokens = " x ".join(map(str, batch))
+    note = f"a language model, {tokens} tokens, rank {LANGUAGE_RANK}\n\n"
+    return rows, note + table(("program", "seconds", "MiB held"), lines)
 
 
 def ours(base: lora_step.Base, rank: int) -> Iterator[tuple[str, lora_step.Program]]:

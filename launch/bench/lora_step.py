@@ -13,8 +13,10 @@ import numpy as np
 from finetune import methods, models, optimiser
 from finetune.methods import MethodConfig
 from finetune.models.parts.ops import Ops, matmul
+from finetune.models.parts.token_parts import IGNORED, surprisals
 from finetune.tasks import Split, Task
-from finetune.training import network, state, step
+from finetune.training import network, packing, state, step
+from launch.training.config import SCAN
 from launch.training.result import held_bytes
 
 RATE, LABELS, STEPS, MASKS = 1e-3, 2, 1000, 100
@@ -25,9 +27,10 @@ class Base(NamedTuple):
     """What all contestants share.
 
     Attributes:
-      folder: where the network was read.
-      net: the network; its head is random.
-      batch: input_ids (rows, length), attention_mask, labels (rows,), weight.
+      folder: where the network was read, of a language model perhaps a GGUF file.
+      net: the network; the head of a classifier is random.
+      batch: input_ids (rows, length), attention_mask, labels (rows,), or of a language model (rows,
+        length), and weight, the labels of a row that count.
       hidden, inner: sizes of its largest product.
       dtype: what the network computes in; parameters are float32.
     """
@@ -41,6 +44,8 @@ class Base(NamedTuple):
 
     def loss(self, logits: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:
         """Mean cross-entropy."""
+        if self.net.kind == "causal":
+            return jnp.sum(surprisals(logits, labels)) / jnp.sum(weight)
         given = Split({"input_ids": self.batch["input_ids"]}, self.batch["labels"])
         names = ("no", "yes")
         task = Task("made", {"train": given}, names, ("accuracy",), lambda inputs, indices: inputs)
@@ -106,6 +111,24 @@ def base(folder: str, rows: int, length: int, dtype: str = "float32") -> Base:
     return Base(folder, net, batch, config.hidden_size, config.intermediate_size, dtype)
 
 
+def language(source: str, rows: int, length: int, dtype: str = "float32") -> Base:
+    """A language model from a folder or a GGUF file, and random tokens, each to be foretold.
+
+    Its layers are one traced layer in a loop, as `launch.train` has them.
+    """
+    key = jax.random.key(0)
+    config, model = models.load(source, labels=0, key=key, dtype=jnp.dtype(dtype), scan=SCAN)
+    ids = np.random.default_rng(0).integers(5, config.vocab_size, (rows, length)).astype(np.int32)
+    batch = {
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "labels": np.concatenate([ids[:, 1:], np.full((rows, 1), IGNORED, np.int32)], axis=1),
+        "weight": np.full(rows, length - 1, np.float32),
+    }
+    net = network.from_module(model, scan=SCAN)
+    return Base(source, net, batch, config.hidden_size, config.intermediate_size, dtype)
+
+
 def trained(base: Base, name: str, **options: Any) -> Program:
     """A step of a method with adapters on all attention and feed-forward maps, without dropout."""
     settings = optimiser.OptimiserConfig(learning_rate=RATE, schedule="constant", warmup=0)
@@ -113,6 +136,7 @@ def trained(base: Base, name: str, **options: Any) -> Program:
     head_tx = optimiser.optimiser(settings, STEPS)
     net = base.net
     first = state.start(method, net.kernels(net.adapted()), net.head(), head_tx, jax.random.key(0))
+    first = packing.packed(first, net.runs)
     one = step.train_step(net, method, base.loss, head_tx, step.StepConfig(dropout=False))
 
     def reduced(state, params, batch):

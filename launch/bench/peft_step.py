@@ -16,7 +16,9 @@ from launch.bench.lora_step import LABELS, MASKS, RATE, STEPS, Base
 TARGETS = (
     r".*encoder\.layer\.\d+\.(attention\.self\.(query|key|value)|attention\.output\.dense"
     r"|intermediate\.dense|output\.dense)"
+    r"|.*layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 )
+"""All attention and feed-forward maps of a BERT, or of a Llama."""
 
 
 def packages() -> Any:
@@ -59,8 +61,14 @@ def device() -> str:
 
 
 def network(base: Base) -> Any:
-    """The network in PyTorch; its head is given our numbers."""
+    """The network in PyTorch; the head of a classifier is given our numbers."""
     torch, transformers, _ = packages()
+    if base.net.kind == "causal":
+        place = pathlib.Path(base.folder)
+        file = {"gguf_file": place.name} if place.is_file() else {}
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            place.parent if file else place, **file, dtype=torch.float32, use_cache=False
+        ).eval()
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         base.folder, num_labels=LABELS
     )
@@ -75,6 +83,8 @@ def batch(base: Base) -> dict[str, Any]:
     """The batch as PyTorch takes it."""
     torch, _, _ = packages()
     whole = {name: leaf.astype(np.int64) for name, leaf in base.batch.items() if name != "weight"}
+    if base.net.kind == "causal":
+        whole["labels"] = whole["input_ids"]  # it shifts them itself
     return {name: torch.tensor(leaf, device=device()) for name, leaf in whole.items()}
 
 
@@ -100,7 +110,8 @@ class Program:
     def __init__(self, base: Base, settings: Any, threads: int, number: int = 0):
         torch, _, peft = packages()
         torch.set_num_threads(threads)
-        settings.target_modules, settings.modules_to_save = TARGETS, ["classifier"]
+        settings.target_modules = TARGETS
+        settings.modules_to_save = ["classifier"] if base.net.head() else None
         self.network = peft.get_peft_model(network(base), settings).eval().to(device())
         low = base.dtype != "float32"
         self.casts = torch.autocast(device(), getattr(torch, base.dtype) if low else None, low)
@@ -121,7 +132,9 @@ class Program:
         self.optimiser.step()
         if hasattr(self.network.base_model, "update_and_allocate"):
             self.network.base_model.update_and_allocate(self.number)
-        loss = torch.nn.functional.cross_entropy(output.logits.float(), self.given["labels"])
+        loss = output.loss.detach()
+        if output.logits.ndim == 2:
+            loss = torch.nn.functional.cross_entropy(output.logits.float(), self.given["labels"])
         loss = loss.item()  # waits for an accelerator
         self.initial_loss = loss if self.initial_loss is None else self.initial_loss
         return loss

@@ -66,13 +66,24 @@ def finetune(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:
     """A step of adapters here and in PEFT, its phases, and what is possible."""
     from launch.bench import finetune_suite
 
-    if config.model is None:
+    if config.model is None and config.language_model is None:
         raise ValueError(NO_MODEL)
-    standard = finetune_suite.SIZES[config.size]
-    batch = (config.batch_size or standard[0], config.length or standard[1])
-    return finetune_suite.run(
-        config.model, batch, config.rank, config.repeats, threads, config.dtype
-    )
+
+    def batch(standard: tuple[int, int]) -> tuple[int, int]:
+        return config.batch_size or standard[0], config.length or standard[1]
+
+    rows, notes = [], []
+    if config.model is not None:
+        sizes = batch(finetune_suite.SIZES[config.size])
+        how = config.rank, config.repeats, threads, config.dtype
+        rows, note = finetune_suite.run(config.model, sizes, *how)
+        notes.append(note)
+    if config.language_model is not None:
+        sizes = batch(finetune_suite.LANGUAGE)
+        how = config.repeats, threads
+        more, note = finetune_suite.language(config.language_model, sizes, *how)
+        rows, notes = rows + more, [*notes, note]
+    return rows, "\n\n".join(notes)
 
 
 def claims(config: BenchmarkConfig, threads: int) -> tuple[list[dict], str]:

@@ -14,7 +14,7 @@ from finetune.weights import saving
 from launch.bench import finetune_suite, lora_step, peft_step
 from launch.bench import rows as benchmark_rows
 from launch.bench.timing import alternating
-from tests.finetune.models.tiny import BERT, random_model
+from tests.finetune.models.tiny import BERT, LLAMA_CONFIG, random_model
 from tests.launch.commands import command
 
 PARTS = ("torch", "transformers", "peft")
@@ -69,6 +69,38 @@ def test_both_compute_in_bfloat16(folder):
         # Rounding of bfloat16, which float32 does not have.
         assert 1e-6 < abs(program.initial_loss - exact) < 2e-2
     assert reference.measured_bytes() > 0
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_language_model_beside_peft(tmp_path, monkeypatch):
+    """Both take the same step: the same loss before it, and a smaller one after it."""
+    saving.save(tmp_path / "base", random_model(LLAMA_CONFIG))
+    monkeypatch.setattr(lora_step, "SCAN", 2)  # both layers, as SmolLM2's thirty
+    base = lora_step.language(str(tmp_path / "base"), 2, 5)
+    assert base.net.runs and base.batch["weight"].tolist() == [4, 4]
+    exact = peft_step.reference(base)
+    reference = peft_step.lora(base, 2, 1)
+    for program in (lora_step.trained(base, "lora", rank=2, alpha=16.0), reference):
+        assert program() == pytest.approx(exact, abs=1e-5)
+        assert program() < exact
+    assert sum(leaf.numel() for leaf in reference.trained) == sum(
+        2 * sum(kernel.shape) for kernel in base.net.kernels(base.net.adapted()).values()
+    )
+
+
+@needs_torch
+@pytest.mark.thorough  # the step itself above
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_rows_of_a_language_model(tmp_path):
+    saving.save(tmp_path / "base", random_model(LLAMA_CONFIG))
+    flags = ["--suite=finetune", f"--language_model={tmp_path / 'base'}", "--length=6"]
+    path = tmp_path / "rows.json"
+    assert command("benchmark", *flags, "--batch_size=2", "--repeats=5", f"--json={path}") == 0
+    rows = json.loads(path.read_text())
+    assert [row["case"].split(", ")[1] for row in rows] == ["float32", "bfloat16"]
+    assert all(row["bytes_ours"] > 0 < row["bytes_competitor"] for row in rows)
+    assert [row["error_ours"] < 1e-5 for row in rows] == [True, False]
 
 
 @needs_torch

@@ -1,5 +1,7 @@
 """Growth within a budget, in private before; scores; phases."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +111,16 @@ def test_joint_sees_the_successors_and_parallel_does_not():
     assert np.abs(joint[0] - parallel[0]).max() > 1e-3
     # The last level is the whole network.
     np.testing.assert_allclose(joint[1], parallel[1], atol=1e-5)
+
+
+def test_private_components_train_in_every_third_step():
+    config = AdapadConfig(2, budget=3, every=8, private_every=3)
+    states = run(config, total=8)[:8]
+    private = [np.asarray(theta["one"]["b"][1]) for theta, _, _ in states]
+    moved = [bool((new != old).any()) for old, new in itertools.pairwise(private)]
+    assert moved == [False, False, True, False, False, True, False]
+    # Its moments are as old as the steps that it was trained.
+    assert states[-1][2][0]["one"][0].count.tolist() == [7, 2]
 
 
 def test_split_trains_one_level_at_a_time():
@@ -243,6 +255,8 @@ def test_a_budget_that_cannot_be_met_is_refused(options, text):
         {"head_loss": "both", "phase": "split"},
         {"rank": 0},
         {"cycle": 0},
+        {"private_every": 0},
+        {"private_every": 2, "phase": "split"},
     ],
 )
 def test_options_outside_their_range_are_refused(options):

@@ -64,5 +64,7 @@ def test_the_page_is_all_that_is_printed(few, monkeypatch, capsys, tmp_path):
 
 
 def test_fine_tuning_without_a_model_is_one_line():
-    with pytest.raises(ValueError, match=r"^--model is needed: a folder with a BERT$"):
+    with pytest.raises(
+        ValueError, match=r"^--model is needed: a folder with a BERT; or --language_model$"
+    ):
         named.finetune(BenchmarkConfig(suite="all"), 1)

@@ -58,10 +58,16 @@ def test_goals_of_steps_know_their_competitor():
     lora, adapad = steps("LoRA", "AdaPaD parallel, grown", "AdaPaD split, grown")
     masks = steps("PEFT AdaLoRA, masks", "AdaPaD parallel, grown", "AdaLoRA, masks")
     peft = steps("PEFT LoRA", "LoRA")
+    language = [
+        row(f"a language model's step, {dtype}", "LoRA", "PEFT LoRA", (1.0, 2.0), "finetune")
+        for dtype in ("float32", "bfloat16")
+    ]
     found = {
-        goal.text: goal.rows([lora, adapad, *masks, *peft])
+        goal.text: goal.rows([lora, adapad, *masks, *peft, *language])
         for goal in goals.GOALS
         if goal.suite == "finetune"
     }
     assert found["AdaPaD parallel beside LoRA"] == [lora]
     assert found["LoRA step beside PEFT's"] == found["memory of it beside PEFT's"] == peft
+    own = [text for text in found if "language model" in text]
+    assert [found[text] for text in own] == [[one] for one in language]
