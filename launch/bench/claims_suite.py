@@ -16,14 +16,14 @@ The last row adds them up.
 
 from __future__ import annotations
 
-import contextlib
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from launch.bench.rows import record
+from launch.bench.timing import compiling
 from launch.shell import waiting
 from launch.shell.tables import table
 from linear_theory import Claim, check
@@ -31,8 +31,6 @@ from linear_theory import Claim, check
 TRIALS = {"quick": 8, "full": 256}
 """Instances per claim; the second is the default of launch.check."""
 SLOWEST = 5
-# Not tracing, whose events contain each other.
-COMPILE_EVENTS = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
 
 
 def run(claims: Sequence[Claim], trials: int, repeats: int) -> tuple[list[dict[str, Any]], str]:
@@ -70,27 +68,3 @@ def _total(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _record(case, seconds, violations, compiled) -> dict[str, Any]:
     names = "warm", "first call"
     return record("claims", case, names, seconds, violations, compile_seconds=compiled)
-
-
-@contextlib.contextmanager
-def compiling() -> Iterator[list[float]]:
-    """Seconds that JAX spends on lowering and compiling while the context is open, item by item.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> with compiling() as spent:
-      ...     y = jax.jit(lambda x: x + 1)(jnp.ones(3))
-      >>> sum(spent) > 0
-      True
-    """
-    spent: list[float] = []
-
-    def on_event(event: str, seconds: float, **_) -> None:
-        if event.endswith(COMPILE_EVENTS):
-            spent.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(on_event)
-    try:
-        yield spent
-    finally:
-        jax.monitoring.unregister_event_duration_listener(on_event)

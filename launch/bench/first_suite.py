@@ -20,7 +20,7 @@ import time
 from typing import Any
 
 from launch.bench.goals import GOAL
-from launch.bench.rows import record
+from launch.bench.rows import bounded, record
 from launch.shell import waiting
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -44,10 +44,13 @@ def run(size: str, claims: str = "") -> tuple[list[dict[str, Any]], str]:
     calls = []
     for shape in waiting.progress(SHAPES[size], len(SHAPES[size]), "first calls"):
         calls.append(json.loads(_ended("-m", "launch.bench.first_call", json.dumps([shape]))[1]))
-    rows.append(_held("import deflation", min(call["import"] for call in calls), 1.0))
+    quickest = min(calls, key=lambda call: call["import"])
+    bound = bounded("import jax", quickest["jax"])
+    rows.append(_held("import deflation", quickest["import"], 1.0, **bound))
     for entry in (call for one in calls for call in one["calls"]):
         shape = f"{entry['side']} x {entry['side']}, r = {entry['rank']}"
         more = {"processor_seconds": entry["processor"]}
+        more |= bounded("XLA compiling", entry["compiling"])
         rows.append(_held(f"first call, {shape}", entry["first"], 1.0, **more))
         for name, key in (("exact", "exact"), ("50 rounds with bounds", "next")):
             pair = entry[key], entry["svd"]

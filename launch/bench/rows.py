@@ -16,6 +16,7 @@ COLUMNS = (
     "ratio",
 )
 
+BOUND, BOUND_SECONDS = "bound", "bound_seconds"
 Pair = tuple[float | None, float | None]
 
 
@@ -33,3 +34,13 @@ def record(
     own, reference = seconds
     ratio = None if None in seconds else reference / own
     return dict(zip(COLUMNS, (suite, case, *names, *seconds, *errors, ratio), strict=True)) | more
+
+
+def bounded(name: str, seconds: float) -> dict[str, Any]:
+    """More of a row: what is known to be part of our seconds, or the least that they can be.
+
+    Example:
+      >>> bounded("reading", 0.5)
+      {'bound': 'reading', 'bound_seconds': 0.5}
+    """
+    return {BOUND: name, BOUND_SECONDS: seconds}

@@ -1,12 +1,18 @@
-"""Timing side by side: functions take turns, so that a disturbance meets all of them."""
+"""Timing side by side: functions take turns, so that a disturbance meets all of them; compiling."""
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import jax
 
 from launch.shell import waiting
+
+# Not tracing, whose events contain each other.
+COMPILE_EVENTS = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
 
 
 def alternating(functions: list[Callable[[], object]], repeats: int) -> list[float]:
@@ -29,3 +35,27 @@ def seconds(function: Callable[[], object]) -> float:
     started = time.perf_counter()
     function()
     return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[list[float]]:
+    """Seconds that JAX spends on lowering and compiling while the context is open, item by item.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> with compiling() as spent:
+      ...     y = jax.jit(lambda x: x + 1)(jnp.ones(3))
+      >>> sum(spent) > 0
+      True
+    """
+    spent: list[float] = []
+
+    def on_event(event: str, seconds: float, **_) -> None:
+        if event.endswith(COMPILE_EVENTS):
+            spent.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(on_event)
+    try:
+        yield spent
+    finally:
+        jax.monitoring.unregister_event_duration_listener(on_event)

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.fft
 
-from launch.bench.rows import record
+from launch.bench.rows import bounded, record
 from launch.shell import distributed, waiting
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -68,6 +68,7 @@ class Outcome(NamedTuple):
     peak: int
     error: float
     setting: object
+    compiling: float
 
 
 def run(size: Size) -> tuple[list[dict[str, Any]], str]:
@@ -101,6 +102,7 @@ def run(size: Size) -> tuple[list[dict[str, Any]], str]:
 def _row(case: str, name: str, ours: Outcome, other: Outcome, held: int, which: int) -> dict:
     arrived = [outcome.error <= TARGET for outcome in (ours, other)]
     seconds = [o[which] if there else None for o, there in zip((ours, other), arrived, strict=True)]
+    more = {} if which else bounded("XLA compiling", ours.compiling)
     return record(
         "disk",
         case,
@@ -112,6 +114,7 @@ def _row(case: str, name: str, ours: Outcome, other: Outcome, held: int, which: 
         bytes_ours=ours.peak,
         bytes_competitor=other.peak,
         bytes_matrix=held,
+        **more,
     )
 
 
@@ -126,7 +129,8 @@ def climbed(name: str, ladder: tuple, path: pathlib.Path, size: Size, best: floa
             error = residual(path, file["b"], file["a"]) / best - 1
         slowest = [max(one[key] for one in told) for key in ("first", "later", "peak")]
         processor = sum(one["processor"] for one in told)
-        outcome = Outcome(slowest[0], slowest[1], processor, slowest[2], error, setting)
+        compiled = max(one.get("compiling", 0.0) for one in told)
+        outcome = Outcome(*slowest[:2], processor, slowest[2], error, setting, compiled)
         if error <= TARGET:
             break
     return outcome

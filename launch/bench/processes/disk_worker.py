@@ -7,8 +7,8 @@ The argument is a JSON object: way, a name of `WAYS`; path of the
 `address`; `workers` of dask; and factors, the .npz file that the first process writes.
 
 It prints a JSON object: the wall seconds of the first call, from the file to factors in memory, the
-medians of the later ones, wall and processor seconds, and the most memory that this process, or one
-that it started, had in use until the first call was over.
+medians of the later ones, wall and processor seconds, the most memory that this process, or one
+that it started, had in use until the first call was over, and of ours how long it compiled.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ import numpy as np
 
 CHUNKS = 8  # of dask, of rows
 Factors = tuple[np.ndarray, np.ndarray]
-Run = tuple[Callable[[], Factors], Callable[[], int]]
-"""A call, and how much memory it took."""
+Run = tuple[Callable[[], Factors], Callable[[], dict]]
+"""A call, and what is known after the first one: the peak of memory, and seconds of its parts."""
 
 
 def main(payload: dict) -> dict:
     """Runs the calls, and writes the factors of the first one."""
-    with WAYS[payload["way"]](payload) as (call, memory):
+    with WAYS[payload["way"]](payload) as (call, known):
         (b, a), first, _ = _timed(call)
-        peaks = memory()
+        told = known()
         later = [_timed(call)[1:] for _ in range(payload["repeats"])]
     if not payload["number"]:
         np.savez(payload["factors"], b=b, a=a)
     wall, processor = map(statistics.median, zip(*later, strict=True))
-    return {"first": first, "later": wall, "processor": processor, "peak": peaks}
+    return {"first": first, "later": wall, "processor": processor} | told
 
 
 def _timed(call: Callable[[], Factors]) -> tuple[Factors, float, float]:
@@ -55,6 +55,7 @@ def ours(payload: dict) -> Iterator[Run]:
     import jax
 
     from deflation import Sketch, advance, alternating, finish, start
+    from launch.bench.timing import compiling
     from launch.decomposing import rows
     from rankwise import devices
 
@@ -72,7 +73,12 @@ def ours(payload: dict) -> Iterator[Run]:
         components = finish(advance(state, 1), certify=False).components
         return tuple(map(devices.fetched, components))
 
-    yield call, peak
+    with compiling() as spent:
+
+        def known() -> dict:
+            return {"peak": peak(), "compiling": sum(spent)}
+
+        yield call, known
     if several:
         jax.distributed.shutdown()
 
@@ -80,7 +86,7 @@ def ours(payload: dict) -> Iterator[Run]:
 @contextlib.contextmanager
 def threads(payload: dict) -> Iterator[Run]:
     """dask's svd_compressed by threads of this process."""
-    yield _compressed(payload, scheduler="threads", num_workers=payload["workers"]), peak
+    yield _compressed(payload, scheduler="threads", num_workers=payload["workers"]), _memory
 
 
 @contextlib.contextmanager
@@ -90,7 +96,10 @@ def processes(payload: dict) -> Iterator[Run]:
 
     one = {"threads_per_worker": 1, "dashboard_address": None}
     with Client(n_workers=payload["workers"], **one) as client:
-        yield _compressed(payload, scheduler=client), lambda: max(client.run(peak).values())
+        yield (
+            _compressed(payload, scheduler=client),
+            lambda: {"peak": max(client.run(peak).values())},
+        )
 
 
 WAYS = {"ours": ours, "dask, threads": threads, "dask, processes": processes}
@@ -123,6 +132,10 @@ def _chunk(path: str, edges: np.ndarray, block_info: dict) -> np.ndarray:
     # Not through the map, whose pages would count as memory beside the chunk.
     numbers = np.fromfile(path, stored.dtype, (stop - start) * columns, offset=first)
     return numbers.reshape(-1, columns)
+
+
+def _memory() -> dict:
+    return {"peak": peak()}
 
 
 def peak() -> int:

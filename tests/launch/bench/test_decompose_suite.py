@@ -1,6 +1,8 @@
 """The decompose suite on a tiny size: rows of the promised form, errors that are true."""
 
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -91,6 +93,19 @@ def test_competitors_of_other_packages(name):
     assert decompose_suite.usable(name, made)
     call = method.prepare(made.matrix, made.rank, method.settings[-1])
     assert max(decompose_suite.errors(made, *call())) < 1e-3
+
+
+def test_components_that_primme_leaves_out_are_zero(monkeypatch):
+    def svds(matrix, rank, tol):
+        u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+        return u[:, : rank - 1], s[: rank - 1], vt[: rank - 1]
+
+    monkeypatch.setitem(sys.modules, "primme", types.SimpleNamespace(svds=svds))
+    case = decompose_suite.case("drawn", draw(9, 7), 2)
+    b, a = COMPETITORS["PRIMME"].prepare(case.matrix, 2, 1e-6)()
+    assert b.shape == (2, 9) and a.shape == (2, 7) and not b[1].any() and not a[1].any()
+    residual, worst = decompose_suite.errors(case, b, a)
+    assert residual > 1e-3 and worst == pytest.approx(1)
 
 
 def test_a_competitor_that_is_not_installed(monkeypatch):

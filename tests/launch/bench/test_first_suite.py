@@ -13,13 +13,14 @@ def test_what_a_process_measures():
     (call,) = measured["calls"]
     assert (call["side"], call["rank"]) == (6, 2)
     assert min(call[name] for name in ("first", "processor", "next", "exact", "svd")) > 0
-    assert measured["import"] >= 0 and measured["overhead"] > 0
+    assert measured["import"] >= measured["jax"] >= 0 and measured["overhead"] > 0
+    assert 0 <= call["compiling"] <= call["first"]
 
 
 def test_every_goal_has_its_row(monkeypatch):
     call = {"side": 6, "rank": 2, "first": 0.5, "processor": 0.6, "next": 0.04, "exact": 0.01}
-    call["svd"] = 0.02
-    printed = json.dumps({"import": 0.8, "overhead": 0.002, "calls": [call]})
+    call |= {"svd": 0.02, "compiling": 0.3}
+    printed = json.dumps({"import": 1.8, "jax": 0.7, "overhead": 0.002, "calls": [call]})
 
     def ended(*arguments, first=""):
         return 2.0, printed, 3.0 if first else None
@@ -28,6 +29,8 @@ def test_every_goal_has_its_row(monkeypatch):
     rows, _ = first_suite.run("quick")
     verdicts = {goal.text: goal.rows(rows) for goal in goals.GOALS if goal.suite == "first"}
     assert all(verdicts.values())
+    page = goals.page(rows, {})
+    assert "import jax: 0.7 of 1.8 s" in page and "compiling" not in page  # which is in time
     ratios = {f"{row['case']} by {row['ours']}": row["ratio"] for row in rows}
     assert ratios["first call, 6 x 6, r = 2 by a fresh process"] == pytest.approx(2)
     assert ratios["small problem, 6 x 6, r = 2 by exact"] == pytest.approx(2)

@@ -16,7 +16,7 @@ def row(case, ours, other, seconds, suite="made", **more):
 def made(monkeypatch):
     chosen = (
         goals.Goal("quick", "made", "^start"),
-        goals.Goal("ahead", "made", r"\| theirs$", 3.0),
+        goals.Goal("ahead", "made", r"\| theirs$", 3.0, bound=r"\| (sweep|product)$"),
         goals.Goal("smaller", "made", r"\| theirs$", 1.0, goals.memory),
         goals.Goal("elsewhere", "other", ".", otherwise="by hand"),
     )
@@ -29,12 +29,14 @@ def test_the_worst_row_decides(made):
         row("start", "ours", goals.GOAL, (0.5, 1.0)),
         row("first", "ours", "theirs", (1.0, 9.0), bytes_ours=1, bytes_competitor=4),
         row("second", "ours", "theirs", (2.0, 3.0), bytes_ours=2, bytes_competitor=5),
+        row("second", "ours", "sweep", (2.0, 1.5)),
+        row("second", "ours", "product", (2.0, 0.5)),
     ]
     quick, ahead, smaller, elsewhere = goals.verdicts(rows, {"other": "no package"})
-    assert quick == ("quick", "1 s", "0.5 s", "PASS", "start")
-    assert ahead == ("ahead", "3 x", "1.5 x", "2 x missing", "second")
-    assert smaller == ("smaller", "1 x", "2.5 x", "PASS", "second")
-    assert elsewhere == ("elsewhere", "1 x", "-", "not measured", "no package")
+    assert quick == ("quick", "1 s", "0.5 s", "PASS", "start", "")
+    assert ahead == ("ahead", "3 x", "1.5 x", "2 x missing", "second", "sweep: 1.5 of 2 s")
+    assert smaller == ("smaller", "1 x", "2.5 x", "PASS", "second", "")
+    assert elsewhere == ("elsewhere", "1 x", "-", "not measured", "no package", "")
     assert goals.verdicts(rows, {})[3].worst == "by hand"
     assert goals.page(rows, {}).endswith("2 of 4 goals reached, 1 not measured")
 

@@ -56,15 +56,17 @@ def test_rows_of_every_method(monkeypatch):
         assert row["bytes_matrix"] == 4 * 60 * 20 < row["bytes_ours"]
     assert first["case"] == "60 x 20 from disk, r = 2, residual 1e-03, first call"
     assert first["seconds_ours"] > later["seconds_ours"]  # it compiles
+    assert 0 < first["bound_seconds"] < first["seconds_ours"] and "bound" not in later
     found = [goal for goal in goals.GOALS if goal.suite == "disk"]
     assert [len(goal.rows(rows)) for goal in found] == [1] * len(found) != []
 
 
 def test_one_that_does_not_arrive_has_no_time():
-    outcome = disk_suite.Outcome(1.0, 0.5, 0.4, 100, 2 * disk_suite.TARGET, 3)
+    outcome = disk_suite.Outcome(1.0, 0.5, 0.4, 100, 2 * disk_suite.TARGET, 3, 0.2)
     arrived = outcome._replace(error=0.0)
     row = disk_suite._row("case", "dask", arrived, outcome, 8, 0)
     assert (row["seconds_ours"], row["seconds_competitor"], row["ratio"]) == (1.0, None, None)
+    assert (row["bound"], row["bound_seconds"]) == ("XLA compiling", 0.2)
 
 
 def test_a_process_that_fails_is_named():
