@@ -102,11 +102,10 @@ class AdapadConfig(LateOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.score is None:
-            object.__setattr__(self, "score", "decrease" if self.advance else "effective")
         rank, level = scores.by_test(self.rank, AdapadConfig.rank, self.significance)
-        object.__setattr__(self, "rank", rank)
-        object.__setattr__(self, "significance", level)
+        score = self.score or ("decrease" if self.advance else "effective")
+        for name, value in {"rank": rank, "significance": level, "score": score}.items():
+            object.__setattr__(self, name, value)
         choices = {"head_loss": HEADS, "phase": PHASES, "score": scores.KINDS, "way": WAYS}
         for name, allowed in choices.items():
             checks.choice(name, getattr(self, name), allowed)
@@ -169,9 +168,8 @@ class AdapadConfig(LateOptions):
     def growth(self, modules: int, total: int) -> Growth:
         """How the modules of such a run grow; ValueError as in `resolved`."""
         now = self.resolved(modules, total)
-        last = None
-        if self.significance is not None:
-            last = -(-(now.budget - modules) // now.grow) * now.every
+        rounds = -(-(now.budget - modules) // now.grow)
+        last = None if self.significance is None else rounds * now.every
         often = now.score_every if self.score in SCORES else 1
         return Growth(
             *(now.rank, now.budget, now.grow, now.every, last, self.advance, self.score),
