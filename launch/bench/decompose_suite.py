@@ -34,12 +34,8 @@ SIZES = {
     "full": ([(m, d, r) for m, d in SIDES for r in (8, 64, 256) if 2 * r <= min(m, d)], 20.0),
 }
 
-<<<<<<< HEAD
-TRIES = 3  # warm calls of every setting for a picture; those of the rows are timed again
-=======
 ERRORS = "sum", "components"  # of `QUESTIONS`, as `deflation.decompose` calls them
-TRIES = 3  # warm calls of every setting, for the picture; those of the rows are timed again
->>>>>>> solver
+TRIES = 3  # warm calls of every setting for a picture; those of the rows are timed again
 
 
 class Case(NamedTuple):
@@ -169,14 +165,9 @@ def run(
     competitors = {n: m for n, m in COMPETITORS.items() if names is None or n in names}
     for name, entry in waiting.progress(chosen.items(), len(chosen), "cases"):
         case = entry.case()
-<<<<<<< HEAD
+        climbed = {own(error): climb(method, case, limit, tries) for error, method in OURS.items()}
         usual = {n: m for n, m in competitors.items() if usable(n, case)}
-        methods = {"deflation": OURS} | usual
-        climbed = {n: climb(method, case, limit, tries) for n, method in methods.items()}
-=======
-        climbed = {own(error): climb(method, case, limit) for error, method in OURS.items()}
-        climbed |= {n: climb(m, case, limit) for n, m in competitors.items() if usable(n, case)}
->>>>>>> solver
+        climbed |= {n: climb(method, case, limit, tries) for n, method in usual.items()}
         yield name, rows(case, climbed, repeats), climbed
 
 

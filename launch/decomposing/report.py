@@ -47,7 +47,6 @@ def compare(problem, method: str, run: Run, exact: Solution | None) -> dict:
 def report(problem, result: dict, solution: Solution, exact_seconds: float | None) -> None:
     """Prints one row per component and the residuals."""
     sizes = component_sizes(problem, solution)
-<<<<<<< HEAD
     columns = {"size": sizes}
     residual = f"residual {result['residual']:.8g}"
     seconds = f"{result['method']} {result['seconds']:.3f} s after {int(solution.rounds)} rounds"
@@ -64,22 +63,8 @@ def report(problem, result: dict, solution: Solution, exact_seconds: float | Non
     print(table(("component", *columns), rows))
     print(residual)
     print(seconds)
-=======
-    columns = sizes, result["component_errors"], result["component_bounds"]
-    rows = [(k + 1, *map(float, row)) for k, row in enumerate(zip(*columns, strict=True))]
-    print(table(("component", "size", "error against exact", "bound"), rows))
-    excess = result["residual"] / max(result["exact_residual"], 1e-300) - 1
-    print(
-        f"residual {result['residual']:.8g}, exact {result['exact_residual']:.8g}, "
-        f"relative excess {excess:.1e}"
-    )
-    print(
-        f"{result['method']} {result['seconds']:.3f} s after {int(solution.rounds)} rounds, "
-        f"exact {exact_seconds:.3f} s (both without compilation)"
-    )
     if solution.decomposition is not None:
         print(f"computed by {solution.decomposition.name}: {solution.decomposition.reason}")
->>>>>>> solver
     largest, whole = np.max(result["component_bounds"]), result["bound_of_sum"]
     print(
         f"bounds without the exact answer: components {largest:.1e}, their sum {whole:.1e} "
