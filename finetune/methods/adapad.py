@@ -44,7 +44,8 @@ class AdapadConfig(LateOptions):
         known ranks "joint" is ahead at equal steps and at equal time, see the figure known_ranks.]
       advance: the next component of every module trains in private until it is published.
       private_every: with "joint", steps between those in which the private components train too,
-        in a pass of their own, which doubles what a step takes [choice].
+        in a pass of their own, which doubles what a step takes; None is 2, and 1 elsewhere [choice:
+        on teachers of known ranks every second step does as well as every one].
       every: steps between growths, Delta; None lets growth end at 60% of the run [choice].
       grow: modules that grow at a time; None is a ninth of them, rounded up [choice].
       score: see `scores`; None is "decrease", or "effective" where nothing trains in private
@@ -74,9 +75,7 @@ class AdapadConfig(LateOptions):
         PHASES,
     )
     advance: bool = option(True, texts.ADVANCE)
-    private_every: int = option(
-        1, "optimiser steps between those that train private components too, with --phase=joint"
-    )
+    private_every: int | None = option(None, texts.PRIVATE_EVERY)
     every: int | None = option(None, texts.EVERY)
     grow: int | None = option(None, texts.GROW)
     score: str | None = option(
@@ -104,7 +103,10 @@ class AdapadConfig(LateOptions):
         super().__post_init__()
         rank, level = scores.by_test(self.rank, AdapadConfig.rank, self.significance)
         score = self.score or ("decrease" if self.advance else "effective")
-        for name, value in {"rank": rank, "significance": level, "score": score}.items():
+        often = 2 if self.phase == "joint" else 1
+        often = often if self.private_every is None else self.private_every
+        settled = {"rank": rank, "significance": level, "score": score, "private_every": often}
+        for name, value in settled.items():
             object.__setattr__(self, name, value)
         choices = {"head_loss": HEADS, "phase": PHASES, "score": scores.KINDS, "way": WAYS}
         for name, allowed in choices.items():
@@ -130,10 +132,8 @@ class AdapadConfig(LateOptions):
             checks.positive(name, getattr(self, name))
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta is {self.beta}; allowed are numbers in [0, 1)")
-        if (often := self.private_every) > 1 and self.phase != "joint":
-            raise ValueError(
-                f"private_every is {often} with phase {self.phase!r}; allowed is 'joint'"
-            )
+        if often > 1 and self.phase != "joint":
+            raise ValueError(f"private_every is {often} with phase {self.phase!r}; allowed is 1")
         if self.head_loss == "own" and self.phase != "split":
             raise ValueError(f"head_loss is 'own' with phase {self.phase!r}; allowed is 'split'")
         if self.score in scores.OF_PRIVATE and not self.advance:

@@ -13,6 +13,10 @@ SCALE = "scale that every component is multiplied by, whatever the rank"
 STD = "standard deviation of the first entries of the factors that are drawn"
 
 ADVANCE = "train the next component in private before it is published"
+PRIVATE_EVERY = (
+    "optimiser steps between those that train the private components too, which costs a pass of "
+    "its own; by default 2 with --phase=joint, and 1, all that is allowed, otherwise"
+)
 WAY = "how the levels are computed on a device: one after the other, or as a batch"
 EVERY = "optimiser steps between growths; by default such that growth ends at 60% of the run"
 GROW = "number of modules that grow at a time; by default a ninth of the modules"

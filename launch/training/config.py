@@ -22,7 +22,7 @@ from rankwise.options import filled, option, option_of
 EPOCHS, SCAN = 10, 8
 PLAIN = ("full", "head", "lora", "rslora", "loraplus", "dora", "pissa", "sequential")
 """Methods with the plain optimiser, which may restart; others keep moments in ways of their own."""
-FORMER = {"adapad": {"phase": "parallel", "score": "effective"}}
+FORMER = {"adapad": {"phase": "parallel", "score": "effective", "private_every": 1}}
 """Method -> defaults that were others once: runs of then do not say them, those of now always."""
 
 

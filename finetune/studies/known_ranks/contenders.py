@@ -46,12 +46,18 @@ def _adapad(about: str, given: bool = False, shares: str = "budget", **options) 
     return Contender("adapad", {**_ADAPAD, **options}, shares, given, 1.0, about)
 
 
-JOINT = {"phase": "joint", "score": "decrease"}
+JOINT = {"phase": "joint", "score": "decrease", "private_every": 1}
+"""What all variants share that say nothing else."""
+
 CONTENDERS = {
     "oracle": Contender("lora", {}, "most", True, 1.0, "LoRA that is given the ranks"),
     "lora": Contender("lora", {}, "rank", False, 1.0, "the same rank in every module"),
-    "adapad": _adapad("joint, grown by the decrease of the loss", **JOINT),
-    "adapad_effective": _adapad("another score", phase="joint", score="effective"),
+    "adapad": _adapad(
+        "joint, grown by the decrease of the loss, with private components in every second step",
+        **JOINT | {"private_every": 2},
+    ),
+    "adapad_every_1": _adapad("private components train in every step", **JOINT),
+    "adapad_effective": _adapad("another score", **JOINT | {"score": "effective"}),
     "adapad_parallel": _adapad("a loss per level", phase="parallel", score="decrease"),
     "adapad_former": _adapad("both, as until now", phase="parallel", score="effective"),
     "adalora": Contender("adalora", {}, "budget", False, 1.0, "prunes"),
@@ -62,8 +68,9 @@ CONTENDERS = {
     ),
     "sequential": Contender("sequential", _ADAPAD, "rank", False, 1.0, "one level after the other"),
     "lora_long": Contender("lora", {}, "rank", False, 2.0, "LoRA with twice the steps"),
-    "lora_equal": Contender("lora", {}, "rank", False, 1.6, "LoRA with adapad's passes"),
-    "adapad_given": _adapad("adapad with the ranks", True, **JOINT),
+    "lora_equal": Contender("lora", {}, "rank", False, 1.3, "LoRA with adapad's passes"),
+    "lora_equal_1": Contender("lora", {}, "rank", False, 1.6, "LoRA with adapad_every_1's passes"),
+    "adapad_given": _adapad("adapad_every_1 with the ranks", True, **JOINT),
     "adapad_parallel_given": _adapad(
         "adapad_parallel with the ranks", True, phase="parallel", score="decrease"
     ),
@@ -74,16 +81,16 @@ CONTENDERS = {
     "adapad_start": _adapad("new components ten times as large", **JOINT | {"std": 0.3}),
     "adapad_split": _adapad("levels in turn", phase="split", score="decrease"),
     "adapad_no_private": _adapad(
-        "no private component", advance=False, phase="joint", score="effective"
+        "no private component", advance=False, **JOINT | {"score": "effective"}
     ),
-    "adapad_reserve": _adapad("size of the private component", phase="joint", score="reserve"),
+    "adapad_reserve": _adapad("size of the private component", **JOINT | {"score": "reserve"}),
     "adapad_unit": _adapad("scale 1", **JOINT | {"scale": 1.0}),
     **{
         f"adapad_every_{often}": _adapad(
             f"private components train in every step number {often}",
             **JOINT | {"private_every": often},
         )
-        for often in (2, 4, 8)
+        for often in (3, 4, 8)
     },
     "adapad_own_rates": _adapad("a schedule per component, from its first step", **JOINT)._replace(
         own_rates=True
