@@ -133,13 +133,16 @@ def reach(problem: Problem, trajectory: Trajectory, staleness: int = 0) -> Reach
     """
 
     def follow(problem, factors, published):
+        first = _gram(problem.regression.target[None])  # nobody comes before the first worker
+
         def of_round(number):
             def at(index):
                 return Components(*(rows[index] for rows in factors))
 
             visible = jnp.maximum(number - staleness, 0)  # before the start it is as at the start
             target, _ = _targets(problem, at(visible), published[visible])
-            return _reached(at(number), at(number + 1), target)
+            pairs = map(jnp.concatenate, zip(first, _gram(target[1:]), strict=True))
+            return _reached(at(number), at(number + 1), target, *pairs)
 
         return jax.lax.map(of_round, jnp.arange(published.shape[0] - 1))
 
@@ -203,14 +206,18 @@ def _targets(problem: Problem, others: Components, visible: jax.Array):
     return target - _before_each(shown), target - _before_each(exact)
 
 
-def _reached(old: Components, new: Components, target: jax.Array) -> Reach:
-    """What one round did."""
-    path = _products(*old)
+def _gram(target: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Squared singular values and right vectors, the largest last."""
     # A symmetric eigenproblem is half the price of a singular value decomposition. Its accuracy is
     # that of rounding over the gap for the top pair, which is all that is used.
     # It is the only batched factorisation of a round: two independent ones may block each other,
     # see `batching.per_instance`.
-    squares, vectors = jnp.linalg.eigh(jnp.swapaxes(target, 1, 2) @ target)
+    return jnp.linalg.eigh(jnp.swapaxes(target, 1, 2) @ target)
+
+
+def _reached(old: Components, new: Components, target, squares, vectors) -> Reach:
+    """What one round did, by the eigenpairs of M_{k,l}^T M_{k,l}."""
+    path = _products(*old)
     top = vectors[:, :, -1]
     best = _products(jnp.einsum("kmd,kd->km", target, top), top)
     length = jnp.linalg.norm(old.a, axis=1)
