@@ -37,16 +37,13 @@ class Effort(NamedTuple):
 # Rows of the basis over the rank, and blocks. Narrow blocks multiplied often find more than wide
 # ones multiplied seldom, and are slower to multiply: to a residual within 1e-3 wide ones are ahead,
 # to components within it those of 16 rows (512 and 1024 a side, rank 64, four spectra).
-POWERS = 2, 3
 LADDER = ((1.9, 3), (2.25, 6), (2.5, 10), (3.0, 12), (4.0, 16), (6.0, 24))
 
 
 def efforts(rank: int, limit: int) -> list[Effort]:
     """From cheap to accurate, those whose basis is at most half of the `limit` = min(m, d)."""
-    # Powers of M M^T: for a gap after the rank.
-    ladder = [Effort(rank + 16, depth, 1) for depth in POWERS]
-    for share, depth in LADDER:
-        ladder.append(Effort(math.ceil(share * rank / depth), depth, depth))
+    ladder = [Effort(math.ceil(share * rank / depth), depth, depth) for share, depth in LADDER]
+    ladder.insert(0, Effort(rank + 16, 2, 1))  # a power of M M^T: for a gap after the rank
     return [effort for effort in ladder if max(effort.size, effort.width) <= limit // 2]
 
 
