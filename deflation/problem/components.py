@@ -161,7 +161,7 @@ def distances(left: Components, right: Components, xp=jnp) -> jax.Array:
 def canonical(components: Components, xp=jnp) -> Components:
     """The same maps with |a_k| = 1 and the largest-magnitude entry of b_k positive."""
     b, a = _unit_right(components, xp)
-    if xp is np:
+    if xp is np:  # where argmax is fast
         peak = b[np.arange(len(b)), np.argmax(np.abs(b), axis=1)]
         sign = np.where(peak < 0, -1, 1).astype(b.dtype)[:, None]
         return Components(sign * b, sign * a)
