@@ -139,12 +139,13 @@ _compiled = jax.jit(_on_device, static_argnums=0)
 
 
 def in_memory(value) -> bool:
-    """Whether it is a concrete array in a CPU's memory, where numpy sees it without a copy."""
+    """Whether it is a concrete array in a CPU's memory, whole, where numpy sees it."""
     if isinstance(value, np.ndarray):
         return True
     if not isinstance(value, jax.Array) or traced(value) or not value.is_fully_addressable:
         return False
-    return all(device.platform == "cpu" for device in value.devices())
+    # One that is cut is larger than a device should hold.
+    return value.is_fully_replicated and all(one.platform == "cpu" for one in value.devices())
 
 
 def columns_match(x, y) -> None:

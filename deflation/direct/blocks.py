@@ -17,7 +17,9 @@ import numpy as np
 from deflation.problem.components import Components, canonical
 
 LOST = 1e-6  # of the largest: below it a Cholesky factor's pivot is rounding of its Gram
-TURNED = 0.03  # of it: above it one pass leaves rows orthonormal to a few roundings
+# Of it: above it one pass leaves rows orthonormal to a few roundings of theirs, as the Gram has the
+# square of their condition, in float64.
+TURNED = {"float32": 1e-4, "float64": 0.03}
 KEPT = 0.5  # of an orthonormal row, off the basis
 
 
@@ -37,16 +39,13 @@ class Effort(NamedTuple):
 # Rows of the basis over the rank, and blocks. Narrow blocks multiplied often find more than wide
 # ones multiplied seldom, and are slower to multiply: to a residual within 1e-3 wide ones are ahead,
 # to components within it those of 16 rows (512 and 1024 a side, rank 64, four spectra).
-POWERS = 2, 3
 LADDER = ((1.9, 3), (2.25, 6), (2.5, 10), (3.0, 12), (4.0, 16), (6.0, 24))
 
 
 def efforts(rank: int, limit: int) -> list[Effort]:
     """From cheap to accurate, those whose basis is at most half of the `limit` = min(m, d)."""
-    # Powers of M M^T: for a gap after the rank.
-    ladder = [Effort(rank + 16, depth, 1) for depth in POWERS]
-    for share, depth in LADDER:
-        ladder.append(Effort(math.ceil(share * rank / depth), depth, depth))
+    ladder = [Effort(math.ceil(share * rank / depth), depth, depth) for share, depth in LADDER]
+    ladder.insert(0, Effort(rank + 16, 2, 1))  # a power of M M^T: for a gap after the rank
     return [effort for effort in ladder if max(effort.size, effort.width) <= limit // 2]
 
 
@@ -62,7 +61,7 @@ def leading(matrix: np.ndarray, rank: int, effort: Effort) -> Components:
     block = probe.astype(matrix.dtype, copy=False) @ matrix
     basis = np.empty((effort.size, d), matrix.dtype)
     images = np.empty((effort.size, m), matrix.dtype)
-    none, end = images[:0], 0
+    end = 0
     for number in range(effort.depth):
         block = orthonormal(block, basis[:end])
         image = block @ matrix.T
@@ -70,8 +69,7 @@ def leading(matrix: np.ndarray, rank: int, effort: Effort) -> Components:
             place = slice(end, end + effort.width)
             basis[place], images[place], end = block, image, place.stop
         if number < effort.depth - 1:
-            # What is not kept has to hold small directions by itself: a square of M hides them.
-            block = (_in_range(image) if effort.kept > 1 else orthonormal(image, none)) @ matrix
+            block = _in_range(image) @ matrix
     turn = _right_vectors(images)[:rank].astype(matrix.dtype)
     return canonical(Components(turn @ images, turn @ basis), np)
 
@@ -82,7 +80,7 @@ def orthonormal(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
     By Cholesky factors of Grams in float64, which hold squares of float32 without loss; by
     Householder's reflections where rows nearly depend on each other.
     """
-    rows = _in_range(rows)
+    rows, turned = _in_range(rows), TURNED[rows.dtype.name]
     for number in range(4):
         rows = _off(rows, basis)
         wide = rows.astype(np.float64)
@@ -94,10 +92,10 @@ def orthonormal(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
         least, largest = pivots.min(), pivots.max()
         if not least > LOST * largest:
             return _householder(rows, basis)
-        rows = np.linalg.inv(triangle).astype(rows.dtype) @ rows
+        rows = (np.linalg.inv(triangle) @ wide).astype(rows.dtype)
         # What a projection cancels leaves rounding along the basis: orthonormal rows (the first
         # ones are not) that hardly lose anything have none.
-        if least > (KEPT if number else TURNED * largest) and (number or not len(basis)):
+        if least > (KEPT if number else turned * largest) and (number or not len(basis)):
             break
     return rows
 

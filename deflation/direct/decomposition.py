@@ -134,8 +134,7 @@ def _usual(chosen: Decomposition, tolerance: float, error: str) -> int:
     if chosen is Decomposition.LANCZOS:
         return min(digits // 3, len(lanczos.TOLERANCES) - 1)
     # Components turn into each other long after their sum is right.
-    last = len(blocks.POWERS) + len(blocks.LADDER) - 1
-    return min(digits + (1 if error == "sum" else 2), last)
+    return min(digits if error == "sum" else digits + 1, len(blocks.LADDER))
 
 
 def _attempts(

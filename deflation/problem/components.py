@@ -89,12 +89,19 @@ def frobenius(array, xp=jnp):
 
 def row_norm(rows: jax.Array, xp=jnp) -> jax.Array:
     """Norm of every row, shape (r, 1), at any scale: squares of float32 leave its range early."""
+    if xp is np and rows.dtype == np.float32:
+        wide = rows.astype(np.float64)  # whose range holds their squares
+        return np.sqrt(np.einsum("...i,...i", wide, wide)).astype(np.float32)[..., None]
     largest = _largest(rows, xp)
     return largest * xp.linalg.norm(rows / largest, axis=-1, keepdims=True)
 
 
 def normalise(rows: jax.Array, xp=jnp) -> jax.Array:
     """Unit rows; a zero row stays zero."""
+    if xp is np and rows.dtype == np.float32:
+        norm = row_norm(rows, np)
+        if np.all(norm > np.finfo(np.float32).tiny):
+            return rows / norm
     rows = rows / _largest(rows, xp)
     norm = xp.linalg.norm(rows, axis=-1, keepdims=True)
     return rows / xp.where(norm > 0, norm, 1)
@@ -154,7 +161,7 @@ def distances(left: Components, right: Components, xp=jnp) -> jax.Array:
 def canonical(components: Components, xp=jnp) -> Components:
     """The same maps with |a_k| = 1 and the largest-magnitude entry of b_k positive."""
     b, a = _unit_right(components, xp)
-    if xp is np:
+    if xp is np:  # where argmax is fast
         peak = b[np.arange(len(b)), np.argmax(np.abs(b), axis=1)]
         sign = np.where(peak < 0, -1, 1).astype(b.dtype)[:, None]
         return Components(sign * b, sign * a)

@@ -26,6 +26,7 @@ from deflation import (
     start,
 )
 from deflation.rounds.run import _advance
+from rankwise import checks
 from tests.deflation.problems import D, M, R, data, from_data, from_matrix, matrix, one_line
 
 PROBLEM = from_matrix()
@@ -265,3 +266,14 @@ def test_no_warning_for_input_of_any_layout():
     for same in (np.asfortranarray(matrix()), frozen, matrix().tolist(), matrix()[::-1][::-1],
                  matrix().astype(">f8"), np.ma.asarray(matrix())):  # fmt: skip
         np.testing.assert_array_equal(Regression.from_matrix(same).target, plain)
+
+
+def test_what_is_whole_in_a_cpu_s_memory():
+    array = jnp.ones((4, 3))
+    mesh = jax.make_mesh((2,), ("rows",))
+    cut = jax.device_put(array, jax.NamedSharding(mesh, jax.P("rows")))
+    copies = jax.device_put(array, jax.NamedSharding(mesh, jax.P()))
+    seen = []
+    jax.jit(lambda x: seen.append(checks.in_memory(x)) or x)(array)
+    got = [checks.in_memory(x) for x in (np.ones(2), array, copies, cut, "text")]
+    assert got == [True, True, True, False, False] and seen == [False]

@@ -85,8 +85,7 @@ def test_more_effort_where_the_usual_one_does_not_reach(monkeypatch):
 
 
 def test_the_exact_answer_is_the_last_resort_and_says_so(monkeypatch):
-    monkeypatch.setattr(blocks, "LADDER", ())
-    monkeypatch.setattr(blocks, "POWERS", ())
+    monkeypatch.setattr(blocks, "efforts", lambda *_: [])
     solution = decompose(Regression.from_matrix(falling(100, 100)), 20, method="blocks")
     assert solution.decomposition is Decomposition.GRAM and solution.status is Status.CONVERGED
     monkeypatch.setattr(lanczos, "leading", lambda *_: None)
