@@ -6,9 +6,11 @@ one:
 
     AdaLoRA   before masks begin; with a mask after every step
     AdaPaD    growing: one component of every module is published, one trains in private;
-              scored: the same in a step that also scores (one in five does, by default);
+              scored: the same in a step that also scores, where not all do;
               grown: all of the budget is published.
-              Parallel levels, one level at a time (split), and the latter with --head_loss=own
+              By default (joint, every step scores); with --private_every=4, whose growing step
+              trains nothing in private, which one in four does ("private"); with parallel levels;
+              one level at a time (split); and the latter with --head_loss=own
 
 Some rows have no adapter of PEFT's as competitor, but
 
@@ -52,14 +54,19 @@ PEFT_LORA, PEFT_ADALORA = "PEFT LoRA", "PEFT AdaLoRA"
 GOALS = {(LORA, PEFT_LORA): 1.3, (LORA, FROZEN): 1 / 1.15}
 """Least ratios that are wanted."""
 SPLIT_GOAL = 1 / 1.1
+FEW = 4
+DENSE = {"score": "effective", "score_every": 5}
+"""A score that takes a pass of its own, or dense gradients: not in every step."""
 ADAPAD = {
-    "split": {"phase": "split"},
-    "split, own head": {"phase": "split", "head_loss": "own"},
-    "parallel": {"phase": "parallel"},
+    "default": {},
+    f"private_every={FEW}": {"private_every": FEW},
+    "split": {"phase": "split", **DENSE},
+    "split, own head": {"phase": "split", "head_loss": "own", **DENSE},
+    "parallel": {"phase": "parallel", **DENSE},
 }
 ADALORA = {"before masks": 0, "masks": 2 * lora_step.MASKS}
-EVERY, SCORED = 7, 4
-"""Steps between AdaPaD's growths, and the number of one that scores and does not grow."""
+EVERY = 7
+"""Steps between AdaPaD's growths."""
 
 
 def run(
@@ -167,11 +174,13 @@ def ours(base: lora_step.Base, rank: int) -> Iterator[tuple[str, lora_step.Progr
     adalora = lora_step.trained(base, "adalora", **adaptive, **masks)
     for name, number in ADALORA.items():
         yield f"AdaLoRA, {name}", adalora.at(number)
-    growth = {"every": EVERY, "grow": modules, "score": "effective", "score_every": SCORED + 1}
-    for name, phase in ADAPAD.items():
-        program = lora_step.trained(base, "adapad", **phase, **adaptive, **growth)
+    for name, how in ADAPAD.items():
+        program = lora_step.trained(base, "adapad", **how, **adaptive, every=EVERY, grow=modules)
         yield f"AdaPaD {name}, growing", program.at(0)
-        yield f"AdaPaD {name}, scored", program.at(SCORED)
+        if "score_every" in how:
+            yield f"AdaPaD {name}, scored", program.at(how["score_every"] - 1)
+        if "private_every" in how:
+            yield f"AdaPaD {name}, private", program.at(how["private_every"] - 1)
         yield f"AdaPaD {name}, grown", program.at(0, [EVERY - 1] * (rank - 1))
 
 

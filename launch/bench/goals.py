@@ -143,7 +143,8 @@ GOALS = (
         )
         for dtype in ("float32", "bfloat16")
     ),
-    Goal("AdaPaD parallel beside LoRA", "finetune", r"AdaPaD parallel.* \| LoRA$", 0.8),
+    Goal("AdaPaD, its default, beside LoRA", "finetune", r"AdaPaD default.* \| LoRA$", 0.8),
+    Goal("AdaPaD --phase=parallel beside LoRA", "finetune", r"AdaPaD parallel.* \| LoRA$", 0.8),
     Goal("a token beside reading the weights once", "generation", "^a token", 0.7),
     *(
         Goal(name, "", ".", otherwise=reason)

@@ -113,13 +113,11 @@ def test_an_accelerator_that_torch_has_not(folder, monkeypatch, capsys):
 
 
 @pytest.mark.thorough  # the phases are of the method's own tests
-def test_phases_are_what_they_are_called(folder):
+def test_phases_are_what_they_are_called(folder, monkeypatch):
     base = lora_step.base(folder, 2, 4)
-    programs = {}
-    for name, program in finetune_suite.ours(base, rank=2):
-        programs[name] = program
-        if name == "AdaPaD split, grown":
-            break  # what comes after it is compiled for nothing
+    ways = {name: finetune_suite.ADAPAD[name] for name in ("private_every=4", "split")}
+    monkeypatch.setattr(finetune_suite, "ADAPAD", ways)
+    programs = dict(finetune_suite.ours(base, rank=2))
     frozen = programs["frozen network"]()
     assert programs["AdaLoRA, masks"]() == pytest.approx(frozen, abs=1e-5)
     assert programs["AdaPaD split, grown"].initial_loss == pytest.approx(frozen, abs=1e-5)
@@ -134,6 +132,11 @@ def test_phases_are_what_they_are_called(folder):
         aux = program.state.aux.values()
         assert {(int(e["rank"]), int(e["private"])) for e in aux} == {(published, private)}, name
         assert any(float(entry["sensitivity"]) for entry in aux) == moved, name
+    for name, moved in (("growing", False), ("private", True)):
+        program = programs[f"AdaPaD private_every=4, {name}"]
+        program()
+        (module, *_) = program.state.theta
+        assert bool(jnp.any(program.state.theta[module]["b"][1])) == moved, name
     masked = [int(jnp.sum(e["d"] != 0)) for e in programs["AdaLoRA, masks"].state.theta.values()]
     assert 0 < sum(masked) < 4 * len(masked)
 

@@ -57,7 +57,9 @@ def test_goals_of_steps_know_their_competitor():
     def steps(other, *names):
         return [row("a step", name, other, (1.0, 2.0), "finetune") for name in names]
 
-    lora, adapad = steps("LoRA", "AdaPaD parallel, grown", "AdaPaD split, grown")
+    lora, default, _ = steps(
+        "LoRA", "AdaPaD parallel, grown", "AdaPaD default, growing", "AdaPaD split, grown"
+    )
     masks = steps("PEFT AdaLoRA, masks", "AdaPaD parallel, grown", "AdaLoRA, masks")
     peft = steps("PEFT LoRA", "LoRA")
     language = [
@@ -65,11 +67,12 @@ def test_goals_of_steps_know_their_competitor():
         for dtype in ("float32", "bfloat16")
     ]
     found = {
-        goal.text: goal.rows([lora, adapad, *masks, *peft, *language])
+        goal.text: goal.rows([lora, default, *masks, *peft, *language])
         for goal in goals.GOALS
         if goal.suite == "finetune"
     }
-    assert found["AdaPaD parallel beside LoRA"] == [lora]
+    assert found["AdaPaD --phase=parallel beside LoRA"] == [lora]
+    assert found["AdaPaD, its default, beside LoRA"] == [default]
     assert found["LoRA step beside PEFT's"] == found["memory of it beside PEFT's"] == peft
     own = [text for text in found if "language model" in text]
     assert [found[text] for text in own] == [[one] for one in language]
