@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from finetune.models.bert import BertConfig
 from launch.bench import accelerator_cases, accelerator_suite, generation_suite, moments_suite
 from launch.bench.rows import COLUMNS
 from tests.finetune.models.tiny import BERT
@@ -30,6 +31,11 @@ def rows_of(case, dtype="float32", rates=RATES):
     json.dumps(rows)
     assert all(tuple(row)[:9] == COLUMNS and row["suite"] == "accelerator" for row in rows)
     return rows
+
+
+def test_the_made_model_is_a_bert():
+    config = BertConfig(num_labels=2, **accelerator_cases.MINILM)
+    assert config.hidden_size == config.num_attention_heads * 32
 
 
 def test_all_cases_are_known():
