@@ -122,7 +122,7 @@ GOALS = (
             ("torch.svd_lowrank", NOT_INSTALLED.format("torch")),
             ("dask svd_compressed", NO_DASK),
             ("PRIMME", NOT_INSTALLED.format("primme")),
-            ("SLEPc", "slepc4py has no wheels: no way to it here"),
+            ("SLEPc", "slepc4py has no wheels, and PETSc takes too long to build"),
         )
     ),
     Goal("2 processes from disk beside dask", "disk", "later calls", otherwise=NO_DASK),
