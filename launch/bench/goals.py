@@ -59,6 +59,8 @@ class Goal(NamedTuple):
 
     def explained(self, worst: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         """How much of our seconds in a row is what was measured to be their bound; "" if none."""
+        if self.value is not ratio:  # which speaks of something else than seconds
+            return ""
         if self.bound:
             beside = [row for row in self._fitting(self.bound, rows) if row["seconds_competitor"]]
             found = [(row["competitor"], row["seconds_competitor"]) for row in beside]
