@@ -32,6 +32,7 @@ MINILM = {
     "num_hidden_layers": 6,
     "num_attention_heads": 12,
     "intermediate_size": 1536,
+    "hidden_act": "gelu",
     "max_position_embeddings": 512,
     "type_vocab_size": 2,
 }
@@ -49,7 +50,7 @@ class Size:
     moments: moments_suite.Size
     batch: tuple[int, int]
     generation: generation_suite.Size
-    network: dict[str, int] = dataclasses.field(default_factory=lambda: MINILM)
+    network: dict[str, Any] = dataclasses.field(default_factory=lambda: MINILM)
     repeats: int = 5
 
 

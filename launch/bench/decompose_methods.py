@@ -7,7 +7,8 @@ so that its time includes waiting for them.
 
 from __future__ import annotations
 
-import importlib.util
+import functools
+import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -193,5 +194,15 @@ PACKAGES = {"torch.svd_lowrank": "torch", "dask svd_compressed": "dask", "PRIMME
 
 
 def missing() -> dict[str, str]:
-    """Competitors whose package is not installed, and its name."""
-    return {m: name for m, name in PACKAGES.items() if importlib.util.find_spec(name) is None}
+    """Competitors whose package cannot be imported, and its name."""
+    return {method: name for method, name in PACKAGES.items() if not _imported(name)}
+
+
+@functools.cache
+def _imported(package: str) -> bool:
+    # A package that was built here may be there and not find the libraries that it was linked with.
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return False
+    return True

@@ -59,6 +59,8 @@ class Goal(NamedTuple):
 
     def explained(self, worst: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         """How much of our seconds in a row is what was measured to be their bound; "" if none."""
+        if self.value is not ratio:  # which speaks of something else than seconds
+            return ""
         if self.bound:
             beside = [row for row in self._fitting(self.bound, rows) if row["seconds_competitor"]]
             found = [(row["competitor"], row["seconds_competitor"]) for row in beside]
@@ -122,7 +124,7 @@ GOALS = (
             ("torch.svd_lowrank", NOT_INSTALLED.format("torch")),
             ("dask svd_compressed", NO_DASK),
             ("PRIMME", NOT_INSTALLED.format("primme")),
-            ("SLEPc", "slepc4py has no wheels: no way to it here"),
+            ("SLEPc", "slepc4py has no wheels, and PETSc takes too long to build"),
         )
     ),
     Goal("2 processes from disk beside dask", "disk", "later calls", otherwise=NO_DASK),

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from finetune.models.bert import BertConfig
 from launch.bench import accelerator_cases, accelerator_suite, generation_suite, moments_suite
 from launch.bench.rows import COLUMNS
 from tests.finetune.models.tiny import BERT
@@ -32,6 +33,11 @@ def rows_of(case, dtype="float32", rates=RATES):
     return rows
 
 
+def test_the_made_model_is_a_bert():
+    config = BertConfig(num_labels=2, **accelerator_cases.MINILM)
+    assert config.hidden_size == config.num_attention_heads * 32
+
+
 def test_all_cases_are_known():
     assert {case for case, _ in accelerator_suite.CASES} == set(accelerator_cases.CASES)
     assert accelerator_suite.CASES[0][0] == "rates"  # others are held against it
@@ -56,12 +62,16 @@ def test_moments(tiny):
     assert len(rows_of("moments")) == 2
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.thorough)])
-def test_networks_in_both_dtypes(tiny, dtype):
-    (step,) = rows_of("lora", dtype)
-    assert step["seconds_ours"] > 0 and dtype in step["case"]
-    (token,) = rows_of("generation", dtype)
-    assert token["case"].endswith(dtype)
+def test_a_step(tiny):
+    (step,) = rows_of("lora", "bfloat16")
+    assert step["seconds_ours"] > 0 and "bfloat16" in step["case"]
+    assert step["seconds_competitor"] == max(step["flops"], step["bytes"]) / 1e9
+
+
+@pytest.mark.thorough  # in float32 the same suite is run by its own test
+def test_a_token_in_half_precision(tiny):
+    (token,) = rows_of("generation", "bfloat16")
+    assert token["case"].endswith("bfloat16")
 
 
 def test_rows_are_saved_after_every_case(monkeypatch):
@@ -92,14 +102,25 @@ def row(case):
     return accelerator_cases._row(case, "ours", "theirs", (1.0, 2.0))
 
 
-def test_a_process_that_ends_early(monkeypatch):
-    payload = {"case": "magic", "dtype": "float32", "size": "quick", "model": None, "rates": {}}
-    told, reason = accelerator_suite._told(payload, 60)
+MAGIC = {"case": "magic", "dtype": "float32", "size": "quick", "model": None, "rates": {}}
+
+
+@pytest.mark.thorough  # the next two say what is made of how a process ends
+def test_a_process():
+    told, reason = accelerator_suite._told(MAGIC, 60)
     assert [list(line) for line in told] == [["device"]] and reason == "KeyError: 'magic'"
 
+
+def test_a_process_that_fails(monkeypatch):
+    ended = subprocess.CompletedProcess([], 1, b'{"device": "x"}\n', b"Traceback\nOSError: no\n")
+    monkeypatch.setattr(accelerator_suite.subprocess, "run", lambda *_, **__: ended)
+    assert accelerator_suite._told(MAGIC, 7) == ([{"device": "x"}], "OSError: no")
+
+
+def test_a_process_that_takes_too_long(monkeypatch):
     def slow(*args, timeout, **options):
         raise subprocess.TimeoutExpired(args[0], timeout, output=b'{"device": "x"}\n{"suite": "acc')
 
     monkeypatch.setattr(accelerator_suite.subprocess, "run", slow)
-    told = accelerator_suite._told(payload, 7)
+    told = accelerator_suite._told(MAGIC, 7)
     assert told == ([{"device": "x"}], "not finished within 7 s")

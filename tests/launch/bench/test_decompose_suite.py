@@ -116,6 +116,13 @@ def test_a_competitor_that_is_not_installed(monkeypatch):
     assert "no joint, as no_such_package is not installed" in decompose_suite.versions()
 
 
+def test_a_package_that_cannot_be_imported_is_missing(monkeypatch, tmp_path):
+    (tmp_path / "unlinked.py").write_text("raise ImportError('undefined symbol: dgemm_')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(decompose_methods, "PACKAGES", {"joint": "unlinked", "ARPACK": "scipy"})
+    assert decompose_methods.missing() == {"joint": "unlinked"}
+
+
 def test_a_setting_that_answers_twice_is_timed_once():
     case = decompose_suite.case("x", decompose_suite.spectral("plateau", 12, 10, 3), 3)
     calls = {name: [] for name in ("decompose, sum", "decompose, components", "other", "rough")}

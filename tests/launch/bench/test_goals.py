@@ -5,7 +5,7 @@ import math
 import pytest
 
 from launch.bench import goals
-from launch.bench.rows import record
+from launch.bench.rows import bounded, record
 
 
 def row(case, ours, other, seconds, suite="made", **more):
@@ -39,6 +39,15 @@ def test_the_worst_row_decides(made):
     assert elsewhere == ("elsewhere", "1 x", "-", "not measured", "no package", "")
     assert goals.verdicts(rows, {})[3].worst == "by hand"
     assert goals.page(rows, {}).endswith("2 of 4 goals reached, 1 not measured")
+
+
+def test_a_row_has_its_own_bound(made):
+    more = {"bytes_ours": 2, "bytes_competitor": 1} | bounded("reading", 0.75)
+    ahead, smaller = goals.verdicts([row("a", "ours", "theirs", (1.0, 2.0), **more)], {})[1:3]
+    assert ahead.bound == ""  # whose goal names other rows
+    assert smaller.verdict == "2 x missing" and smaller.bound == ""  # of bytes it says nothing
+    quick = goals.verdicts([row("start", "ours", goals.GOAL, (2.0, 1.0), **more)], {})[0]
+    assert quick.bound == "reading: 0.75 of 2 s"
 
 
 def test_who_does_not_arrive():

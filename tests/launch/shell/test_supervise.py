@@ -87,7 +87,7 @@ def test_a_killed_process_ends_the_run_which_goes_on_alone(matrix, tmp_path):
     out, err = parent.communicate(timeout=60)
     assert time.monotonic() - killed < 60
     assert parent.returncode == 1 and out == ""
-    waiting = ("chunks of ", "compiling", "finding")
+    waiting = ("chunks of ", "compiling", "finding", "reading")
     lines = [line for line in err.splitlines() if not line.startswith(waiting)]
     assert len(lines) == 1, err
     assert "process 1 " in lines[0] and "was ended by SIGKILL" in lines[0]
