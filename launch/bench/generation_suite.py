@@ -84,7 +84,7 @@ def run(size: Size, dtype: str = "float32") -> tuple[list[dict[str, Any]], str]:
     shown = waiting.progress(range(REPEATS), REPEATS, "repeats")
     # The least, not the median: of a difference every disturbance is a part.
     long, short, *read = map(min, in_turn(calls, shown))
-    rate = max(size / seconds for size, seconds in zip(moved, read, strict=True))
+    rate = max(total / seconds for total, seconds in zip(moved, read, strict=True))
     pair = (long - short) / count, held / rate
     case = f"a token, {held / 1e6:.0f} MB of parameters"
     row = record(
