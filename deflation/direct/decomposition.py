@@ -21,7 +21,13 @@ from deflation.solvers.alternating import alternating
 from deflation.solvers.sketching import Sketch
 from rankwise import checks
 
-METHODS = ("auto", "exact", "lanczos", "blocks", "rounds")
+NAMED = {
+    "exact": None,
+    "lanczos": Decomposition.LANCZOS,
+    "blocks": Decomposition.BLOCKS,
+    "rounds": Decomposition.ROUNDS,
+}
+METHODS = ("auto", *NAMED)
 ERRORS = ("components", "sum")
 ROUNDS = 200  # at most, of parallel workers that start from a sketch
 # Nothing is gained by more effort: it is proved, or no method tells the components apart.
@@ -102,19 +108,13 @@ def decompose(
 
 def _chosen(problem: Regression, rank: int, error: str, method: str) -> Decomposition | None:
     """The method; None for `exact`."""
-    named = {
-        "exact": None,
-        "lanczos": Decomposition.LANCZOS,
-        "blocks": Decomposition.BLOCKS,
-        "rounds": Decomposition.ROUNDS,
-    }
     host = checks.in_memory(problem.target)
     if method == "auto":
         if not host:
             return Decomposition.ROUNDS
         chosen = choose(problem.shape, rank, error)
         return None if chosen is Decomposition.GRAM else chosen
-    if named[method] in (Decomposition.LANCZOS, Decomposition.BLOCKS):
+    if NAMED[method] in (Decomposition.LANCZOS, Decomposition.BLOCKS):
         if not host:
             raise ValueError(
                 f"method is {method!r}; allowed for an operator, or an array that is not in a "
@@ -125,7 +125,7 @@ def _chosen(problem: Regression, rank: int, error: str, method: str) -> Decompos
                 f"method is {method!r}; allowed for a rank above half of min(m, d) = "
                 f"{min(problem.shape)} are 'auto', 'exact' and 'rounds'"
             )
-    return named[method]
+    return NAMED[method]
 
 
 def _usual(chosen: Decomposition, tolerance: float, error: str) -> int:
@@ -140,14 +140,20 @@ def _usual(chosen: Decomposition, tolerance: float, error: str) -> int:
 def _attempts(
     problem, rank: int, chosen: Decomposition, effort: int
 ) -> Iterator[Components | None]:
-    """Components by the method, with this effort and more."""
+    """Components by the method, with this effort and more; None where it breaks down, as on a
+    matrix that is not finite, or PROPACK's on one of lower rank."""
     if chosen is Decomposition.LANCZOS:
         run, ladder = lanczos.leading, lanczos.TOLERANCES
     else:
         run, ladder = blocks.leading, blocks.efforts(rank, min(problem.shape))
     matrix = np.asarray(problem.target)
     for own in ladder[effort:]:
-        yield run(matrix, rank, own)
+        try:
+            factors = run(matrix, rank, own)
+        except np.linalg.LinAlgError:
+            factors = None
+        finite = factors is not None and all(np.all(np.isfinite(rows)) for rows in factors)
+        yield factors if finite else None
 
 
 def _by_rounds(problem, rank: int, tolerance: float, error: str, certify: bool) -> Solution:

@@ -12,23 +12,19 @@ from deflation.problem.components import Components, canonical, generic
 TOLERANCES = (1e-1, 1e-2, 1e-4, 0.0)
 
 
-def leading(matrix: np.ndarray, rank: int, tolerance: float) -> Components | None:
-    """The leading components (r, .) of M (m, d), canonical, r < min(m, d); None where it breaks
-    down, as it may on a matrix of lower rank.
+def leading(matrix: np.ndarray, rank: int, tolerance: float) -> Components:
+    """The leading components (r, .) of M (m, d), canonical, r < min(m, d).
+
+    Raises:
+      numpy.linalg.LinAlgError: it breaks down, as it may on a matrix of lower rank.
 
     Source: Larsen (1998), Lanczos bidiagonalization with partial reorthogonalization.
     """
     from scipy.sparse.linalg import svds  # takes a quarter of a second
 
     start = generic((matrix.shape[0],), matrix.dtype, np)
-    try:
-        u, s, vt = svds(_products()(matrix), rank, tol=tolerance, solver="propack", v0=start)
-    except np.linalg.LinAlgError:
-        return None
-    factors = Components((u * s).T[::-1], vt[::-1])  # `svds` has them smallest first
-    if not all(np.all(np.isfinite(rows)) for rows in factors):
-        return None
-    return canonical(factors, np)
+    u, s, vt = svds(_products()(matrix), rank, tol=tolerance, solver="propack", v0=start)
+    return canonical(Components((u * s).T[::-1], vt[::-1]), np)  # `svds` has them smallest first
 
 
 @functools.cache

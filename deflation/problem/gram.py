@@ -58,7 +58,7 @@ def leading(target, rank: int) -> tuple[Components, np.ndarray] | None:
         how = last | {"lower": 1, "lwork": 66 * side, "overwrite_a": 1}  # (64 + 2) n: in blocks
         squares, vectors, count, _, failed = lapack.dsyevr(square, **how)
         squares = squares[:count]
-    if failed:
+    if failed or len(squares) < rank:  # of a matrix that is not finite there is none
         return None
     values = np.append(np.sqrt(np.maximum(squares[::-1], 0)), 0)[: rank + 1]
     if not values[rank - 1] > LEAST * values[0]:

@@ -88,7 +88,11 @@ def test_the_exact_answer_is_the_last_resort_and_says_so(monkeypatch):
     monkeypatch.setattr(blocks, "efforts", lambda *_: [])
     solution = decompose(Regression.from_matrix(falling(100, 100)), 20, method="blocks")
     assert solution.decomposition is Decomposition.GRAM and solution.status is Status.CONVERGED
-    monkeypatch.setattr(lanczos, "leading", lambda *_: None)
+
+    def broken(*inputs):
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(lanczos, "leading", broken)
     solution = decompose(Regression.from_matrix(falling(100, 100)), 2, method="lanczos")
     assert solution.decomposition is Decomposition.GRAM and solution.status is Status.CONVERGED
 
@@ -149,6 +153,14 @@ def test_refusals(options, message):
     problem = Regression.from_matrix(falling(90, 80))
     with pytest.raises(ValueError, match=message):
         decompose(problem, **({"rank": 3} | options))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # which is what they are
+@pytest.mark.parametrize("method", ["blocks", "exact"])
+def test_a_target_that_is_not_finite_is_told(method):
+    # A constructor that is traced cannot see its entries.
+    made = jax.jit(Regression.from_matrix)(jnp.full((90, 80), jnp.nan))
+    assert decompose(made, 3, method=method).status is Status.NOT_FINITE
 
 
 def test_a_traced_problem_is_refused():
