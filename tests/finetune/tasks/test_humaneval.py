@@ -159,7 +159,8 @@ def test_refused(data, llama, kind, options, message):
         humaneval.load(llama, kind, data, **options)
 
 
-def test_the_published_solutions_pass_and_empty_ones_do_not(llama):
+@pytest.mark.parametrize("each", [9, pytest.param(1, marks=pytest.mark.thorough)])
+def test_the_published_solutions_pass_and_empty_ones_do_not(llama, each):
     if sandbox.refusal():
         pytest.skip(sandbox.refusal())
     root = made.shared()
@@ -169,6 +170,6 @@ def test_the_published_solutions_pass_and_empty_ones_do_not(llama):
     solutions = sources.read(made.shared("humaneval", "test.parquet")).column("canonical_solution")
     reading = task.reading
     assert len(solutions) == 164
-    passed = [reading._passes(p, cut(s)) for p, s in zip(reading.problems, solutions, strict=True)]
-    assert all(passed)
-    assert not any(reading._passes(problem, "    pass\n") for problem in reading.problems)
+    chosen = list(zip(reading.problems, solutions, strict=True))[::each]
+    assert all(reading._passes(problem, cut(solution)) for problem, solution in chosen)
+    assert not any(reading._passes(problem, "    pass\n") for problem, _ in chosen)

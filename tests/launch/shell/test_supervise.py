@@ -17,7 +17,7 @@ from launch.decomposing.config import DecomposeConfig
 from launch.shell import app, distributed, supervise
 
 ROOT = pathlib.Path(__file__).parents[3]
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "SLURM_PROCID")}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "SLURM_PROCID"}
 # One device each, see `launch.shell.distributed`.
 ENVIRONMENT |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT)}
 LONG = "--rounds=10000"
