@@ -39,6 +39,7 @@ from typing import Any
 
 import jax
 
+from finetune.methods.adapad import AdapadConfig
 from launch.bench import lora_step, peft_step
 from launch.bench.rows import record
 from launch.bench.timing import alternating
@@ -65,6 +66,9 @@ ADAPAD = {
     "parallel": {"phase": "parallel", **DENSE},
 }
 ADALORA = {"before masks": 0, "masks": 2 * lora_step.MASKS}
+PHASES = ("growing", "private", "grown")
+WHOLE, GROWING = "AdaPaD default, a whole run", 0.6
+"""A step on average, and the share of a run in which modules grow by default."""
 EVERY = 7
 """Steps between AdaPaD's growths."""
 
@@ -104,9 +108,12 @@ def run(
     rates = flops / medians[-2], moved / medians[-1]
     lora = programs[LORA]
     seconds |= {PRODUCTS: lora.flops / rates[0], MEMORY: lora.bytes / rates[1]}
+    seconds[WHOLE] = _on_average(*(seconds[f"AdaPaD default, {phase}"] for phase in PHASES))
     exact = peft_step.reference(base)
     errors = {name: abs(program.initial_loss - exact) for name, program in programs.items()}
     memory = {n: p.measured_bytes() if n in reference else p.bytes for n, p in programs.items()}
+    one = f"AdaPaD default, {PHASES[0]}"
+    errors[WHOLE], memory[WHOLE] = errors[one], memory[one]
     rows = [
         record(
             "finetune",
@@ -179,8 +186,8 @@ def ours(base: lora_step.Base, rank: int) -> Iterator[tuple[str, lora_step.Progr
         yield f"AdaPaD {name}, growing", program.at(0)
         if "score_every" in how:
             yield f"AdaPaD {name}, scored", program.at(how["score_every"] - 1)
-        if "private_every" in how:
-            yield f"AdaPaD {name}, private", program.at(how["private_every"] - 1)
+        if (often := AdapadConfig(**how).private_every) > 1:
+            yield f"AdaPaD {name}, private", program.at(often - 1)
         yield f"AdaPaD {name}, grown", program.at(0, [EVERY - 1] * (rank - 1))
 
 
@@ -197,8 +204,13 @@ def _pairs(programs: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for reference in (FROZEN, PRODUCTS, MEMORY):
         yield LORA, reference
     adapad = [name for name in programs if name.startswith("AdaPaD")]
-    yield from ((name, LORA) for name in adapad)
+    yield from ((name, LORA) for name in (*adapad, WHOLE))
     yield from ((name, f"{PEFT_ADALORA}, masks") for name in adapad if name.endswith("grown"))
+
+
+def _on_average(growing: float, private: float, grown: float) -> float:
+    often = AdapadConfig().private_every
+    return GROWING * (growing + (private - growing) / often) + (1 - GROWING) * grown
 
 
 def _case(ours: str, reference: str) -> str:

@@ -67,7 +67,7 @@ def test_goals_of_steps_know_their_competitor():
         return [row("a step", name, other, (1.0, 2.0), "finetune") for name in names]
 
     lora, default, _ = steps(
-        "LoRA", "AdaPaD parallel, grown", "AdaPaD default, growing", "AdaPaD split, grown"
+        "LoRA", "AdaPaD parallel, grown", "AdaPaD default, a whole run", "AdaPaD split, grown"
     )
     masks = steps("PEFT AdaLoRA, masks", "AdaPaD parallel, grown", "AdaLoRA, masks")
     peft = steps("PEFT LoRA", "LoRA")
@@ -81,7 +81,7 @@ def test_goals_of_steps_know_their_competitor():
         if goal.suite == "finetune"
     }
     assert found["AdaPaD --phase=parallel beside LoRA"] == [lora]
-    assert found["AdaPaD, its default, beside LoRA"] == [default]
+    assert found["AdaPaD's default over a run, beside LoRA"] == [default]
     assert found["LoRA step beside PEFT's"] == found["memory of it beside PEFT's"] == peft
     own = [text for text in found if "language model" in text]
     assert [found[text] for text in own] == [[one] for one in language]
