@@ -17,12 +17,10 @@ from finetune.tasks.glue import GLUE
 from finetune.tasks.predictions import write_lines
 from finetune.tasks.registry import TABLE, for_language
 from finetune.tasks.squad import files as squad
-from launch.training.problem_config import ProblemConfig
+from launch.training.problem_config import WHOLE, ProblemConfig
 from rankwise.files import replacing
 
 PREDICTION, PROBABILITY = "prediction", "prob_"
-
-WHOLE = {"train_rows": None, "eval_rows": None}
 
 
 def problem_of(config: ProblemConfig, data: str, classes: tuple[str, ...]) -> ProblemConfig:
@@ -41,7 +39,7 @@ def problem_of(config: ProblemConfig, data: str, classes: tuple[str, ...]) -> Pr
         )
     if config.task not in (TABLE, *GLUE):
         raise ValueError(f"{run}; allowed are runs on texts, of table and of GLUE's tasks")
-    changed: dict[str, Any] = {"data_dir": data, "label": None, "heldout": 0.0, **WHOLE}
+    changed: dict[str, Any] = {"data_dir": data, "label": None, **WHOLE}
     if config.task != TABLE:
         spec = GLUE[config.task]
         changed |= {"task": TABLE, "texts": spec.texts, "regression": not spec.label_names}

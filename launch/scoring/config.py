@@ -22,8 +22,6 @@ REPLACED = (
     *("likelihood", "target_length", "samples", "temperature", "run_generated_code"),
     *SPANS,
 )
-# Without effect on data that are given whole.
-WHOLE = {"heldout": 0.0, "train_rows": None, "eval_rows": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,5 +77,5 @@ def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:
                 f"--{name} is {value!r}; allowed is {earlier[name]!r}, as in {path}: only "
                 f"{', '.join(f'--{other}' for other in REPLACED)} can be replaced"
             )
-    whole = WHOLE if "data_dir" in replaced else {}
+    whole = problem_config.WHOLE if "data_dir" in replaced else {}
     return dataclasses.replace(there, **(whole | replaced))

@@ -23,10 +23,12 @@ from launch.shell import config_flags
 from rankwise.options import option
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-LATER = frozenset([*INSTRUCTIONS, *SPANS])
+LATER = frozenset([*INSTRUCTIONS, *SPANS, "likelihood", "eval_rows"])
 """Flags that runs of earlier versions lack, and that identify a run only where they are set."""
 LACKING = LATER | {"renew_every", "overwrite", "scan"}
 """All that runs of earlier versions may lack; they are without effect by default."""
+WHOLE = {"heldout": 0.0, "train_rows": None, "eval_rows": None}
+"""Of data that are taken whole."""
 RANDOM = "the base network is random, not pretrained"
 
 

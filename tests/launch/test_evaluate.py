@@ -158,7 +158,8 @@ def test_some_of_the_rows(digits, tmp_path, capsys):
 
 def test_another_base_model_is_refused(digits, tmp_path, capsys):
     config = json.loads((digits / "config.json").read_text())
-    del config["renew_every"]  # as in runs of earlier versions
+    for name in ("renew_every", "likelihood", "eval_rows"):
+        del config[name]  # as in runs of earlier versions
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert of_run(tmp_path / "config.json", TrainConfig).renew_every is None
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_seed": 1}))
