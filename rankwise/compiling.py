@@ -6,6 +6,7 @@ import functools
 import gc
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 from jax.extend.core import get_opaque_trace_state
@@ -103,8 +104,9 @@ def is_part_of_program(inputs) -> bool:
 
 @functools.cache
 def _untraced():
-    with jax.ensure_compile_time_eval():
-        return get_opaque_trace_state(convention="jax")
+    # Of a thread of its own, which is inside no trace: the first call may be inside one.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(get_opaque_trace_state, convention="jax").result()
 
 
 def known(options: dict) -> dict:

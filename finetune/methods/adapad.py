@@ -23,7 +23,7 @@ from finetune.methods.parallel import WAYS, assembled
 from finetune.optimiser import clipped
 from finetune.ranks import scores
 from finetune.ranks.deployed import DENSE, SCORES, Deployed, deployed, unscored
-from finetune.ranks.growth import Growth
+from finetune.ranks.growth import SHARE, Growth
 from rankwise import checks
 from rankwise.options import option
 
@@ -155,7 +155,7 @@ class AdapadConfig(LateOptions):
         together = -(-modules // 9) if self.significance is None else modules
         grow = together if self.grow is None else self.grow
         rounds = -(-(budget - modules) // grow)
-        every = max(int(0.6 * total) // max(rounds, 1), 1) if self.every is None else self.every
+        every = max(int(SHARE * total) // max(rounds, 1), 1) if self.every is None else self.every
         if rounds * every > total:
             raise ValueError(
                 f"every is {every} with {rounds} growths of {grow} modules each; "

@@ -12,6 +12,9 @@ from finetune.adapters.method import Leaves, Tree
 from finetune.adapters.tables import column, dealt, each
 from finetune.ranks import scores
 
+SHARE = 0.6
+"""Of a run's steps, those in which ranks grow unless told otherwise."""
+
 
 class Growth(NamedTuple):
     """How modules grow.

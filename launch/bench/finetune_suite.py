@@ -40,6 +40,7 @@ from typing import Any
 import jax
 
 from finetune.methods.adapad import AdapadConfig
+from finetune.ranks.growth import SHARE
 from launch.bench import lora_step, peft_step
 from launch.bench.rows import record
 from launch.bench.timing import alternating
@@ -67,8 +68,8 @@ ADAPAD = {
 }
 ADALORA = {"before masks": 0, "masks": 2 * lora_step.MASKS}
 PHASES = ("growing", "private", "grown")
-WHOLE, GROWING = "AdaPaD default, a whole run", 0.6
-"""A step on average, and the share of a run in which modules grow by default."""
+WHOLE = "AdaPaD default, a whole run"
+"""A step on average."""
 EVERY = 7
 """Steps between AdaPaD's growths."""
 
@@ -210,7 +211,7 @@ def _pairs(programs: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _on_average(growing: float, private: float, grown: float) -> float:
     often = AdapadConfig().private_every
-    return GROWING * (growing + (private - growing) / often) + (1 - GROWING) * grown
+    return SHARE * (growing + (private - growing) / often) + (1 - SHARE) * grown
 
 
 def _case(ours: str, reference: str) -> str:

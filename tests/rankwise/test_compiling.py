@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rankwise import compiling
 from rankwise.compiling import (
     OBJECTS,
     QUICKLY,
@@ -70,6 +71,15 @@ def test_flags_of_a_process_are_those_of_a_program_after_the_given_ones(monkeypa
     monkeypatch.setenv("XLA_FLAGS", given)
     first, *others = flags(level=1).split()
     assert first == given and len(others) == len(QUICKLY)
+
+
+def test_a_first_call_inside_a_program_does_not_make_all_later_ones_seem_so():
+    compiling._untraced.cache_clear()
+    jax.jit(lambda y: length(y))(X)
+    assert not is_part_of_program((X,))
+    before = length.programs()
+    length(X[:1])
+    assert length.programs() == before + 1
 
 
 def test_a_program_is_compiled_once():
