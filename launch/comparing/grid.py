@@ -16,7 +16,7 @@ from absl import flags
 from finetune.methods import NAMES, OPTIONS
 from launch.shell import app, config_flags, flagfiles
 from launch.training import problem
-from launch.training.config import EPOCHS, TrainConfig
+from launch.training.config import EPOCHS, IDLE, TrainConfig
 
 BUDGET = "budget"
 
@@ -129,11 +129,13 @@ def _read(values: flags.FlagValues, task: str, arguments: list[str]) -> TrainCon
     flagfiles.parse("train", [f"--flagfile={task}"], values)
     own = values["method"].value if values["method"].present else None
     flagfiles.parse("train", arguments, values)
-    if values["method"].value != own:
-        # A task's file may be the recipe of one method; its options are not another's.
-        for name in OPTIONS:
-            values[name].unparse()
-        flagfiles.parse("train", arguments, values)
+    method = values["method"].value
+    # A task's file may be the recipe of one method; its options are not another's, nor has every
+    # method a use for what it says of adapters and heads.
+    of_task = [*(() if method == own else OPTIONS), *IDLE.get(method, ())]
+    for name in of_task:
+        values[name].unparse()
+    flagfiles.parse("train", arguments, values)
     return config_flags.parsed(TrainConfig, values)
 
 

@@ -22,6 +22,9 @@ from rankwise.options import filled, option, option_of
 EPOCHS, SCAN = 10, 8
 PLAIN = ("full", "head", "lora", "rslora", "loraplus", "dora", "pissa", "sequential")
 """Methods with the plain optimiser, which may restart; others keep moments in ways of their own."""
+HEAD_RATE, OF_ADAPTERS = "head_learning_rate", ("modules", "adapter_dropout")
+IDLE = {"full": (*OF_ADAPTERS, HEAD_RATE), "head": OF_ADAPTERS, "untouched": OF_ADAPTERS}
+"""Method -> flags that it has no use for."""
 FORMER = {"adapad": {"phase": "parallel", "score": "effective", "private_every": 1}}
 """Method -> defaults that were others once: runs of then do not say them, those of now always."""
 
@@ -210,16 +213,16 @@ class TrainConfig(RunFlags, LoopFlags, MethodFlags, ProblemConfig):
             )
         said = {name: getattr(method.settings, name) for name in FORMER.get(self.method, ())}
         object.__setattr__(self, "method_options", {**self.method_options, **said})
-        for name in ("modules", "adapter_dropout"):
-            if self.method in ("full", "head", "untouched") and getattr(self, name):
-                raise ValueError(f"--{name} is for adapters; --method={self.method} has none")
+        for name in IDLE.get(self.method, ()):
+            if getattr(self, name):
+                has = "trains all at one" if name == HEAD_RATE else "has none"
+                what = "heads" if name == HEAD_RATE else "adapters"
+                raise ValueError(f"--{name} is for {what}; --method={self.method} {has}")
         if self.renew_every is not None and self.method not in PLAIN:
             raise ValueError(
                 f"--renew_every is {self.renew_every} with --method={self.method}; "
                 f"allowed are the methods {', '.join(PLAIN)}, whose optimiser is the plain one"
             )
-        if self.method == "full" and self.head_learning_rate:
-            raise ValueError("--head_learning_rate is for heads; --method=full trains all at one")
 
 
 def _numbers(name: str, entries: Iterable[Any]) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from absl import flags
 
 from finetune.methods import NAMES
 from finetune.tasks import load
@@ -16,7 +17,7 @@ from launch.comparing import cells, grid, presets
 from launch.comparing import picture as comparison_picture
 from launch.comparing import table as comparison
 from launch.training.config import TrainConfig
-from tests.launch.commands import command
+from tests.launch.commands import command, defined
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
 
@@ -179,6 +180,23 @@ def test_halves_of_epochs():
     config = TrainConfig(task="digits", epochs=3.0)
     assert grid._shortened(config, 4).epochs == 0.75
     assert grid._shortened(TrainConfig(task="digits"), 4).epochs == 2.5
+
+
+def test_what_a_task_says_of_adapters_and_heads_is_for_methods_that_have_them(tmp_path):
+    own = "--modules=fc1\n--adapter_dropout=0.1\n--head_learning_rate=0.5\n"
+    (tmp_path / "easy.flags").write_text(f"--task=digits\n{own}")
+    with defined("compare"):
+        flags.FLAGS(["compare"])
+
+        def read(*arguments):
+            config = grid._read(flags.FLAGS, str(tmp_path / "easy.flags"), [*arguments])
+            return config.modules, config.adapter_dropout, config.head_learning_rate
+
+        assert read("--method=lora", "--rank=1") == ("fc1", 0.1, 0.5)
+        assert read("--method=head") == (None, 0.0, 0.5)
+        assert read("--method=full") == (None, 0.0, None)
+        with pytest.raises(ValueError, match="--head_learning_rate is for heads"):
+            read("--method=full", "--head_learning_rate=0.1")
 
 
 @pytest.mark.thorough  # budgets of methods are tested with them
