@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from finetune.tasks.subsets import held_out
 from launch.comparing import cells, grid, presets
 from launch.comparing import picture as comparison_picture
 from launch.comparing import table as comparison
+from launch.training import job as training
 from launch.training.config import TrainConfig
 from tests.launch.commands import command, defined
 
@@ -147,6 +149,27 @@ def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path
     assert command("compare", *recipes, *flags) == 0
     names = sorted(path.name for path in (tmp_path / "out").glob("easy.thin.*"))
     assert names == ["easy.thin.0.0.001", "easy.thin.0.0.01"]
+
+
+@pytest.mark.parametrize("method", ["lora", "adapad", "full"])
+def test_rates_that_share_a_program_train_what_each_trains_alone(tmp_path, monkeypatch, method):
+    (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=4\n")
+    prepared = []
+
+    def prepare(config, loaded):
+        prepared.append(config.workdir)
+        return training.prepare(config, loaded)
+
+    monkeypatch.setattr(cells, "training", types.SimpleNamespace(**vars(training)))
+    monkeypatch.setattr(cells.training, "prepare", prepare)
+    flags = [f"--tasks={tmp_path}/easy.flags", f"--methods={method}", "--search_on=evaluation"]
+    flags += [f"--workdir={tmp_path}/out", "--learning_rates=1e-3,1e-2"]
+    assert command("compare", *flags) == 0 and len(prepared) == 1
+    alone = [f"--flagfile={tmp_path}/easy.flags", f"--method={method}", "--learning_rate=1e-2"]
+    assert command("train", *alone, f"--workdir={tmp_path}/alone") == 0
+    folders = tmp_path / "alone", tmp_path / f"out/easy.{method}.0.0.01"
+    assert len({(folder / "adapter.safetensors").read_bytes() for folder in folders}) == 1
+    assert len({(folder / "metrics.jsonl").read_text().count("\n") for folder in folders}) == 1
 
 
 def test_the_search_halves_its_rates_as_its_runs_double(recipes, tmp_path, capsys):
