@@ -18,7 +18,7 @@ from finetune.training.checkpoints import Checkpoints, Restored
 from finetune.training.devices import Devices, devices, rows
 from finetune.training.loop import LoopConfig, Outcome, fit
 from launch.shell import earlier
-from launch.training import problem, problem_config
+from launch.training import problem, problem_config, rates
 from launch.training.config import FORMER, TrainConfig
 from rankwise.files import to_json
 from rankwise.memory import guarded
@@ -33,22 +33,6 @@ DRAWN = "Drawn at random, not read: {}"
 """What is said of a network's parameters before a score."""
 
 
-class Rated(NamedTuple):
-    """A compiled step with its learning rates, of the adapter and of the head: arguments of the
-    program, so that runs that differ in nothing else share it."""
-
-    program: Any
-    rates: tuple[np.float32, np.float32]
-
-    def __call__(self, state, params, batch):
-        """(state, metrics), as of `finetune.training.step.train_step`."""
-        return self.program(state, (params, self.rates), batch)
-
-    def lower(self, state, params, batch):
-        """As of `jax.jit`."""
-        return self.program.lower(state, (params, self.rates), batch)
-
-
 class Job(NamedTuple):
     """All parts of a run before its first step.
 
@@ -60,7 +44,7 @@ class Job(NamedTuple):
     method: methods.Method
     paths: tuple[str, ...]
     loop: LoopConfig
-    step: Rated
+    step: rates.Rated
     predict: Any
     head_tx: optax.GradientTransformation
     state: state.TrainState | None
@@ -88,12 +72,12 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     loop = dataclasses.replace(
         config.loop_config(task.steps("train", config.batch_size)), eval_batch_size=of_pass
     )
-    method, head_tx = _optimised(config, loop.steps, places, _rates(config))
+    method, head_tx = rates.parts(config, loop.steps, places, rates.of(config))
     paths = net.adapted(config.modules) if method.beside == "head" else ()
 
     def one_step(state, given, batch):
-        params, rates = given
-        parts = _optimised(config, loop.steps, places, rates)
+        params, traced = given
+        parts = rates.parts(config, loop.steps, places, traced)
         one = step.train_step(net, parts[0], task.loss, parts[1], config.step_config())
         return one(state, params, batch)
 
@@ -106,7 +90,7 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
         method=method,
         paths=paths,
         loop=loop,
-        step=Rated(guarded(places.jit_step(one_step), a_step, LESS), _rates(config)),
+        step=rates.Rated(guarded(places.jit_step(one_step), a_step, LESS), rates.of(config)),
         predict=guarded(predict, a_pass, "give a smaller one"),
         head_tx=head_tx,
         state=None,
@@ -119,8 +103,10 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
 def restarted(job: Job, config: TrainConfig) -> Job:
     """The run of another seed, and at other learning rates; what is compiled stays."""
     net, paths = job.network, job.paths
-    method, head_tx = _optimised(config, job.loop.steps, job.devices, _rates(config))
-    job = job._replace(method=method, head_tx=head_tx, step=job.step._replace(rates=_rates(config)))
+    method, head_tx = rates.parts(config, job.loop.steps, job.devices, rates.of(config))
+    job = job._replace(
+        method=method, head_tx=head_tx, step=job.step._replace(rates=rates.of(config))
+    )
     head = net.trained(config.head in network.TRAINED_HEADS, job.method.beside)
     twice = sorted(path for path in paths if f"{path}.weight" in head)
     if twice:
@@ -131,21 +117,6 @@ def restarted(job: Job, config: TrainConfig) -> Job:
     first = begin(job.method, net.kernels(paths), head, job.head_tx, config.seed)
     loop = dataclasses.replace(job.loop, seed=config.seed)
     return job._replace(state=job.devices.state(first), loop=loop)
-
-
-def _rates(config: TrainConfig) -> tuple[np.float32, np.float32]:
-    """Of the adapter, and of the head."""
-    return tuple(np.float32(config.optimiser_config(head).learning_rate) for head in (False, True))
-
-
-def _optimised(config: TrainConfig, steps: int, places: Devices, rates):
-    """The method, and the head's optimiser, at learning rates that may be traced."""
-    of_adapter, of_head = (
-        dataclasses.replace(config.optimiser_config(head), learning_rate=rate)
-        for head, rate in zip((False, True), rates, strict=True)
-    )
-    method = methods.make(config.method_config(), of_adapter, steps, mesh=places.mesh)
-    return method, optimiser.optimiser(of_head, steps)
 
 
 def _first_state(method, kernels, head, head_tx, seed: int) -> state.TrainState:

@@ -5,11 +5,9 @@ import csv
 import io
 import json
 import pathlib
-import types
 
 import numpy as np
 import pytest
-from absl import flags
 
 from finetune.methods import NAMES
 from finetune.tasks import load
@@ -17,9 +15,8 @@ from finetune.tasks.subsets import held_out
 from launch.comparing import cells, grid, presets
 from launch.comparing import picture as comparison_picture
 from launch.comparing import table as comparison
-from launch.training import job as training
 from launch.training.config import TrainConfig
-from tests.launch.commands import command, defined
+from tests.launch.commands import command
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
 
@@ -151,27 +148,6 @@ def test_rates_chosen_on_the_reported_rows_cost_no_further_run(recipes, tmp_path
     assert names == ["easy.thin.0.0.001", "easy.thin.0.0.01"]
 
 
-@pytest.mark.parametrize("method", ["lora", "adapad", "full"])
-def test_rates_that_share_a_program_train_what_each_trains_alone(tmp_path, monkeypatch, method):
-    (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=4\n")
-    prepared = []
-
-    def prepare(config, loaded):
-        prepared.append(config.workdir)
-        return training.prepare(config, loaded)
-
-    monkeypatch.setattr(cells, "training", types.SimpleNamespace(**vars(training)))
-    monkeypatch.setattr(cells.training, "prepare", prepare)
-    flags = [f"--tasks={tmp_path}/easy.flags", f"--methods={method}", "--search_on=evaluation"]
-    flags += [f"--workdir={tmp_path}/out", "--learning_rates=1e-3,1e-2"]
-    assert command("compare", *flags) == 0 and len(prepared) == 1
-    alone = [f"--flagfile={tmp_path}/easy.flags", f"--method={method}", "--learning_rate=1e-2"]
-    assert command("train", *alone, f"--workdir={tmp_path}/alone") == 0
-    folders = tmp_path / "alone", tmp_path / f"out/easy.{method}.0.0.01"
-    assert len({(folder / "adapter.safetensors").read_bytes() for folder in folders}) == 1
-    assert len({(folder / "metrics.jsonl").read_text().count("\n") for folder in folders}) == 1
-
-
 def test_the_search_halves_its_rates_as_its_runs_double(recipes, tmp_path, capsys):
     flags = ["--learning_rates=1e-4,1e-3,3e-2", "--halvings=2", "--steps=8", "--evaluate_every=2"]
     flags += [f"--methods={tmp_path}/thin.flags"]
@@ -203,23 +179,6 @@ def test_halves_of_epochs():
     config = TrainConfig(task="digits", epochs=3.0)
     assert grid._shortened(config, 4).epochs == 0.75
     assert grid._shortened(TrainConfig(task="digits"), 4).epochs == 2.5
-
-
-def test_what_a_task_says_of_adapters_and_heads_is_for_methods_that_have_them(tmp_path):
-    own = "--modules=fc1\n--adapter_dropout=0.1\n--head_learning_rate=0.5\n"
-    (tmp_path / "easy.flags").write_text(f"--task=digits\n{own}")
-    with defined("compare"):
-        flags.FLAGS(["compare"])
-
-        def read(*arguments):
-            config = grid._read(flags.FLAGS, str(tmp_path / "easy.flags"), [*arguments])
-            return config.modules, config.adapter_dropout, config.head_learning_rate
-
-        assert read("--method=lora", "--rank=1") == ("fc1", 0.1, 0.5)
-        assert read("--method=head") == (None, 0.0, 0.5)
-        assert read("--method=full") == (None, 0.0, None)
-        with pytest.raises(ValueError, match="--head_learning_rate is for heads"):
-            read("--method=full", "--head_learning_rate=0.1")
 
 
 @pytest.mark.thorough  # budgets of methods are tested with them
