@@ -30,9 +30,7 @@ def scores(records: Sequence[dict[str, Any]], rows: Sequence[tuple]) -> Figure:
         _panel(axis, [row for row in rows if row[0] == task], records)
     for axis in axes[len(tasks) :]:
         axis.set_visible(False)
-    # Beside the panels: within one it would cover a row.
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=7, loc="outside lower right", frameon=False)
+    _legend(figure, "outside lower right")  # beside the panels: within one it would cover a row
     return figure
 
 
@@ -59,11 +57,11 @@ def curves(records: Sequence[dict[str, Any]]) -> Figure:
             shared = sorted(steps.intersection(*({step for step, _ in c} for c in own)))
             mean = [np.mean([dict(curve)[step] for curve in own]) for step in shared]
             axis.plot(shared, mean, line, color=color, label=method)
-        axis.axhline(of_task[0]["majority"], linestyle="--", color="gray", linewidth=1)
-        axis.set(title=task, xlabel="step", ylabel=of_task[0]["metric"].replace("_", " "))
+        seen = [score for r in of_task for _, score in r.get("curve") or ()]
+        label = _majority(axis.axhline, seen, of_task[0]["majority"])
+        axis.set(title=task, xlabel="step", ylabel=of_task[0]["metric"].replace("_", " ") + label)
         axis.grid(alpha=0.3)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=7, loc="outside right upper", frameon=False)
+    _legend(figure, "outside right upper")
     return figure
 
 
@@ -79,9 +77,28 @@ def _panel(axis, rows: Sequence[tuple], records: Sequence[dict[str, Any]]) -> No
         axis.plot(values, [height] * len(values), "o", markersize=3, color="tab:blue", alpha=0.6)
         if values:
             axis.plot([row[3]], [height], "|", markersize=11, color="black")
-    axis.axvline(majority, linestyle="--", color="gray", linewidth=1, label="majority class")
+    seen = [r["score"] for r in records if r["task"] == task and r["score"] is not None]
+    label = _majority(axis.axvline, seen, majority)
     names = [row[1] if row[3] is not None else f"{row[1]} (diverged)" for row in ordered]
     axis.set_yticks(range(len(ordered)), names, fontsize=8)
     axis.set_ylim(-0.6, len(ordered) - 0.4)  # half a row around the first and the last
-    axis.set(title=task, xlabel=metric.replace("_", " "))
+    axis.set(title=task, xlabel=metric.replace("_", " ") + label)
     axis.grid(axis="x", alpha=0.3)
+
+
+def _legend(figure: Figure, where: str) -> None:
+    """Of all panels, each name once."""
+    of_panels = [axis.get_legend_handles_labels() for axis in figure.axes]
+    handles = {name: h for panel in of_panels for h, name in zip(*panel, strict=True)}
+    if handles:
+        figure.legend(handles.values(), handles, fontsize=7, loc=where, frameon=False)
+
+
+def _majority(line, scores: Sequence[float], majority: float) -> str:
+    """Draws the majority class, unless an axis that reaches it could not tell scores apart: then
+    it is said, in what is returned for the axis' label."""
+    span = max(scores, default=0) - min(scores, default=0)
+    if span and not min(scores) - 3 * span <= majority <= max(scores) + 3 * span:
+        return f" (majority class: {majority:.3g})"
+    line(majority, linestyle="--", color="gray", linewidth=1, label="majority class")
+    return ""

@@ -17,9 +17,8 @@ import os
 import pathlib
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import jax
@@ -27,6 +26,7 @@ from absl import app, flags, logging
 
 import rankwise
 from launch.shell import config_flags, distributed, flagfiles, help_page, path_flags
+from launch.shell.ending import Terminated, endable
 
 USAGE = 2
 ASKED = ("help", "h", "helpshort", "?", "version")
@@ -174,31 +174,9 @@ def _use_cache(folder: str | None) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-class Terminated(BaseException):
-    """SIGTERM, as batch systems send it before they kill."""
-
-
-def _raise_terminated(number: int, frame: Any) -> NoReturn:
-    del number, frame
-    raise Terminated
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM as an exception, so that locks and unfinished files are taken away."""
-    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _raise_terminated)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _guarded(program: str, main: Callable[[], int | None]) -> int:
     try:
-        with _terminable():
+        with endable():
             status = main() or 0
         sys.stdout.flush()
         return status

@@ -13,7 +13,6 @@ from finetune.methods import NAMES
 from finetune.tasks import load
 from finetune.tasks.subsets import held_out
 from launch.comparing import cells, grid, presets
-from launch.comparing import picture as comparison_picture
 from launch.comparing import table as comparison
 from launch.training.config import TrainConfig
 from tests.launch.commands import command
@@ -280,16 +279,3 @@ def test_a_best_rate_at_the_edge_of_those_tried_is_said():
     record = {"task": "t", "recipe": "m", "metric": "f1", "majority": 0.5, "score": 0.9, "seed": 0}
     (row,) = comparison.rows([{**record, "rate": 8e-3, "rate_at_edge": "largest"}])
     assert row[comparison.HEADER.index("edge")] == "largest"
-
-
-@pytest.mark.parametrize("methods", [1, 3, 9])
-def test_a_picture_covers_and_clips_no_row(methods):
-    same = {"task": "t", "metric": "f1", "majority": 0.5, "seed": 0}
-    records = [{**same, "recipe": f"m{k}", "score": 0.5 + k / 20} for k in range(methods)]
-    figure = comparison_picture.scores(records, comparison.rows(records))
-    figure.draw_without_rendering()
-    (axis,) = (one for one in figure.axes if one.get_visible())
-    low, high = axis.get_ylim()
-    assert low <= -0.5 and high >= methods - 0.5 and axis.get_legend() is None
-    (legend,) = figure.legends
-    assert not legend.get_window_extent().overlaps(axis.get_window_extent())

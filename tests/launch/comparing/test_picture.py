@@ -1,0 +1,35 @@
+"""The pictures of a comparison: every row can be read."""
+
+import pytest
+
+from launch.comparing import picture, table
+
+
+@pytest.mark.parametrize("methods", [1, 3, 9])
+def test_a_picture_covers_and_clips_no_row(methods):
+    same = {"task": "t", "metric": "f1", "majority": 0.5, "seed": 0}
+    records = [{**same, "recipe": f"m{k}", "score": 0.5 + k / 20} for k in range(methods)]
+    figure = picture.scores(records, table.rows(records))
+    figure.draw_without_rendering()
+    (axis,) = (one for one in figure.axes if one.get_visible())
+    low, high = axis.get_ylim()
+    assert low <= -0.5 and high >= methods - 0.5 and axis.get_legend() is None
+    (legend,) = figure.legends
+    assert not legend.get_window_extent().overlaps(axis.get_window_extent())
+
+
+@pytest.mark.parametrize(("majority", "drawn"), [(0.0, False), (0.84, True)])
+def test_a_majority_class_far_from_all_scores_is_said_and_not_drawn(majority, drawn):
+    same = {"task": "t", "metric": "f1", "majority": majority, "recipe": "m"}
+    runs = [(0, 0.85), (1, 0.86)]
+    records = [{**same, "seed": k, "score": y, "curve": [(1, 0.84), (2, y)]} for k, y in runs]
+    for figure, side in (
+        (picture.scores(records, table.rows(records)), "x"),
+        (picture.curves(records), "y"),
+    ):
+        (axis,) = figure.axes
+        low, high = getattr(axis, f"get_{side}lim")()
+        assert high - low < 0.1
+        assert ("(majority class: 0)" in getattr(axis, f"get_{side}label")()) is not drawn
+        names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        assert ("majority class" in names) is drawn
