@@ -133,9 +133,10 @@ def _read(values: flags.FlagValues, task: str, arguments: list[str]) -> TrainCon
     # A task's file may be the recipe of one method; its options are not another's, nor has every
     # method a use for what it says of adapters and heads.
     of_task = [*(() if method == own else OPTIONS), *IDLE.get(method, ())]
-    for name in of_task:
-        values[name].unparse()
-    flagfiles.parse("train", arguments, values)
+    if of_task:
+        for name in of_task:
+            values[name].unparse()
+        flagfiles.parse("train", arguments, values)
     return config_flags.parsed(TrainConfig, values)
 
 

@@ -215,9 +215,9 @@ class TrainConfig(RunFlags, LoopFlags, MethodFlags, ProblemConfig):
         object.__setattr__(self, "method_options", {**self.method_options, **said})
         for name in IDLE.get(self.method, ()):
             if getattr(self, name):
-                has = "trains all at one" if name == HEAD_RATE else "has none"
-                what = "heads" if name == HEAD_RATE else "adapters"
-                raise ValueError(f"--{name} is for {what}; --method={self.method} {has}")
+                of_head = "heads", "trains all at one"
+                what, does = of_head if name == HEAD_RATE else ("adapters", "has none")
+                raise ValueError(f"--{name} is for {what}; --method={self.method} {does}")
         if self.renew_every is not None and self.method not in PLAIN:
             raise ValueError(
                 f"--renew_every is {self.renew_every} with --method={self.method}; "

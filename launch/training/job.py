@@ -72,7 +72,8 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     loop = dataclasses.replace(
         config.loop_config(task.steps("train", config.batch_size)), eval_batch_size=of_pass
     )
-    method, head_tx = rates.parts(config, loop.steps, places, rates.of(config))
+    own = rates.of(config)
+    method, head_tx = rates.parts(config, loop.steps, places, own)
     paths = net.adapted(config.modules) if method.beside == "head" else ()
 
     def one_step(state, given, batch):
@@ -90,23 +91,27 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
         method=method,
         paths=paths,
         loop=loop,
-        step=rates.Rated(guarded(places.jit_step(one_step), a_step, LESS), rates.of(config)),
+        step=rates.Rated(guarded(places.jit_step(one_step), a_step, LESS), own),
         predict=guarded(predict, a_pass, "give a smaller one"),
         head_tx=head_tx,
         state=None,
         base=base,
         devices=places,
     )
-    return restarted(job, config)
+    return _begun(job, config)
 
 
 def restarted(job: Job, config: TrainConfig) -> Job:
     """The run of another seed, and at other learning rates; what is compiled stays."""
+    own = rates.of(config)
+    method, head_tx = rates.parts(config, job.loop.steps, job.devices, own)
+    step = job.step._replace(rates=own)
+    return _begun(job._replace(method=method, head_tx=head_tx, step=step), config)
+
+
+def _begun(job: Job, config: TrainConfig) -> Job:
+    """The job before its first step."""
     net, paths = job.network, job.paths
-    method, head_tx = rates.parts(config, job.loop.steps, job.devices, rates.of(config))
-    job = job._replace(
-        method=method, head_tx=head_tx, step=job.step._replace(rates=rates.of(config))
-    )
     head = net.trained(config.head in network.TRAINED_HEADS, job.method.beside)
     twice = sorted(path for path in paths if f"{path}.weight" in head)
     if twice:

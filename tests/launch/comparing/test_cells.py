@@ -1,7 +1,5 @@
 """The runs of a search: what they share, and the choice of a learning rate from their scores."""
 
-import types
-
 import pytest
 
 from launch.comparing import cells
@@ -19,14 +17,13 @@ def test_the_best_score_is_the_least_loss(metric, best):
 @pytest.mark.parametrize("method", ["lora", "adapad", "full"])
 def test_rates_that_share_a_program_train_what_each_trains_alone(tmp_path, monkeypatch, method):
     (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=4\n")
-    prepared = []
+    prepare, prepared = training.prepare, []
 
-    def prepare(config, loaded):
+    def counted(config, *loaded):
         prepared.append(config.workdir)
-        return training.prepare(config, loaded)
+        return prepare(config, *loaded)
 
-    monkeypatch.setattr(cells, "training", types.SimpleNamespace(**vars(training)))
-    monkeypatch.setattr(cells.training, "prepare", prepare)
+    monkeypatch.setattr(training, "prepare", counted)
     flags = [f"--tasks={tmp_path}/easy.flags", f"--methods={method}", "--search_on=evaluation"]
     flags += [f"--workdir={tmp_path}/out", "--learning_rates=1e-3,1e-2"]
     assert command("compare", *flags) == 0 and len(prepared) == 1
