@@ -9,7 +9,8 @@ The figures vision_* and survey_* train networks, on the images in --data_dir or
 scikit-learn's digits; of vision_* every finished seed, and of known_ranks every finished method, is
 kept in the folder and not run again, but of vision_budgets and vision_bases, which train the paths
 of a budget one by one.
-survey_factor_rates and survey_deep_lora adapt the BERT in --model where --data_dir has STS-B.
+survey_factor_rates and survey_deep_lora adapt the BERT in --model where --data_dir has STS-B; it is
+the base of known_ranks, in place of a drawn one.
 pretraining reads the text files and tables in --data_dir (or that file), else Python's help texts.
 
 Writes for every figure NAME.png, NAME.svg, NAME.npz (the arrays that it shows) and NAME.json (the

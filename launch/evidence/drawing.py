@@ -40,7 +40,9 @@ class FiguresConfig:
         path=True,
     )
     model: str | None = option(
-        None, "folder of a pretrained BERT, for the figures of survey_* that take one", path=True
+        None,
+        "folder of a pretrained BERT, for known_ranks and the figures of survey_* that take one",
+        path=True,
     )
     workdir: str = option("runs/figures", "folder for the files, made if missing", path=True)
 

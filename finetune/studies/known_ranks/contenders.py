@@ -33,7 +33,16 @@ class Contender(NamedTuple):
     own_rates: bool = False
 
     def config(self, budget: int, modules: int, most: int) -> MethodConfig:
-        """Its settings; `most` is the largest rank of a module."""
+        """Its settings; `most` is the largest rank of a module.
+
+        Raises:
+          ValueError: a budget that the same rank in every module does not spend.
+        """
+        if budget % modules:
+            raise ValueError(
+                f"ranks of {modules} modules add up to {budget}; allowed are multiples of "
+                f"{modules}, as contenders with the same rank everywhere have as many"
+            )
         own = {
             "budget": {"budget": budget, "rank": most},
             "rank": {"rank": budget // modules},

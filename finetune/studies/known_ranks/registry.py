@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
+from finetune.models.loading import resolve
+from finetune.models.registry import read_config
 from finetune.studies.known_ranks.figures import known_ranks as draw
 from finetune.studies.known_ranks.study import KnownRanksSetting, known_ranks
 from finetune.studies.known_ranks.teacher import TeacherSetting
+from finetune.studies.known_ranks.training import LOOKS
 from rankwise.plots.recipe import Recipe, Scale
 
 QUICK = KnownRanksSetting(
-    TeacherSetting(width=16, layers=1, heads=2, inner=16, ranks=(1, 1, 1, 1, 2, 4)),
+    TeacherSetting(width=16, layers=1, heads=2, inner=16, ranks=(1, 1, 1, 2, 3, 4)),
     **{"steps": 200, "rates": (1.5e-2,), "seeds": (0, 1, 2)},
     contenders=("oracle", "lora", "adapad"),
 )
+
+OF_MODEL = {
+    **{"rates": (1e-3, 3e-3, 1e-2), "search_seeds": (100,), "seeds": (0, 1, 2)},
+    "contenders": ("oracle", "lora", "lora_equal", "adapad", "adalora", "increlora", "sora"),
+}
 
 
 def registry() -> dict[str, Recipe]:
@@ -29,7 +38,20 @@ def registry() -> dict[str, Recipe]:
 
 
 def _sizes(scale: str, seed: int | None, data_dir, model) -> Scale:
-    """Every contender on six problems of twelve modules, or three on three of six."""
-    del data_dir, model
+    """Every contender on six problems of twelve modules, or three on three of six; with a model,
+    seven on three problems whose base it is, or two in a few steps on one."""
+    del data_dir
     setting = KnownRanksSetting() if scale == "paper" else QUICK
+    if model is not None:
+        config = read_config(resolve(model), labels=1)
+        own = {"width": config.hidden_size, "words": config.vocab_size, "model": os.fspath(model)}
+        setting = KnownRanksSetting(TeacherSetting(**own), **OF_MODEL)
+        if scale == "quick":
+            few = {
+                "steps": LOOKS,
+                "rates": (3e-3,),
+                "seeds": (0,),
+                "contenders": ("oracle", "lora"),
+            }
+            setting = dataclasses.replace(setting, **few)
     return Scale(setting if seed is None else dataclasses.replace(setting, seeds=(seed,)))

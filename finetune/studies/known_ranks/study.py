@@ -72,6 +72,8 @@ class KnownRanksSetting:
         """Eight digits that differ where the results of a contender would."""
         fields = dataclasses.asdict(self)
         del fields["contenders"]
+        if not fields["teacher"]["model"]:  # results of before there was a choice are the same
+            del fields["teacher"]["model"]
         method = CONTENDERS[contender]._asdict()
         del method["about"]
         if not method["own_rates"]:  # results of before it was thought of are the same
@@ -97,7 +99,7 @@ def known_ranks(
       ranks and true (C, S, M), steps (C,), and seconds (C,) of the processor per step.
 
     Example:
-      >>> small = TeacherSetting(width=8, layers=1, heads=1, inner=8, ranks=(1, 2), held_out=4)
+      >>> small = TeacherSetting(width=8, layers=1, heads=1, inner=8, ranks=(0, 2), held_out=4)
       >>> setting = KnownRanksSetting(small, LOOKS, rates=(0.01,), seeds=(0,), contenders=("lora",))
       >>> known_ranks(dataclasses.replace(setting, most=2))["ranks"].shape
       (1, 1, 6)

@@ -1,12 +1,13 @@
 """A transformer, and its teacher: the same with low-rank changes whose ranks are known.
 
-    y = f(x; W + D) + noise,   D_p = sum_{i <= r_p} sigma u_i v_i^T  in every linear map p
+    y = f(x; W + D) + noise,   D_p = sum_{i <= r_p} sigma_p u_i v_i^T  in every linear map p
 
-The base is random and yet like one that is trained: kernels have entries of variance 1 / in, so
-that attention attends. u_i and v_i are orthonormal and uniform; sigma is `strength` times the
-largest singular value that a kernel of that shape has on average, sqrt(in) + sqrt(out) over
-sqrt(in). Nothing is pooled: y has `outputs` numbers for every token, a random linear map of its
-last state, which student and teacher share and no method trains.
+The base is a pretrained one, or random and yet like one that is trained: kernels have entries of
+variance 1 / in, so that attention attends. u_i and v_i are orthonormal and uniform; sigma_p is
+`strength` times the largest singular value of W_p, or of a random base the one that kernels of that
+shape have on average, sqrt(in) + sqrt(out) over sqrt(in). Nothing is pooled: y has `width` numbers
+for every token, a random linear map of its last state, which student and teacher share and no
+method trains.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 
 from finetune.models.bert import BertConfig
 from finetune.models.initialise import initialise
+from finetune.models.loading import load
 from finetune.models.parts.ops import PLAIN
 from finetune.training import network
 from rankwise import checks
@@ -38,6 +40,8 @@ class TeacherSetting:
       noise: standard deviation of what is added to y, in units of that of the change of y.
       batch_size: texts of a step, all of them new.
       held_out: texts of the held-out loss, which are without noise.
+      model: folder of a pretrained encoder, the base of every problem; None draws one. `width` is
+        that of y then, `words` at most the model's, and layers, heads and inner are not read.
     """
 
     width: int = 32
@@ -51,6 +55,7 @@ class TeacherSetting:
     noise: float = 0.5
     batch_size: int = 16
     held_out: int = 256
+    model: str | None = None
 
     def __post_init__(self):
         for name in ("width", "layers", "heads", "inner", "words", "length", "batch_size"):
@@ -96,8 +101,17 @@ class Teacher(NamedTuple):
 
 
 def base(setting: TeacherSetting) -> network.Network:
-    """The network, whose parameters are those of no problem yet."""
-    return network.from_module(initialise(setting.config, jax.random.key(0)))
+    """The network; unless it is a pretrained one, its parameters are those of no problem yet.
+
+    Raises:
+      ValueError: a model that cannot be read, is no encoder, or knows fewer words.
+    """
+    if setting.model is None:
+        return network.from_module(initialise(setting.config, jax.random.key(0)))
+    key = jax.random.key(0)
+    config, module = load(setting.model, labels=setting.width, key=key, pooling="none")
+    checks.integer("words", setting.words, 1, config.vocab_size)
+    return network.from_module(module)
 
 
 def texts(setting: TeacherSetting, key: jax.Array, count: int) -> jax.Array:
@@ -112,34 +126,43 @@ def answer(net: network.Network, params: Any, ids: jax.Array, ops=PLAIN) -> jax.
 
 
 def draw(setting: TeacherSetting, net: network.Network, key: jax.Array) -> Teacher:
-    """A base, its change and the ranks, all from the key."""
+    """A base, its change and the ranks, all from the key; a pretrained base is the same for all."""
     of_base, of_ranks, of_change, of_text = jax.random.split(key, 4)
-    params = {}
-    for number, name in enumerate(sorted(net.params)):
-        leaf = net.params[name]
-        own = jax.random.fold_in(of_base, number)
-        if leaf.ndim < 2:
-            params[name] = leaf
-            continue
-        spread = 1.0 if "embeddings" in name else leaf.shape[0] ** -0.5
-        params[name] = spread * jax.random.normal(own, leaf.shape, leaf.dtype)
+    params = net.params if setting.model else _random(of_base, net.params)
     paths = net.adapted()
     pattern = jnp.resize(jnp.asarray(setting.ranks, jnp.int32), len(paths))
     ranks = jax.random.permutation(of_ranks, pattern)
     changed = dict(params)
     for number, path in enumerate(paths):
         name = f"{path}.weight"
-        own = jax.random.fold_in(of_change, number)
-        changed[name] = params[name] + _change(own, setting, params[name].shape, ranks[number])
+        own, kernel = jax.random.fold_in(of_change, number), params[name]
+        if setting.model:
+            largest = jnp.linalg.norm(kernel, 2)
+        else:
+            largest = 1 + (kernel.shape[1] / kernel.shape[0]) ** 0.5
+        size = setting.strength * largest
+        changed[name] = kernel + _change(own, max(setting.ranks), kernel.shape, ranks[number], size)
     ids = texts(setting, of_text, setting.held_out)
     both = [jax.jit(answer, static_argnums=0)(net, own, ids) for own in (changed, params)]
     return Teacher(params, changed, ranks, jnp.mean(jnp.square(both[0] - both[1])))
 
 
-def _change(key, setting: TeacherSetting, shape: tuple[int, int], rank: jax.Array) -> jax.Array:
-    most, parts = max(setting.ranks), []
-    for own, size in zip(jax.random.split(key), shape, strict=True):
-        parts.append(jnp.linalg.qr(jax.random.normal(own, (size, most)))[0])
-    sigma = setting.strength * (1 + (shape[1] / shape[0]) ** 0.5)
-    gains = jnp.where(jnp.arange(most) < rank, sigma, 0)
+def _random(key: jax.Array, params: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    drawn = {}
+    for number, name in enumerate(sorted(params)):
+        leaf = params[name]
+        if leaf.ndim < 2:
+            drawn[name] = leaf
+            continue
+        spread = 1.0 if "embeddings" in name else leaf.shape[0] ** -0.5
+        own = jax.random.fold_in(key, number)
+        drawn[name] = spread * jax.random.normal(own, leaf.shape, leaf.dtype)
+    return drawn
+
+
+def _change(key, most: int, shape: tuple[int, int], rank: jax.Array, size: jax.Array):
+    parts = []
+    for own, entries in zip(jax.random.split(key), shape, strict=True):
+        parts.append(jnp.linalg.qr(jax.random.normal(own, (entries, most)))[0])
+    gains = jnp.where(jnp.arange(most) < rank, size, 0)
     return (parts[0] * gains) @ parts[1].T

@@ -6,8 +6,12 @@ import jax
 import numpy as np
 import pytest
 
+from finetune.models.initialise import initialise
 from finetune.studies.known_ranks import figures, study, teacher
+from finetune.studies.known_ranks.registry import registry
+from finetune.studies.known_ranks.study import KnownRanksSetting
 from finetune.studies.known_ranks.training import LOOKS
+from finetune.weights import saving
 
 SMALL = teacher.TeacherSetting(
     width=8, layers=1, heads=1, inner=8, words=8, length=4, ranks=(1, 3), batch_size=2, held_out=4
@@ -37,6 +41,35 @@ def test_the_changes_have_the_ranks_that_are_dealt():
     assert float(problem.size) > 0
 
 
+def test_a_pretrained_base_is_kept_and_its_changes_are_in_its_own_size(tmp_path):
+    saving.save(tmp_path, initialise(SMALL.config, jax.random.key(5)))
+    setting = dataclasses.replace(SMALL, model=str(tmp_path), inner=1, layers=1)
+    net = teacher.base(setting)
+    one, other = (teacher.draw(setting, net, jax.random.key(seed)) for seed in (3, 4))
+    assert one.params is net.params is other.params
+    assert {len(p.ranks) for p in (one, other)} == {6} and (one.ranks != other.ranks).any()
+    for path, rank in zip(net.adapted(), one.ranks.tolist(), strict=True):
+        kernel = np.asarray(one.params[f"{path}.weight"])
+        values = np.linalg.svd(one.changed[f"{path}.weight"] - kernel, compute_uv=False)
+        largest = np.linalg.norm(kernel, 2)
+        np.testing.assert_allclose(values[:rank], SMALL.strength * largest, rtol=1e-4)
+        assert values[rank:].max() < 1e-4 * largest
+    with pytest.raises(ValueError, match="words is 9; allowed are integers from 1 to 8"):
+        teacher.base(dataclasses.replace(setting, words=9))
+
+
+def test_the_figure_of_a_model_has_its_sizes(tmp_path):
+    deeper = dataclasses.replace(SMALL, layers=2, length=teacher.TeacherSetting().length)
+    saving.save(tmp_path, initialise(deeper.config, jax.random.key(5)))
+    recipe = registry()["known_ranks"]
+    setting = recipe.scale("quick", model=str(tmp_path)).setting
+    assert (setting.teacher.width, setting.teacher.words) == (8, 8)
+    arrays = recipe.experiment(setting)
+    assert arrays["contenders"].tolist() == ["oracle", "lora"] and arrays["true"].sum() == 2 * 24
+    # Results of drawn bases that were stored before there was a choice are read as before.
+    assert KnownRanksSetting().fingerprint("lora") == "378994a3"
+
+
 def test_every_contender_meets_the_same_problems(measured):
     arrays, _ = measured
     assert arrays["losses"].shape == (2, 2, LOOKS) and np.isfinite(arrays["losses"]).all()
@@ -63,6 +96,12 @@ def test_what_is_finished_is_read_and_not_measured(measured, monkeypatch):
     assert np.array_equal(again["losses"][0], arrays["losses"][1]) and ticks == [0, 1]
     with pytest.raises(TypeError):  # another setting is another study
         study.known_ranks(dataclasses.replace(more, steps=LOOKS), folder)
+
+
+def test_a_budget_that_no_rank_for_all_spends_is_refused():
+    odd = dataclasses.replace(SMALL, ranks=(1, 1, 1, 1, 1, 2))
+    with pytest.raises(ValueError, match="ranks of 6 modules add up to 7; allowed are multiples"):
+        study.known_ranks(dataclasses.replace(SETTING, teacher=odd, contenders=("lora",)))
 
 
 @pytest.mark.parametrize(
