@@ -86,12 +86,10 @@ def match(
     Raises:
       ValueError: as `fill`.
     """
-    entries, problems = _canonical(checkpoint.entries, model.base)
-    entries, other = _originals(entries, getattr(model, "copies", ()))
-    problems += other
+    entries, problems = full_names(model, checkpoint.entries)
     if fresh_head:
         heads = model.trainable_heads
-        entries = {n: e for n, e in entries.items() if not any(_within(n, h) for h in heads)}
+        entries = {n: e for n, e in entries.items() if not any(within(n, h) for h in heads)}
     plan = {}
     for name, entry in entries.items():
         if name in leaves:
@@ -114,6 +112,23 @@ def match(
             + "\n  ".join(sorted(problems))
         )
     return plan
+
+
+def full_names(model: nnx.Module, entries: dict[str, Entry]) -> tuple[dict[str, Entry], list[str]]:
+    """The entries under the names of the full model and without copies of others, and misfits."""
+    entries, problems = _canonical(entries, model.base)
+    entries, other = _originals(entries, getattr(model, "copies", ()))
+    return entries, problems + other
+
+
+def within(name: str, path: str) -> bool:
+    """Whether a parameter or module is the one of that path or lies in it.
+
+    Example:
+      >>> within("bert.pooler.dense", "bert.pooler"), within("bert.pool", "bert.pooler")
+      (True, False)
+    """
+    return name == path or name.startswith(f"{path}.")
 
 
 def place(name: str, value: np.ndarray | jax.Array, sharding: Placement) -> jax.Array:
@@ -178,25 +193,21 @@ def _misfits(name: str, entry: Entry, leaf: Leaf) -> list[str]:
 
 def _other_heads(model: nnx.Module, plan: dict[str, Entry], leaves: dict[str, Leaf]) -> list[str]:
     """Misfits of the parameters of the heads, which a new head would mend."""
-    heads = [n for n in plan if any(_within(n, path) for path in model.trainable_heads)]
+    heads = [n for n in plan if any(within(n, path) for path in model.trainable_heads)]
     return [problem for name in heads for problem in _misfits(name, plan[name], leaves[name])]
 
 
 def _ignorable(name: str, model: nnx.Module, leaves: dict[str, Leaf]) -> bool:
-    absent = [path for path in model.optional if not any(_within(leaf, path) for leaf in leaves)]
-    return any(_within(name, path) for path in absent) or any(
+    absent = [path for path in model.optional if not any(within(leaf, path) for leaf in leaves)]
+    return any(within(name, path) for path in absent) or any(
         re.fullmatch(pattern, name) for pattern in model.ignored
     )
 
 
 def _may_lack(name: str, model: nnx.Module, plan: dict[str, Entry]) -> bool:
     """An optional module is fresh as a whole or not at all."""
-    owners = [path for path in model.optional if _within(name, path)]
-    return any(not any(_within(other, path) for other in plan) for path in owners)
-
-
-def _within(name: str, path: str) -> bool:
-    return name == path or name.startswith(f"{path}.")
+    owners = [path for path in model.optional if within(name, path)]
+    return any(not any(within(other, path) for other in plan) for path in owners)
 
 
 def _read(entry: Entry, leaf: Leaf, name: str, source: str) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from finetune import models
 from finetune.peft import compatibility
 from finetune.weights.entries import Entry
 from finetune.weights.files import open_checkpoint
+from finetune.weights.filling import full_names, within
 from launch.shell.waiting import progress
 
 
@@ -28,38 +30,52 @@ class Difference(NamedTuple):
 
 
 def difference(model: str, base: str) -> Difference:
-    """The changes of every tensor of two models of one architecture, folders or GGUF files.
+    """The changes of every tensor of two models with one body, folders or GGUF files.
+
+    Heads may differ in anything, and either may be without: what only the tuned model has counts
+    as changed, what only the base has as kept. Names are those of the tuned model's own file.
 
     Raises:
-      ValueError: places that hold no weights, tensors that only one has or of other shapes, no
-        change at all, NaN or infinity.
+      ValueError: places that hold no weights, bodies of other tensors or shapes, no change at all,
+        NaN or infinity.
     """
-    new, old = (open_checkpoint(models.resolve(folder)) for folder in (model, base))
-    maps = _linear_maps(base)
-    shared = new.entries.keys() & old.entries.keys()
-    problems = [
-        f"{name} is only in {'--model' if name in new.entries else '--base'}"
-        for name in new.entries.keys() ^ old.entries.keys()
+    files = [open_checkpoint(models.resolve(folder)).entries for folder in (model, base)]
+    network = _network(base)
+    maps = compatibility.frame(network.config).linear
+    (new, problems), (old, others) = (full_names(network, entries) for entries in files)
+    shared = new.keys() & old.keys()
+    problems += others + [
+        f"{name} is only in {'--model' if name in new else '--base'}"
+        for name in new.keys() ^ old.keys()
+        if _in_body(network, name)
     ]
     problems += [
-        f"{name} has shapes {new.entries[name].shape} and {old.entries[name].shape}"
+        f"{name} has shapes {new[name].shape} and {old[name].shape}"
         for name in shared
-        if new.entries[name].shape != old.entries[name].shape
+        if new[name].shape != old[name].shape and _in_body(network, name)
     ]
     compatibility.refuse("--model and --base are not one architecture", problems)
+    bare = network.base and not any(within(name, network.base) for name in files[0])
     linear, outside, squares = {}, {}, 0.0
-    for name in progress(sorted(shared), len(shared), "tensors"):
-        values = [_number(entries[name]) for entries in (new.entries, old.entries)]
-        if np.array_equal(*values):
+    for name in progress(sorted(new), len(new), "tensors"):
+        if _ignored(network, name):
             continue
-        compatibility.refuse(model, compatibility.number_misfits({name: values[0]}))
-        compatibility.refuse(base, compatibility.number_misfits({name: values[1]}))
+        own = name.removeprefix(f"{network.base}.") if bare else name
+        value = _number(new[name])
+        kept = _number(old[name]) if name in shared else None
+        if kept is not None and np.array_equal(value, kept):
+            continue
+        compatibility.refuse(model, compatibility.number_misfits({name: value}))
+        if kept is None or kept.shape != value.shape:  # a head
+            outside[own] = new[name].read()
+            continue
+        compatibility.refuse(base, compatibility.number_misfits({name: kept}))
         path = name.removesuffix(".weight")
-        if name in maps:
-            linear[path] = (values[0] - values[1]).T
+        if path != name and path in maps:
+            linear[own.removesuffix(".weight")] = (value - kept).T
         else:
-            outside[name] = new.entries[name].read()
-            squares += _squares(values[0] - values[1])
+            outside[own] = new[name].read()
+            squares += _squares(value - kept)
     if not linear:
         raise ValueError(f"no linear map of {model} differs from that of {base}; allowed are some")
     share = squares / (squares + sum(map(_squares, linear.values())))
@@ -72,8 +88,9 @@ def refuse_outside(change: Difference) -> None:
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ValueError(
-            f"{', '.join(names[:3])}{more} differ and are no linear maps ({change.share:.2g} of "
-            "the squared change); --outside=save keeps them whole beside the factors"
+            f"{', '.join(names[:3])}{more} differ and are no linear maps of both models "
+            f"({change.share:.2g} of the squared change); --outside=save keeps them whole beside "
+            "the factors"
         )
 
 
@@ -81,8 +98,8 @@ def _squares(change: np.ndarray) -> float:
     return float(np.sum(change * change, dtype=np.float64))
 
 
-def _linear_maps(base: str) -> set[str]:
-    """Torch names of the kernels of linear maps, in the checkpoint's own words."""
+def _network(base: str) -> Any:
+    """The architecture, without numbers."""
     folder = models.resolve(base)
     kind = models.read_entries(folder).get("architectures") or [""]
     labels = 2 if "Classification" in kind[0] else 0
@@ -90,10 +107,18 @@ def _linear_maps(base: str) -> set[str]:
         config = models.read_config(folder, labels=labels)
     except ValueError:
         config = models.read_config(folder, labels=2)
-    frame = compatibility.frame(config)
-    own = {f"{path}.weight" for path in frame.linear}
-    # A bare encoder's file leaves out the base's name.
-    return own | {f"{path}.weight" for path in compatibility.bare(frame).linear if frame.base}
+    return models.abstract(config)
+
+
+def _in_body(network: Any, name: str) -> bool:
+    """Whether a tensor is one that every model of the architecture has, and no head's."""
+    if any(within(name, path) for path in network.optional) or _ignored(network, name):
+        return False
+    return within(name, network.base) if network.base else True
+
+
+def _ignored(network: Any, name: str) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in network.ignored)
 
 
 def _number(entry: Entry) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ from finetune.algebra.spectra import Spectrum, spectrum
 from finetune.peft import standalone
 from finetune.peft.card import Card
 from finetune.peft.folders import require_new
+from finetune.peft.merging import HEAD
 from finetune.peft.standalone import Standalone
 from launch.adapting import extracting, on_inputs, report
 from launch.adapting.config import AdapterConfig
@@ -75,6 +77,8 @@ def extract(config: AdapterConfig) -> None:
     if difference.outside:
         count, share = len(difference.outside), difference.share
         print(f"{count} parameters whole, {share:.2g} of the squared change: {', '.join(saved)}")
+    if (pathlib.Path(config.model) / HEAD).exists():  # of a merged export, under no model's names
+        print(f"{HEAD} of --model={config.model} is no part of the adapter: keep it beside it")
     if config.gram is not None:
         cuts = on_inputs.extracted(difference.linear, config.gram, _rank(config), config.shrink)
         return _finish(config, adapter, before, {}, cuts, method, _measured(config))

@@ -68,13 +68,64 @@ def test_outside_of_linear_maps(models, tmp_path, capsys):
     norm = load_file(models[0] / "tuned" / FILE)["bert.encoder.layer.0.output.LayerNorm.weight"]
     share = f"{len(norm) / (squares + len(norm)):.2g} of the squared change"  # 1 of every number
     said = capsys.readouterr().err
-    assert f"output.LayerNorm.weight differ and are no linear maps ({share})" in said
+    assert f"output.LayerNorm.weight differ and are no linear maps of both models ({share})" in said
     assert list(tmp_path.iterdir()) == []
     assert extract(models, *flags, "--outside=save", model="tuned") == 0
     assert f"1 parameters whole, {share}" in capsys.readouterr().out
     tuned = load_file(models[0] / "tuned" / FILE)
     for name, value in standalone.read(tmp_path / "x").heads.items():
         np.testing.assert_array_equal(value, tuned[name])
+
+
+def bare(tensors):
+    """The file of the encoder alone, as sentence-transformers writes it."""
+    inner = {n.removeprefix("bert."): v for n, v in tensors.items() if n.startswith("bert.")}
+    return inner | {"embeddings.position_ids": np.arange(20)[None]}
+
+
+def test_a_base_with_another_head_or_none(models, tmp_path, capsys):
+    """Names are the tuned model's; its head is new, and the base's is none of its business."""
+    tensors = load_file(models[0] / "linear" / FILE)
+    base = load_file(models[0] / "base" / FILE)
+    kept = {n: v for n, v in tensors.items() if not n.startswith("bert.pooler")}
+    many = {"classifier.weight": np.ones((5, 16)), "classifier.bias": np.zeros(5)}
+    many = {name: value.astype(np.float32) for name, value in many.items()}
+    cases = {
+        "bare": (bare(base), tensors, "bert.", {"classifier.weight", "classifier.bias"}),
+        "both": (bare(base), bare(tensors), "", set()),
+        "more": (base, tensors | many, "bert.", set(many)),
+        "less": (base | {"cls.predictions.bias": np.ones(50)}, kept, "bert.", set()),
+    }
+    for name, (old, new, start, heads) in cases.items():
+        for folder, values in ((tmp_path / f"{name}.base", old), (tmp_path / name, new)):
+            shutil.copytree(models[0] / "base", folder)
+            save_file(values, folder / FILE)
+        flags = [f"--model={tmp_path}/{name}", f"--base={tmp_path}/{name}.base", "--rank=3"]
+        flags += [f"--output={tmp_path}/{name}.x"]
+        if heads:
+            assert command("adapter", "extract", *flags) == 2
+            assert "classifier" in capsys.readouterr().err
+        assert command("adapter", "extract", *flags, "--outside=save") == 0
+        adapter = standalone.read(tmp_path / f"{name}.x")
+        assert list(adapter.modules) == [start + QUERY.removeprefix("bert.")]
+        assert set(adapter.heads) == heads
+        a, b = next(iter(adapter.modules.values()))
+        np.testing.assert_allclose(a @ b, models[1].T, atol=1e-4)
+
+
+@pytest.mark.parametrize("which", ["model", "base"])
+def test_bodies_that_differ_are_refused(models, which, tmp_path, capsys):
+    folder = tmp_path / "less"
+    shutil.copytree(models[0] / "base", folder)
+    tensors = load_file(folder / FILE)
+    lacking = {n: v for n, v in tensors.items() if ".layer.1." not in n}
+    save_file(lacking, folder / FILE)
+    flags = {"model": f"{models[0]}/linear", "base": f"{models[0]}/base"} | {which: str(folder)}
+    flags = [f"--{name}={value}" for name, value in flags.items()]
+    assert command("adapter", "extract", *flags, "--rank=2", f"--output={tmp_path}/x") == 2
+    other = {"model": "--base", "base": "--model"}[which]
+    assert f"layer.1.attention.output.LayerNorm.bias is only in {other}" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
