@@ -48,8 +48,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from finetune.methods import NAMES
+from finetune.ranks.headroom import headroom, held
 from finetune.studies.known_ranks import figures as known_ranks
 from finetune.studies.known_ranks.contenders import CONTENDERS
+from finetune.studies.known_ranks.teacher import PATTERN
 from launch.comparing import picture as comparison_picture
 from launch.comparing import table as comparison
 from launch.shell.tables import table
@@ -304,18 +306,78 @@ print(table(("method", *heads), [(n, *(tried.get((n, *rung)) for rung in rungs))
 # 36 ranks of two seeds, and the mean rank by kind of map:
 
 # %%
+ADAPTIVE = ("adapad", "adalora", "increlora", "sora")
+
+
+def ranks_of(method):
+    """Module -> rank, of every seed on STS-B; a module that is not named has none."""
+    runs = [r for r in converged if (r["task"], r["recipe"]) == ("stsb", method)]
+    return [{path: of_run["ranks"].get(path, 0) for path in MODULES} for of_run in runs]
+
+
+MODULES = next(r["ranks"] for r in converged if r["recipe"] == "lora")
+adaptive = [name for name in ADAPTIVE if ranks_of(name)]
 lines = []
-for method in ("adapad", "adalora"):
-    ranks = [r["ranks"] for r in converged if r["recipe"] == method]
-    between = np.corrcoef([list(of_run.values()) for of_run in ranks])[
-        np.triu_indices(len(ranks), 1)
-    ]
+for method in adaptive:
+    values = np.array([list(of_run.values()) for of_run in ranks_of(method)])
+    between = np.corrcoef(values)[np.triu_indices(len(values), 1)]
     kinds = {}
-    for of_run in ranks:
-        for path, rank in of_run.items():
-            kinds.setdefault(path.split(".layer.")[1].partition(".")[2], []).append(rank)
-    lines.append((method, between.mean(), *(np.mean(k) for k in kinds.values())))
-print(table(("method", "agreement", *kinds), lines))
+    for place, path in enumerate(MODULES):
+        kinds.setdefault(path.split(".layer.")[1].partition(".")[2], []).append(place)
+    by_kind = [values[:, places].mean() for places in kinds.values()]
+    lines.append((method, int(values.sum(axis=1).mean()), between.mean(), *by_kind))
+print(table(("method", "components", "agreement", *kinds), lines))
+
+# %% [markdown]
+# **What is there to find?** Training all parameters changes every map by some D_p; a choice of 72
+# components can hold at most the 72 largest singular values of all maps together. Share of
+# sum_p ||D_p||^2 that a choice holds, over that of the best one, for the three runs of `full`
+# (`finetune.ranks.headroom`). The singular values are those that two commands leave in the
+# `compression.json` of the last folder:
+#
+# `python -m launch.export --workdir=runs/converged/stsb.full.0.0.0001 --format=merged --output=TUNED`
+#
+# `python -m launch.adapter extract --model=TUNED --base=MODEL_FOLDER --rank=exact --outside=save
+# --output=CHANGE`
+
+# %%
+with np.load(ROOT / "notebooks" / "06_results" / "full_changes.npz") as file:
+    modules = [f"bert.{path}" for path in file["paths"]]
+    changes = [dict(zip(modules, values, strict=True)) for values in file["values"]]
+rooms = [headroom(change, 2) for change in changes]
+
+
+def share(choices):
+    """Mean and range of what choices hold of the changes, over the best."""
+    pairs = list(zip(changes, rooms, strict=True))
+    found = [held(change, own) / room.best for own in choices for change, room in pairs]
+    return np.mean(found), min(found), max(found)
+
+
+random = np.random.default_rng(0).multinomial(72, np.full(36, 1 / 36), size=200)
+lines = [
+    ("the best of another seed", *share([rooms[0].ranks])),
+    ("2 in every map", *share([dict.fromkeys(modules, 2)])),
+    *((method, *share(ranks_of(method))) for method in adaptive if method != "sora"),
+    ("at random", *share([dict(zip(modules, map(int, own), strict=True)) for own in random])),
+]
+print(table(("choice of 72 components", "of the best", "least", "most"), lines))
+print("best:", *(f"{room.best:.3f}" for room in rooms))
+print("left by the best, over what 2 in every map leave:", *(f"{r.left:.3f}" for r in rooms))
+
+# %%
+teacher = {str(i): np.ones(rank) for i, rank in enumerate(PATTERN)}
+every = range(1, 17)
+figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+for name, color, of_change in (("STS-B, full", "C0", changes[0]), ("teachers", "C1", teacher)):
+    found = [headroom(of_change, rank) for rank in every]
+    axis.plot(every, [1 - r.equal for r in found], "--", color=color, label=f"{name}: equal ranks")
+    axis.plot(every, [1 - r.best for r in found], "-", color=color, label=f"{name}: best ranks")
+axis.set(xlabel="components, per map on average", ylabel="share of the change that is left")
+axis.set_xscale("log", base=2)
+axis.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
+axis.legend(fontsize=8)
+axis.grid(alpha=0.3)
 
 # %% [markdown]
 # What was found, on this task, at this budget:
