@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from finetune.adapters import factors
 from finetune.adapters.method import Method, Run
 from finetune.methods import option_texts as texts
+from finetune.ranks import given
 from rankwise import checks
 from rankwise.options import option
 
@@ -42,10 +43,47 @@ class LoraConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RsLoraConfig(LoraConfig):
+class GivenLoraConfig(LoraConfig):
+    """Settings of the method `lora`.
+
+    Attributes:
+      rank, alpha, stabilised: as in `LoraConfig`.
+      ranks: file with a rank for each module in place of `rank`, which is then in the scale alone,
+        so that runs of other ranks compare; see `finetune.ranks.given.read`.
+    """
+
+    ranks: str | None = option(None, texts.RANKS, path=True)
+
+    def given(self) -> dict[str, int] | None:
+        """Module path -> rank.
+
+        Raises:
+          ValueError: a file without ranks.
+        """
+        try:
+            return None if self.ranks is None else given.read(self.ranks)
+        except ValueError as error:
+            raise ValueError(f"ranks: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class RsLoraConfig(GivenLoraConfig):
     """Settings of `rslora`."""
 
     stabilised: bool = option(True, texts.STABILISED)
+
+
+def with_ranks(config: GivenLoraConfig, run: Run) -> Method:
+    """`lora`, with the ranks of a file if there is one.
+
+    Its `prepare` raises a ValueError for names of modules that are not adapted.
+    """
+    ranks = config.given()
+    if ranks is None:
+        return lora(config, run)
+    most = max(ranks.values())
+    alpha = config.scale * (most**0.5 if config.stabilised else most)  # the scale is as before
+    return given.given(lora(dataclasses.replace(config, rank=most, alpha=alpha), run), ranks)
 
 
 def lora(config: LoraConfig, run: Run) -> Method:

@@ -1,6 +1,10 @@
 """The help of options that several methods share: one text each, so that they are one flag."""
 
 RANK = "number of components (the rank) of every module"
+RANKS = (
+    "file with a rank for each module, in place of --rank, which stays in the scale: result.json "
+    "of a run, compression.json of launch.adapter, or any JSON object of ranks by module path"
+)
 FIRST_RANK = "number of components of every module when training begins"
 LARGEST_RANK = "largest number of components that a module may have"
 AUTO = (

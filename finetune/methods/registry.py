@@ -22,7 +22,7 @@ from finetune.methods.dora import DoraConfig, dora
 from finetune.methods.full import NoSettings, full, head_only, untouched
 from finetune.methods.galore import GaloreConfig, galore
 from finetune.methods.increlora import IncreloraConfig, increlora
-from finetune.methods.lora import LoraConfig, RsLoraConfig, lora
+from finetune.methods.lora import GivenLoraConfig, RsLoraConfig, with_ranks
 from finetune.methods.loraga import LoraGaConfig, loraga
 from finetune.methods.loraone import LoraOneConfig, loraone
 from finetune.methods.loraplus import LoraPlusConfig, loraplus
@@ -56,8 +56,8 @@ METHODS: dict[str, Entry] = {
     "full": Entry(NoSettings, full),
     "head": Entry(NoSettings, head_only),
     "untouched": Entry(NoSettings, untouched),
-    "lora": Entry(LoraConfig, lora),
-    "rslora": Entry(RsLoraConfig, lora),
+    "lora": Entry(GivenLoraConfig, with_ranks),
+    "rslora": Entry(RsLoraConfig, with_ranks),
     "loraplus": Entry(LoraPlusConfig, loraplus),
     "pissa": Entry(PissaConfig, pissa),
     "dora": Entry(DoraConfig, dora),
@@ -105,7 +105,7 @@ class MethodConfig:
 
     Example:
       >>> MethodConfig("lora", rank=2).settings
-      LoraConfig(rank=2, alpha=16.0, stabilised=False)
+      GivenLoraConfig(rank=2, alpha=16.0, stabilised=False, ranks=None)
     """
 
     name: str

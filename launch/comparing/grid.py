@@ -111,6 +111,7 @@ class Grid:
         arguments = [chosen, *self.given, *own]
         try:
             config = _read(values, task, arguments)
+            config.ranks()
             if self.budget is None or method in self.unmatched:
                 return config
             spent = _spent(config, self.budget, self.given)
@@ -156,6 +157,8 @@ def _spent(config: TrainConfig, budget: int, given: tuple[str, ...]) -> list[str
         return []
     if config.method_options.get("rank") == 0:  # a whole gradient has no components to count
         return []
+    if (ranks := config.ranks()) and (spent := sum(ranks.values())) != budget:
+        raise ValueError(f"--ranks adds up to {spent} and --{BUDGET} is {budget}; give {spent}")
     for flag in (flag for flag in given if flag.startswith("--rank=")):
         raise ValueError(f"{flag} and --{BUDGET}={budget} both say the rank; give one of them")
     modules = _modules(config.base(), config.revision, config.modules)

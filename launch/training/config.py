@@ -22,8 +22,8 @@ from rankwise.options import filled, option, option_of
 EPOCHS, SCAN = 10, 8
 PLAIN = ("full", "head", "lora", "rslora", "loraplus", "dora", "pissa", "sequential")
 """Methods with the plain optimiser, which may restart; others keep moments in ways of their own."""
-HEAD_RATE, OF_ADAPTERS = "head_learning_rate", ("modules", "adapter_dropout")
-IDLE = {"full": (*OF_ADAPTERS, HEAD_RATE), "head": OF_ADAPTERS, "untouched": OF_ADAPTERS}
+HEAD_RATE = "head_learning_rate"
+IDLE = dict.fromkeys(("full", "head", "untouched"), ("modules", "adapter_dropout", HEAD_RATE))
 """Method -> flags that it has no use for."""
 FORMER = {"adapad": {"phase": "parallel", "score": "effective", "private_every": 1}}
 """Method -> defaults that were others once: runs of then do not say them, those of now always."""
@@ -54,6 +54,14 @@ class MethodFlags:
                 for name, value in self.method_options.items()
             },
         )
+
+    def ranks(self) -> dict[str, int] | None:
+        """Of --ranks: module path -> rank; None without. A finished run is read without its file.
+
+        Raises:
+          ValueError: a file without ranks.
+        """
+        return self.method_config().settings.given() if "ranks" in self.method_options else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,8 +223,9 @@ class TrainConfig(RunFlags, LoopFlags, MethodFlags, ProblemConfig):
         object.__setattr__(self, "method_options", {**self.method_options, **said})
         for name in IDLE.get(self.method, ()):
             if getattr(self, name):
-                of_head = "heads", "trains all at one"
-                what, does = of_head if name == HEAD_RATE else ("adapters", "has none")
+                what, does = "adapters", "has none"
+                if name == HEAD_RATE:
+                    what, does = "heads beside adapters", "has one rate, --learning_rate"
                 raise ValueError(f"--{name} is for {what}; --method={self.method} {does}")
         if self.renew_every is not None and self.method not in PLAIN:
             raise ValueError(

@@ -66,6 +66,7 @@ def load(config: TrainConfig) -> problem.Problem:
 
 def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     """Loads data and model, unless they are given, and compiles nothing yet."""
+    config.ranks()  # what is refused is refused before anything is loaded
     places = devices(config.axes)
     task, net, base = loaded or load(config)
     of_pass = task.pass_size(task.evaluation, config.eval_batch_size, rows(config.axes))

@@ -15,6 +15,7 @@ from finetune.adapters.method import Method
 from finetune.adapters.tables import column, each, rows
 from finetune.methods import MethodConfig, make
 from finetune.optimiser import OptimiserConfig, direction, rate
+from finetune.ranks.given import live
 from finetune.studies.known_ranks.teacher import Teacher, TeacherSetting, answer, texts
 from finetune.training.adapted_ops import adapted
 from finetune.training.network import Network
@@ -119,13 +120,9 @@ def informed(method: Method, ranks: jax.Array) -> Method:
         theta, aux = method.prepare(key, kernels, gradients)
         changed = {}
         for path, rank in zip(sorted(aux), ranks, strict=True):
-            entry = aux[path]
-            scale = entry.get("scale", entry["gain"][0])
-            live = jnp.arange(entry["gain"].shape[0]) < rank
-            new = {"gain": jnp.where(live, scale, 0).astype(entry["gain"].dtype), "rank": rank}
-            if "private" in entry:
-                new["private"] = jnp.zeros((), jnp.int32)
-            changed[path] = {**entry, **new}
+            changed[path] = live(aux[path], rank)
+            if "private" in aux[path]:
+                changed[path]["private"] = jnp.zeros((), jnp.int32)
         return theta, changed
 
     return dataclasses.replace(method, prepare=prepare)

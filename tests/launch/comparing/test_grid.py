@@ -18,7 +18,7 @@ def test_what_a_task_says_of_adapters_and_heads_is_for_methods_that_have_them(tm
             return config.modules, config.adapter_dropout, config.head_learning_rate
 
         assert read("--method=lora", "--rank=1") == ("fc1", 0.1, 0.5)
-        assert read("--method=head") == (None, 0.0, 0.5)
+        assert read("--method=head") == (None, 0.0, None)
         assert read("--method=full") == (None, 0.0, None)
         with pytest.raises(ValueError, match="--head_learning_rate is for heads"):
-            read("--method=full", "--head_learning_rate=0.1")
+            read("--method=head", "--head_learning_rate=0.1")
