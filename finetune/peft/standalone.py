@@ -20,6 +20,8 @@ from finetune.peft.export import WEIGHTS, settings_of, write_json
 from finetune.peft.folders import new_folder
 
 REMEDY = "merge it into its base with PEFT, and take `launch.adapter extract` of the two models"
+BIAS = ".base_layer.bias"
+"""How the bias of an adapted module ends in a file."""
 FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
 FLOATS["float64"] = np.float64
 
@@ -30,7 +32,8 @@ class Standalone(NamedTuple):
     Attributes:
       modules: module path -> a (in, r), b (r, out) in float64, all scales folded into a.
       tables: the paths among them of embeddings, whose tensors have names of their own.
-      heads: torch name -> what replaces the base's parameter, in torch's layout and as stored.
+      heads: torch name -> what replaces the base's parameter, in torch's layout and as stored; of
+        an adapted module too, under the name that it has in the base.
       dtype: of the file's factors, the widest.
       config: what adapter_config.json says.
       magnitudes: module path -> DoRA's lengths (out,); empty for all others.
@@ -90,7 +93,7 @@ def read(folder: str | os.PathLike, *, keep_magnitude: bool = False) -> Standalo
     return Standalone(
         {path: Factors(change.a, change.b) for path, change in changes.items()},
         frozenset(p for p, g in groups.items() if g.table is naming.EMBEDDING),
-        {name: entry.read() for name, entry in sorted(heads.items())},
+        {name.replace(BIAS, ".bias"): entry.read() for name, entry in sorted(heads.items())},
         widest(g.entries["a"].dtype for g in groups.values()),
         settings,
         {path: c.magnitude for path, c in changes.items() if isinstance(c, Scaled)},
@@ -152,10 +155,13 @@ def write(
         (part / "README.md").write_text(readme, encoding="utf-8")
 
 
-def plain(base: str | None, modules_to_save: Sequence[str] = ()) -> AdapterConfig:
-    """The configuration of a new adapter."""
-    saved = list(modules_to_save) or None
-    return parse({"peft_type": "LORA", "base_model_name_or_path": base, "modules_to_save": saved})
+def plain(
+    base: str | None, modules_to_save: Sequence[str] = (), biases: bool = False
+) -> AdapterConfig:
+    """The configuration of a new adapter; `biases`: it has some of modules that are not saved."""
+    raw = {"peft_type": "LORA", "base_model_name_or_path": base}
+    raw |= {"modules_to_save": list(modules_to_save) or None, "bias": "all" if biases else "none"}
+    return parse(raw, biases=biases)
 
 
 def rounded(factors: Factors, dtype: str) -> Factors:
@@ -223,7 +229,7 @@ def _tensors(adapter: Standalone) -> dict[str, np.ndarray]:
     tensors, based = {}, set()
     for path, factors in adapter.modules.items():
         if factors.a.shape[1]:  # PEFT knows no rank 0
-            based.add(f"{path}.weight")
+            based.add(path)
             table = naming.EMBEDDING if path in adapter.tables else naming.LINEAR
             kernel = adapter.kernels.get(path, ())
             a, b = (np.ascontiguousarray(f.T) for f in rounded(factors, adapter.dtype))
@@ -233,8 +239,8 @@ def _tensors(adapter: Standalone) -> dict[str, np.ndarray]:
     for path, value in adapter.magnitudes.items():
         tensors[naming.key(path, naming.MAGNITUDE)] = value.astype(FLOATS[adapter.dtype])
     for name, value in adapter.heads.items():
-        # An adapted module's own weight stands under another name.
-        end = naming.BASE if name in based else "weight"
-        place = name.removesuffix("weight") + end if name.endswith("weight") else name
+        path, _, leaf = name.rpartition(".")
+        # What an adapted module has of its own stands under another name.
+        place = f"{path}.base_layer.{leaf}" if path in based else name
         tensors[naming.PREFIX + place] = np.ascontiguousarray(value)
     return tensors

@@ -43,7 +43,9 @@ def held(values: Values, ranks: Mapping[str, int]) -> float:
     """sum_p sum_{i <= r_p} s_pi^2 over sum_p sum_i s_pi^2.
 
     Args:
-      values: path -> all singular values of its change, descending; at least one is above 0.
+      values: path -> all singular values of its change, descending; at least one is above 0. Of a
+        tuned model they are in what `launch.adapter extract --rank=exact` leaves, and `inspect`
+        prints the table of them.
       ranks: path -> rank, 0 where a path is not named.
 
     Raises:

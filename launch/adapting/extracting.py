@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import types
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,11 +24,24 @@ class Difference(NamedTuple):
       linear: module path -> W_1 - W_0 in our layout (in, out), of the maps that differ.
       outside: torch name -> the tuned value of other parameters that differ.
       share: of the squared norm of all changes, what lies in these.
+      beside: the other parameters of modules that are kept whole, which PEFT asks for.
     """
 
     linear: dict[str, np.ndarray]
     outside: dict[str, np.ndarray]
     share: float = 0.0
+    beside: Mapping[str, np.ndarray] = types.MappingProxyType({})
+
+    @property
+    def whole(self) -> list[str]:
+        """The modules that are kept whole; other names outside are biases."""
+        return sorted({_owner(name) for name in self.outside if not name.endswith(".bias")})
+
+    @property
+    def biases(self) -> list[str]:
+        """Names of the parameters outside that are in no such module."""
+        whole = set(self.whole)
+        return [name for name in self.outside if _owner(name) not in whole]
 
 
 def difference(model: str, base: str) -> Difference:
@@ -57,10 +72,10 @@ def difference(model: str, base: str) -> Difference:
     compatibility.refuse("--model and --base are not one architecture", problems)
     bare = network.base and not any(within(name, network.base) for name in files[0])
     linear, outside, squares = {}, {}, 0.0
-    for name in progress(sorted(new), len(new), "tensors"):
+    names = {n: n.removeprefix(f"{network.base}.") if bare else n for n in sorted(new)}
+    for name, own in progress(names.items(), len(names), "tensors"):
         if _ignored(network, name):
             continue
-        own = name.removeprefix(f"{network.base}.") if bare else name
         value = _number(new[name])
         kept = _number(old[name]) if name in shared else None
         if kept is not None and np.array_equal(value, kept):
@@ -79,7 +94,13 @@ def difference(model: str, base: str) -> Difference:
     if not linear:
         raise ValueError(f"no linear map of {model} differs from that of {base}; allowed are some")
     share = squares / (squares + sum(map(_squares, linear.values())))
-    return Difference(linear, outside, share)
+    whole = set(Difference(linear, outside).whole)
+    beside = {
+        own: new[name].read()
+        for name, own in names.items()
+        if _owner(own) in whole and own not in outside
+    }
+    return Difference(linear, outside, share, beside)
 
 
 def refuse_outside(change: Difference) -> None:
@@ -92,6 +113,10 @@ def refuse_outside(change: Difference) -> None:
             f"({change.share:.2g} of the squared change); --outside=save keeps them whole beside "
             "the factors"
         )
+
+
+def _owner(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _squares(change: np.ndarray) -> float:

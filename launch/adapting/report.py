@@ -11,6 +11,7 @@ from finetune.algebra import cutting
 from finetune.algebra.cutting import Cut
 from finetune.algebra.spectra import Spectrum
 from finetune.peft.standalone import FLOATS, Standalone
+from finetune.ranks.headroom import headroom
 from launch.shell.tables import table
 
 
@@ -38,6 +39,24 @@ def results(ranks: Mapping[str, int], cuts: Mapping[str, Cut]) -> str:
     sums = [sum(row[i] for row in rows) for i in (1, 2, 3)]
     rows.append(("all", *sums, cutting.total(cuts)))
     return table(("module", "before", "rank", "parameters", "relative error"), rows)
+
+
+def choices(spectra: Mapping[str, Spectrum]) -> str:
+    """What equal ranks hold of the change and what the best as large ones would, a line per rank.
+
+    "" where ranks are not chosen: of one module, or of rank 1.
+    """
+    values = {path: own.values for path, own in spectra.items()}
+    most = max((len(own) for own in values.values()), default=0)
+    if len(values) < 2 or most < 2:
+        return ""
+    rows = []
+    for power in range(most.bit_length()):
+        if (rank := 2**power) < most:
+            room = headroom(values, rank)
+            rows.append((rank, rank * len(values), room.equal, room.best, room.left))
+    header = ("rank", "components", "equal ranks hold", "the best hold", "and leave, of what equal")
+    return table(header, rows)
 
 
 def record(cuts: Mapping[str, Cut], spectra: Mapping[str, Spectrum], **about) -> dict:

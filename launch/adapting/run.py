@@ -33,6 +33,8 @@ def inspect(config: AdapterConfig) -> None:
     spectra = _spectra(adapter.modules)
     print(report.contents(adapter, spectra))
     print(f"base {adapter.config.base}, {adapter.dtype}, {len(adapter.heads)} parameters whole")
+    if choices := report.choices(spectra):
+        print(f"\nShare of the squared change, by components per module:\n{choices}")
     values = {path: one.values for path, one in spectra.items()}
     write_json(config.json, {"ranks": _ranks(adapter), "singular_values": values})
 
@@ -70,13 +72,16 @@ def extract(config: AdapterConfig) -> None:
     if config.outside == "refuse":
         extracting.refuse_outside(difference)
     before = {path: min(delta.shape) for path, delta in difference.linear.items()}
-    saved = sorted({name.rpartition(".")[0] for name in difference.outside})
-    settings = standalone.plain(config.base, saved)
-    adapter = Standalone({}, frozenset(), difference.outside, "float32", settings)
+    saved, biases = difference.whole, difference.biases
+    settings = standalone.plain(config.base, saved, biases=bool(biases))
+    heads = {**difference.beside, **difference.outside}
+    adapter = Standalone({}, frozenset(), heads, "float32", settings)
     method = f"extracted from {config.model}"
     if difference.outside:
         count, share = len(difference.outside), difference.share
-        print(f"{count} parameters whole, {share:.2g} of the squared change: {', '.join(saved)}")
+        more = [f"{len(saved) - 3} more"] if len(saved) > 3 else []
+        where = [*saved[:3], *more, *([f"{len(biases)} biases"] if biases else [])]
+        print(f"{count} parameters whole, {share:.2g} of the squared change: {', '.join(where)}")
     if (pathlib.Path(config.model) / HEAD).exists():  # of a merged export, under no model's names
         print(f"{HEAD} of --model={config.model} is no part of the adapter: keep it beside it")
     if config.gram is not None:

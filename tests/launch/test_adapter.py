@@ -131,6 +131,15 @@ def test_inspect(tmp_path, capsys):
     values = json.loads(file.read_text())["singular_values"]["h.0.q"]
     full = np.linalg.svd(products(folder)["h.0.q"], compute_uv=False)[:3]
     np.testing.assert_allclose(values, full, rtol=1e-7)
+    # The table of what equal ranks hold: each line is what the values say, and no more than best.
+    squares = [np.array(v) ** 2 for v in json.loads(file.read_text())["singular_values"].values()]
+    after = lines[next(i for i, line in enumerate(lines) if line[:1] == ["Share"]) + 3 :]
+    assert [line[0] for line in after] == ["1", "2"]
+    for rank, line in enumerate(after, 1):
+        equal, best, left = map(float, line[2:])
+        held = sum(s[:rank].sum() for s in squares) / sum(s.sum() for s in squares)
+        assert equal == pytest.approx(held, abs=1e-4) and equal <= best
+        assert left == pytest.approx((1 - best) / (1 - equal), rel=1e-2)
 
 
 NAN = {f"{PREFIX}h.0.q.lora_A.weight": np.full((3, 6), np.nan, np.float32)}

@@ -54,13 +54,23 @@ def test_the_matrix_of_a_convolution_and_back(tmp_path):
     assert error == pytest.approx(np.linalg.svd(whole, compute_uv=False)[1], rel=1e-5)
 
 
+def test_the_bias_of_a_module_that_is_cut_to_nothing_has_the_name_of_the_base(tmp_path):
+    tensors = made(tmp_path / "a")
+    adapter = standalone.read(tmp_path / "a")
+    none = {"conv": spectrum(adapter.modules["conv"]).prefix(0)}
+    standalone.write(tmp_path / "new", adapter._replace(modules=none))
+    written = load_file(tmp_path / "new" / "adapter_model.safetensors")
+    assert list(written) == [f"{PREFIX}conv.bias"]
+    np.testing.assert_array_equal(written[f"{PREFIX}conv.bias"], tensors[PREFIX + BIAS])
+
+
 def test_changes_of_biases_add_up_where_weights_sum_to_one(tmp_path):
     given = [made(tmp_path / str(seed), seed)[PREFIX + BIAS] for seed in (0, 1)]
     adapters = [standalone.read(tmp_path / name) for name in "01"]
     both = merged(adapters, [1.5, -0.5])
-    np.testing.assert_allclose(both.heads[BIAS], 1.5 * given[0] - 0.5 * given[1], rtol=1e-6)
+    np.testing.assert_allclose(both.heads["conv.bias"], 1.5 * given[0] - 0.5 * given[1], rtol=1e-6)
     assert dict(both.kernels) == {"conv": (5, 3, 2)}
-    with pytest.raises(ValueError, match=r"conv\.base_layer\.bias differs"):
+    with pytest.raises(ValueError, match=r"conv\.bias differs"):
         merged(adapters, [1.0, 1.0])
 
 
