@@ -17,6 +17,7 @@ from finetune.peft.naming import KINDS
 from finetune.weights.files import read_json
 
 FILE = "adapter_config.json"
+BIASES = ("none", "all", "lora_only")
 NOTHING = "dummy-target-modules"
 """PEFT's own word for an adapter without modules; an empty list is an error there."""
 
@@ -101,8 +102,8 @@ def pattern_key(pattern: Iterable[str], path: str) -> str | None:
     return next((k for k in pattern if re.match(rf"(.*\.)?({k})$", path)), None)
 
 
-def read_config(folder: str | os.PathLike, *, biases: bool = False) -> AdapterConfig:
-    """The configuration of an adapter's folder; `biases` as of `parse`.
+def read_config(folder: str | os.PathLike) -> AdapterConfig:
+    """The configuration of an adapter's folder.
 
     Raises:
       ValueError: no adapter_config.json, or one that `parse` refuses; one line with the file.
@@ -110,17 +111,16 @@ def read_config(folder: str | os.PathLike, *, biases: bool = False) -> AdapterCo
     path = pathlib.Path(folder) / FILE
     raw = read_json(path)
     try:
-        return parse(raw, biases=biases)
+        return parse(raw)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def parse(raw: Mapping[str, Any], *, biases: bool = False) -> AdapterConfig:
+def parse(raw: Mapping[str, Any]) -> AdapterConfig:
     """`AdapterConfig` from the entries of adapter_config.json.
 
     Args:
       raw: the entries.
-      biases: take adapters that hold biases of the base too, bias "all" or "lora_only".
 
     Raises:
       ValueError: a peft_type, a variant or an entry that would change the network in a way not
@@ -129,7 +129,7 @@ def parse(raw: Mapping[str, Any], *, biases: bool = False) -> AdapterConfig:
     kind = raw.get("peft_type")
     if kind not in KINDS:
         raise ValueError(f"peft_type is {kind!r}; allowed are {', '.join(map(repr, KINDS))}")
-    problems = _variants(raw, biases) + _types(raw)
+    problems = _variants(raw) + _types(raw)
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -158,14 +158,13 @@ def parse(raw: Mapping[str, Any], *, biases: bool = False) -> AdapterConfig:
     )
 
 
-def _variants(raw: Mapping[str, Any], biases: bool) -> list[str]:
+def _variants(raw: Mapping[str, Any]) -> list[str]:
     problems = []
     if raw.get("use_dora") and raw["peft_type"] != "LORA":
         problems.append(f"use_dora is {raw['use_dora']!r}, which only peft_type 'LORA' has")
-    known = ("none", "all", "lora_only") if biases else ("none",)
-    if raw.get("bias") not in (None, *known):
-        allowed = " and ".join(map(repr, known))
-        problems.append(f"bias is {raw['bias']!r}; allowed {'are' if biases else 'is'} {allowed}")
+    if raw.get("bias") not in (None, *BIASES):
+        allowed = ", ".join(map(repr, BIASES))
+        problems.append(f"bias is {raw['bias']!r}; allowed are {allowed}")
     start = raw.get("init_lora_weights", True)
     if not any(start is plain or start == plain for plain in PLAIN_STARTS):
         problems.append(

@@ -7,6 +7,7 @@ PEFT keeps torch's layout: every matrix here is the transpose of ours. With A (i
     base_model.model.{path}.lora_A, lora_E, lora_B   AdaLoRA: A^T, d (r, 1), B^T
     base_model.model.{path}.lora_magnitude_vector    DoRA, beside A and B: m (out,)
     base_model.model.{path}.base_layer.weight        W^T itself, of maps to and from the vocabulary
+    base_model.model.{path}.base_layer.bias          the bias of an adapted module, trained beside
     base_model.model.{name}                    a parameter of a head, under torch's name
 
 Source: PEFT 0.21.2, utils/save_and_load.py and tuners/adalora/layer.py. The adapter's own name
@@ -25,6 +26,8 @@ ADALORA = {"a": "lora_A", "b": "lora_B", "d": "lora_E"}
 MAGNITUDE = "lora_magnitude_vector"
 BASE = "base_layer.weight"
 """An adapted module's own parameter, which PEFT saves of maps to and from the vocabulary."""
+
+BIAS = ".base_layer.bias"
 
 KINDS = {"LORA": (LINEAR, EMBEDDING), "ADALORA": (ADALORA,)}
 """peft_type -> the sets of tensors that a module may have."""
@@ -64,6 +67,8 @@ def place(name: str, peft_type: str, dora: bool = False) -> Place | None:
     Example:
       >>> place("base_model.model.classifier.bias", "LORA").path
       'classifier.bias'
+      >>> place("base_model.model.fc1.base_layer.bias", "LORA").path
+      'fc1.bias'
       >>> place("base_model.model.lm_head.base_layer.weight", "LORA").leaf
       'base'
       >>> place("base_model.model.fc1.lora_magnitude_vector", "LORA") is None
@@ -78,6 +83,7 @@ def place(name: str, peft_type: str, dora: bool = False) -> Place | None:
                 return Place(name.removesuffix(f".{suffix}"), leaf, table)
     if name.endswith(f".{BASE}"):
         return Place(name.removesuffix(f".{BASE}"), "base")
+    name = name.replace(BIAS, ".bias")
     if dora and name.endswith(f".{MAGNITUDE}"):
         return Place(name.removesuffix(f".{MAGNITUDE}"), "magnitude")
     return None if ".lora_" in name else Place(name)

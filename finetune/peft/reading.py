@@ -34,8 +34,8 @@ class Adapter(NamedTuple):
       adapters: module path -> Factors a (in, r), b (r, out), all scales folded into a; of DoRA
         Scaled, with the magnitude (out,) beside them.
       heads: torch name -> parameter that replaces the base's, kernels (in, out): of heads, of other
-        modules that were trained whole (norms), and the base's own maps to or from the vocabulary
-        where PEFT saved them: factors on them change these.
+        modules that were trained whole (norms), biases that were trained beside, and the base's own
+        maps to or from the vocabulary where PEFT saved them: factors on them change these.
       config: what adapter_config.json says.
     """
 
@@ -119,6 +119,8 @@ def by_module(
     groups: dict[str, Group] = {}
     heads, beside, problems = {}, {}, []
     for name, entry in entries.items():
+        if _copied(name, entries):
+            continue
         place = naming.place(name, settings.peft_type, settings.dora)
         if place is None:
             problems.append(f"{name} is not known here")
@@ -137,6 +139,13 @@ def by_module(
         else:
             problems.append(f"{name} stands without factors")
     return groups, heads, problems
+
+
+def _copied(name: str, entries: Mapping[str, Entry]) -> bool:
+    """Whether a bias of a module that is stored whole stands there again, or the base's own does:
+    bias "all" saves everything with that word in its name."""
+    ends = (".modules_to_save.bias", ".original_module.bias")
+    return any(name.endswith(e) and name.removesuffix(e) + ".bias" in entries for e in ends)
 
 
 def _module_problems(groups: dict[str, Group], settings: AdapterConfig, frame: Frame) -> list[str]:
@@ -183,7 +192,8 @@ def _head_problems(heads: dict[str, Entry], settings: AdapterConfig, frame: Fram
     problems = [
         f"{name} is in none of modules_to_save"
         for name in heads
-        if not targets.replaced(settings, name) and name not in vocabulary
+        if not (targets.replaced(settings, name) or targets.trained_bias(settings, name))
+        and name not in vocabulary
     ]
     expected = [name for name in frame.leaves if targets.replaced(settings, name)]
     problems += [f"{naming.PREFIX}{name} is missing" for name in expected if name not in heads]

@@ -20,8 +20,6 @@ from finetune.peft.export import WEIGHTS, settings_of, write_json
 from finetune.peft.folders import new_folder
 
 REMEDY = "merge it into its base with PEFT, and take `launch.adapter extract` of the two models"
-BIAS = ".base_layer.bias"
-"""How the bias of an adapted module ends in a file."""
 FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
 FLOATS["float64"] = np.float64
 
@@ -51,8 +49,7 @@ class Standalone(NamedTuple):
 
     def is_bias(self, name: str) -> bool:
         """Whether a parameter among the heads is a bias of the base that was trained beside."""
-        own = self.config.raw.get("bias") not in (None, "none") and name.endswith(".bias")
-        return own and not targets.replaced(self.config, name)
+        return targets.trained_bias(self.config, name)
 
 
 def read(folder: str | os.PathLike, *, keep_magnitude: bool = False) -> Standalone:
@@ -93,7 +90,7 @@ def read(folder: str | os.PathLike, *, keep_magnitude: bool = False) -> Standalo
     return Standalone(
         {path: Factors(change.a, change.b) for path, change in changes.items()},
         frozenset(p for p, g in groups.items() if g.table is naming.EMBEDDING),
-        {name.replace(BIAS, ".bias"): entry.read() for name, entry in sorted(heads.items())},
+        {name: entry.read() for name, entry in sorted(heads.items())},
         widest(g.entries["a"].dtype for g in groups.values()),
         settings,
         {path: c.magnitude for path, c in changes.items() if isinstance(c, Scaled)},
@@ -161,7 +158,7 @@ def plain(
     """The configuration of a new adapter; `biases`: it has some of modules that are not saved."""
     raw = {"peft_type": "LORA", "base_model_name_or_path": base}
     raw |= {"modules_to_save": list(modules_to_save) or None, "bias": "all" if biases else "none"}
-    return parse(raw, biases=biases)
+    return parse(raw)
 
 
 def rounded(factors: Factors, dtype: str) -> Factors:
@@ -184,7 +181,7 @@ def widest(names) -> str:
 
 def _linear(folder: pathlib.Path, keep_magnitude: bool) -> AdapterConfig:
     try:
-        settings = read_config(folder, biases=True)
+        settings = read_config(folder)
     except ValueError as error:
         known = "cannot be read" in str(error) or "JSON" in str(error)
         raise ValueError(str(error) if known else f"{error}; {REMEDY}") from None

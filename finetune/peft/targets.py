@@ -36,6 +36,12 @@ def replaced(config: AdapterConfig, name: str) -> bool:
     return any(owner.endswith(end) for owner in owners for end in config.modules_to_save)
 
 
+def trained_bias(config: AdapterConfig, name: str) -> bool:
+    """Whether the parameter `name` is a bias of the base that the adapter brings of its own."""
+    trained = config.raw.get("bias") not in (None, "none") and name.endswith(".bias")
+    return trained and not replaced(config, name)
+
+
 def _matches(targets: str | list[str], path: str) -> bool:
     if isinstance(targets, str):
         return re.fullmatch(targets, path) is not None

@@ -84,7 +84,7 @@ def test_refused(tmp_path):
     with pytest.raises(ValueError, match=r"conv has kernels \(5, 2, 3\) and \(5, 3, 2\)"):
         merged(adapters, [0.5, 0.5])
     made(tmp_path / "c", bias="some")
-    with pytest.raises(ValueError, match="bias is 'some'; allowed are 'none' and 'all' and"):
+    with pytest.raises(ValueError, match="bias is 'some'; allowed are 'none', 'all', 'lora_only'"):
         standalone.read(tmp_path / "c")
 
 

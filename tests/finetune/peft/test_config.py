@@ -48,7 +48,7 @@ def test_first_pattern_wins():
         ({"peft_type": "LOHA"}, "peft_type is 'LOHA'; allowed are 'LORA', 'ADALORA'"),
         ({"peft_type": None}, "peft_type is None"),
         ({"use_dora": "yes"}, "use_dora is 'yes'; allowed is true or false"),
-        ({"bias": "all"}, "bias is 'all'"),
+        ({"bias": "some"}, "bias is 'some'; allowed are 'none', 'all', 'lora_only'"),
         ({"init_lora_weights": "pissa"}, "'pissa', which changes the base"),
         ({"init_lora_weights": "olora"}, "'olora', which changes the base"),
         ({"lora_bias": True}, "lora_bias is True, which is not known"),
@@ -75,7 +75,7 @@ def test_refused_by_name(entries, words, tmp_path):
 
 def test_all_problems_at_once():
     with pytest.raises(ValueError, match=r"bias.*kasa_config"):
-        parse({**LORA, "use_dora": True, "bias": "all", "kasa_config": {"beta": 1}})
+        parse({**LORA, "use_dora": True, "bias": "some", "kasa_config": {"beta": 1}})
 
 
 def test_variants_that_are_off_are_no_obstacle():
