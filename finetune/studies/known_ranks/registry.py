@@ -21,7 +21,7 @@ QUICK = KnownRanksSetting(
 
 OF_MODEL = {
     **{"rates": (1e-3, 3e-3, 1e-2), "search_seeds": (100,), "seeds": (0, 1, 2)},
-    "contenders": ("lora", "oracle", "adapad", "adalora", "increlora", "lora_equal", "sora"),
+    "contenders": ("lora", "oracle", "adapad", "adalora", "increlora", "lora_equal"),
 }
 
 
@@ -39,7 +39,7 @@ def registry() -> dict[str, Recipe]:
 
 def _sizes(scale: str, seed: int | None, data_dir, model) -> Scale:
     """Every contender on six problems of twelve modules, or three on three of six; with a model,
-    seven on three problems whose base it is, or two in a few steps on one."""
+    six on three problems whose base it is, or two in a few steps on one."""
     del data_dir
     setting = KnownRanksSetting() if scale == "paper" else QUICK
     if model is not None:
@@ -47,11 +47,6 @@ def _sizes(scale: str, seed: int | None, data_dir, model) -> Scale:
         own = {"width": config.hidden_size, "words": config.vocab_size, "model": os.fspath(model)}
         setting = KnownRanksSetting(TeacherSetting(**own), **OF_MODEL)
         if scale == "quick":
-            few = {
-                "steps": LOOKS,
-                "rates": (3e-3,),
-                "seeds": (0,),
-                "contenders": ("oracle", "lora"),
-            }
-            setting = dataclasses.replace(setting, **few)
+            few = {"steps": LOOKS, "rates": (3e-3,), "seeds": (0,)}
+            setting = dataclasses.replace(setting, contenders=("oracle", "lora"), **few)
     return Scale(setting if seed is None else dataclasses.replace(setting, seeds=(seed,)))
