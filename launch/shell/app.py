@@ -26,7 +26,7 @@ from absl import app, flags, logging
 
 import rankwise
 from launch.shell import config_flags, distributed, flagfiles, help_page, path_flags
-from launch.shell.ending import Terminated, endable
+from launch.shell.ending import Terminated, endable, exit_now
 
 USAGE = 2
 ASKED = ("help", "h", "helpshort", "?", "version")
@@ -61,6 +61,7 @@ def run(
     Example:
       >>> run(main, CheckConfig, ["check", "--trials=8"])  # doctest: +SKIP
     """
+    own_process = argv is None
     argv = list(sys.argv if argv is None else argv)
     program = pathlib.Path(argv[0]).stem
     _define_jax_flags()
@@ -75,6 +76,8 @@ def run(
         status = _guarded(program, lambda: main(_configure(config_type, arguments)))
         if status:
             distributed.leave(status)
+        if own_process and status in (INTERRUPTED, TERMINATED):
+            exit_now(status)
         return status
 
     try:

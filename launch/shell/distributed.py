@@ -21,6 +21,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from launch.shell.ending import exit_now
+
 ALLOWED = "'auto', HOST:PORT/COUNT/NUMBER or local/COUNT"
 HEARTBEAT = 30  # seconds: a machine that is silent for longer is given up by the others
 PARENT = "RANKWISE_PARENT"  # process id
@@ -120,9 +122,7 @@ def leave(status: int) -> None:
     They wait for this one in an exchange, and a polite end would wait for them.
     """
     if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        exit_now(status)
 
 
 def _follow_parent() -> None:

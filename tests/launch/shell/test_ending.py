@@ -1,7 +1,9 @@
 """A signal ends a command also where Python drops what is raised."""
 
 import gc
+import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -49,6 +51,34 @@ def test_a_dropped_signal_is_heard(where, number, status, said, capsys):
     assert app._guarded("command", main) == status
     assert time.monotonic() - started < 10 and sys.unraisablehook is hook
     assert capsys.readouterr().err == f"command: {said}\n"
+
+
+CRASHES = """
+import atexit, os, signal, sys, time
+from launch.evidence.drawing import FiguresConfig
+from launch.shell import app
+
+def main(config):
+    os.kill(os.getpid(), int(os.environ["NUMBER"]))
+    time.sleep(60)
+
+atexit.register(os.abort)  # as XLA's threads may, when what they compute with is taken away
+print("said", end="")
+app.run(main, FiguresConfig)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGTERM, 143, "-c: ended by SIGTERM"), (signal.SIGINT, 130, "-c: interrupted")],
+)
+def test_what_breaks_on_the_way_out_does_not_change_the_status(number, status, said):
+    done = subprocess.run(
+        [sys.executable, "-c", CRASHES],
+        **{"env": {**os.environ, "NUMBER": str(int(number))}, "timeout": 60},
+        **{"capture_output": True, "text": True},
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (status, f"{said}\n", "said")
 
 
 def test_other_errors_of_finalisers_are_printed_as_ever(monkeypatch):
