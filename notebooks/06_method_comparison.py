@@ -31,7 +31,7 @@
 # 2. All methods on all-MiniLM-L6-v2, a smoke table.
 # 3. What one gradient costs, beside training.
 # 4. Ranks that are known: does a method find them?
-# 5. The converged table: its command, and what it costs.
+# 5. The converged table, and what there is to find for ranks.
 
 # %%
 # Figures that a function returns are shown.
@@ -53,6 +53,7 @@ from finetune.studies.known_ranks import figures as known_ranks
 from finetune.studies.known_ranks.contenders import CONTENDERS
 from finetune.studies.known_ranks.teacher import PATTERN
 from launch.comparing import picture as comparison_picture
+from launch.comparing import standings
 from launch.comparing import table as comparison
 from launch.shell.tables import table
 
@@ -264,42 +265,79 @@ known_ranks.known_ranks(known)
 # What is left to the oracle is ranks (0.90 hits) and time. It is not that a component which is
 # published late learns at a rate that has fallen: with full rates for late ones it is worse.
 #
+# **At the size of all-MiniLM-L6-v2.** The same with its weights as the base: 36 maps of width 384 to
+# 1536, 72 components of rank 1 to 4 in them, each as large as half of its map's largest singular
+# value; three problems, 400 steps of 16 texts of 8 words. Rates are found on one further problem.
+#
+# `python -m launch.figures --name=known_ranks --scale=paper --model=MODEL_FOLDER
+# --workdir=runs/known_ranks_minilm`
+
+# %%
+with np.load(ROOT / "notebooks" / "06_results" / "known_ranks_minilm.npz") as file:
+    large = dict(file)
+print(table(*known_ranks.table(large)))
+for reference, contender in (("lora", "oracle"), ("lora_equal", "adapad")):
+    ratio, low, high = known_ranks.ratios(large, reference)[contender]
+    print(f"{contender} over {reference}: {ratio:.2f} [{low:.2f}, {high:.2f}]")
+
+# %%
+known_ranks.known_ranks(large)
+
+# %% [markdown]
+# Ranks matter here too, but 400 steps of 128 words are early for 36 maps of this width: LoRA that is
+# given them has 0.63 [0.27, 1.5] of the error of LoRA that is not, on three problems, where it was a
+# seventh above. **AdaPaD** is at 0.87 [0.52, 1.4] of LoRA's error at equal steps and 1.07 [0.62, 1.9]
+# at equal passes: no difference. It places 0.74 of the components rightly, fewer than equal ranks do
+# (0.79): what it found at a twelfth of the width it does not find here in as many steps. **AdaLoRA**
+# (2.7 [1.8, 4.3]) and **IncreLoRA** (3.1 [1.9, 4.8]) are worse than LoRA, each at the largest rate that
+# was tried.
+#
 # ## 5. The converged table
 #
-# all-MiniLM-L6-v2 on STS-B, 72 components in 36 maps, three seeds. Each cell finds its rate on
-# held-out training rows by successive halving (four rates for an eighth of the steps, two for a
-# quarter), then trains with the one that is left. The head has the same rate, 3e-3, for every method
-# (`full` has one rate for all). Batches of 8 for 1.25 epochs come within .004 of batches of 32 after
-# three (LoRA, one seed of these).
+# all-MiniLM-L6-v2 on STS-B with every method of the preset, and on 10 000 rows of SST-2 with two, 72
+# components in 36 maps, three seeds. Each cell finds its rate on held-out training rows by successive
+# halving (four rates for an eighth of the steps, two for a quarter), then trains with the one that is
+# left. The head has the same rate, 3e-3, beside every adapter (`full` and `head` have one rate for all).
+# Batches of 8 for 1.25 epochs come within .004 of batches of 32 after three (LoRA, one seed of these).
 #
 # `python -m launch.compare --tasks=recipes/converged/stsb.flags --methods=lora,full,dora,... --budget=72
 # --seeds=0,1,2 --learning_rates=1e-4,3e-4,1e-3,3e-3 --halvings=3 --model=MODEL_FOLDER
 # --data_dir=data/glue --workdir=runs/converged`
 #
-# `--methods=NAME` makes one cell; stopped, the same command goes on. One thread of an AMD EPYC
-# (Zen 4), with another run on the other core: so are the minutes.
+# `--methods=NAME` makes one cell, and the same command goes on where it was stopped. `lora_best_ranks`
+# is `--methods=notebooks/06_results/lora_best_ranks.flags --learning_rates=1e-3`: LoRA's rate, and the
+# ranks below. One thread of an AMD EPYC (Zen 4) beside other work: minutes are rough.
 
 # %%
 converged = json.loads((ROOT / "notebooks" / "06_results" / "converged.json").read_text())
 rows = comparison.rows(converged)
-print(short(rows))
+for task in dict.fromkeys(row[0] for row in rows):
+    print(f"{task}\n{short([row for row in rows if row[0] == task])}\n")
+print(table(standings.HEADER, standings.standings(rows)))
+print(standings.LEGEND.format(reference="lora"))
 
 # %%
-comparison_picture.scores(converged, rows)
+# Without the head alone, whose scores would press all others into one line.
+adapters = [record for record in converged if record["recipe"] != "head"]
+comparison_picture.scores(adapters, comparison.rows(adapters))
 
 # %%
-comparison_picture.curves(converged)
+comparison_picture.curves(adapters)
 
 # %% [markdown]
-# How the rates were found: Spearman and Pearson correlation (their mean) on held-out rows.
+# How the rates were found: scores on held-out rows, after an eighth of the steps and after a quarter.
 
 # %%
 searched = json.loads((ROOT / "notebooks" / "06_results" / "converged_rates.json").read_text())
-rungs = sorted({(r["steps"], r["rate"]) for r in searched})
-tried = {(r["method"], r["steps"], r["rate"]): r["score"] for r in searched}
-heads = [f"{steps} steps, {rate:g}" for steps, rate in rungs]
-names = dict.fromkeys(r["method"] for r in searched)
-print(table(("method", *heads), [(n, *(tried.get((n, *rung)) for rung in rungs)) for n in names]))
+for task in dict.fromkeys(r["task"] for r in searched):
+    tried = {
+        (r["method"], r["steps"], r["rate"]): r["score"] for r in searched if r["task"] == task
+    }
+    rungs = sorted({(steps, rate) for _, steps, rate in tried})
+    heads = [f"{steps} steps, {rate:g}" for steps, rate in rungs]
+    names = dict.fromkeys(method for method, _, _ in tried)
+    lines = [(name, *(tried.get((name, *rung)) for rung in rungs)) for name in names]
+    print(f"{task}\n{table(('method', *heads), lines)}\n")
 
 # %% [markdown]
 # Do adaptive ranks find something that is there? Then seeds agree on it. The correlation between the
@@ -380,27 +418,38 @@ axis.legend(fontsize=8)
 axis.grid(alpha=0.3)
 
 # %% [markdown]
-# What was found, on this task, at this budget:
+# What was found, at this budget; differences to LoRA are on STS-B, paired over three seeds, with 95%
+# intervals, and of eleven such intervals one in two comparisons of this kind misses 0 by chance:
 #
-# * **No adapter can be told from LoRA**, nor can training all 22.6 million parameters: every 95%
-#   interval of a difference has 0 in it. The spread of three seeds is .002 to .006, what lies between
-#   the methods .006. Which is first here would be another one with other seeds.
-# * **LoRA** .860: what the others are measured by. **LoRA-One** .861: the gradient's directions bring
-#   nothing that is left after 900 steps, nor are they ahead at step 300 (.824, as LoRA).
-# * **AdaPaD** .860, closest to LoRA seed by seed (-.0007 +- .0052), at 1.2 times its minutes; ahead at
-#   steps 300 and 600 (.831 and .853, LoRA .825 and .849), and not at the end.
-# * **DoRA** .857 (-.003 +- .005), **AdaLoRA** .856 and **full** .857: no difference. **PiSSA** .854, the lowest, and within noise too.
-# * *Ranks.* Seeds of AdaLoRA agree on where ranks belong (correlations .53 to .63: wide maps, layers 2
-#   to 4), those of AdaPaD hardly do (.12 to .37). On the teachers of section 4, whose ranks are known,
-#   it was the other way round: AdaPaD places .90 of them rightly. So its score is not at fault in
-#   itself; here there is little for it to find, as a budget dealt out evenly does as well.
+# * **LoRA** .860: what the others are measured by. No method is better, and training all 22.6 million
+#   parameters is not either: **full** .857 (-.004 +- .019).
+# * **AdaPaD** .860 (-.001 +- .005), closest to LoRA seed by seed, at 1.2 times its minutes; ahead at
+#   steps 300 and 600 (.831 and .853, LoRA .825 and .849), and not at the end. On SST-2 it is .855,
+#   LoRA .854 (+.001 +- .026). It does not win here.
+# * **LoRA-One** .861 (+.000 +- .012): the gradient's directions bring nothing that is left after 900
+#   steps, nor are they ahead at step 300 (.824).
+# * **DoRA** .857 (-.003 +- .005), **AdaLoRA** .856 (-.004 +- .012), **PiSSA** .854 (-.006 +- .018),
+#   **IncreLoRA** .857 (-.004 +- .014): no difference.
+# * **SoRA** .852 (-.008 +- .022) keeps 35 to 43 of its 72 components, and half of the parameters.
+# * **Sequential** .849 (-.011 +- .008) is the one adapter that is below LoRA: a component has half of
+#   the steps.
+# * The **head** alone .284: the mean state of two sentences read as one text knows little of both.
+# * *Ranks.* There is a best choice, and it is the same for every seed: the ranks that hold most of one
+#   run's change hold .995 of the most for the others. But equal ranks hold .93 of it, AdaPaD's .90,
+#   AdaLoRA's .87, random ones .79; and as 72 components hold .38 of the change at most, a perfect
+#   choice leaves .96 of what equal ranks leave. From that no gain was expected of LoRA that is given
+#   the best ranks (`--ranks=FILE`), and it has none: .857 (-.003 +- .005). On the teachers of section 4
+#   a perfect choice leaves nothing and equal ranks a fifth. So adaptive ranks are refuted here not by
+#   their scores but by the change, which has a long tail in every map.
 # * *Rates* matter more than methods: with each at its second best rate of those tried, held-out scores
-#   after 202 steps fall by .03 to .14. AdaPaD and AdaLoRA are best at the largest rate that was tried,
-#   full at the smallest, so a better one may lie beyond.
-# * *The head.* At one rate for adapter and head, 1e-3, a seed of LoRA fell to .19 at step 360 and had
-#   .76 at step 720, where another had .855. With a rate of its own for the head none was lost.
-# * *Convergence.* From step 600 to the end, at a falling rate, scores rise by .005 to .016: more than
-#   there is between the methods. LoRA with batches of 32 for three epochs ended at .864 (one seed).
+#   after 202 steps fall by .03 to .30. AdaPaD, AdaLoRA, IncreLoRA and sequential are best at the largest
+#   rate that was tried, full at the smallest, so a better one may lie beyond.
+# * *The head's rate.* At one rate for adapter and head, 1e-3, a seed of LoRA fell to .19 at step 360 and
+#   had .76 at step 720, where another had .855. With a rate of its own for the head none was lost.
+# * *Convergence.* From step 600 to the end, at a falling rate, scores of adapters rise by .005 to .016:
+#   more than there is between most methods. LoRA with batches of 32 for three epochs ended at .864 (one
+#   seed). On MRPC LoRA was at .713 after two epochs (one seed; majority class .684), and still rose: at
+#   this size that task takes more than there was.
 #
 # **A language model.** SmolLM2-135M-Instruct (from GGUF) on GSM8K, 160 rows in 40 steps, 2 components
 # in each of 210 maps, rate 1e-3, one seed: loss per token of 100 held-out answers 1.374 untouched,
@@ -410,6 +459,5 @@ axis.grid(alpha=0.3)
 # --budget=420 --seeds=0 --learning_rates=1e-3 --batch_size=4 --steps=40 --eval_rows=100
 # --model=FILE.gguf --data_dir=data --workdir=runs/gsm8k`
 #
-# Cells that are missing: on STS-B head, rslora, loraplus, increlora, sora and sequential; RTE, MRPC,
-# CoLA and SST-2; the budget of 144. `recipes/presets/converged.json` has them; a cell as above is some
-# 20 minutes of one core.
+# Cells that are missing: rsLoRA and LoRA+ on STS-B; on SST-2 all but LoRA and AdaPaD; MRPC, RTE and CoLA; the budget of 144.
+# `recipes/presets/converged.json` has them; a cell is some 20 minutes of one core.

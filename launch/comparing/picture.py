@@ -83,6 +83,7 @@ def _panel(axis, rows: Sequence[tuple], records: Sequence[dict[str, Any]]) -> No
     axis.set_yticks(range(len(ordered)), names, fontsize=8)
     axis.set_ylim(-0.6, len(ordered) - 0.4)  # half a row around the first and the last
     axis.set(title=task, xlabel=metric.replace("_", " ") + label)
+    axis.locator_params(axis="x", nbins=5)  # scores of four digits and a point leave room for six
     axis.grid(axis="x", alpha=0.3)
 
 

@@ -33,3 +33,19 @@ def test_a_majority_class_far_from_all_scores_is_said_and_not_drawn(majority, dr
         assert ("(majority class: 0)" in getattr(axis, f"get_{side}label")()) is not drawn
         names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
         assert ("majority class" in names) is drawn
+
+
+def test_labels_of_scores_that_are_close_do_not_overlap():
+    same = {"metric": "f1", "majority": 0.5, "recipe": "m"}
+    scores = [0.8452, 0.8578, 0.8624]  # of three runs: labels of four digits
+    records = [
+        {**same, "task": t, "seed": k, "score": y} for t in "ab" for k, y in enumerate(scores)
+    ]
+    figure = picture.scores(records, table.rows(records))
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        low, high = axis.get_xlim()
+        shown = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+        boxes = [text.get_window_extent() for x, text in shown if low <= x <= high]
+        assert len(boxes) > 2
+        assert not any(a.overlaps(b) for a, b in zip(boxes, boxes[1:], strict=False))
