@@ -35,17 +35,10 @@ def test_a_majority_class_far_from_all_scores_is_said_and_not_drawn(majority, dr
         assert ("majority class" in names) is drawn
 
 
-def test_labels_of_scores_that_are_close_do_not_overlap():
-    same = {"metric": "f1", "majority": 0.5, "recipe": "m"}
-    scores = [0.8452, 0.8578, 0.8624]  # of three runs: labels of four digits
-    records = [
-        {**same, "task": t, "seed": k, "score": y} for t in "ab" for k, y in enumerate(scores)
-    ]
-    figure = picture.scores(records, table.rows(records))
-    figure.draw_without_rendering()
-    for axis in figure.axes:
-        low, high = axis.get_xlim()
-        shown = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
-        boxes = [text.get_window_extent() for x, text in shown if low <= x <= high]
-        assert len(boxes) > 2
-        assert not any(a.overlaps(b) for a, b in zip(boxes, boxes[1:], strict=False))
+def test_labels_of_scores_that_are_close_have_room():
+    same = {"task": "t", "metric": "f1", "majority": 0.5, "recipe": "m"}
+    runs = enumerate([0.8452, 0.8578, 0.8624])  # labels have four digits then
+    records = [{**same, "seed": k, "score": score} for k, score in runs]
+    (axis,) = picture.scores(records, table.rows(records)).axes
+    low, high = axis.get_xlim()
+    assert 3 <= sum(low <= x <= high for x in axis.get_xticks()) <= 6
