@@ -437,11 +437,11 @@ axis.grid(alpha=0.3)
 # * The **head** alone .284: the mean state of two sentences read as one text knows little of both.
 # * *Ranks.* There is a best choice, and it is the same for every seed: the ranks that hold most of one
 #   run's change hold .995 of the most for the others. But equal ranks hold .93 of it, AdaPaD's .90,
-#   AdaLoRA's and IncreLoRA's .87, random ones .79; and as 72 components hold .38 of the change at most, a perfect
-#   choice leaves .96 of what equal ranks leave. From that no gain was expected of LoRA that is given
-#   the best ranks (`--ranks=FILE`), and it has none: .857 (-.003 +- .005). On the teachers of section 4
-#   a perfect choice leaves nothing and equal ranks a fifth. So adaptive ranks are refuted here not by
-#   their scores but by the change, which has a long tail in every map.
+#   AdaLoRA's and IncreLoRA's .87, random ones .79; and as 72 components hold .38 of the change at most,
+#   a perfect choice leaves .96 of what equal ranks leave. From that no gain was expected of LoRA that
+#   is given the best ranks (`--ranks=FILE`), and it has none: .857 (-.003 +- .005). On the teachers of
+#   section 4 a perfect choice leaves nothing and equal ranks a fifth. So adaptive ranks are refuted here
+#   not by their scores but by the change, which has a long tail in every map.
 # * *Rates* matter more than methods: with each at its second best rate of those tried, held-out scores
 #   after 202 steps fall by .03 to .25. AdaPaD, AdaLoRA, IncreLoRA and sequential are best at the largest
 #   rate that was tried, full and LoRA+ at the smallest, so a better one may lie beyond.
