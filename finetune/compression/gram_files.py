@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from finetune.weights.files import open_safetensors
+from finetune.weights.naming import alike
 from rankwise.files import replacing
 
 
@@ -34,19 +35,11 @@ def read(file: str | os.PathLike, paths: Iterable[str]) -> dict[str, np.ndarray]
       ValueError: no such file, or one without a single matrix for each module.
     """
     entries = open_safetensors(file)
-    names = {path: _name(path, list(entries)) for path in paths}
-    if lacking := [path for path, name in names.items() if name is None]:
+    names = {path: alike(path, entries) for path in paths}
+    if lacking := [path for path, own in names.items() if len(own) != 1]:
         raise ValueError(
             f"{file} has no matrix for {lacking[0]}"
             f"{f' and {len(lacking) - 1} more' if lacking[1:] else ''}; allowed is a file of "
             "launch.compress --grams=FILE of the same model, with --modules that take them in"
         )
-    return {path: entries[name].read() for path, name in names.items()}
-
-
-def _name(path: str, names: list[str]) -> str | None:
-    """The one name that is the path, or ends with it, or is its end."""
-    if path in names:
-        return path
-    alike = [n for n in names if n.endswith(f".{path}") or path.endswith(f".{n}")]
-    return alike[0] if len(alike) == 1 else None
+    return {path: entries[name].read() for path, (name,) in names.items()}

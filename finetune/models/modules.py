@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from finetune.models.parts.ops import PLAIN, Ops
+from finetune.weights.naming import within
 
 
 class Modules(NamedTuple):
@@ -65,12 +66,8 @@ def head_modules(model: nnx.Module) -> tuple[str, ...]:
     MLP: fc3.
     """
     fresh = {name.rsplit(".", 1)[0] for name in getattr(model, "fresh", ())}
-    missing = [path for path in model.optional if any(_within(name, path) for name in fresh)]
+    missing = [path for path in model.optional if any(within(name, path) for name in fresh)]
     return tuple(dict.fromkeys([*missing, *model.trainable_heads]))
-
-
-def _within(name: str, path: str) -> bool:
-    return name == path or name.startswith(path + ".")
 
 
 def _inputs(config) -> dict[str, jax.Array]:

@@ -27,7 +27,8 @@ MAGNITUDE = "lora_magnitude_vector"
 BASE = "base_layer.weight"
 """An adapted module's own parameter, which PEFT saves of maps to and from the vocabulary."""
 
-BIAS = ".base_layer.bias"
+BIAS = "base_layer.bias"
+"""Likewise its bias, where biases were trained beside."""
 
 KINDS = {"LORA": (LINEAR, EMBEDDING), "ADALORA": (ADALORA,)}
 """peft_type -> the sets of tensors that a module may have."""
@@ -83,7 +84,8 @@ def place(name: str, peft_type: str, dora: bool = False) -> Place | None:
                 return Place(name.removesuffix(f".{suffix}"), leaf, table)
     if name.endswith(f".{BASE}"):
         return Place(name.removesuffix(f".{BASE}"), "base")
-    name = name.replace(BIAS, ".bias")
+    if name.endswith(f".{BIAS}"):
+        return Place(name.removesuffix(BIAS) + "bias")
     if dora and name.endswith(f".{MAGNITUDE}"):
         return Place(name.removesuffix(f".{MAGNITUDE}"), "magnitude")
     return None if ".lora_" in name else Place(name)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from finetune.adapters.method import Leaves, Method
 from finetune.weights.files import read_json
+from finetune.weights.naming import alike
 
 
 def read(file: str | os.PathLike) -> dict[str, int]:
@@ -65,16 +66,14 @@ def of_paths(ranks: Mapping[str, int], paths: Iterable[str]) -> dict[str, int]:
     """
     found = dict.fromkeys(paths, 0)
     for name, rank in ranks.items():
-        alike = [p for p in found if p == name] or [
-            p for p in found if p.endswith(f".{name}") or name.endswith(f".{p}")
-        ]
-        if len(alike) != 1:
-            several = ", ".join(alike[:2]) or "none"
+        places = alike(name, found)
+        if len(places) != 1:
+            several = ", ".join(places[:2]) or "none"
             raise ValueError(
                 f"ranks names {name!r}, which of the adapted modules is {several}; allowed are "
                 "names of one each, see modules"
             )
-        found[alike[0]] = rank
+        found[places[0]] = rank
     return found
 
 

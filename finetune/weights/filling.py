@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from finetune.weights.entries import Checkpoint, Entry
-from finetune.weights.naming import Leaf, named_leaves, rebuild
+from finetune.weights.naming import Leaf, named_leaves, rebuild, within
 
 Placement = (
     jax.sharding.Sharding | Callable[[str, tuple[int, ...]], jax.sharding.Sharding | None] | None
@@ -119,16 +119,6 @@ def full_names(model: nnx.Module, entries: dict[str, Entry]) -> tuple[dict[str, 
     entries, problems = _canonical(entries, model.base)
     entries, other = _originals(entries, getattr(model, "copies", ()))
     return entries, problems + other
-
-
-def within(name: str, path: str) -> bool:
-    """Whether a parameter or module is the one of that path or lies in it.
-
-    Example:
-      >>> within("bert.pooler.dense", "bert.pooler"), within("bert.pool", "bert.pooler")
-      (True, False)
-    """
-    return name == path or name.startswith(f"{path}.")
 
 
 def place(name: str, value: np.ndarray | jax.Array, sharding: Placement) -> jax.Array:

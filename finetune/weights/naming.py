@@ -6,7 +6,7 @@ The attributes of our modules are torch's, so a name is a path: no table per arc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -51,6 +51,31 @@ def named_leaves(model: nnx.Module) -> dict[str, Leaf]:
         *parents, last = _keys(path)
         named[".".join([*map(str, parents), LAST[last]])] = Leaf(value, last == "kernel")
     return named
+
+
+def within(name: str, path: str) -> bool:
+    """Whether a parameter or module is the one of that path or lies in it.
+
+    Example:
+      >>> within("bert.pooler.dense", "bert.pooler"), within("bert.pool", "bert.pooler")
+      (True, False)
+    """
+    return name == path or name.startswith(f"{path}.")
+
+
+def alike(path: str, names: Iterable[str]) -> list[str]:
+    """The name that is the path, else those that end with it or are its end.
+
+    Files of a bare encoder leave out the parts that a model with a head has in front.
+
+    Example:
+      >>> alike("layer.0.query", ["bert.layer.0.query", "bert.layer.0.key"])
+      ['bert.layer.0.query']
+    """
+    names = list(names)
+    if path in names:
+        return [path]
+    return [n for n in names if n.endswith(f".{path}") or path.endswith(f".{n}")]
 
 
 def rebuild(model: nnx.Module, values: Mapping[str, jax.Array]) -> nnx.Module:

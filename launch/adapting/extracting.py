@@ -13,7 +13,8 @@ from finetune import models
 from finetune.peft import compatibility
 from finetune.weights.entries import Entry
 from finetune.weights.files import open_checkpoint
-from finetune.weights.filling import full_names, within
+from finetune.weights.filling import full_names
+from finetune.weights.naming import within
 from launch.shell.waiting import progress
 
 

@@ -111,10 +111,10 @@ class Grid:
         arguments = [chosen, *self.given, *own]
         try:
             config = _read(values, task, arguments)
-            config.ranks()
+            ranks = config.ranks()
             if self.budget is None or method in self.unmatched:
                 return config
-            spent = _spent(config, self.budget, self.given)
+            spent = _spent(config, ranks, self.budget, self.given)
             return _read(values, task, [*arguments, *spent])
         except (flags.Error, ValueError) as error:
             raise ValueError(f"{task} with {method}: {error}") from None
@@ -149,7 +149,9 @@ def _shortened(config: TrainConfig, parts: int) -> TrainConfig:
     return dataclasses.replace(config, epochs=epochs / parts)
 
 
-def _spent(config: TrainConfig, budget: int, given: tuple[str, ...]) -> list[str]:
+def _spent(
+    config: TrainConfig, ranks: dict[str, int] | None, budget: int, given: tuple[str, ...]
+) -> list[str]:
     """Flags with which the method has `budget` components over all modules together."""
     if config.method in OPTIONS[BUDGET].methods:
         return [f"--{BUDGET}={budget}"]
@@ -157,7 +159,7 @@ def _spent(config: TrainConfig, budget: int, given: tuple[str, ...]) -> list[str
         return []
     if config.method_options.get("rank") == 0:  # a whole gradient has no components to count
         return []
-    if (ranks := config.ranks()) and (spent := sum(ranks.values())) != budget:
+    if ranks and (spent := sum(ranks.values())) != budget:
         raise ValueError(f"--ranks adds up to {spent} and --{BUDGET} is {budget}; give {spent}")
     for flag in (flag for flag in given if flag.startswith("--rank=")):
         raise ValueError(f"{flag} and --{BUDGET}={budget} both say the rank; give one of them")

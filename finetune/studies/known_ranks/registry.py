@@ -20,7 +20,9 @@ QUICK = KnownRanksSetting(
 )
 
 OF_MODEL = {
-    **{"rates": (1e-3, 3e-3, 1e-2), "search_seeds": (100,), "seeds": (0, 1, 2)},
+    "rates": (1e-3, 3e-3, 1e-2),
+    "search_seeds": (100,),
+    "seeds": (0, 1, 2),
     "contenders": ("lora", "oracle", "adapad", "adalora", "increlora", "lora_equal"),
 }
 
