@@ -83,7 +83,7 @@ def with_ranks(config: GivenLoraConfig, run: Run) -> Method:
         return lora(config, run)
     most = max(ranks.values())
     alpha = config.scale * (most**0.5 if config.stabilised else most)  # the scale is as before
-    return given.given(lora(dataclasses.replace(config, rank=most, alpha=alpha), run), ranks)
+    return given.at_ranks(lora(dataclasses.replace(config, rank=most, alpha=alpha), run), ranks)
 
 
 def lora(config: LoraConfig, run: Run) -> Method:

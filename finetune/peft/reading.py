@@ -161,7 +161,7 @@ def _module_problems(groups: dict[str, Group], settings: AdapterConfig, frame: F
         # PEFT adapts what the configuration names, and would drop these tensors.
         if path in frame.shapes and not targets.adapted(settings, path):
             problems.append(f"{path} has tensors but is none of target_modules")
-        kind = frame.embed if table is naming.EMBEDDING else frame.linear
+        kind = frame.embed if table == naming.EMBEDDING else frame.linear
         if path in frame.shapes and path not in kind:
             problems.append(f"{path} has tensors of another kind of module")
     problems += compatibility.adapter_misfits(frame, shapes)

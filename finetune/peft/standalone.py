@@ -89,7 +89,7 @@ def read(folder: str | os.PathLike, *, keep_magnitude: bool = False) -> Standalo
     changes = {p: reading.factors_of(p, g, settings, np.float64) for p, g in sorted(groups.items())}
     return Standalone(
         {path: Factors(change.a, change.b) for path, change in changes.items()},
-        frozenset(p for p, g in groups.items() if g.table is naming.EMBEDDING),
+        frozenset(p for p, g in groups.items() if g.table == naming.EMBEDDING),
         {name: entry.read() for name, entry in sorted(heads.items())},
         widest(g.entries["a"].dtype for g in groups.values()),
         settings,

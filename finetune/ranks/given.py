@@ -89,7 +89,7 @@ def live(entry: Leaves, rank: jax.Array | int) -> Leaves:
     return {**entry, "gain": kept, "rank": jnp.asarray(rank, jnp.int32)}
 
 
-def given(method: Method, ranks: Mapping[str, int]) -> Method:
+def at_ranks(method: Method, ranks: Mapping[str, int]) -> Method:
     """The method with these ranks from its first step to its last.
 
     Args:
@@ -102,7 +102,7 @@ def given(method: Method, ranks: Mapping[str, int]) -> Method:
       >>> from finetune.optimiser import OptimiserConfig
       >>> plain = lora(LoraConfig(rank=3), Run(OptimiserConfig(), 10))
       >>> kernels = {"fc1": jnp.ones((4, 4)), "fc2": jnp.ones((4, 4))}
-      >>> theta, aux = given(plain, {"fc1": 3}).prepare(jax.random.key(0), kernels, None)
+      >>> theta, aux = at_ranks(plain, {"fc1": 3}).prepare(jax.random.key(0), kernels, None)
       >>> {path: int(rank) for path, rank in plain.ranks(theta, aux).items()}
       {'fc1': 3, 'fc2': 0}
     """

@@ -14,6 +14,7 @@ import tqdm
 Item = TypeVar("Item")
 
 LOG_LINES = 10
+PAUSE = 1.0  # seconds between lines
 SLOW = 3.0  # seconds without a word
 
 
@@ -37,7 +38,8 @@ def stage(text: str) -> Iterator[None]:
 def progress(iterable: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
     """Passes `iterable` on and shows on stderr how far it is.
 
-    A bar on a terminal; elsewhere (a file, a pipe, a batch system) at most about ten plain lines.
+    A bar on a terminal; elsewhere (a file, a pipe, a batch system) at most about ten plain lines,
+    and between the first and the last at most one a second.
     Nothing at all when `total` is 0 or there is no stderr.
 
     Args:
@@ -55,7 +57,7 @@ def progress(iterable: Iterable[Item], total: int | None, label: str) -> Iterato
 
 def _log_lines(iterable, total, label):
     started = time.monotonic()
-    due = 1
+    due, said = 1, float("-inf")
     text = f"{label}: the first of {total}" if total else f"{label}: the first"
     with contextlib.ExitStack() as first:
         first.enter_context(stage(text))
@@ -63,9 +65,10 @@ def _log_lines(iterable, total, label):
             yield item
             first.close()
             # The consumer has finished with the item when it asks for the next one.
-            if done >= due or done == total:
-                seconds = time.monotonic() - started
+            now = time.monotonic()
+            if done == total or (done >= due and now - said >= PAUSE):
                 of = f"/{total}" if total else ""
-                print(f"{label}: {done}{of} in {seconds:.0f} s", file=sys.stderr, flush=True)
+                print(f"{label}: {done}{of} in {now - started:.0f} s", file=sys.stderr, flush=True)
+                said = now
                 # Tenths of what is known, powers of two of what is not.
                 due = done + -(-total // LOG_LINES) if total else 2 * done

@@ -162,14 +162,21 @@ def test_the_cache_is_private_and_optional(command, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("total", "lines"), [(1, 1), (5, 5), (42, 11), (1000, 11)])
-def test_progress_is_a_few_lines_in_a_file(capsys, total, lines):
+def test_progress_is_a_few_lines_in_a_file(capsys, monkeypatch, total, lines):
+    monkeypatch.setattr(waiting, "PAUSE", 0.0)
     assert list(waiting.progress(range(total), total, "claims")) == list(range(total))
     out, err = capsys.readouterr()
     assert out == "" and len(err.splitlines()) <= lines
     assert err.splitlines()[-1].startswith(f"claims: {total}/{total} in 0 s")
 
 
-def test_progress_without_a_total_thins_out(capsys):
+def test_progress_of_what_is_quick_is_its_first_and_last_line(capsys):
+    assert list(waiting.progress(range(100), 100, "claims")) == list(range(100))
+    assert capsys.readouterr().err == "claims: 1/100 in 0 s\nclaims: 100/100 in 0 s\n"
+
+
+def test_progress_without_a_total_thins_out(capsys, monkeypatch):
+    monkeypatch.setattr(waiting, "PAUSE", 0.0)
     list(waiting.progress(iter(range(100)), None, "steps"))
     done = [int(line.split()[1]) for line in capsys.readouterr().err.splitlines()]
     assert done == [1, 2, 4, 8, 16, 32, 64]
