@@ -131,6 +131,11 @@ class MethodConfig:
         return self.name in _PLANNED and getattr(self.settings, "every", None) is None
 
     @property
+    def scheduled(self) -> bool:
+        """Whether the number of steps says how the rate falls and no more: it may be traced."""
+        return self.name not in _PLANNED
+
+    @property
     def layerwise(self) -> bool:
         """See `Method.layerwise`."""
         return self.name in _LAYERWISE and not getattr(self.settings, "preconditioned", False)
@@ -146,6 +151,7 @@ def make(
     """The method that a configuration describes, for a run of `total` steps.
 
     Args:
+      total: may be traced where `config.scheduled`.
       mesh: with an axis "level", deals the levels of parallel and adapad out on it.
 
     Raises:
@@ -155,6 +161,7 @@ def make(
       >>> make(MethodConfig("sequential", path=(1, 3, 5)), OptimiserConfig(), total=90).name
       'sequential'
     """
-    total = checks.integer("steps", total, 1)
+    if not (config.scheduled and checks.traced(total)):
+        total = checks.integer("steps", total, 1)
     method = METHODS[config.name].build(config.settings, Run(options, total, mesh))
     return dataclasses.replace(method, layerwise=config.layerwise)

@@ -27,8 +27,8 @@ SHARE = 0.1
 
 
 class Runner:
-    """Trains the cells; data and network are loaded once per task, and the runs of a cell that have
-    one length share a program.
+    """Trains the cells; data and network are loaded once per task, and the runs of a cell on the
+    same rows share a program, those of other lengths where the method allows it.
 
     Args:
       cells: of `launch.comparing.grid`.
@@ -106,12 +106,14 @@ class Runner:
             write_json(done, {**record, "diverged": str(error)})
 
     def _prepared(self, config: TrainConfig, apart: bool) -> training.Job:
-        """The job of a run; of the last one's program where only seed and learning rates differ."""
+        """The job of a run; with the last one's program where that serves it."""
         expected = {**_of_problem(config), "mesh": config.mesh, "remat": config.remat}
         if self._problem[0] != expected:
             self._problem, self._job = (expected, training.load(config)), (None, None)
-        rates = {"learning_rate": 1.0, "head_learning_rate": None}
-        same = dataclasses.replace(config, seed=0, workdir=None, **rates)
+        free = {"learning_rate": 1.0, "head_learning_rate": None}
+        if config.method_config().scheduled:
+            free |= {"steps": None, "epochs": None, "evaluate_every": None}
+        same = dataclasses.replace(config, seed=0, workdir=None, **free)
         if self._job[0] == (same, apart):
             job = training.restarted(self._job[1], config)
         else:

@@ -73,13 +73,14 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     loop = dataclasses.replace(
         config.loop_config(task.steps("train", config.batch_size)), eval_batch_size=of_pass
     )
-    own = rates.of(config)
-    method, head_tx = rates.parts(config, loop.steps, places, own)
+    own, scheduled = rates.course(config, loop.steps), config.method_config().scheduled
+    method, head_tx = rates.parts(config, places, own)
     paths = net.adapted(config.modules) if method.beside == "head" else ()
 
     def one_step(state, given, batch):
-        params, traced = given
-        parts = rates.parts(config, loop.steps, places, traced)
+        params, course = given
+        course = course if scheduled else course._replace(steps=loop.steps)
+        parts = rates.parts(config, places, course)
         one = step.train_step(net, parts[0], task.loss, parts[1], config.step_config())
         return one(state, params, batch)
 
@@ -103,11 +104,14 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
 
 
 def restarted(job: Job, config: TrainConfig) -> Job:
-    """The run of another seed, and at other learning rates; what is compiled stays."""
-    own = rates.of(config)
-    method, head_tx = rates.parts(config, job.loop.steps, job.devices, own)
-    step = job.step._replace(rates=own)
-    return _begun(job._replace(method=method, head_tx=head_tx, step=step), config)
+    """The run of another seed, at other learning rates and, of a method that is `scheduled`, of
+    another length; what is compiled stays."""
+    given = config.loop_config(job.task.steps("train", config.batch_size))
+    loop = dataclasses.replace(given, eval_batch_size=job.loop.eval_batch_size)
+    own = rates.course(config, loop.steps)
+    method, head_tx = rates.parts(config, job.devices, own)
+    step = job.step._replace(course=own)
+    return _begun(job._replace(method=method, head_tx=head_tx, step=step, loop=loop), config)
 
 
 def _begun(job: Job, config: TrainConfig) -> Job:
@@ -121,8 +125,7 @@ def _begun(job: Job, config: TrainConfig) -> Job:
     shapes = job.method.needs_gradients is not None
     begin = gradient_pass.template if shapes else _first_state
     first = begin(job.method, net.kernels(paths), head, job.head_tx, config.seed)
-    loop = dataclasses.replace(job.loop, seed=config.seed)
-    return job._replace(state=job.devices.state(first), loop=loop)
+    return job._replace(state=job.devices.state(first))
 
 
 def _first_state(method, kernels, head, head_tx, seed: int) -> state.TrainState:

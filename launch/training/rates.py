@@ -1,4 +1,5 @@
-"""Learning rates as arguments of the compiled step, so that a search compiles it once."""
+"""Learning rates and their course as arguments of the compiled step: a search of rates, and runs of
+other lengths, share one program."""
 
 from __future__ import annotations
 
@@ -13,39 +14,52 @@ from finetune.training.devices import Devices
 from launch.training.config import TrainConfig
 
 
+class Course(NamedTuple):
+    """The largest learning rates of adapter and head, and the steps over which they fall."""
+
+    adapter: Any
+    head: Any
+    steps: Any
+
+
 class Rated(NamedTuple):
-    """A compiled step with its learning rates, of the adapter and of the head.
+    """A compiled step with the course of its learning rates.
 
     Attributes:
-      program: (state, (params, rates), batch) -> (state, metrics); runs that differ in nothing but
-        their rates share it.
-      rates: of `of`.
+      program: (state, (params, course), batch) -> (state, metrics); runs that differ in nothing but
+        their course share it, in steps only where the method allows it.
+      course: of the run.
     """
 
     program: Any
-    rates: tuple[np.float32, np.float32]
+    course: Course
 
     def __call__(self, state, params, batch):
         """(state, metrics), as of `finetune.training.step.train_step`."""
-        return self.program(state, (params, self.rates), batch)
+        return self.program(state, (params, self.course), batch)
 
     def lower(self, state, params, batch):
         """As of `jax.jit`."""
-        return self.program.lower(state, (params, self.rates), batch)
+        return self.program.lower(state, (params, self.course), batch)
 
 
-def of(config: TrainConfig) -> tuple[np.float32, np.float32]:
-    """The largest learning rates of the run: of the adapter, and of the head."""
-    return tuple(np.float32(config.optimiser_config(head).learning_rate) for head in (False, True))
+def course(config: TrainConfig, steps: int) -> Course:
+    """Of a run of so many steps."""
+    rates = (config.optimiser_config(head).learning_rate for head in (False, True))
+    return Course(*map(np.float32, rates), np.int32(steps))
 
 
 def parts(
-    config: TrainConfig, steps: int, places: Devices, rates: tuple[Any, ...]
+    config: TrainConfig, places: Devices, given: Course
 ) -> tuple[methods.Method, optax.GradientTransformation]:
-    """The method and the head's optimiser of a run of so many steps; rates may be traced."""
+    """The method and the head's optimiser of a run.
+
+    Args:
+      given: may be traced, its steps where `config.method_config().scheduled`.
+    """
     of_adapter, of_head = (
         dataclasses.replace(config.optimiser_config(head), learning_rate=rate)
-        for head, rate in zip((False, True), rates, strict=True)
+        for head, rate in zip((False, True), given[:2], strict=True)
     )
-    method = methods.make(config.method_config(), of_adapter, steps, mesh=places.mesh)
-    return method, optimiser.optimiser(of_head, steps)
+    method = methods.make(config.method_config(), of_adapter, given.steps, mesh=places.mesh)
+    return method, optimiser.optimiser(of_head, given.steps)

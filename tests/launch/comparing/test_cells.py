@@ -14,9 +14,14 @@ def test_the_best_score_is_the_least_loss(metric, best):
     assert cells.ranked(tried)[0] == best and cells.ranked(tried)[-1] == 1.0
 
 
-@pytest.mark.parametrize("method", ["lora", "adapad", "full"])
-def test_rates_that_share_a_program_train_what_each_trains_alone(tmp_path, monkeypatch, method):
-    (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=4\n")
+@pytest.mark.parametrize(
+    ("method", "halvings", "programs"),
+    [("lora", 0, 1), ("lora", 1, 1), ("adapad", 0, 1), ("adapad", 1, 2), ("full", 1, 1)],
+)
+def test_rates_that_share_a_program_train_what_each_trains_alone(
+    tmp_path, monkeypatch, method, halvings, programs
+):
+    (tmp_path / "easy.flags").write_text("--task=digits\n--hidden_size=16\n--steps=8\n")
     prepare, prepared = training.prepare, []
 
     def counted(config, *loaded):
@@ -25,8 +30,8 @@ def test_rates_that_share_a_program_train_what_each_trains_alone(tmp_path, monke
 
     monkeypatch.setattr(training, "prepare", counted)
     flags = [f"--tasks={tmp_path}/easy.flags", f"--methods={method}", "--search_on=evaluation"]
-    flags += [f"--workdir={tmp_path}/out", "--learning_rates=1e-3,1e-2"]
-    assert command("compare", *flags) == 0 and len(prepared) == 1
+    flags += [f"--workdir={tmp_path}/out", "--learning_rates=1e-4,1e-2", f"--halvings={halvings}"]
+    assert command("compare", *flags) == 0 and len(prepared) == programs
     alone = [f"--flagfile={tmp_path}/easy.flags", f"--method={method}", "--learning_rate=1e-2"]
     assert command("train", *alone, f"--workdir={tmp_path}/alone") == 0
     folders = tmp_path / "alone", tmp_path / f"out/easy.{method}.0.0.01"
