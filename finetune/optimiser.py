@@ -97,15 +97,27 @@ def renewed(inner: optax.GradientTransformation, every: int) -> optax.GradientTr
     return optax.GradientTransformation(init, update)
 
 
-def rate(config: OptimiserConfig, step, total) -> jax.Array:
+def warm_up(config: OptimiserConfig, total) -> jax.Array:
+    """w, the steps of warm-up in a run of `total` steps, which may be traced; a whole float32.
+
+    Example:
+      >>> [float(warm_up(OptimiserConfig(warmup=warmup), 110)) for warmup in (0.06, 5)]
+      [6.0, 5.0]
+    """
+    total = jnp.asarray(total, jnp.float32)
+    return jnp.floor(config.warmup * total if config.warmup < 1 else config.warmup + 0 * total)
+
+
+def rate(config: OptimiserConfig, step, total, warmup=None) -> jax.Array:
     """The learning rate of step 0 <= t < T, float32.
 
     eta min(1, (t + 1) / w) times 1, (T - t) / (T - w) or (1 + cos(pi (t - w) / (T - w))) / 2 once
     t >= w, the warm-up. With `renew_every`, t and T are those of the part that the step is in.
 
     Args:
-      config: the settings; w is rounded down.
+      config: the settings.
       step, total: t and T, may be traced.
+      warmup: w in place of the settings', may be traced.
 
     Example:
       >>> config = OptimiserConfig(learning_rate=1.0, warmup=2)
@@ -117,7 +129,7 @@ def rate(config: OptimiserConfig, step, total) -> jax.Array:
     if config.renew_every is not None:
         local = step % config.renew_every
         step, total = local, jnp.minimum(config.renew_every, total - (step - local))
-    warmup = jnp.floor(config.warmup * total if config.warmup < 1 else config.warmup + 0 * total)
+    warmup = warm_up(config, total) if warmup is None else warmup
     rising = jnp.minimum(1, (step + 1) / jnp.maximum(warmup, 1))
     left = jnp.clip((total - step) / jnp.maximum(total - warmup, 1), 0, 1)
     if config.schedule == "constant":

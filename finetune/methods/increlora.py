@@ -20,6 +20,7 @@ from finetune.adapters.method import Factors, Gradients, Leaves, Method, Run, to
 from finetune.adapters.side_channel import tap
 from finetune.methods import option_texts as texts
 from finetune.ranks import component_ages, orthonormal, reserves, scores
+from finetune.ranks.growth import period
 from rankwise import checks
 from rankwise.options import option
 
@@ -80,8 +81,11 @@ class IncreloraConfig:
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta is {self.beta}; allowed are numbers in [0, 1)")
 
-    def growth(self, modules: int, total: int) -> reserves.Growth:
+    def growth(self, modules: int, total: int | jax.Array) -> reserves.Growth:
         """How `modules` modules grow in a run of `total` steps.
+
+        Args:
+          total: may be traced; then it is not asked whether it suffices.
 
         Raises:
           ValueError: a budget outside modules..modules * (what `rank` and `add` allow), or so many
@@ -93,9 +97,10 @@ class IncreloraConfig:
         checks.integer("budget", budget, modules, modules * each, why=why)
         grow = -(-modules // 9) if self.grow is None else self.grow
         rounds = -(-((budget - modules) // self.add) // grow)
-        every = max(int(0.6 * total) // (rounds + 1), 1) if self.every is None else self.every
+        every = period(total, rounds + 1) if self.every is None else self.every
         t_init = every if self.t_init is None else self.t_init
-        if rounds and (t_init // every + rounds) * every >= total:
+        known = rounds and not checks.traced(total)
+        if known and (t_init // every + rounds) * every >= total:
             raise ValueError(
                 f"every is {every} and t_init {t_init} with {rounds} growths of {grow} modules; "
                 f"allowed is what ends before step {total}"

@@ -83,6 +83,8 @@ METHODS: dict[str, Entry] = {
 NAMES = tuple(METHODS)
 # They deal the steps of a run out: to phases, components, links or thresholds.
 _PLANNED = ("adalora", "adapad", "cola", "debora", "increlora", "relora", "sequential", "sora")
+# Of those, the ones whose plan has an entry for every step or part, or a shape: it is no argument.
+_TABLED = ("adalora", "cola", "debora", "relora", "sequential")
 # Their step treats every array by itself, or modules by `finetune.adapters.tables`.
 _LAYERWISE = (
     *("full", "head", "untouched", "lora", "rslora", "loraplus", "pissa", "dora"),
@@ -132,8 +134,8 @@ class MethodConfig:
 
     @property
     def scheduled(self) -> bool:
-        """Whether the number of steps says how the rate falls and no more: it may be traced."""
-        return self.name not in _PLANNED
+        """Whether the number of steps may be traced, so that one program serves runs of all."""
+        return self.name not in _TABLED
 
     @property
     def layerwise(self) -> bool:

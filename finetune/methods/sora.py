@@ -68,7 +68,7 @@ class SoraConfig:
         if not 0 < self.first < 1:
             raise ValueError(f"first is {self.first}; allowed are numbers in (0, 1)")
 
-    def thresholds(self, step: jax.Array, total: int) -> jax.Array:
+    def thresholds(self, step: jax.Array, total: int | jax.Array) -> jax.Array:
         """xi of step t of a run of `total`, in the default float.
 
         Example:

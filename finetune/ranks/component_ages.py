@@ -6,16 +6,13 @@ IncreLoRA trains the factors of a reserve long before its gain. Keys are path + 
 
 from __future__ import annotations
 
-import dataclasses
-import math
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from finetune.adapters.by_component import along, by_component
 from finetune.adapters.method import Leaves, Run, Tree
-from finetune.optimiser import rate
+from finetune.optimiser import rate, warm_up
 
 PARTS = {"/factors": ("a", "b"), "/gain": ("d",)}
 
@@ -81,6 +78,5 @@ def restarted(run: Run, step: jax.Array, age: jax.Array) -> jax.Array:
       >>> [float(restarted(run, 4 + age, jnp.asarray(age))) for age in range(4)]
       [0.5, 1.0, 1.0, 0.5]
     """
-    config = run.optimiser
-    steps = math.floor(config.warmup * run.total) if config.warmup < 1 else config.warmup
-    return rate(dataclasses.replace(config, warmup=steps), age, run.total - (step - age))
+    warmup = warm_up(run.optimiser, run.total)
+    return rate(run.optimiser, age, run.total - (step - age), warmup)

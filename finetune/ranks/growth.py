@@ -11,9 +11,24 @@ from finetune.adapters import levels, tables
 from finetune.adapters.method import Leaves, Tree
 from finetune.adapters.tables import column, dealt, each
 from finetune.ranks import scores
+from rankwise import checks
 
-SHARE = 0.6
-"""Of a run's steps, those in which ranks grow unless told otherwise."""
+SHARE = (3, 5)
+"""Of a run's steps, those in which ranks grow unless told otherwise: three of five."""
+
+
+def period(total: int | jax.Array, growths: int) -> int | jax.Array:
+    """Steps between growths, of which so many take `SHARE` of a run of `total` steps; at least 1.
+
+    Args:
+      total: may be traced.
+
+    Example:
+      >>> period(1000, 4), period(10, 20)
+      (150, 1)
+    """
+    steps = SHARE[0] * total // SHARE[1] // max(growths, 1)
+    return jnp.maximum(steps, 1) if checks.traced(total) else max(steps, 1)
 
 
 class Growth(NamedTuple):

@@ -16,7 +16,14 @@ def test_the_best_score_is_the_least_loss(metric, best):
 
 @pytest.mark.parametrize(
     ("method", "halvings", "programs"),
-    [("lora", 0, 1), ("lora", 1, 1), ("adapad", 0, 1), ("adapad", 1, 2), ("full", 1, 1)],
+    [
+        ("lora", 0, 1),
+        ("lora", 1, 1),
+        ("adapad", 0, 1),
+        ("adapad", 1, 1),
+        ("adalora", 1, 2),
+        ("full", 1, 1),
+    ],
 )
 def test_rates_that_share_a_program_train_what_each_trains_alone(
     tmp_path, monkeypatch, method, halvings, programs
