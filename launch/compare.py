@@ -11,6 +11,10 @@ found with the first seed on training rows that are held out, or on the reported
 the number of components of all modules together; without it a --preset has its own, and the ranks
 that its files of methods say. Each run has a folder in --workdir, as `launch.train` would have
 written it. The same command goes on where it was stopped, and repeats nothing.
+
+python -m launch.compare --join=runs/here,runs/there --workdir=runs/both
+
+makes one table of comparisons that ran apart; differences are to the first method of the first.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from finetune.methods.parallel import WAYS, assembled
 from finetune.optimiser import clipped
 from finetune.ranks import scores
 from finetune.ranks.deployed import DENSE, SCORES, Deployed, deployed, unscored
-from finetune.ranks.growth import Growth, period
+from finetune.ranks.growth import Growth, plan
 from rankwise import checks
 from rankwise.options import option
 
@@ -146,9 +146,9 @@ class AdapadConfig(LateOptions):
           ValueError: a budget outside modules..modules * rank, or so many growths that the steps do
             not suffice for them.
         """
-        budget, grow, _, every = self._plan(modules, total)
-        settled = {"budget": budget, "grow": grow, "every": every, "score_every": self._often}
-        return dataclasses.replace(self, **settled)
+        now = plan(self, modules, total)
+        settled = {"budget": now.budget, "grow": now.grow, "every": now.every}
+        return dataclasses.replace(self, **settled, score_every=self._often)
 
     def growth(self, modules: int, total: int | jax.Array) -> Growth:
         """How the modules of such a run grow; ValueError as in `resolved`.
@@ -156,11 +156,11 @@ class AdapadConfig(LateOptions):
         Args:
           total: may be traced; then it is not asked whether it suffices.
         """
-        budget, grow, rounds, every = self._plan(modules, total)
-        last = None if self.significance is None else rounds * every
+        now = plan(self, modules, total)
+        last = None if self.significance is None else now.rounds * now.every
         often = self._often if self.score in SCORES else 1
         return Growth(
-            *(self.rank, budget, grow, every, last, self.advance, self.score),
+            *(self.rank, now.budget, now.grow, now.every, last, self.advance, self.score),
             *(often, self.beta**often, self.significance),
         )
 
@@ -169,25 +169,6 @@ class AdapadConfig(LateOptions):
         if self.score_every is not None:
             return self.score_every
         return 5 if self.score in DENSE or self.head_loss == "own" else 1
-
-    def _plan(self, modules: int, total: int | jax.Array):
-        """Budget, modules that grow at a time, how often they do, and the steps between."""
-        budget = self.budget
-        if budget is None:
-            # Where growth stops by itself, the budget is no limit unless one is given.
-            budget = (min(2, self.rank) if self.significance is None else self.rank) * modules
-        why = f" (1 to {self.rank} for each of {modules} modules)"
-        checks.integer("budget", budget, modules, modules * self.rank, why=why)
-        together = -(-modules // 9) if self.significance is None else modules
-        grow = together if self.grow is None else self.grow
-        rounds = -(-(budget - modules) // grow)
-        every = period(total, rounds) if self.every is None else self.every
-        if not checks.traced(total) and rounds * every > total:
-            raise ValueError(
-                f"every is {every} with {rounds} growths of {grow} modules each; "
-                f"allowed are at most {total} steps"
-            )
-        return budget, grow, rounds, every
 
 
 def adapad(config: AdapadConfig, run: Run) -> Method:

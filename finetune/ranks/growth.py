@@ -31,6 +31,45 @@ def period(total: int | jax.Array, growths: int) -> int | jax.Array:
     return jnp.maximum(steps, 1) if checks.traced(total) else max(steps, 1)
 
 
+class Plan(NamedTuple):
+    """Components of all modules, modules that grow at a time, how often they do, steps between."""
+
+    budget: int
+    grow: int
+    rounds: int
+    every: int | jax.Array
+
+
+def plan(config, modules: int, total: int | jax.Array) -> Plan:
+    """How a budget is dealt out to modules that have one component each.
+
+    Args:
+      config: with rank, budget, grow, every, and the significance at which modules may grow; by
+        default (None) twice the modules, a ninth of them, and what ends with `SHARE` of the run;
+        where growth stops by itself all modules may grow, to their full rank.
+      total: steps of the run; may be traced, then it is not asked whether they suffice.
+
+    Raises:
+      ValueError: a budget outside modules..modules * rank, or more growths than the steps allow.
+    """
+    tested = config.significance is not None
+    budget, grow, most = config.budget, config.grow, modules * config.rank
+    if budget is None:
+        budget = most if tested else min(2, config.rank) * modules
+    why = f" (1 to {config.rank} for each of {modules} modules)"
+    checks.integer("budget", budget, modules, most, why=why)
+    if grow is None:
+        grow = modules if tested else -(-modules // 9)
+    rounds = -(-(budget - modules) // grow)
+    every = period(total, rounds) if config.every is None else config.every
+    if not checks.traced(total) and rounds * every > total:
+        raise ValueError(
+            f"every is {every} with {rounds} growths of {grow} modules each; "
+            f"allowed are at most {total} steps"
+        )
+    return Plan(budget, grow, rounds, every)
+
+
 class Growth(NamedTuple):
     """How modules grow.
 

@@ -135,11 +135,11 @@ def _open_shards(index: pathlib.Path) -> dict[str, Entry]:
     return {key: files[name][key] for key, name in table.items()}
 
 
-def read_json(path: str | os.PathLike) -> dict[str, Any]:
-    """The object in a JSON file.
+def read_json(path: str | os.PathLike, kind: type = dict) -> Any:
+    """The object in a JSON file, or what `kind` is: list for an array.
 
     Raises:
-      ValueError: no such file, not JSON, or not an object.
+      ValueError: no such file, not JSON, or not of that kind.
     """
     try:
         raw = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
@@ -147,6 +147,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path} holds a {type(raw).__name__}; allowed is an object")
+    if not isinstance(raw, kind):
+        allowed = "an object" if kind is dict else f"a {kind.__name__}"
+        raise ValueError(f"{path} holds a {type(raw).__name__}; allowed is {allowed}")
     return raw

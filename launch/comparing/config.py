@@ -15,6 +15,8 @@ from rankwise import checks
 from rankwise.options import option
 
 SEARCH = ("heldout", "evaluation")
+IDLE = ("seeds", "learning_rates", "search_on", "halvings", "budget")
+"""Flags of runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,12 @@ class CompareConfig:
         "components of all modules together, the same for every method; by default as the files "
         "of --methods say",
     )
+    join: tuple[str, ...] = option(
+        (),
+        "compare.json files, or folders with one, whose runs stand in the table too, before those "
+        "of this command; without --tasks and --methods they are the whole table",
+        path=True,
+    )
     workdir: str | None = option(
         None, "folder of the runs and the table; has to be given", path=True
     )
@@ -65,6 +73,12 @@ class CompareConfig:
         if self.workdir is None:
             raise ValueError("--workdir is needed")
         self.grid()
+        _once("join", list(self.join))
+
+    @property
+    def joins_only(self) -> bool:
+        """Whether nothing is run."""
+        return bool(self.join) and not (self.tasks or self.methods or self.preset)
 
     def chosen(self) -> presets.Preset:
         """The preset, or an empty one."""
@@ -75,7 +89,7 @@ class CompareConfig:
         preset = self.chosen()
         tasks, methods = self.tasks or preset.tasks, self.methods or preset.methods
         for name, values in (("tasks", tasks), ("methods", methods), ("seeds", self.seeds)):
-            if not values:
+            if not values and not self.joins_only:
                 raise ValueError(f"--{name} is empty; allowed is at least one")
         _check_files("tasks", tasks, ())
         _check_files("methods", methods, NAMES)
@@ -105,6 +119,11 @@ def require_read(grid: Grid) -> None:
     Raises:
       ValueError: naming the flag to use in its place.
     """
+    if not grid.tasks:
+        for flag in (*grid.given, *app.given(IDLE, without=())):
+            raise ValueError(
+                f"{flag} has no effect with --join alone; allowed is it with --tasks and --methods"
+            )
     instead = {"task": "tasks", "method": "methods", "seed": "seeds"}
     if grid.rates:
         instead["learning_rate"] = "learning_rates"

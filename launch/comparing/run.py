@@ -9,6 +9,7 @@ from launch.comparing import table as comparison
 from launch.comparing.cells import Runner
 from launch.comparing.config import CompareConfig
 from launch.comparing.grid import Grid
+from launch.comparing.joining import joined, read
 from launch.shell import waiting
 from launch.shell.tables import table
 from launch.training import job as training
@@ -18,9 +19,11 @@ from rankwise.files import write_json, write_text
 def compare(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     """Runs the grid in its folder."""
     # All of them first: a mistake in the last file is known before the first run.
-    runner = Runner(grid.cells(), grid.held_out)
+    runner, before = Runner(grid.cells(), grid.held_out), [(f, read(f)) for f in config.join]
+    joined(before)
     records = list(waiting.progress(runner.records(), runner.total, "runs"))
     records = [record for record in records if not record["search"]]
+    records = joined([*before, (config.workdir, records)]) if before else records
     rows = comparison.rows(records)
     legend = comparison.LEGEND.format(reference=rows[0][1])
     folder = pathlib.Path(config.workdir)
