@@ -138,6 +138,18 @@ QUESTIONS = (
         ("gradient_projection.nonlinear", "gradient_projection.stable_rank_any"),
     ),
     Question(
+        "When do ranks that adapt to the module bring something?",
+        "arXiv 2605.10741 and arXiv 2303.10512, which report scores",
+        "What the best ranks leave of a change, over what equal ranks leave, is the square of a "
+        "ratio of power means of the modules' scales, whose order is one over the slope of their "
+        "spectra: a lot for steep spectra, nothing near the slope 1/2. Not known: what of a change "
+        "a score on held-out rows depends on.",
+        (
+            *("rank_choice.power_lower", "rank_choice.power_upper", "rank_choice.lognormal"),
+            *("rank_choice.steep_lower", "rank_choice.steep_upper", "rank_choice.least"),
+        ),
+    ),
+    Question(
         "Are Gaussian starts orthogonal enough for theorems that ask for orthogonal ones?",
         "arXiv 2503.19859, section 3.1",
         "Square layers are not at any width. Tall ones are, with few columns.",

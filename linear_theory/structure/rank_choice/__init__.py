@@ -1,0 +1,1 @@
+"""What a choice of ranks can bring over the same rank in every map."""
