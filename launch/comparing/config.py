@@ -15,7 +15,7 @@ from rankwise import checks
 from rankwise.options import option
 
 SEARCH = ("heldout", "evaluation")
-IDLE = ("seeds", "learning_rates", "search_on", "halvings", "budget")
+OF_RUNS = ("seeds", "learning_rates", "search_on", "halvings", "budget")
 """Flags of runs."""
 
 
@@ -120,7 +120,7 @@ def require_read(grid: Grid) -> None:
       ValueError: naming the flag to use in its place.
     """
     if not grid.tasks:
-        for flag in (*grid.given, *app.given(IDLE, without=())):
+        for flag in (*grid.given, *app.given(OF_RUNS, without=())):
             raise ValueError(
                 f"{flag} has no effect with --join alone; allowed is it with --tasks and --methods"
             )
