@@ -152,7 +152,9 @@ def debora(config: DeboraConfig, run: Run) -> Method:
     return method
 
 
-def _raised(config, until: int, target: Objective, theta: Tree, aux: Tree, head: Leaves, step):
+def _raised(
+    config, until: int | jax.Array, target: Objective, theta: Tree, aux: Tree, head: Leaves, step
+):
     """theta after one step of s, and f1 before it."""
 
     def loss(s: Leaves):

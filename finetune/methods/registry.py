@@ -83,8 +83,8 @@ METHODS: dict[str, Entry] = {
 NAMES = tuple(METHODS)
 # They deal the steps of a run out: to phases, components, links or thresholds.
 _PLANNED = ("adalora", "adapad", "cola", "debora", "increlora", "relora", "sequential", "sora")
-# Of those, the ones whose plan has an entry for every step or part, or a shape: it is no argument.
-_TABLED = ("adalora", "cola", "debora", "relora", "sequential")
+# Of those, the ones whose plan has an entry for every step or part: its length is no argument.
+_TABLED = ("adalora", "cola", "relora", "sequential")
 # Their step treats every array by itself, or modules by `finetune.adapters.tables`.
 _LAYERWISE = (
     *("full", "head", "untouched", "lora", "rslora", "loraplus", "pissa", "dora"),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rankwise import checks
+from rankwise.best_ranks import best_ranks
 
 Values = Mapping[str, np.ndarray]
 
@@ -86,10 +87,6 @@ def headroom(values: Values, rank: int) -> Headroom:
     rank = checks.integer("rank", rank, 1)
     paths = list(values)
     equal = held(values, dict.fromkeys(paths, rank))
-    owners = np.repeat(np.arange(len(paths)), [len(values[path]) for path in paths])
-    sizes = np.concatenate([values[path] for path in paths])
-    # Stable, so that of equal values a map's earlier ones come first and ranks are prefixes.
-    taken = owners[np.argsort(-sizes, kind="stable")[: rank * len(paths)]]
-    counts = np.bincount(taken, minlength=len(paths))
+    counts = best_ranks([values[path] for path in paths], rank * len(paths))
     best = {path: int(count) for path, count in zip(paths, counts, strict=True)}
     return Headroom(equal, held(values, best), best)

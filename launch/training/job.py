@@ -70,11 +70,9 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
     places = devices(config.axes)
     task, net, base = loaded or load(config)
     of_pass = task.pass_size(task.evaluation, config.eval_batch_size, rows(config.axes))
-    loop = dataclasses.replace(
-        config.loop_config(task.steps("train", config.batch_size)), eval_batch_size=of_pass
-    )
-    own, scheduled = rates.course(config, loop.steps), config.method_config().scheduled
+    loop, own = _length(config, task, of_pass)
     method, head_tx = rates.parts(config, places, own)
+    scheduled = config.method_config().scheduled
     paths = net.adapted(config.modules) if method.beside == "head" else ()
 
     def one_step(state, given, batch):
@@ -106,12 +104,16 @@ def prepare(config: TrainConfig, loaded: problem.Problem | None = None) -> Job:
 def restarted(job: Job, config: TrainConfig) -> Job:
     """The run of another seed, at other learning rates and, of a method that is `scheduled`, of
     another length; what is compiled stays."""
-    given = config.loop_config(job.task.steps("train", config.batch_size))
-    loop = dataclasses.replace(given, eval_batch_size=job.loop.eval_batch_size)
-    own = rates.course(config, loop.steps)
+    loop, own = _length(config, job.task, job.loop.eval_batch_size)
     method, head_tx = rates.parts(config, job.devices, own)
     step = job.step._replace(course=own)
     return _begun(job._replace(method=method, head_tx=head_tx, step=step, loop=loop), config)
+
+
+def _length(config: TrainConfig, task, of_pass: int) -> tuple[LoopConfig, rates.Course]:
+    """The loop of a run, whose evaluations have `of_pass` rows a pass, and its learning rates."""
+    loop = config.loop_config(task.steps("train", config.batch_size))
+    return dataclasses.replace(loop, eval_batch_size=of_pass), rates.course(config, loop.steps)
 
 
 def _begun(job: Job, config: TrainConfig) -> Job:

@@ -13,6 +13,7 @@ import numpy as np
 from linear_theory.claim import Claim, Control, Evidence
 from linear_theory.instances.random_matrices import generator
 from linear_theory.structure.rank_choice import theory
+from rankwise.best_ranks import best_ranks
 
 MAPS, MOST = 6, 128  # of the largest rank; the ranks drawn are powers of two up to it
 SOURCE = "derived here; adaptive ranks of arXiv 2605.10741 and 2303.10512"
@@ -61,23 +62,24 @@ def _best(maps: Maps, law) -> np.ndarray:
     found = []
     for k, rank in enumerate(maps.rank):
         numbers = np.arange(1, MAPS * rank + 1)
-        found.append(theory.best_ranks(law(maps.scales[k][:, None], k, numbers), MAPS * rank))
+        found.append(best_ranks(law(maps.scales[k][:, None], k, numbers), MAPS * rank))
     return np.stack(found)
 
 
 def _power(maps: Maps):
     """What the best, equal and drawn ranks leave of power laws."""
     best = _best(maps, lambda scale, k, i: scale * i ** -maps.slope[k])
-    choices = best, np.broadcast_to(maps.rank[:, None], best.shape), maps.other
+    choices = best, maps.rank[:, None], maps.other
     return [theory.power_left(maps.scales, maps.slope, ranks) for ranks in choices]
 
 
 def _exponential(maps: Maps):
-    """Best ranks, and what they and equal ones leave of exponential spectra, in logarithms."""
+    """Best ranks, and what they and equal ones leave of exponential spectra."""
+    # By logarithms, as the values themselves fall below the smallest number.
     best = _best(maps, lambda scale, k, i: np.log(scale) + i * np.log(maps.ratio[k]))
     return best, [
         theory.exponential_left(maps.scales, maps.ratio, ranks)
-        for ranks in (best, np.broadcast_to(maps.rank[:, None], best.shape))
+        for ranks in (best, maps.rank[:, None])
     ]
 
 

@@ -99,26 +99,6 @@ def fitted(values: np.ndarray) -> tuple[float, np.ndarray]:
     return float(slope), np.exp(np.mean(logs, axis=1) + slope * np.mean(numbers))
 
 
-def best_ranks(values: np.ndarray, total: int) -> np.ndarray:
-    """Ranks of the `total` largest values of all maps: the choice that leaves least.
-
-    Args:
-      values: s (n, k), descending rows, of which no choice needs more than k.
-
-    Returns:
-      (n,) int, of equal values the first map's.
-
-    Source: the best rank-R approximation of the block-diagonal matrix of all maps.
-
-    Example:
-      >>> best_ranks(np.array([[3.0, 2.0, 1.0], [2.5, 0.5, 0.1]]), 3)
-      array([2, 1])
-    """
-    owner = np.repeat(np.arange(len(values)), values.shape[1])
-    taken = np.argsort(-values.ravel(), kind="stable")[:total]
-    return np.bincount(owner[taken], minlength=len(values))
-
-
 def power_left(scales: np.ndarray, slope: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     """sum_p c_p^2 sum_{i > r_p} i^{-2a}, by Hurwitz' zeta function.
 
