@@ -3,6 +3,7 @@
 python -m launch.figures                                      all, in a size that takes seconds
 python -m launch.figures --name=best_rank --scale=paper --workdir=runs/paper
 python -m launch.figures --name=vision_order --scale=paper --data_dir=data/images
+python -m launch.figures --name=known_ranks --setting='{"steps": 1600}'
 python -m launch.figures --list                               what there is to draw
 
 The figures vision_* and survey_* train networks, on the images in --data_dir or else on

@@ -294,13 +294,9 @@ known_ranks.known_ranks(large)
 #
 # **With four times the steps**, the two smaller rates, on the same problems:
 #
-# ```python
-# setting = registry()["known_ranks"].scale("paper", None, None, MODEL_FOLDER).setting
-# changes = {"steps": 1600, "rates": (1e-3, 3e-3), "contenders": ("adapad", "lora_equal")}
-# known_ranks(dataclasses.replace(setting, **changes), "runs/known_ranks_long")
-# ```
-#
-# (`finetune.studies.known_ranks.registry.registry` and `.study.known_ranks`.)
+# `python -m launch.figures --name=known_ranks --scale=paper --model=MODEL_FOLDER
+# --setting='{"steps": 1600, "rates": [1e-3, 3e-3], "contenders": ["adapad", "lora_equal"]}'
+# --workdir=runs/known_ranks_long`
 
 # %%
 with np.load(ROOT / "notebooks" / "06_results" / "known_ranks_minilm_long.npz") as file:

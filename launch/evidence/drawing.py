@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import time
 
@@ -15,6 +16,7 @@ from rankwise.files import write_json
 from rankwise.options import option
 from rankwise.plots.files import save, save_arrays
 from rankwise.plots.recipe import SCALES, Recipe, Scale
+from rankwise.settings import changed
 
 ALL = "all"
 
@@ -43,6 +45,11 @@ class FiguresConfig:
         None,
         "folder of a pretrained BERT, for known_ranks and the figures of survey_* that take one",
         path=True,
+    )
+    setting: str | None = option(
+        None,
+        'changes to the size of one figure, an object of JSON with fields of the "setting" that '
+        "its NAME.json shows: --setting='{\"steps\": 1600}'",
     )
     workdir: str = option("runs/figures", "folder for the files, made if missing", path=True)
 
@@ -76,8 +83,25 @@ def scale_of(recipe: Recipe, config: FiguresConfig) -> Scale:
 
     Raises:
       FileNotFoundError: a folder without images, for a figure that needs some.
+      ValueError: changes that are no object of JSON, or not those of this setting.
     """
-    return recipe.scale(config.scale, config.seed, config.data_dir, config.model)
+    scale = recipe.scale(config.scale, config.seed, config.data_dir, config.model)
+    if config.setting is None:
+        return scale
+    if config.name == ALL:
+        raise ValueError("--setting changes the size of one figure; give its --name")
+    try:
+        changes = json.loads(config.setting)
+    except ValueError:
+        changes = None
+    if not isinstance(changes, dict):
+        raise ValueError(
+            f'--setting={config.setting} is no object of JSON; allowed is one, as {{"steps": 1600}}'
+        )
+    try:
+        return dataclasses.replace(scale, setting=changed(scale.setting, changes))
+    except ValueError as error:
+        raise ValueError(f"--setting of {recipe.name}: {error}") from None
 
 
 def select(name: str) -> list[Recipe]:

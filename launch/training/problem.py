@@ -126,9 +126,10 @@ def tokenizer(config: ProblemConfig) -> tasks.Tokenizer | None:
     """
     if not config.text:
         return None
+    known = config.base_config.get("vocab_size")  # first: what is no model has no tokenizer either
     # By its name: of a model on the Hub the weights' download has no tokenizer.
     of_base = tasks.load_tokenizer(config.base(), config.revision)
-    rows = config.base_config.get("vocab_size", of_base.size)
+    rows = of_base.size if known is None else known
     if of_base.size > rows:
         raise ValueError(
             f"tokenizer of --model={config.base()} has ids up to {of_base.size - 1}; allowed are 0 "

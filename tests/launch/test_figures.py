@@ -59,6 +59,19 @@ def test_existing_files_are_replaced_and_the_seed_counts(launch, tmp_path):
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
 
 
+def test_a_setting_of_ones_own(launch, tmp_path):
+    own = '--setting={"rank": 3, "trials": 1}'
+    assert launch(ONE, own, "--workdir=.")[0] == 0
+    described = json.loads((tmp_path / "sequential_spectra.json").read_text())["setting"]
+    assert (described["rank"], described["trials"], described["m"]) == (3, 1, 40)
+    assert np.load(tmp_path / "sequential_spectra.npz")["of_target"].shape == (3, 3)
+    # The file says all that the command needs: the same setting again is the same figure.
+    whole = f"--setting={json.dumps(described)}"
+    assert launch(ONE, "--scale=paper", whole, "--workdir=again")[0] == 0
+    one, two = (np.load(tmp_path / f / "sequential_spectra.npz") for f in (".", "again"))
+    assert np.array_equal(one["of_target"], two["of_target"])
+
+
 def test_list_runs_nothing(launch, tmp_path):
     status, out, _ = launch("--list", "--workdir=w")
     assert status == 0 and len(out.splitlines()) == 2 + len(drawing.select("all"))
@@ -81,6 +94,11 @@ def test_all_is_the_default_and_names_are_kept(launch, monkeypatch, tmp_path):
         (["--scale=huge"], "should be one of"),
         (["--seed=-1"], "--seed=-1"),
         (["--nmae=all"], "Did you mean: name"),
+        (['--setting={"rank": 3}'], "--setting changes the size of one figure; give its --name"),
+        ([ONE, "--setting=rank=3"], '--setting=rank=3 is no object of JSON; allowed is one, as {"'),
+        ([ONE, '--setting={"rnk": 3}'], "spectra: there is no field 'rnk'; allowed are m,"),
+        ([ONE, '--setting={"rank": 3.5}'], "rank is 3.5; allowed is int"),
+        ([ONE, '--setting={"rank": 0}'], "rank is 0"),
         ([ONE, "--workdir=file"], "--workdir=file is, or lies in, a file"),
     ],
 )

@@ -47,6 +47,11 @@ def test_a_gap_between_ids(flags, tmp_path, capsys):
     assert not (tmp_path / "w").exists()
 
 
+def test_a_model_that_is_not_there_is_called_so(flags, tmp_path, capsys):
+    assert "model is '/no/such'; no such folder" in refused(capsys, *flags, "--model=/no/such")
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_text_longer_than_the_positions(flags, tmp_path, capsys):
     data = tmp_path / "data"
     data.mkdir()
