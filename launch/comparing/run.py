@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from launch.comparing import presets, standings
+from launch.comparing import across, presets, standings
 from launch.comparing import table as comparison
 from launch.comparing.cells import Runner
 from launch.comparing.config import CompareConfig
@@ -25,28 +25,30 @@ def compare(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     records = [record for record in records if not record["search"]]
     records = joined([*before, (config.workdir, records)]) if before else records
     rows = comparison.rows(records)
-    legend = comparison.LEGEND.format(reference=rows[0][1])
     folder = pathlib.Path(config.workdir)
     write_json(folder / "compare.json", records)
     write_text(folder / "compare.csv", comparison.comma_separated(rows))
-    lines = standings.standings(rows)
-    about = standings.LEGEND.format(reference=rows[0][1])
-    text = comparison.markdown(rows) + f"\n{legend}\n"
-    if lines:
-        text += "\n" + comparison.markdown(lines, standings.HEADER) + f"\n{about}\n"
-    text += preset.markdown(rows)
-    write_text(folder / "compare.md", text)
+    parts = _parts(rows)
+    text = "\n".join(comparison.markdown(*own) + f"\n{legend}\n" for *own, legend in parts)
+    write_text(folder / "compare.md", text + preset.markdown(rows))
     # Matplotlib takes as long to import as all else, and is needed by this line alone.
     from launch.comparing import picture
     from rankwise.plots.files import save
 
     save(picture.scores(records, rows), folder / "compare")
     save(picture.curves(records), folder / "curves")
-    print(table(comparison.HEADER, rows))
-    print(legend)
-    if lines:
-        print("\n" + table(standings.HEADER, lines) + "\n" + about)
+    print("\n\n".join(f"{table(header, lines)}\n{legend}" for lines, header, legend in parts))
     print(preset.text(rows))
     drawn = sorted({name for record in records for name in record.get("drawn", ())})
     if drawn:
         print(training.DRAWN.format(", ".join(drawn)))
+
+
+def _parts(rows: list[tuple]) -> list[tuple]:
+    """(lines, header, legend) of every table that is shown: of several tasks also side by side."""
+    parts = [(rows, comparison.HEADER, comparison.LEGEND)]
+    if len({row[0] for row in rows}) > 1:
+        parts.append((*across.across(rows), across.LEGEND))
+    if lines := standings.standings(rows):
+        parts.append((lines, standings.HEADER, standings.LEGEND))
+    return [(own, header, legend.format(reference=rows[0][1])) for own, header, legend in parts]
