@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = ("rankwise", "deflation", "linear_theory", "finetune", "launch")
 TEXTS = ("README.md", "CONTRIBUTING.md")  # a README is the front page of its folder
 BESIDE = (
+    "docs/*.md",
     "notebooks/*.png",
     "notebooks/figures/*.png",
     "notebooks/*.ipynb",
