@@ -99,7 +99,7 @@ def _majority(line, scores: Sequence[float], majority: float) -> str:
     """Draws the majority class, unless an axis that reaches it could not tell scores apart: then
     it is said, in what is returned for the axis' label."""
     span = max(scores, default=0) - min(scores, default=0)
-    if span and not min(scores) - 3 * span <= majority <= max(scores) + 3 * span:
+    if span and not min(scores) - span <= majority <= max(scores) + span:
         return f" (majority class: {majority:.3g})"
     line(majority, linestyle="--", color="gray", linewidth=1, label="majority class")
     return ""
