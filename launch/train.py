@@ -54,7 +54,7 @@ def main(config: TrainConfig) -> int | None:
         with waiting.stage("loading data and model"):
             job = training.prepare(config)
         if distributed.is_main_process():
-            run.print_start(job, mean=problem.pooling(config) == "mean")
+            run.print_start(config, job, mean=problem.pooling(config) == "mean")
         record = run.train(config, job)
     if distributed.is_main_process():
         run.print_result(record)

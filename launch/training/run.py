@@ -19,6 +19,11 @@ MEAN = (
     "the backbone of this run with its head beside it (--format=merged), and no adapter for PEFT"
 )
 
+NO_CHOICE = (
+    "Note: --budget={} is the --rank={} of each of {} modules, so that no ranks are chosen; "
+    "--rank={} leaves room"
+)
+
 
 def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
     """Trains, writes the files, and returns the record of result.json.
@@ -62,12 +67,16 @@ def train(config: TrainConfig, job: training.Job, name: str = "") -> dict:
     return record
 
 
-def print_start(job: training.Job, mean: bool) -> None:
-    """What has to be known of the network before it is trained."""
+def print_start(config: TrainConfig, job: training.Job, mean: bool) -> None:
+    """What has to be known of the network and the method before a run."""
     if job.network.drawn:
         print(training.DRAWN.format(", ".join(job.network.drawn)))
     if mean:
         print(MEAN)
+    settings = config.method_config().settings
+    rank, modules = getattr(settings, "rank", None), len(job.paths)
+    if rank is not None and getattr(settings, "budget", None) == rank * modules:
+        print(NO_CHOICE.format(settings.budget, rank, modules, 2 * rank))
 
 
 def print_result(record: dict) -> None:

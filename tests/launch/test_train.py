@@ -67,6 +67,14 @@ def test_the_default_learns_the_digits(tmp_path, capsys):
     assert "examples/s" in out.err and len(out.err.splitlines()) < 40
 
 
+@pytest.mark.parametrize(("budget", "said"), [(4, True), (3, False)])
+def test_a_budget_that_leaves_no_choice_is_said(tmp_path, capsys, budget, said):
+    own = ["--method=adapad", f"--budget={budget}", "--steps=4", f"--workdir={tmp_path}/w"]
+    assert run(*SMALL, *own) == 0
+    note = "Note: --budget=4 is the --rank=2 of each of 2 modules, so that no ranks are chosen"
+    assert (note in capsys.readouterr().out) is said
+
+
 def test_a_run_leaves_its_files(finished):
     names = {p.name for p in finished.iterdir()}
     assert {"config.json", "metrics.jsonl", "result.json", "adapter.safetensors"} <= names
