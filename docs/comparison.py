@@ -18,7 +18,7 @@ from launch.comparing.table import markdown, rows
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "comparison.md"
 RECORDS = ROOT / "notebooks" / "06_results"
-PLACE = re.compile(r"(<!-- table of (\S+) -->\n\n).*?(\n<!-- end of table -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- table of (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def filled(text: str) -> str:
@@ -26,7 +26,7 @@ def filled(text: str) -> str:
 
     def table(place: re.Match) -> str:
         records = json.loads((RECORDS / place[2]).read_text(encoding="utf-8"))
-        return place[1] + markdown(*across(rows(records))) + place[3]
+        return f"{place[1]}\n{markdown(*across(rows(records)))}\n{place[3]}"
 
     return PLACE.sub(table, text)
 
