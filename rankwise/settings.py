@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -58,21 +59,26 @@ def _read(name: str, value: Any, hint: Any) -> Any:
     union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     parts = typing.get_args(hint) if union else (hint,)
     for part in parts:
-        if typing.get_origin(part) is tuple and isinstance(value, list):
-            entries = typing.get_args(part)
-            if entries[1:] == (...,) and all(_is(entry, entries[0]) for entry in value):
-                return tuple(map(entries[0], value))
-        elif part is types.NoneType and value is None:
+        entry = _entry(part)
+        if part is types.NoneType and value is None:
             return None
-        elif part in NUMBERS_AND_TEXTS and _is(value, part):
+        if part in NUMBERS_AND_TEXTS and _is(value, part):
             return part(value)
+        if entry and isinstance(value, list) and all(_is(one, entry) for one in value):
+            return tuple(map(entry, value))
     raise ValueError(f"{name} is {shown(value)}; allowed is {' or '.join(map(_said, parts))}")
 
 
-def _is(value: Any, kind: Any) -> bool:
-    """Whether a value of JSON is of that kind; integers are numbers, and booleans are not."""
+def _entry(part: Any) -> type | None:
+    """X of tuple[X, ...] of numbers or texts."""
+    entries = typing.get_args(part) if typing.get_origin(part) is tuple else ()
+    return entries[0] if entries[1:] == (...,) and entries[0] in NUMBERS_AND_TEXTS else None
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether a value of JSON is of that kind; integers are numbers, booleans and NaN are not."""
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return type(value) in (int, float) and math.isfinite(value)
     return type(value) is kind
 
 
@@ -81,13 +87,6 @@ def _said(part: Any) -> str:
         return "null"
     if part in NUMBERS_AND_TEXTS:
         return part.__name__
-    entries = typing.get_args(part)
-    if (
-        typing.get_origin(part) is tuple
-        and entries[1:] == (...,)
-        and entries[0] in (NUMBERS_AND_TEXTS)
-    ):
-        return f"a list of {entries[0].__name__}"
-    if dataclasses.is_dataclass(part):
-        return "an object of its fields"
-    return "the value that it has"
+    if entry := _entry(part):
+        return f"a list of {entry.__name__}"
+    return "an object of its fields" if dataclasses.is_dataclass(part) else "the value that it has"

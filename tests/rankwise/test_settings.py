@@ -45,6 +45,7 @@ def test_values_of_every_kind():
         ({"inner": {"sise": 1}}, "there is no field 'sise'; allowed are size, name"),
         ({"inner": 3}, "inner is 3; allowed is an object of its fields"),
         ({"rate": True}, "rate is True; allowed is float"),
+        ({"rate": float("nan")}, "rate is nan; allowed is float"),
         ({"rate": None}, "rate is None; allowed is float"),
         ({"rate": -1}, r"rate is -1.0; allowed are positive numbers"),
         ({"few": [1, 2.5]}, r"few is \[1, 2.5\]; allowed is a list of int"),
