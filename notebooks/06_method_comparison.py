@@ -330,14 +330,15 @@ for name, place in zip(longer["contenders"], places, strict=True):
 #
 # ## 5. The converged table
 #
-# all-MiniLM-L6-v2 on STS-B and on 10 000 rows of SST-2 with thirteen methods, 72 components in 36 maps,
-# three seeds (five of LoRA, full, LoRA-One, AdaPaD and AdaLoRA on STS-B; the differences are of the
-# seeds that both have); on MRPC LoRA and AdaPaD, five seeds, from a model that was trained on 10 000 rows
-# of QQP (`recipes/converged/qqp.flags` has the commands), as LoRA's authors start it from MNLI. STS-B
-# would be nearer, but 108 of the 807 sentences of MRPC's validation split are in its training rows. Each cell finds its rate on held-out training rows by successive
-# halving (four rates for an eighth of the steps, two for a quarter), then trains with the one that is
-# left. The head has the same rate, 3e-3, beside every adapter (`full` and `head` have one rate for all).
-# Batches of 8 for 1.25 epochs come within .004 of batches of 32 after three (LoRA, one seed of these).
+# all-MiniLM-L6-v2 on STS-B and on 10 000 rows of SST-2 with thirteen methods, 72 components in 36
+# maps, three seeds (five of LoRA, full, LoRA-One, AdaPaD and AdaLoRA on STS-B; the differences are of
+# the seeds that both have); on MRPC LoRA and AdaPaD, five seeds, from a model that was trained on ten
+# thousand rows of QQP (`recipes/converged/qqp.flags` has the commands), as LoRA's authors start it from
+# MNLI. STS-B would be nearer, but 108 of the 807 sentences of MRPC's validation split are in its
+# training rows. Each cell finds its rate on held-out training rows by successive halving (four rates
+# for an eighth of the steps, two for a quarter), then trains with the one that is left. The head has
+# the same rate, 3e-3, beside every adapter (`full` and `head` have one rate for all). Batches of 8
+# for 1.25 epochs come within .004 of batches of 32 after three (LoRA, one seed of these).
 #
 # `python -m launch.compare --tasks=recipes/converged/stsb.flags --methods=lora,full,dora,... --budget=72
 # --seeds=0,1,2 --learning_rates=1e-4,3e-4,1e-3,3e-3 --halvings=3 --model=MODEL_FOLDER
@@ -520,13 +521,14 @@ axis.grid(alpha=0.3)
 # What was found, at this budget; differences to LoRA, paired over seeds, with 95% intervals, of which
 # one in twenty misses 0 by chance:
 #
-# * **LoRA**, STS-B .862, SST-2 .854, MRPC .783: what the others are measured by. On STS-B no method is better, and
-#   training all 22.6 million parameters is not either: **full** .859 (-.003 +- .008). On SST-2 it is,
-#   .862 (+.007 +- .002), and no adapter is.
-# * **AdaPaD**, STS-B .860 (-.002 +- .007), SST-2 .855 (+.001 +- .026), at 1.2 times LoRA's minutes, and
-#   within .011 of LoRA at every evaluation before. MRPC .789 (+.005 +- .011), ahead in four of
-#   five seeds; their ranks agree by .14 on average there, so that what lead there may be is not one of
-#   ranks. It does not win here.
+# * **LoRA**, STS-B .862, SST-2 .854, MRPC .783: what the others are measured by. On STS-B no method
+#   is better, and training all 22.6 million parameters is not either: **full** .859 (-.003 +- .008).
+#   On SST-2 it is, .862 (+.007 +- .002), and no adapter is.
+# * **AdaPaD**, STS-B .860 (-.002 +- .007), SST-2 .855 (+.001 +- .026), at 1.2 times LoRA's minutes,
+#   and within .011 of LoRA at every evaluation before. MRPC .789 (+.005 +- .011), ahead in three of
+#   five seeds; their ranks agree by .14 on average there, so that what lead there may be is not one
+#   of ranks. With 144 components on STS-B .864 (+.003 +- .011), and no less where every map has
+#   four, .863. It does not win here.
 # * **LoRA-One** .860 (-.002 +- .006) and .857 (+.003 +- .021): the gradient's directions bring nothing
 #   that is left after 900 steps.
 # * **DoRA** .857 (-.003 +- .005) and .854 (-.001 +- .009), **AdaLoRA** .857 (-.005 +- .006) and .850
@@ -539,9 +541,9 @@ axis.grid(alpha=0.3)
 #   components on STS-B and 24 to 30 on SST-2. It is the one that says how few are enough.
 # * **Sequential**, STS-B .849 (-.011 +- .008), is below LoRA: a component has half of the steps. On SST-2
 #   that costs nothing, .856 (+.001 +- .011).
-# * **LoRA+**, whose rate for b is 16 times that for a, is below LoRA on STS-B, .847 (-.014 +- .012), and not
-#   on SST-2, .854 (-.000 +- .014). Its search chose the smallest rate on both, 1e-4; on STS-B a smaller
-#   one is worse (3e-5, the same seeds: .830, .835, .833).
+# * **LoRA+**, whose rate for b is 16 times that for a, is below LoRA on STS-B, .847 (-.014 +- .012),
+#   and not on SST-2, .854 (-.000 +- .014). Its search chose the smallest rate on both, 1e-4; on STS-B
+#   a smaller one is worse (3e-5, the same seeds: .830, .835, .833).
 # * The **head** alone .284 and .793: the mean state of two sentences read as one text knows little of
 #   both, that of one sentence much of its mood.
 # * *Ranks.* There is a best choice, and it is the same for every seed: the ranks that hold most of one
@@ -556,13 +558,14 @@ axis.grid(alpha=0.3)
 #   largest rate that was tried, full at the smallest, so a better one may lie beyond.
 # * *The head's rate.* At one rate for adapter and head, 1e-3, a seed of LoRA fell to .19 at step 360 and
 #   had .76 at step 720, where another had .855. With a rate of its own for the head none was lost.
-# * *Convergence.* From step 600 to the end, at a falling rate, scores of adapters on STS-B rise by .003 to
-#   .020, on SST-2 over the last quarter by .002 to .015: more than there is between most methods. LoRA
-#   with batches of 32 for three epochs ended at .864 on STS-B (one seed). On MRPC LoRA was at .713 after
-#   two epochs (one seed; majority class .684) from MiniLM itself; from the model of QQP it ends at .783,
-#   and is at .785 two hundred steps before (AdaPaD still rises, .779 to .789).
-#   On CoLA its correlation was 0 until three quarters of two epochs and .12 after them (one seed): that
-#   takes more than there was, and a search by an eighth of the steps says nothing of a rate there.
+# * *Convergence.* From step 600 to the end, at a falling rate, scores of adapters on STS-B rise by
+#   .003 to .020, on SST-2 over the last quarter by .002 to .015: more than there is between most
+#   methods. LoRA with batches of 32 for three epochs ended at .864 on STS-B (one seed). On MRPC LoRA
+#   was at .713 after two epochs (one seed; majority class .684) from MiniLM itself; from the model of
+#   QQP it ends at .783, and is at .785 two hundred steps before (AdaPaD still rises, .779 to .789).
+#   On CoLA its correlation was 0 until three quarters of two epochs and .12 after them (one seed):
+#   that takes more than there was, and a search by an eighth of the steps says nothing of a rate
+#   there.
 #
 # **A language model.** SmolLM2-135M-Instruct (from GGUF) on GSM8K, 160 rows in 40 steps, 2 components
 # in each of 210 maps, rate 1e-3, one seed: loss per token of 100 held-out answers 1.374 untouched,
@@ -571,8 +574,8 @@ axis.grid(alpha=0.3)
 # open. `launch.evaluate --workdir=RUN --nolikelihood` has a run write its own answers.
 #
 # `python -m launch.compare --tasks=recipes/smollm2/gsm8k.flags
-# --methods=lora,dora,adapad,adalora,untouched --budget=420 --seeds=0 --learning_rates=1e-3 --batch_size=4 --steps=40 --eval_rows=100
-# --model=FILE.gguf --data_dir=data --workdir=runs/gsm8k`
+# --methods=lora,dora,adapad,adalora,untouched --budget=420 --seeds=0 --learning_rates=1e-3
+# --batch_size=4 --steps=40 --eval_rows=100 --model=FILE.gguf --data_dir=data --workdir=runs/gsm8k`
 #
 # Cells that are missing: eleven of the methods on MRPC and at 144 components, RTE and CoLA.
 # `recipes/presets/converged.json` has them; a cell is some 20 to 40 minutes of one core.

@@ -37,6 +37,15 @@ def collected(number):
     gc.collect()
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C is heard: it is not by what a shell script starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("where", [finalised, collected])
 @pytest.mark.parametrize(
     ("number", "status", "said"),
