@@ -37,7 +37,7 @@ def collected(number):
     gc.collect()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def interruptible():
     """Ctrl-C is heard: it is not by what a shell script starts in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,7 +45,6 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("where", [finalised, collected])
 @pytest.mark.parametrize(
     ("number", "status", "said"),
