@@ -37,14 +37,6 @@ def collected(number):
     gc.collect()
 
 
-@pytest.fixture(autouse=True)
-def interruptible():
-    """Ctrl-C is heard: it is not by what a shell script starts in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("where", [finalised, collected])
 @pytest.mark.parametrize(
     ("number", "status", "said"),
