@@ -1,12 +1,8 @@
 """The page of methods compared says what the stored records say."""
 
-import importlib.util
-import pathlib
+from tests.docs_scripts import load
 
-SOURCE = pathlib.Path(__file__).parents[1] / "docs" / "comparison.py"
-spec = importlib.util.spec_from_file_location("comparison_page", SOURCE)
-page = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(page)
+page = load("comparison")
 
 
 def test_the_tables_are_current():

@@ -1,12 +1,8 @@
 """The picture of the house is that of the imports as they are."""
 
-import importlib.util
-import pathlib
+from tests.docs_scripts import load
 
-SOURCE = pathlib.Path(__file__).parents[1] / "docs" / "house.py"
-spec = importlib.util.spec_from_file_location("house", SOURCE)
-house = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(house)
+house = load("house")
 
 
 def test_the_picture_is_current():

@@ -2,10 +2,7 @@
 
 from launch.comparing import standings
 from launch.comparing.picture import curves
-
-
-def row(task, method, score, gap=None, half=None, metric="accuracy"):
-    return (task, method, metric, score, 0, gap, half, 3, 0.5, None, 9, 1.0, 2.0, None)
+from tests.launch.comparing.rows import row
 
 
 def test_a_method_that_lacks_a_task_has_no_standing():
