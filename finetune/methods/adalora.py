@@ -20,11 +20,12 @@ from finetune.adapters import gated
 from finetune.adapters.method import Method, Run, Tree
 from finetune.adapters.tables import each
 from finetune.methods import option_texts as texts
-from finetune.ranks import importance, orthonormal, schedule
+from finetune.ranks import importance, orthonormal, room, schedule
 from rankwise import checks
 from rankwise.options import option
 
 IMPORTANCE = ("after", "before")
+LEAST = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class AdaloraConfig:
     """Settings of `adalora`.
 
     Attributes:
-      rank: R, components of every module at first.
+      rank: R, components of every module at first; None as in `room.largest`, at least 4.
       budget: components that are left, over all modules together; None is two per module.
       alpha: the scale is alpha / (R + 1e-5), also when components are masked.
       orthogonality, penalty: weight and form of the penalty, see `orthonormal`.
@@ -45,7 +46,7 @@ class AdaloraConfig:
       std: standard deviation of the first a and b; d = 0.
     """
 
-    rank: int = option(4, texts.FIRST_RANK)
+    rank: int | None = option(None, f"{texts.FIRST_RANK}; {texts.ROOM} {LEAST}")
     budget: int | None = option(None, texts.BUDGET)
     alpha: float = option(16.0, texts.ALPHA)
     orthogonality: float = option(0.1, texts.ORTHOGONALITY)
@@ -67,11 +68,11 @@ class AdaloraConfig:
     std: float = option(0.02, texts.STD)
 
     def __post_init__(self):
-        checks.integer("rank", self.rank, 1)
         checks.choice("penalty", self.penalty, orthonormal.FORMS)
         checks.choice("importance", self.importance, IMPORTANCE)
         checks.choice("decline", self.decline, schedule.FORMS)
-        for name, least in (("budget", 1), ("t_init", 0), ("t_final", 2), ("delta_t", 1)):
+        counts = {"rank": 1, "budget": 1, "t_init": 0, "t_final": 2, "delta_t": 1}
+        for name, least in counts.items():
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name), least)
         for name in ("alpha", "std"):
@@ -84,11 +85,16 @@ class AdaloraConfig:
         """The phases of a run of `total` steps."""
         return schedule.phases(total, self.t_init, self.t_final, self.delta_t)
 
+    def first(self, modules: int) -> int:
+        """R, of one of so many modules."""
+        return room.largest(self.rank, self.budget, modules, LEAST)
+
     def budgets(self, modules: int, total: int) -> np.ndarray:
         """The budget of every step, (total,) int32; ValueError for one above modules * rank."""
-        most = modules * self.rank
-        budget = min(2, self.rank) * modules if self.budget is None else self.budget
-        why = f" (up to {self.rank} for each of {modules} modules)"
+        rank = self.first(modules)
+        most = modules * rank
+        budget = min(2, rank) * modules if self.budget is None else self.budget
+        why = f" (up to {rank} for each of {modules} modules)"
         checks.integer("budget", budget, 1, most, why=why)
         return schedule.cubic(self.decline, self.phases(total), most, budget)
 
@@ -106,7 +112,7 @@ def adalora(config: AdaloraConfig, run: Run) -> Method:
     Example:
       >>> from finetune.methods import MethodConfig, make
       >>> from finetune.optimiser import OptimiserConfig
-      >>> method = make(MethodConfig("adalora", budget=3), OptimiserConfig(), total=100)
+      >>> method = make(MethodConfig("adalora", rank=4, budget=3), OptimiserConfig(), total=100)
       >>> theta, aux = method.prepare(jax.random.key(0), {"fc": jnp.ones((3, 5))}, None)
       >>> theta["fc"]["d"].shape, round(float(aux["fc"]["scale"]), 3)
       ((4,), 4.0)
@@ -117,8 +123,9 @@ def adalora(config: AdaloraConfig, run: Run) -> Method:
     def prepare(key, kernels, gradients):
         del gradients
         config.budgets(len(kernels), run.total)
-        theta = gated.start(key, kernels, config.rank, config.std)
-        aux = importance.initial(theta, gated.scaled(theta, config.alpha / (config.rank + 1e-5)))
+        rank = config.first(len(kernels))
+        theta = gated.start(key, kernels, rank, config.std)
+        aux = importance.initial(theta, gated.scaled(theta, config.alpha / (rank + 1e-5)))
         return theta, _with(aux, theta) if before else aux
 
     def post(theta, aux, opt, info):

@@ -23,7 +23,7 @@ from finetune.methods.parallel import WAYS, assembled
 from finetune.optimiser import clipped
 from finetune.ranks import scores
 from finetune.ranks.deployed import DENSE, SCORES, Deployed, deployed, unscored
-from finetune.ranks.growth import Growth, plan
+from finetune.ranks.growth import LEAST, Growth, plan
 from rankwise import checks
 from rankwise.options import option
 
@@ -36,7 +36,8 @@ class AdapadConfig(LateOptions):
     """Settings of `adapad`; and `LateOptions`.
 
     Attributes:
-      rank: R, the largest rank of a module; "auto" is 4 and a significance of 0.05.
+      rank: R, the largest rank of a module; None as in `room.largest`, at least 4; "auto" is that
+        and a significance of 0.05.
       budget: components over all modules together; None is two per module [choice].
       phase: "joint" trains all published components against one loss, as in LoRA, and the private
         ones against another; "parallel" all levels in every step, each against its own; "split" one
@@ -66,7 +67,9 @@ class AdapadConfig(LateOptions):
       way: see `levels.every`.
     """
 
-    rank: int | Literal["auto"] = option(4, f"{texts.LARGEST_RANK}; {texts.AUTO}")
+    rank: int | Literal["auto"] | None = option(
+        None, f"{texts.LARGEST_RANK}; {texts.ROOM} {LEAST}; {texts.AUTO}"
+    )
     budget: int | None = option(None, texts.BUDGET)
     phase: str = option(
         "joint",
@@ -101,7 +104,7 @@ class AdapadConfig(LateOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        rank, level = scores.by_test(self.rank, AdapadConfig.rank, self.significance)
+        rank, level = scores.by_test(self.rank, self.significance)
         score = self.score or ("decrease" if self.advance else "effective")
         often = 2 if self.phase == "joint" else 1
         often = often if self.private_every is None else self.private_every
@@ -111,9 +114,7 @@ class AdapadConfig(LateOptions):
         choices = {"head_loss": HEADS, "phase": PHASES, "score": scores.KINDS, "way": WAYS}
         for name, allowed in choices.items():
             checks.choice(name, getattr(self, name), allowed)
-        for name in ("rank", "private_every", "cycle"):
-            checks.integer(name, getattr(self, name), 1)
-        for name in ("budget", "every", "grow", "score_every"):
+        for name in ("rank", "private_every", "cycle", "budget", "every", "grow", "score_every"):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name), 1)
         if self.significance is not None:
@@ -147,7 +148,7 @@ class AdapadConfig(LateOptions):
             not suffice for them.
         """
         now = plan(self, modules, total)
-        settled = {"budget": now.budget, "grow": now.grow, "every": now.every}
+        settled = {"rank": now.rank, "budget": now.budget, "grow": now.grow, "every": now.every}
         return dataclasses.replace(self, **settled, score_every=self._often)
 
     def growth(self, modules: int, total: int | jax.Array) -> Growth:
@@ -160,7 +161,7 @@ class AdapadConfig(LateOptions):
         last = None if self.significance is None else now.rounds * now.every
         often = self._often if self.score in SCORES else 1
         return Growth(
-            *(self.rank, now.budget, now.grow, now.every, last, self.advance, self.score),
+            *(now.rank, now.budget, now.grow, now.every, last, self.advance, self.score),
             *(often, self.beta**often, self.significance),
         )
 
@@ -204,7 +205,7 @@ def adapad(config: AdapadConfig, run: Run) -> Method:
 
     def prepare(key, kernels, gradients):
         growth = config.growth(len(kernels), total)
-        theta = config.first(key, kernels, gradients, config.rank, config.std, config.scale)
+        theta = config.first(key, kernels, gradients, growth.rank, config.std, config.scale)
         aux = levels.initial(theta, config.scale, 1, growth.training(len(kernels), 0))
         return theta, config.begun(theta, scores.initial(aux))
 
@@ -259,7 +260,8 @@ def _scored(config: AdapadConfig, growth: Growth, plain, now: Snapshot, step):
 def _turn(config: AdapadConfig, aux: Tree, step: jax.Array) -> Leaves:
     """The level whose turn it is in the phase "split"."""
     most = jnp.max(tables.rows(each(lambda entry: entry["rank"] + entry["private"], aux)))
-    return levels.everywhere(aux, (step // config.cycle) % jnp.minimum(most, config.rank))
+    rank = next(iter(aux.values()))["gain"].shape[0]
+    return levels.everywhere(aux, (step // config.cycle) % jnp.minimum(most, rank))
 
 
 def _joint(config: AdapadConfig, now: Snapshot, published: Tree, norm: float, step: jax.Array):

@@ -19,12 +19,13 @@ from finetune.adapters import gated
 from finetune.adapters.method import Factors, Gradients, Leaves, Method, Run, together
 from finetune.adapters.side_channel import tap
 from finetune.methods import option_texts as texts
-from finetune.ranks import component_ages, orthonormal, reserves, scores
+from finetune.ranks import component_ages, orthonormal, reserves, room, scores
 from finetune.ranks.growth import period
 from rankwise import checks
 from rankwise.options import option
 
 NORMALISE = ("root", "size")
+LEAST = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,8 @@ class IncreloraConfig:
     """Settings of `increlora`.
 
     Attributes:
-      rank: R, components of a module at most, its reserve included while it grows.
+      rank: R, components of a module at most, its reserve included while it grows; None as in
+        `room.largest`, at least 8.
       budget: live components at the end, over all modules; None is two per module.
       add: components that a module grows by, and that its reserve has.
       grow: modules that grow at a time; None is a ninth of them, rounded up.
@@ -51,7 +53,7 @@ class IncreloraConfig:
       std: standard deviation of the first a and b.
     """
 
-    rank: int = option(8, texts.LARGEST_RANK)
+    rank: int | None = option(None, f"{texts.LARGEST_RANK}; {texts.ROOM} {LEAST}")
     budget: int | None = option(None, texts.BUDGET)
     add: int = option(1, "number of components that a module grows by")
     grow: int | None = option(None, texts.GROW)
@@ -91,7 +93,8 @@ class IncreloraConfig:
           ValueError: a budget outside modules..modules * (what `rank` and `add` allow), or so many
             growths that the steps do not suffice for them.
         """
-        each = 1 + (self.rank - 1) // self.add * self.add
+        rank = room.largest(self.rank, self.budget, modules, max(LEAST, 1 + self.add))
+        each = 1 + (rank - 1) // self.add * self.add
         budget = min(2, each) * modules if self.budget is None else self.budget
         why = f" (1 to {each} for each of {modules} modules)"
         checks.integer("budget", budget, modules, modules * each, why=why)
@@ -106,7 +109,7 @@ class IncreloraConfig:
                 f"allowed is what ends before step {total}"
             )
         mean = None if self.rescale else budget / modules
-        return reserves.Growth(self.rank, budget, self.add, grow, every, t_init, self.alpha, mean)
+        return reserves.Growth(rank, budget, self.add, grow, every, t_init, self.alpha, mean)
 
 
 def increlora(config: IncreloraConfig, run: Run) -> Method:
@@ -136,8 +139,9 @@ def increlora(config: IncreloraConfig, run: Run) -> Method:
 
     def prepare(key, kernels, gradients):
         del gradients
-        theta = gated.start(key, kernels, config.rank, config.std)
-        return theta, reserves.initial(config.growth(len(kernels), run.total), theta)
+        growth = config.growth(len(kernels), run.total)
+        theta = gated.start(key, kernels, growth.rank, config.std)
+        return theta, reserves.initial(growth, theta)
 
     def grads(objective, theta, aux, head, step, key):
         growth = config.growth(len(aux), run.total)

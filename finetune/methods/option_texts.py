@@ -7,8 +7,10 @@ RANKS = (
 )
 FIRST_RANK = "number of components of every module when training begins"
 LARGEST_RANK = "largest number of components that a module may have"
+ROOM = "by default twice a module's share of the budget, at least"
 AUTO = (
-    "auto: as many as lower the loss beyond the noise of the batches, up to 4 (--significance=0.05)"
+    "auto: of the default as many as lower the loss beyond the noise of the batches "
+    "(--significance=0.05)"
 )
 BUDGET = "number of components of all modules together; by default two per module"
 ALPHA = "numerator of the scale alpha / rank of the change"

@@ -56,7 +56,7 @@ class SequentialConfig(StartOptions):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "path", tuple(self.path))
-        rank, level = scores.by_test(self.rank, None, self.significance)
+        rank, level = scores.by_test(self.rank, self.significance)
         object.__setattr__(self, "rank", rank)
         object.__setattr__(self, "significance", level)
         if self.rank is not None:

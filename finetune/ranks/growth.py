@@ -10,11 +10,13 @@ import jax.numpy as jnp
 from finetune.adapters import levels, tables
 from finetune.adapters.method import Leaves, Tree
 from finetune.adapters.tables import column, dealt, each
-from finetune.ranks import scores
+from finetune.ranks import room, scores
 from rankwise import checks
 
 SHARE = (3, 5)
 """Of a run's steps, those in which ranks grow unless told otherwise: three of five."""
+LEAST = 4
+"""The least of the largest rank of a module, where none is given."""
 
 
 def period(total: int | jax.Array, growths: int) -> int | jax.Array:
@@ -32,8 +34,10 @@ def period(total: int | jax.Array, growths: int) -> int | jax.Array:
 
 
 class Plan(NamedTuple):
-    """Components of all modules, modules that grow at a time, how often they do, steps between."""
+    """Components of a module at most and of all together, modules that grow at a time, how often
+    they do, steps between."""
 
+    rank: int
     budget: int
     grow: int
     rounds: int
@@ -45,19 +49,20 @@ def plan(config, modules: int, total: int | jax.Array) -> Plan:
 
     Args:
       config: with rank, budget, grow, every, and the significance at which modules may grow; by
-        default (None) twice the modules, a ninth of them, and what ends with `SHARE` of the run;
-        where growth stops by itself all modules may grow, to their full rank.
+        default (None) what `room.largest` says, twice the modules, a ninth of them, and what ends
+        with `SHARE` of the run; where growth stops by itself all modules may grow, to that rank.
       total: steps of the run; may be traced, then it is not asked whether they suffice.
 
     Raises:
       ValueError: a budget outside modules..modules * rank, or more growths than the steps allow.
     """
     tested = config.significance is not None
-    budget, grow, most = config.budget, config.grow, modules * config.rank
+    budget, grow = config.budget, config.grow
+    rank = room.largest(config.rank, budget, modules, LEAST)
     if budget is None:
-        budget = most if tested else min(2, config.rank) * modules
-    why = f" (1 to {config.rank} for each of {modules} modules)"
-    checks.integer("budget", budget, modules, most, why=why)
+        budget = (rank if tested else min(2, rank)) * modules
+    why = f" (1 to {rank} for each of {modules} modules)"
+    checks.integer("budget", budget, modules, modules * rank, why=why)
     if grow is None:
         grow = modules if tested else -(-modules // 9)
     rounds = -(-(budget - modules) // grow)
@@ -67,7 +72,7 @@ def plan(config, modules: int, total: int | jax.Array) -> Plan:
             f"every is {every} with {rounds} growths of {grow} modules each; "
             f"allowed are at most {total} steps"
         )
-    return Plan(budget, grow, rounds, every)
+    return Plan(rank, budget, grow, rounds, every)
 
 
 class Growth(NamedTuple):

@@ -203,17 +203,17 @@ def beyond_noise(mean: jax.Array, square: jax.Array, beta: float, level: float) 
     return mean > quantile * jnp.sqrt(square * (1 + beta) / (2 * beta**2 * count))
 
 
-def by_test(rank: Any, default: int | None, level: float | None) -> tuple[Any, float | None]:
+def by_test(rank: Any, level: float | None) -> tuple[Any, float | None]:
     """(rank, level) of settings whose rank may be "auto": as many as the test lets pass, up to the
-    default rank, at the level that is given or `LEVEL`.
+    default rank (None), at the level that is given or `LEVEL`.
 
     Example:
-      >>> by_test("auto", 4, None), by_test(3, 4, None)
-      ((4, 0.05), (3, None))
+      >>> by_test("auto", None), by_test(3, None)
+      ((None, 0.05), (3, None))
     """
     if rank != AUTO:
         return rank, level
-    return default, LEVEL if level is None else level
+    return None, LEVEL if level is None else level
 
 
 def require_level(name: str, value: float) -> None:

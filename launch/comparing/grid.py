@@ -154,7 +154,7 @@ def _spent(
 ) -> list[str]:
     """Flags with which the method has `budget` components over all modules together."""
     if config.method in OPTIONS[BUDGET].methods:
-        return [f"--{BUDGET}={budget}", *_room(config, budget)]
+        return [f"--{BUDGET}={budget}"]
     if config.method not in OPTIONS["rank"].methods:
         return []
     if config.method_options.get("rank") == 0:  # a whole gradient has no components to count
@@ -170,16 +170,6 @@ def _spent(
             f"for method {config.method!r}, whose ranks are all the same"
         )
     return [f"--rank={budget // modules}"]
-
-
-def _room(config: TrainConfig, budget: int) -> list[str]:
-    """The rank with which a method can choose how it deals a budget out: a module may have twice
-    its share. One that is given stays, and so does one that is as large by default."""
-    if config.method_options.get("rank") is not None:
-        return []
-    share = -(-budget // _modules(config.base(), config.revision, config.modules))
-    least, default = 2 * share, config.method_config().settings.rank
-    return [f"--rank={least}"] if default < least else []
 
 
 @functools.cache

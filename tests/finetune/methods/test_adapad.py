@@ -236,7 +236,7 @@ def test_what_is_not_said_is_chosen_for_the_run():
     ("options", "text"),
     [
         ({"budget": 1}, "budget is 1; allowed are integers from 2 to 8"),
-        ({"budget": 9}, "budget is 9; allowed are integers from 2 to 8"),
+        ({"rank": 4, "budget": 9}, "budget is 9; allowed are integers from 2 to 8"),
         ({"every": 90}, "every is 90 with 2 growths of 1 modules each; allowed are at most 100"),
     ],
 )

@@ -175,7 +175,7 @@ def test_criteria_that_cannot_be_are_refused(options, text):
 
 
 def test_the_rank_auto_is_the_test_at_its_usual_level():
-    assert AdapadConfig(rank="auto") == AdapadConfig(rank=4, significance=0.05)
+    assert AdapadConfig(rank="auto") == AdapadConfig(significance=0.05)
     assert AdapadConfig(rank="auto", significance=0.2).significance == 0.2
     assert SequentialConfig(rank="auto") == SequentialConfig(significance=0.05)
     assert SequentialConfig(rank="auto", path=(1, 3)).steps(40) == (10, 30)

@@ -22,24 +22,3 @@ def test_what_a_task_says_of_adapters_and_heads_is_for_methods_that_have_them(tm
         assert read("--method=full") == (None, 0.0, None)
         with pytest.raises(ValueError, match="--head_learning_rate is for heads"):
             read("--method=head", "--head_learning_rate=0.1")
-
-
-@pytest.mark.parametrize(
-    ("method", "budget", "own", "spent"),
-    [
-        ("adapad", 4, (), ["--budget=4"]),
-        ("adapad", 8, (), ["--budget=8", "--rank=8"]),
-        ("adapad", 7, (), ["--budget=7", "--rank=8"]),
-        ("adapad", 8, ("--rank=4",), ["--budget=8"]),
-        ("adalora", 8, (), ["--budget=8", "--rank=8"]),
-        ("increlora", 8, (), ["--budget=8"]),  # 8 by default
-        ("increlora", 12, (), ["--budget=12", "--rank=12"]),
-        ("lora", 8, (), ["--rank=4"]),
-    ],
-)
-def test_methods_that_choose_ranks_have_room_for_a_choice(tmp_path, method, budget, own, spent):
-    (tmp_path / "easy.flags").write_text("--task=digits\n")
-    with defined("compare"):
-        flags.FLAGS(["compare"])
-        config = grid._read(flags.FLAGS, str(tmp_path / "easy.flags"), [f"--method={method}", *own])
-        assert grid._spent(config, None, budget, ()) == spent
