@@ -20,15 +20,13 @@ be had of humaneval too, and are not scored.
 
 from __future__ import annotations
 
-import jax
-
 from finetune.tasks import predictions
-from finetune.training import adapter_files
 from launch.scoring import scores
 from launch.scoring.config import EvaluateConfig
 from launch.scoring.loading import load, note_of_rows, rows_of
 from launch.shell import app, waiting
 from launch.shell.tables import table
+from launch.training import one_pass
 from rankwise.files import write_json
 
 
@@ -39,11 +37,8 @@ def main(config: EvaluateConfig) -> None:
     task = base.task
     split = config.split or rows_of(config, task)
     scores.require(config, task, split)
-    forward = jax.jit(adapter_files.predict(base.network, modules, head, task.answer))
-    size = task.pass_size(split, config.eval_batch_size)
-    passes = task.steps(split, size)
-    batches = waiting.progress(task.in_order(split, size), passes, "batches")
-    answers = task.gathered(split, (forward(base.network.params, b) for b in batches))
+    size = one_pass.rows(config.eval_batch_size, config.workdir)
+    answers = one_pass.answers(base, modules, head, split, size)
     predicted = task.predict(answers)
     record = scores.score(task, split, predicted)
     if record["scores"]:

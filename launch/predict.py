@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import pathlib
 
-import jax
-
-from finetune.training import adapter_files
 from launch.predicting import rows
 from launch.predicting.config import PredictConfig
 from launch.shell import app, waiting
 from launch.training import classes as run_classes
-from launch.training import problem, problem_config
+from launch.training import one_pass, problem, problem_config
 
 
 def main(config: PredictConfig) -> None:
@@ -33,13 +30,8 @@ def main(config: PredictConfig) -> None:
         base = problem.load(settings, classes=classes)
         adapter = problem.adapter_of(run, settings, base)
     task, split = base.task, next(iter(base.task.splits))
-    forward = jax.jit(
-        adapter_files.predict(base.network, adapter.modules, adapter.head, task.answer)
-    )
-    size = task.pass_size(split, config.eval_batch_size)
-    passes = task.steps(split, size)
-    batches = waiting.progress(task.in_order(split, size), passes, "batches")
-    answers = task.gathered(split, (forward(base.network.params, batch) for batch in batches))
+    size = one_pass.rows(config.eval_batch_size, config.workdir)
+    answers = one_pass.answers(base, adapter.modules, adapter.head, split, size)
     rows.write(config.output, table, classes, rows.predicted(task, answers))
     print(f"{len(task.split(split))} rows of {config.data}: {config.output}")
 

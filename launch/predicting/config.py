@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
-from finetune.training.loop import LoopConfig
+from launch.training import one_pass
 from rankwise.files import require_writable
-from rankwise.options import option, option_of
+from rankwise.options import option
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -30,7 +30,7 @@ class PredictConfig:
         "write the rows with their predictions to this file, .csv or .jsonl; has to be given",
         path=True,
     )
-    eval_batch_size: int = option_of(LoopConfig, "eval_batch_size", text="rows per forward pass")
+    eval_batch_size: int | None = option(None, one_pass.TEXT, lower=1)
 
     def __post_init__(self):
         missing = [n for n in ("workdir", "data", "output") if getattr(self, n) is None]

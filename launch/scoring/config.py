@@ -8,12 +8,11 @@ import pathlib
 from absl import flags
 
 from finetune.tasks.registry import SPANS
-from finetune.training.loop import LoopConfig
 from launch.shell import config_flags
-from launch.training import problem_config
+from launch.training import one_pass, problem_config
 from launch.training.problem_config import ProblemConfig
 from rankwise.files import require_writable
-from rankwise.options import option, option_of
+from rankwise.options import option
 
 # What of a run's problem an evaluation may replace; the rest belongs to what was learnt.
 REPLACED = (
@@ -37,7 +36,7 @@ class EvaluateConfig(ProblemConfig):
     split: str | None = option(
         None, "split of the data to score; by default the one that training scores"
     )
-    eval_batch_size: int = option_of(LoopConfig, "eval_batch_size", text="rows per forward pass")
+    eval_batch_size: int | None = option(None, one_pass.TEXT, lower=1)
     allow_drawn: bool = option(False, "score an --adapter on parameters drawn at random too")
     predictions: str | None = option(
         None,
