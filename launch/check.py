@@ -18,7 +18,6 @@ from launch.evidence.checking import CheckConfig, check_claims, select
 from launch.shell import app, earlier
 from launch.shell.locks import one_writer
 from launch.shell.tables import table
-from rankwise.files import require_writable
 
 LISTED = ("name", "kind", "status", "source", "statement")
 
@@ -29,7 +28,6 @@ def main(config: CheckConfig) -> int:
     if config.list:
         print(table(LISTED, [[getattr(claim, name) for name in LISTED] for claim in claims]))
         return 0
-    require_writable(config.json)
     with contextlib.ExitStack() as locks:
         places = {config.workdir: "--workdir", config.report: "--report"}
         for folder, flag in places.items():  # one that is both is locked once

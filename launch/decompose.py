@@ -27,12 +27,11 @@ from launch.decomposing.config import DecomposeConfig, going_on, require_read
 from launch.decomposing.run import decompose
 from launch.shell import app, distributed, earlier, supervise
 from launch.shell.locks import one_writer
-from rankwise.files import require_writable, write_json
+from rankwise.files import write_json
 
 
 def main(config: DecomposeConfig) -> int | None:
     """Runs the decomposition, prints the comparison and writes the files."""
-    require_writable(config.json)
     require_read(config)
     parts = several.parts(config)
     if not parts:

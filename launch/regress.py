@@ -15,7 +15,6 @@ import pathlib
 
 from launch.regressing.config import RegressConfig
 from launch.shell import app
-from rankwise.files import require_writable
 
 
 def main(config: RegressConfig) -> None:
@@ -23,8 +22,6 @@ def main(config: RegressConfig) -> None:
     # Not for a --help or a bad flag: scikit-learn and matplotlib take seconds.
     from launch.regressing.run import regress
 
-    require_writable(config.json)
-    require_writable(config.predictions)
     earlier = None if config.workdir is None else pathlib.Path(config.workdir) / "result.json"
     if earlier is not None and earlier.exists() and not config.overwrite:
         raise ValueError(

@@ -24,6 +24,7 @@ def option(
     lower: float | None = None,
     upper: float | None = None,
     path: bool = False,
+    written: str | None = None,
     alias: str | None = None,
 ) -> Any:
     """A field of settings.
@@ -35,6 +36,8 @@ def option(
       choices: the values of a text that are allowed.
       lower, upper: the least and the largest number that a command line may give.
       path: a text that names a file or folder; of a tuple, each of its entries.
+      written: of a path that is written: "file", which may replace one, but none that is read, or
+        "new", of what must not be there.
       alias: another name that a command line may use.
 
     Example:
@@ -44,7 +47,8 @@ def option(
       >>> Settings().rank
       4
     """
-    limits = {"lower": lower, "upper": upper, "path": path, "alias": alias}
+    limits = {"lower": lower, "upper": upper, "path": path or written is not None}
+    limits |= {"written": written, "alias": alias}
     return dataclasses.field(default=default, metadata={"text": text, "choices": choices, **limits})
 
 

@@ -15,10 +15,10 @@ from finetune import models
 from finetune.adapters.method import Factors
 from finetune.compression import forms, modeling_rankwise
 from finetune.peft.export import write_json
-from finetune.peft.folders import new_folder
 from finetune.peft.standalone import FLOATS
 from finetune.weights import low_rank
 from finetune.weights.files import open_checkpoint
+from rankwise.folders import new_folder
 
 DTYPES = {**FLOATS, "float64": np.float64}
 RECORD = "compression.json"

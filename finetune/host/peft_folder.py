@@ -14,8 +14,8 @@ from finetune.peft.card import Card, render
 from finetune.peft.compatibility import Frame
 from finetune.peft.config import FILE
 from finetune.peft.export import WEIGHTS, settings_of, tensors_of, write_json
-from finetune.peft.folders import new_folder
 from finetune.training.adapter_files import Adapter
+from rankwise.folders import new_folder
 
 SHOWN = 3
 

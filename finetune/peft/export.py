@@ -26,8 +26,8 @@ from finetune.peft import compatibility, naming
 from finetune.peft.card import Card, render
 from finetune.peft.compatibility import Frame
 from finetune.peft.config import FILE, NOTHING, pattern_key
-from finetune.peft.folders import new_folder
 from finetune.weights.saving import config_json
+from rankwise.folders import new_folder
 
 WEIGHTS = "adapter_model.safetensors"
 # What a base's config.json says about another task, another dtype or another program.

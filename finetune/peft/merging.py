@@ -22,9 +22,9 @@ from finetune.models.mlp import MLPConfig
 from finetune.peft import compatibility
 from finetune.peft.card import Card, render
 from finetune.peft.export import model_json, require_first_token, task_type_of, write_json
-from finetune.peft.folders import new_folder
 from finetune.weights.naming import named_leaves, rebuild
 from finetune.weights.saving import state_dict
+from rankwise.folders import new_folder
 
 HEAD = "head.safetensors"
 """What transformers has no class for, beside a backbone."""

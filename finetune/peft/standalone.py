@@ -17,7 +17,7 @@ from finetune.peft import compatibility, naming, reading, targets
 from finetune.peft.card import Card, render
 from finetune.peft.config import FILE, AdapterConfig, parse, read_config
 from finetune.peft.export import WEIGHTS, settings_of, write_json
-from finetune.peft.folders import new_folder
+from rankwise.folders import new_folder
 
 REMEDY = "merge it into its base with PEFT, and take `launch.adapter extract` of the two models"
 FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}

@@ -117,8 +117,8 @@ class AdapterConfig:
         False,
         "of resize: cut the factors of DoRA too and keep its magnitudes, which is approximate",
     )
-    output: str | None = option(None, "new folder for the result", path=True)
-    json: str | None = option(None, "file for the table and all singular values", path=True)
+    output: str | None = option(None, "new folder for the result", written="new")
+    json: str | None = option(None, "file for the table and all singular values", written="file")
 
     def __post_init__(self):
         if self.action is None:

@@ -13,13 +13,12 @@ from finetune.algebra.cutting import Cut
 from finetune.algebra.spectra import Spectrum, spectrum
 from finetune.peft import standalone
 from finetune.peft.card import Card
-from finetune.peft.folders import require_new
 from finetune.peft.merging import HEAD
 from finetune.peft.standalone import Standalone
 from launch.adapting import extracting, on_inputs, report
 from launch.adapting.config import AdapterConfig
 from launch.shell.waiting import progress, stage
-from rankwise.files import require_writable, write_json
+from rankwise.files import write_json
 
 BEST = "every prefix is the best adapter of its rank"
 ON_INPUTS = "{prefixes} on the inputs of {files}, shrink {shrink:g}; errors are those on them"
@@ -28,7 +27,6 @@ RANDOMISED = "close to the best of its rank, by a randomised method; the error i
 
 def inspect(config: AdapterConfig) -> None:
     """Prints modules, ranks, norms and effective ranks of an adapter."""
-    require_writable(config.json)
     adapter = _read(config, config.adapter)
     spectra = _spectra(adapter.modules)
     print(report.contents(adapter, spectra))
@@ -41,7 +39,6 @@ def inspect(config: AdapterConfig) -> None:
 
 def resize(config: AdapterConfig) -> None:
     """The best adapter of smaller ranks."""
-    _require_places(config)
     adapter, method = _read(config, config.adapter), f"resized from {config.adapter}"
     if config.gram is None:
         return _write(config, adapter, method)
@@ -51,7 +48,6 @@ def resize(config: AdapterConfig) -> None:
 
 def merge(config: AdapterConfig) -> None:
     """The weighted sum of adapters, all of it or the best of smaller ranks."""
-    _require_places(config)
     weights = [float(text) for text in config.weights] or [1.0] * len(config.adapters)
     adapters = [_read(config, place) for place in config.adapters]
     joined = merging.merged(
@@ -67,7 +63,6 @@ def merge(config: AdapterConfig) -> None:
 
 def extract(config: AdapterConfig) -> None:
     """What a tuned model changed of its base, as the best adapter of the ranks."""
-    _require_places(config)
     difference = extracting.difference(config.model, config.base)
     if config.outside == "refuse":
         extracting.refuse_outside(difference)
@@ -103,11 +98,6 @@ def extract(config: AdapterConfig) -> None:
 
 
 ACTIONS = {"inspect": inspect, "resize": resize, "merge": merge, "extract": extract}
-
-
-def _require_places(config: AdapterConfig) -> None:
-    require_new(config.output)
-    require_writable(config.json)
 
 
 def _read(config: AdapterConfig, place: str) -> Standalone:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from rankwise.files import require_writable
 from rankwise.options import option
 
 SUITES = (
@@ -52,7 +51,9 @@ class BenchmarkConfig:
     dtype: str = option("float32", "finetune: type of the computation", ("float32", "bfloat16"))
     repeats: int = option(9, "timed repetitions of each program", lower=5)
     size: str = option("quick", "size of the problems", ("quick", "full"))
-    json: str | None = option(None, "write the rows to this file, a list of objects", path=True)
+    json: str | None = option(
+        None, "write the rows to this file, a list of objects", written="file"
+    )
     figure: str | None = option(
         None, "decompose: draw the rows into PATH.png and PATH.svg", path=True
     )
@@ -60,7 +61,6 @@ class BenchmarkConfig:
     def __post_init__(self):
         if self.suite == "finetune" and self.model is None and self.language_model is None:
             raise ValueError(NO_MODEL)
-        require_writable(self.json)
         try:
             re.compile(self.cases)
         except re.error as error:

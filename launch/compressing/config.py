@@ -8,8 +8,6 @@ from finetune.compression.forms import FORMS
 from finetune.compression.maps import ORDERS
 from finetune.compression.plans import PLANS
 from finetune.compression.rounding import BLOCK, ROUNDINGS
-from finetune.peft.folders import require_new
-from rankwise.files import require_writable
 from rankwise.options import option
 
 POWERS = (1.0, 1.5, 2.0)
@@ -126,14 +124,14 @@ class CompressConfig(RepairFlags, SizeFlags, TextFlags):
         None, "branch, tag or commit of a model on the Hub; by default its main branch"
     )
     output: str | None = option(
-        None, "new folder for the model; by default it is measured and not written", path=True
+        None, "new folder for the model; by default it is measured and not written", written="new"
     )
-    json: str | None = option(None, "file for the table, an object", path=True)
+    json: str | None = option(None, "file for the table, an object", written="file")
     grams: str | None = option(
         None,
         "file for the second moments X^T X / n of every map's inputs, .safetensors by module, "
         "which launch.adapter takes as --gram",
-        path=True,
+        written="file",
     )
 
     def __post_init__(self):
@@ -153,11 +151,9 @@ class CompressConfig(RepairFlags, SizeFlags, TextFlags):
             raise ValueError(f"--heldout is {self.heldout}; allowed are numbers between 0 and 1")
         if self.label is not None and len(self.texts) != 2:
             raise ValueError(f"--label needs two --texts, of which there are {len(self.texts)}")
+        if self.grams is not None and not self.grams.endswith(".safetensors"):
+            raise ValueError(f"--grams is {self.grams}; the allowed suffix is .safetensors")
         self._check_power()
-        if self.output is not None:
-            require_new(self.output)
-        require_writable(self.json)
-        require_writable(self.grams)
 
     def _check_power(self):
         if self.power != "auto" and not 0 <= _number("power", self.power) <= 4:

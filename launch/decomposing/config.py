@@ -92,7 +92,7 @@ class DecomposeConfig:
     distributed: str | None = option(
         None, f"sharded: run as several processes: {distributed.ALLOWED}; by default as one"
     )
-    json: str | None = option(None, "write the result to this file, an object", path=True)
+    json: str | None = option(None, "write the result to this file, an object", written="file")
     workdir: str | None = option(
         None,
         "folder for components, pictures, state and result; without it none are written",

@@ -31,7 +31,7 @@ class CheckConfig:
         None, "processes that share the claims; by default one per CPU core", lower=1
     )
     json: str | None = option(
-        None, "write the whole table to this file, a list of objects", path=True
+        None, "write the whole table to this file, a list of objects", written="file"
     )
     workdir: str | None = option(
         None,

@@ -17,7 +17,7 @@ class ExportConfig:
     format: str = option(
         "peft", "an adapter as PEFT loads it, or the whole model with it merged", ("peft", "merged")
     )
-    output: str | None = option(None, "new folder for the result; has to be given", path=True)
+    output: str | None = option(None, "new folder for the result; has to be given", written="new")
     truncate: float | None = option(
         None,
         "of --format=peft: cut dense changes to the least rank of this relative error; by default "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from rankwise.files import require_writable
 from rankwise.options import option
 
 
@@ -63,7 +62,7 @@ class GenerateConfig(Decoding):
     output: str | None = option(
         None,
         "write a JSON object per completion to this file; by default texts are printed",
-        path=True,
+        written="file",
     )
 
     def __post_init__(self):
@@ -82,4 +81,3 @@ class GenerateConfig(Decoding):
             )
         if self.output is not None and not self.output.endswith(".jsonl"):
             raise ValueError(f"--output is {self.output!r}; the allowed suffix is .jsonl")
-        require_writable(self.output)

@@ -6,7 +6,6 @@ import dataclasses
 import pathlib
 
 from launch.training import one_pass
-from rankwise.files import require_writable
 from rankwise.options import option
 
 SUFFIXES = (".csv", ".jsonl")
@@ -28,7 +27,7 @@ class PredictConfig:
     output: str | None = option(
         None,
         "write the rows with their predictions to this file, .csv or .jsonl; has to be given",
-        path=True,
+        written="file",
     )
     eval_batch_size: int | None = option(None, one_pass.TEXT, lower=1)
 
@@ -41,8 +40,3 @@ class PredictConfig:
             raise ValueError(
                 f"--output is {self.output!r}; allowed suffixes are {', '.join(SUFFIXES)}"
             )
-        if output.exists() and pathlib.Path(self.data).exists() and output.samefile(self.data):
-            raise ValueError(
-                f"--output is {self.output!r}, the file of --data; allowed is another one"
-            )
-        require_writable(self.output)

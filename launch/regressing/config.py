@@ -41,9 +41,9 @@ class RegressConfig:
     predictions: str | None = option(
         None,
         "where predictions of --new go, FILE.csv: the targets after the columns that are no inputs",
-        path=True,
+        written="file",
     )
-    json: str | None = option(None, "write the result to this file, an object", path=True)
+    json: str | None = option(None, "write the result to this file, an object", written="file")
     workdir: str | None = option(
         None,
         "folder for coefficients, errors by rank and their picture; without it none are written",

@@ -11,7 +11,6 @@ from finetune.tasks.registry import SPANS
 from launch.shell import config_flags
 from launch.training import one_pass, problem_config
 from launch.training.problem_config import ProblemConfig
-from rankwise.files import require_writable
 from rankwise.options import option
 
 # What of a run's problem an evaluation may replace; the rest belongs to what was learnt.
@@ -42,7 +41,7 @@ class EvaluateConfig(ProblemConfig):
         None,
         "write the predictions to this file, .csv or .jsonl, of SQuAD also .json as its published "
         "scoring script reads it",
-        path=True,
+        written="file",
     )
     probabilities: bool = option(
         False, "write the probability of every class into the file of --predictions too"
@@ -50,15 +49,13 @@ class EvaluateConfig(ProblemConfig):
     submission: str | None = option(
         None, "write the file that GLUE's server takes into this folder", path=True
     )
-    json: str | None = option(None, "write the scores to this file, an object", path=True)
+    json: str | None = option(None, "write the scores to this file, an object", written="file")
 
     def __post_init__(self):
         if (self.workdir is None) == (self.adapter is None):
             raise ValueError("one of --workdir and --adapter is needed")
         if self.probabilities and self.predictions is None:
             raise ValueError("--probabilities is for the file of --predictions, which is not given")
-        require_writable(self.json)
-        require_writable(self.predictions)
 
 
 def of_run(path: pathlib.Path, config: EvaluateConfig) -> ProblemConfig:

@@ -25,7 +25,7 @@ import jax
 from absl import app, flags, logging
 
 import rankwise
-from launch.shell import config_flags, distributed, flagfiles, help_page, path_flags
+from launch.shell import config_flags, distributed, flagfiles, help_page, path_flags, written
 from launch.shell.ending import Terminated, endable, exit_now
 
 USAGE = 2
@@ -143,7 +143,9 @@ def _configure(config_type: type, arguments: list[str]):
         # absl raises it to INFO, where JAX reports every accelerator that is not there.
         logging.set_verbosity(logging.WARNING)
     _use_cache(flags.FLAGS["jax_cache_dir"].value)
-    return config_flags.parsed(config_type)
+    config = config_flags.parsed(config_type)
+    written.require(config)
+    return config
 
 
 def given(names: Iterable[str] | None = None, *, without: tuple[str, ...]) -> list[str]:

@@ -88,7 +88,7 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys):
 
     refused("column 'text' is not in", "words\na\n")
     refused("column 'prob_a' of", "text,prob_a\na,1\n")
-    refused("the file of --data; allowed is another one", output=new)
+    refused("would replace what --data reads; give another file", output=new)
     refused("allowed suffixes are .csv, .jsonl", output=tmp_path / "out.txt")
     refused("config.json", kind="missing")
     config = json.loads((runs / "classes/config.json").read_text())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.peft.folders import new_folder
+from rankwise.folders import new_folder
 
 
 def test_appears_when_the_block_ends(tmp_path):
