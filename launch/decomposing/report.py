@@ -9,11 +9,13 @@ import numpy as np
 from safetensors.numpy import save as serialised
 
 from deflation import Solution
+from deflation.problem.components import frobenius, norms
 from launch.decomposing.inputs import Input
 from launch.decomposing.portions import Run
 from launch.shell.tables import table
 from rankwise.files import replacing
 
+ROUNDING = 32  # units of it, relative to all components together
 ASSUMED = {
     True: "nothing is assumed",
     False: "unless a larger direction was missed, see deflation/bounds.py",
@@ -38,7 +40,7 @@ def compare(problem, method: str, run: Run, exact: Solution | None) -> dict:
         "exact_residual": residual,
         "component_errors": errors,
         "component_bounds": bounds,
-        "bound_of_sum": float(run.solution.bound_of_sum) / max(np.linalg.norm(sizes), 1e-300),
+        "bound_of_sum": float(run.solution.bound_of_sum) / (frobenius(sizes, np) or 1.0),
         "status": run.solution.status.name,
         "seconds": run.seconds,
     }
@@ -55,8 +57,7 @@ def report(problem, result: dict, solution: Solution, exact_seconds: float | Non
         seconds += " (without compilation)"
     else:
         columns["error against exact"] = result["component_errors"]
-        excess = result["residual"] / max(result["exact_residual"], 1e-300) - 1
-        residual += f", exact {result['exact_residual']:.8g}, relative excess {excess:.1e}"
+        residual += f", exact {result['exact_residual']:.8g}, {_excess(result, solution, sizes)}"
         seconds += f", exact {exact_seconds:.3f} s (both without compilation)"
     columns["bound"] = result["component_bounds"]
     rows = [(k + 1, *map(float, row)) for k, row in enumerate(zip(*columns.values(), strict=True))]
@@ -74,9 +75,18 @@ def report(problem, result: dict, solution: Solution, exact_seconds: float | Non
 
 
 def component_sizes(problem, solution: Solution) -> np.ndarray:
-    """||R_k X||_F of every component (r,)."""
+    """||R_k X||_F of every component (r,), float64; at any scale of Y."""
     whitened = problem.to_whitened(solution.components)
-    return np.linalg.norm(whitened.b, axis=1) * np.linalg.norm(whitened.a, axis=1)
+    return norms(jax.tree.map(np.asarray, whitened), np).astype(np.float64)
+
+
+def _excess(result: dict, solution: Solution, sizes: np.ndarray) -> str:
+    """How far the residual is above the exact one, where that is more than rounding."""
+    rounding = ROUNDING * np.finfo(solution.components.b.dtype).eps * frobenius(sizes, np)
+    if max(result["residual"], result["exact_residual"]) <= rounding:
+        return "both rounding"
+    exact = max(result["exact_residual"], np.finfo(float).tiny)
+    return f"relative excess {result['residual'] / exact - 1:.1e}"
 
 
 def write_files(folder, given: Input, solution: Solution, result: dict) -> None:

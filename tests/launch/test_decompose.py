@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,28 @@ def matrix(tmp_path):
     path = tmp_path / "matrix.npy"
     np.save(path, (left * np.arange(5, 0, -1)) @ right)
     return path
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype"), [(1e30, "float32"), (1e-30, "float32"), (1e200, "float64")]
+)
+def test_bounds_hold_at_the_ends_of_the_range(matrix, tmp_path, capsys, scale, dtype):
+    path = tmp_path / "scaled.npy"
+    np.save(path, scale * np.load(matrix))
+    flags = f"--matrix={path}", "--rank=2", f"--dtype={dtype}", f"--json={tmp_path}/r.json"
+    assert run(*flags) == 0
+    record = result(tmp_path / "r.json")
+    errors, bounds = np.array(record["component_errors"]), np.array(record["component_bounds"])
+    rounding = 8 * np.finfo(dtype).eps  # of the exact answer, which is not exact either
+    assert np.all(errors <= bounds + rounding) and np.all(bounds < 1e-3) and np.all(bounds > 0)
+    assert 0 < record["bound_of_sum"] < 1e-3
+    assert f"{5 * scale:.0e} " in re.sub(r"5\.0+e", "5e", capsys.readouterr().out)
+
+
+def test_an_excess_of_rounding_is_none(tmp_path, capsys):
+    np.save(tmp_path / "column.npy", np.arange(1.0, 7)[:, None])
+    assert run(f"--matrix={tmp_path}/column.npy", "--rank=1") == 0
+    assert "both rounding" in capsys.readouterr().out
 
 
 @pytest.mark.thorough  # deflation's tests hold the tolerance and the solver
