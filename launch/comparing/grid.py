@@ -110,6 +110,8 @@ class Grid:
         chosen = f"--method={method}" if method in NAMES else f"--flagfile={method}"
         arguments = [chosen, *self.given, *own]
         try:
+            if "method" not in flagfiles.names([chosen]):
+                raise ValueError(f"{method} names no method; it needs a line --method=NAME")
             config = _read(values, task, arguments)
             ranks = config.ranks()
             if self.budget is None or method in self.unmatched:

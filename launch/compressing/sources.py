@@ -74,14 +74,16 @@ def whole(paths: Sequence[str], names: Sequence[str]) -> list[tuple[str, ...]]:
         splits = tables.read(path)
         apart = [table for name, table in splits.items() if name != "train"]
         for table in apart or splits.values():
-            rows += _rows(table, names)
+            of_another_kind = TEXT in table.names and not set(names) <= set(table.names)
+            rows += _rows(table, (TEXT,) if of_another_kind else names)
     return rows
 
 
 def _rows(table: Table, names: Sequence[str]) -> list[tuple[str, ...]]:
-    # Of a file that is nothing but text, or of one of another kind with its own column.
-    if not set(names) <= set(table.names) and (TEXT in table.names or len(table.names) == 1):
-        names = (TEXT,) if TEXT in table.names else table.names
+    if table.origin.endswith(".txt"):
+        names = (TEXT,)  # mixed with tables it has no columns of theirs
+    elif tuple(names) == (TEXT,) and len(table.names) == 1:
+        names = table.names
     rows = list(zip(*(columns.texts(table, name) for name in names), strict=True))
     if not any(text.strip() for row in rows for text in row):
         raise ValueError(f"{table.origin} has no text to calibrate on; allowed are rows with some")

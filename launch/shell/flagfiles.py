@@ -50,6 +50,19 @@ def read(arguments: Sequence[str], file: str | None = None, above: tuple = ()) -
     return flat
 
 
+def names(arguments: Sequence[str]) -> set[str]:
+    """The flags that `arguments` give, those in files included.
+
+    Raises:
+      flags.Error: as `read`.
+
+    Example:
+      >>> sorted(names(["--steps=2", "--flagfile=recipes/methods/adapad_equal.flags"]))
+      ['method', 'rank', 'steps']
+    """
+    return {argument.text.lstrip("-").partition("=")[0] for argument in read(arguments)}
+
+
 def unparsed() -> flags.FlagValues:
     """The program's flags as before anything was parsed: a copy, to parse other arguments into."""
     values = copy.deepcopy(flags.FLAGS)
@@ -63,11 +76,18 @@ def parse(
     """Parses into `values`; returns what is no flag, the program's name first.
 
     Raises:
-      flags.Error: a flag that is not known or malformed, with the file that it stands in.
+      flags.Error: a flag that is not known or malformed, or a line that is no flag, with the file
+        that it stands in.
     """
     flat = read(arguments)
     try:
-        return values([program, *(argument.text for argument in flat)])
+        rest = values([program, *(argument.text for argument in flat)])
+        for argument in flat:
+            if argument.file and argument.text in rest[1:]:
+                raise flags.Error(
+                    f"{argument.file}: {argument.text!r} is no flag; allowed are lines --NAME=VALUE"
+                )
+        return rest
     except flags.Error as error:
         for argument in flat:
             name = argument.text.lstrip("-").partition("=")[0]
@@ -81,7 +101,7 @@ def _lines(place: str, file: str | None, above: tuple[str, ...]) -> list[str]:
     if place in above:
         raise flags.Error(f"--{FLAG}={place}{where} reads itself")
     try:
-        text = resolved(expanded(place)).read_text(encoding="utf-8")
+        text = resolved(expanded(place)).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise flags.Error(f"--{FLAG}={place}{where} cannot be read: {reason}") from None

@@ -189,7 +189,8 @@ def test_refusals_are_one_line_and_leave_nothing(flags, message, folder, tmp_pat
     for name, place in places.items():
         flags = [flag.replace(name, str(place)) for flag in flags]
     if flags[0].startswith("--texts"):
-        flags = [*flags, f"--data={folder}/pairs.jsonl"]
+        (tmp_path / "rows.csv").write_text("text,other\na b,c d\n")
+        flags = [*flags, f"--data={tmp_path}/rows.csv"]
     given = [f"--model={folder}/llama", f"--data={folder}/book.txt", *SMALL, *flags]
     assert command("compress", *given, f"--output={tmp_path}/new") == 2
     shown = capsys.readouterr().err.strip().splitlines()[-1]

@@ -107,7 +107,8 @@ def names_of_classes(table: Table, name: str) -> tuple[str, ...]:
 
     Raises:
       ValueError: no such column, a missing label, labels of several types, a type other than
-        strings, integers and booleans, or fewer than two classes.
+        strings, integers and booleans, numbers some of which are no integers, or fewer than two
+        classes.
     """
     values = table.column(name)
     kind = type(values[0]) if values else str
@@ -125,6 +126,10 @@ def names_of_classes(table: Table, name: str) -> tuple[str, ...]:
         raise ValueError(
             f"column {name!r} of {table.origin} has {len(distinct)} classes; allowed are 2 or more"
         )
+    if kind is str and (fraction := _a_fraction(distinct)) is not None:
+        row = values.index(fraction)
+        allowed = "names of classes (numbers need regression)"
+        raise ValueError(_message(table, name, row, fraction, allowed))
     return tuple(map(str, sorted(distinct, key=_by_value(distinct))))
 
 
@@ -180,8 +185,16 @@ def _number(value) -> float:
 
 
 def _by_value(values: set):
-    """Sorts "10" after "9" where all labels are integers."""
+    """Sorts "10" after "9" where all labels are integers; "01" and "1" have an order too."""
     try:
-        return {value: int(value) for value in values}.get
+        return {value: (int(value), str(value)) for value in values}.get
     except ValueError:
         return None
+
+
+def _a_fraction(labels: set[str]) -> str | None:
+    """One of the labels, all numbers, that is no integer."""
+    found = {label: _number(label) for label in labels}
+    if any(math.isnan(number) for number in found.values()):
+        return None
+    return min((label for label, number in found.items() if number % 1 != 0), default=None)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import glob
 import json
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".txt")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Table:
@@ -45,9 +47,7 @@ class Table:
           ValueError: no such column, or text in it that is not UTF-8.
         """
         if name not in self._columns:
-            raise ValueError(
-                f"column {name!r} is not in {self.origin}; allowed are {', '.join(self.names)}"
-            )
+            raise ValueError(self.lacking(name))
         values = self._columns[name]
         if isinstance(values, list):
             return values
@@ -59,6 +59,10 @@ class Table:
                 f"column {name!r} of {self.origin} is no UTF-8 in row {row}; "
                 "allowed are files that are saved as UTF-8"
             ) from None
+
+    def lacking(self, name: str) -> str:
+        """What to say of a column that is not there."""
+        return f"column {name!r} is not in {self.origin}; allowed are {_listed(self.names)}"
 
     def place(self, row: int) -> tuple[str, int]:
         """The file of a row, and its number there, from 0."""
@@ -87,6 +91,8 @@ def read(path: str | pathlib.Path) -> Table:
         raise ValueError(f"file is {str(path)!r}; allowed suffixes are {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise FileNotFoundError(f"file {str(path)!r} does not exist")
+    if path.suffix != ".parquet" and _start(path).startswith(UTF_16):
+        raise ValueError(f"file {str(path)!r} is UTF-16; allowed are files that are saved as UTF-8")
     try:
         if path.suffix == ".parquet":
             return from_arrow(str(path), pa.parquet.read_table(path, partitioning=None))
@@ -98,6 +104,19 @@ def read(path: str | pathlib.Path) -> Table:
     except (pa.ArrowInvalid, UnicodeDecodeError, json.JSONDecodeError) as error:
         line = str(error).splitlines()[0]
         raise ValueError(f"file {str(path)!r} is not readable as {path.suffix} ({line})") from None
+
+
+def _start(path: pathlib.Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(2)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Column names; as Python writes them where blanks are part of one."""
+    shown = ", ".join(n if n == n.strip() else repr(n) for n in names)
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        return f"{shown!r} alone: cells have to be separated by commas"
+    return shown
 
 
 def split_files(folder: pathlib.Path, split: str) -> list[pathlib.Path]:

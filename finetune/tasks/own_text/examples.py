@@ -52,13 +52,11 @@ def tokenized(
     """
     column = expected.of_chats(table)
     if column is None and not expected.chat:
-        prompts, completions = (_texts(table, n) for n in (expected.prompt, expected.completion))
+        prompts, completions = _pairs(table, expected)
         return asked(prompts, vocabulary, kind), answered(completions, vocabulary, kind)
     chat = template(tokenizer)
     if column is None:
-        pairs = zip(
-            *(_texts(table, n) for n in (expected.prompt, expected.completion)), strict=True
-        )
+        pairs = zip(*_pairs(table, expected), strict=True)
         column, chats = expected.prompt, [[said("user", p), said("assistant", c)] for p, c in pairs]
     else:
         chats = _chats(table, column)
@@ -122,6 +120,14 @@ def said(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
+def _pairs(table: Table, expected: Columns) -> tuple[list[str], list[str]]:
+    for name in (expected.prompt, expected.completion):
+        if name not in table.names:
+            others = "--prompt_column and --completion_column name others"
+            raise ValueError(f"{table.lacking(name)} ({others})")
+    return _texts(table, expected.prompt), _texts(table, expected.completion)
+
+
 def _texts(table: Table, name: str) -> list[str]:
     values = columns.texts(table, name)
     for row, value in enumerate(values):
@@ -144,8 +150,12 @@ def _chats(table: Table, name: str) -> list[list[dict[str, Any]]]:
                 f"{place} ends with a message of {messages[-1]['role']!r}; allowed is the "
                 "assistant's, which is what is learnt"
             )
-        content = messages[-1]["content"]
-        if not (isinstance(content, str) and content.strip()):
+        for message in messages:
+            if not isinstance(content := message.get("content", ""), str):
+                raise ValueError(
+                    f"{place} has a message of {checks.shown(content)}; allowed are texts"
+                )
+        if not messages[-1].get("content", "").strip():
             raise ValueError(f"{place} ends with an empty answer; allowed are texts with a word")
         chats.append(messages)
     return chats

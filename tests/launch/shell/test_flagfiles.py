@@ -24,6 +24,7 @@ def test_a_file_that_is_not_there(capsys, tmp_path):
     [
         ("--rnak=3", "Unknown command line flag 'rnak'. Did you mean: rank"),
         ("--steps=x", "--steps=x"),
+        ("steps=3", "'steps=3' is no flag; allowed are lines --NAME=VALUE"),
     ],
 )
 def test_a_mistake_in_a_file_names_it(line, message, capsys, tmp_path):
@@ -33,6 +34,11 @@ def test_a_mistake_in_a_file_names_it(line, message, capsys, tmp_path):
     assert command("train", f"--flagfile={outer}") == 2
     err = one_line(capsys)
     assert f"{inner}: " in err and message in err
+
+
+def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path):
+    (tmp_path / "a.flags").write_text("--rank=2\n", encoding="utf-8-sig")
+    assert flagfiles.names([f"--flagfile={tmp_path}/a.flags", "--steps=3"]) == {"rank", "steps"}
 
 
 def test_a_file_that_reads_itself(capsys, tmp_path):

@@ -96,3 +96,18 @@ ROW = r"column 'c' of made.jsonl is {} in row {}; allowed are {}"
 def test_refused(check, message):
     with pytest.raises(ValueError, match=message):
         check()
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [(["1", "01", " 1", "2"], (" 1", "01", "1", "2")), (["1.0", "2.0"], ("1.0", "2.0"))],
+)
+def test_the_order_of_classes_is_that_of_their_values_alone(values, names):
+    for given in (values, values[::-1]):
+        assert columns.names_of_classes(table(given), "c") == names
+
+
+def test_numbers_in_a_csv_are_no_classes():
+    with pytest.raises(ValueError, match=r"is '0.5' in row 1; .*numbers need regression"):
+        columns.names_of_classes(table(["1", "0.5", "2"]), "c")
+    assert columns.names_of_classes(table(["0.5", "half"]), "c") == ("0.5", "half")

@@ -53,7 +53,7 @@ def test_splits_and_their_shards(tmp_path):
         ("a.csv", "a,b\n1\n", r"a.csv' is not readable as .csv \(CSV parse error"),
         ("a.csv", "", r"a.csv' is not readable as .csv \(Empty CSV"),
         ("a.csv", "a,b\n1,2\n1\n", r"a.csv' is not .*Row #3: Expected 2 columns, got 1"),
-        ("a.csv", b"\xff\xfea\x00\n\x00", r"a.csv' is not readable as .csv \("),
+        ("a.csv", b"\xff\xfea\x00\n\x00", "a.csv' is UTF-16; allowed are"),
         ("a.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', r"line 2 of file .*xff.*; allowed .* in UTF-8"),
         ("a.csv", "a,a\n1,2\n", "column 'a' is twice in"),
         ("a.jsonl", '{"a": 1}\n[2]\n', r"line 2 of file .* is '\[2\]'; allowed is one JSON object"),
@@ -133,6 +133,21 @@ def test_missing_files_and_columns(tmp_path):
     path.write_text(json.dumps({"x": 1, "y": 2}))
     with pytest.raises(ValueError, match=r"column 'z' is not in .*; allowed are x, y"):
         sources.read(path).column("z")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "message"),
+    [
+        ("s, t\n1,2\n", "utf-8", "column 't' is not in .*; allowed are s, ' t'"),
+        ("s;t\n1;2\n", "utf-8", "allowed are 's;t' alone: cells have to be separated by commas"),
+        ("s,t\n1,2\n", "utf-16", "is UTF-16; allowed are files that are saved as UTF-8"),
+    ],
+)
+def test_tables_of_other_programs_say_what_is_wrong(tmp_path, text, encoding, message):
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding=encoding)
+    with pytest.raises(ValueError, match=message):
+        sources.read(path).column("t")
 
 
 def test_the_hub_through_datasets(tmp_path, monkeypatch):

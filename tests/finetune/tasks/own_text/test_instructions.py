@@ -173,6 +173,21 @@ def test_chats_go_through_the_template(chatty, tmp_path):
             "in row 0 ends with an empty answer",
         ),
         (ROWS, {"messages": "talk"}, "column 'talk' is not in"),
+        (
+            [{"question": "a", "answer": "b"}],
+            {},
+            r"question, answer \(--prompt_column and --comple",
+        ),
+        (
+            [{"messages": [{"role": "assistant", "content": None}]}],
+            {},
+            "in row 0 ends with an empty answer",
+        ),
+        (
+            [{"messages": [{"role": "user", "content": ["a"]}, examples.said("assistant", "b")]}],
+            {},
+            r"has a message of \['a'\]; allowed are texts",
+        ),
     ],
 )
 def test_bad_rows_are_one_line(chatty, tmp_path, rows, expected, word):
