@@ -15,7 +15,7 @@ import numpy as np
 
 from finetune.tasks import text
 from finetune.tasks.files import columns, sources
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 from finetune.tasks.task import Task
 from finetune.tasks.tokens.tokenizer import Tokenizer
 from rankwise import checks

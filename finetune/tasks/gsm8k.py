@@ -21,7 +21,7 @@ import numpy as np
 
 from finetune.tasks import prompts, text
 from finetune.tasks.files import columns, sources
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 from finetune.tasks.generated_text import GeneratedText
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.own_text.likelihood import Likelihood

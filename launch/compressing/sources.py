@@ -9,7 +9,7 @@ import numpy as np
 
 from finetune.tasks import tables
 from finetune.tasks.files import columns
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 
 TEXT = "text"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from finetune.tasks import SpanTask, Task
 from finetune.tasks.files import sources
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 from finetune.tasks.glue import GLUE
 from finetune.tasks.predictions import write_lines
 from finetune.tasks.registry import TABLE, for_language

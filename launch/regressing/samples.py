@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from finetune.tasks.files import columns, sources
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 from rankwise.files import write_text
 
 

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 from rankwise import checks
 
 # What GLUE's files hold in place of a label that is not published.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from finetune.tasks.files import columns, sources
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 
 DIGITS = tuple(map(str, range(10)))
 CIFAR10 = (

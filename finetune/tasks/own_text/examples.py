@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.tasks.files import columns
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 from finetune.tasks.tokens.chat import Chat
 from finetune.tasks.tokens.tokenizer import Tokenizer
 from finetune.tasks.tokens.vocabulary import Vocabulary

@@ -9,7 +9,7 @@ import numpy as np
 
 from finetune.tasks import subsets, tables
 from finetune.tasks.files import columns
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 from finetune.tasks.language import LanguageTask
 from finetune.tasks.own_text.likelihood import Likelihood
 from finetune.tasks.splits import Split

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from finetune.tasks.files import columns, sources
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 
 REPOSITORIES = {"squad": "rajpurkar/squad", "squad_v2": "rajpurkar/squad_v2"}
 VERSIONS = {"squad": "v1.1", "squad_v2": "v2.0"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finetune.tasks.files import columns
-from finetune.tasks.files.sources import Table
+from finetune.tasks.files.table import Table
 
 NAMES = ("no", "yes")
 
