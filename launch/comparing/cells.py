@@ -72,6 +72,7 @@ class Runner:
             earlier.same_run(config.workdir, config, training.FREE, FORMER.get(config.method))
         done = pathlib.Path(config.workdir) / "result.json"
         names = {"recipe": cell.method, "seed": config.seed, "rate": config.learning_rate}
+        names["batch_size"] = config.batch_size
         if anew or not done.exists():
             rate = f"rate {config.learning_rate:g}"
             name = f"{cell.method} on {cell.task}, {rate}, seed {config.seed}"

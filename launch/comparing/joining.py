@@ -63,7 +63,8 @@ def joined(parts: Iterable[tuple[str, Sequence[Record]]]) -> list[Record]:
             if same["score"] != record["score"]:
                 raise ValueError(
                     f"{before} and {where} both have {recipe} on {task} with seed {seed}, and not "
-                    "the same scores; allowed is one run of each"
+                    "the same scores; allowed is one run of each: under the name of another "
+                    "file of flags both can stand"
                 )
     order = list(dict.fromkeys(task for task, _, _ in runs))
     return sorted((run for _, run in runs.values()), key=lambda run: order.index(run["task"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from launch.comparing import across, presets, standings
+from launch.comparing import across, lengths, presets, standings
 from launch.comparing import table as comparison
 from launch.comparing.cells import Runner
 from launch.comparing.config import CompareConfig
@@ -30,7 +30,8 @@ def compare(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     write_text(folder / "compare.csv", comparison.comma_separated(rows))
     parts = _parts(rows)
     text = "\n".join(comparison.markdown(*own) + f"\n{legend}\n" for *own, legend in parts)
-    write_text(folder / "compare.md", text + preset.markdown(rows))
+    notes = "".join(f"\n{line}\n" for line in lengths.notes(records))
+    write_text(folder / "compare.md", text + preset.markdown(rows) + notes)
     # Matplotlib takes as long to import as all else, and is needed by this line alone.
     from launch.comparing import picture
     from rankwise.plots.files import save
@@ -39,6 +40,7 @@ def compare(config: CompareConfig, grid: Grid, preset: presets.Preset) -> None:
     save(picture.curves(records), folder / "curves")
     print("\n\n".join(f"{table(header, lines)}\n{legend}" for lines, header, legend in parts))
     print(preset.text(rows))
+    print(notes, end="")
     drawn = sorted({name for record in records for name in record.get("drawn", ())})
     if drawn:
         print(training.DRAWN.format(", ".join(drawn)))

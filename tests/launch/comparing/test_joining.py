@@ -71,6 +71,13 @@ def test_two_folders_and_a_new_method(tmp_path, capsys):
     flags = [f"--join={tmp_path}/both", task, "--methods=full", f"--workdir={tmp_path}/more"]
     assert command("compare", *flags) == 0
     assert len(json.loads((tmp_path / "more/compare.json").read_text())) == 4
+    # As many steps and rows for all is what a table takes for granted.
+    assert "not as much" not in capsys.readouterr().out
+    flags = [f"--join={tmp_path}/both", task, "--methods=sora", f"--workdir={tmp_path}/less"]
+    assert command("compare", *flags, "--steps=2") == 0
+    said = "easy: not as much training for all: steps 4 (lora, head, dora), 2 (sora)"
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "less/compare.md").read_text()
 
 
 @pytest.mark.parametrize(
