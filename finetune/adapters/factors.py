@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Mapping
 
@@ -73,9 +74,10 @@ def start(
         size_in, size_out = kernels[path].shape
         dtype = jnp.promote_types(kernels[path].dtype, jnp.float32)
         own = path_key(key, path)
-        columns = [draw(jax.random.fold_in(own, k), (size_in,), dtype) for k in range(rank)]
+        keys = jax.vmap(functools.partial(jax.random.fold_in, own))(jnp.arange(rank))
+        column = functools.partial(draw, shape=(size_in,), dtype=dtype)
         theta[path] = {
-            "a": jnp.stack(columns, axis=AXIS["a"]),
+            "a": jax.vmap(column, out_axes=AXIS["a"])(keys),
             "b": jnp.zeros((rank, size_out), dtype),
         }
     return theta

@@ -104,6 +104,12 @@ class IncreloraConfig:
         t_init = every if self.t_init is None else self.t_init
         known = rounds and not checks.traced(total)
         if known and (t_init // every + rounds) * every >= total:
+            if self.every is None and self.t_init is None:
+                most = modules + grow * self.add * max(total - 2, 0)
+                raise ValueError(
+                    f"budget is {budget} of {modules} modules, {grow} of which grow at a time; "
+                    f"allowed in {total} steps are at most {most}"
+                )
             raise ValueError(
                 f"every is {every} and t_init {t_init} with {rounds} growths of {grow} modules; "
                 f"allowed is what ends before step {total}"

@@ -69,9 +69,10 @@ def of_paths(ranks: Mapping[str, int], paths: Iterable[str]) -> dict[str, int]:
         places = alike(name, found)
         if len(places) != 1:
             several = ", ".join(places[:2]) or "none"
+            known = ", ".join([*sorted(found)[:4], *(["..."] if len(found) > 4 else [])])
             raise ValueError(
                 f"ranks names {name!r}, which of the adapted modules is {several}; allowed are "
-                "names of one each, see modules"
+                f"names of one each: {known}"
             )
         found[places[0]] = rank
     return found

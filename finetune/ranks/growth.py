@@ -68,6 +68,11 @@ def plan(config, modules: int, total: int | jax.Array) -> Plan:
     rounds = -(-(budget - modules) // grow)
     every = period(total, rounds) if config.every is None else config.every
     if not checks.traced(total) and rounds * every > total:
+        if config.every is None:
+            raise ValueError(
+                f"budget is {budget} of {modules} modules, {grow} of which grow at a time; allowed "
+                f"in {total} steps are at most {modules + grow * total}"
+            )
         raise ValueError(
             f"every is {every} with {rounds} growths of {grow} modules each; "
             f"allowed are at most {total} steps"

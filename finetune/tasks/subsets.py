@@ -65,7 +65,7 @@ def with_share(splits: Mapping[str, Split], share: float) -> dict[str, Split]:
       share: 0, or no training split, holds nothing out.
 
     Raises:
-      ValueError: a share outside [0, 1).
+      ValueError: a share outside [0, 1), or one that leaves a split without rows.
 
     Example:
       >>> rows = Split({"x": np.arange(10)}, None)
@@ -78,6 +78,11 @@ def with_share(splits: Mapping[str, Split], share: float) -> dict[str, Split]:
     train = splits["train"]
     order = np.random.default_rng(0).permutation(len(train))
     border = round(share * len(train))
+    if not 0 < border < len(train):
+        raise ValueError(
+            f"heldout is {share!r}, of {len(train)} rows {border}; allowed is a share that leaves "
+            "rows on both sides"
+        )
     # Sorted: the rows stay in the order of the file.
     return {
         **splits,

@@ -110,7 +110,10 @@ def _rounded(config: CompressConfig, subject: Subject) -> Rounded:
         how = f"{config.residual_of} in blocks of {BLOCK}"
         return Rounded(config.model, how, {**subject.params, **params}, _names(subject))
     place = dataclasses.replace(config, model=config.residual_of, revision=None)
-    other = load(place)
+    try:
+        other = load(place)
+    except ValueError as error:  # which calls it the model
+        raise ValueError(str(error).replace("model is", "--residual_of is", 1)) from None
     shapes = [{n: p.shape for n, p in params.items()} for params in (subject.params, other.params)]
     compatibility.refuse(
         "--residual_of is no rounded form of --model",

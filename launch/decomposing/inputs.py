@@ -42,7 +42,7 @@ def load(data: str | None, matrix: str | None, dtype: str) -> Input:
     if (data is None) == (matrix is None):
         raise ValueError("give one of --data and --matrix")
     if matrix is not None:
-        return Input(Regression.from_matrix(as_real(matrix, _matrix(matrix), dtype)))
+        return Input(Regression.from_matrix(_checked(matrix, _matrix(matrix), dtype)))
     if data == "digits":
         return _digits(dtype)
     arrays = _archive(data)
@@ -51,7 +51,7 @@ def load(data: str | None, matrix: str | None, dtype: str) -> Input:
         raise ValueError(
             f"{data} has no array {missing[0]!r}; it holds {sorted(arrays)}, allowed are x and y"
         )
-    x, y = (as_real(f"{name} of {data}", arrays[name], dtype) for name in ("x", "y"))
+    x, y = (_checked(f"{name} of {data}", arrays[name], dtype) for name in ("x", "y"))
     return Input(Regression.from_data(x, y))
 
 
@@ -84,7 +84,9 @@ def _matrix(place: str) -> np.ndarray:
     try:
         return np.load(place, allow_pickle=False)
     except (EOFError, ValueError) as error:
-        raise ValueError(f"{place} cannot be used: {error}") from None
+        # numpy's own words name an argument of its own, which a user of the command has not.
+        reason = "it holds Python objects" if "allow_pickle" in str(error) else error
+        raise ValueError(f"{place} cannot be used: {reason}; allowed are numbers") from None
 
 
 def _tensor(path: pathlib.Path, key: str) -> np.ndarray:
@@ -110,3 +112,22 @@ def as_real(name: str, value: np.ndarray, dtype: str) -> np.ndarray:
     if value.dtype.kind not in "fiub" and value.dtype.name not in DTYPES.values():
         raise ValueError(f"{name} has dtype {value.dtype}; {ALLOWED}")
     return value.astype(dtype if value.dtype.itemsize <= 4 else np.float64, copy=False)
+
+
+def _checked(name: str, value: np.ndarray, dtype: str) -> np.ndarray:
+    """`as_real`, of finite numbers that `dtype` can hold; a message says where one is not."""
+    value = as_real(name, value, dtype)
+    wrong = np.argwhere(~np.isfinite(value))
+    if len(wrong):
+        place = ", ".join(map(str, wrong[0]))
+        raise ValueError(
+            f"{name} contains NaN or infinity, {len(wrong)} times, first at [{place}]; "
+            "allowed are finite numbers"
+        )
+    limits, largest = np.finfo(dtype), np.max(np.abs(value), initial=0)
+    if largest > limits.max or 0 < largest < limits.smallest_subnormal:
+        raise ValueError(
+            f"{name} has numbers up to {largest:.1e}, which {dtype} does not hold; allowed is "
+            "--dtype=float64"
+        )
+    return value

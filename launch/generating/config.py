@@ -67,11 +67,11 @@ class GenerateConfig(Decoding):
 
     def __post_init__(self):
         if (self.workdir is None) == (self.model is None):
-            raise ValueError("one of --workdir and --model is needed")
+            raise ValueError("exactly one of --workdir and --model is needed")
         if self.workdir is not None and (self.adapter is not None or self.revision is not None):
             raise ValueError("--adapter and --revision belong to --model; --workdir has its own")
         if (self.prompt is None) == (self.prompts is None):
-            raise ValueError("one of --prompt and --prompts is needed")
+            raise ValueError("exactly one of --prompt and --prompts is needed")
         if self.top_p == 0:
             raise ValueError("--top_p is 0.0; allowed are numbers above 0 up to 1")
         if self.samples > 1 and self.temperature == 0:

@@ -53,7 +53,7 @@ class EvaluateConfig(ProblemConfig):
 
     def __post_init__(self):
         if (self.workdir is None) == (self.adapter is None):
-            raise ValueError("one of --workdir and --adapter is needed")
+            raise ValueError("exactly one of --workdir and --adapter is needed")
         if self.probabilities and self.predictions is None:
             raise ValueError("--probabilities is for the file of --predictions, which is not given")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
+
+import jax
 
 from finetune.training import adapter_files
 from launch.shell import app, distributed, earlier
@@ -19,6 +22,7 @@ MEAN = (
     "the backbone of this run with its head beside it (--format=merged), and no adapter for PEFT"
 )
 
+TOO_MANY = "Note: --rank={} is above {}, the rank that a change of {} ({} x {}) has at most"
 NO_CHOICE = (
     "Note: --budget={} is the --rank={} of each of {} modules, so that no ranks are chosen; "
     "--rank={} leaves room"
@@ -77,6 +81,12 @@ def print_start(config: TrainConfig, job: training.Job, mean: bool) -> None:
     rank, modules = getattr(settings, "rank", None), len(job.paths)
     if rank is not None and getattr(settings, "budget", None) == rank * modules:
         print(NO_CHOICE.format(settings.budget, rank, modules, 2 * rank))
+    if rank is not None and modules:
+        params = job.network.params
+        kernels = jax.eval_shape(functools.partial(job.network.kernels, job.paths), params)
+        path, kernel = min(kernels.items(), key=lambda entry: min(entry[1].shape))
+        if rank > min(kernel.shape):
+            print(TOO_MANY.format(rank, min(kernel.shape), path, *kernel.shape))
 
 
 def print_result(record: dict) -> None:
@@ -98,7 +108,9 @@ def print_result(record: dict) -> None:
         print(f"The start from the gradient took {record['gradient_seconds']:.1f} s more.")
     print("best_score is the best of several evaluations on that split; score is the last.")
     if record["positive_class"] is not None:
-        print(f"F1 is of the class {record['positive_class']!r}.")
+        value = record["scores"].get("f1")  # some metrics are made of it and others
+        print(f"F1 is {value:.4g}, " if value is not None else "F1 is ", end="")
+        print(f"of the class {record['positive_class']!r}.")
     if record["note"]:
         print(record["note"])
 

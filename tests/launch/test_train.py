@@ -176,7 +176,7 @@ def test_checkpoints_of_another_run_are_refused(finished, tmp_path, capsys):
     [
         (["--steps=5", "--epochs=1"], "--steps and --epochs"),
         (["--budget=3", "--method=lora"], "budget is 3, which method 'lora' does not have"),
-        (["--budget=99"], "budget is 99; allowed are integers from 2 to 8"),
+        (["--rank=4", "--budget=99"], "budget is 99; allowed are integers from 2 to 8"),
         (["--modules=query"], "modules is 'query', which no linear map matches"),
         (["--modules=fc3"], "--modules has fc3, which --head=train trains whole"),
         (["--batch_size=9", "--accumulate=2"], "allowed are multiples of 2, --accumulate=2 times"),

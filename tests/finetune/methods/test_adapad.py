@@ -237,6 +237,10 @@ def test_what_is_not_said_is_chosen_for_the_run():
     [
         ({"budget": 1}, "budget is 1; allowed are integers from 2 to 8"),
         ({"rank": 4, "budget": 9}, "budget is 9; allowed are integers from 2 to 8"),
+        (
+            {"budget": 900},
+            "budget is 900 of 2 modules, 1 of .*; allowed in 100 steps are at most 102",
+        ),
         ({"every": 90}, "every is 90 with 2 growths of 1 modules each; allowed are at most 100"),
     ],
 )

@@ -102,6 +102,7 @@ def test_what_is_not_said_is_chosen_for_the_run():
     [
         ({"budget": 1}, "budget is 1; allowed are integers from 2 to 16"),
         ({"rank": 8, "budget": 16, "add": 2}, "budget is 16; allowed are integers from 2 to 14"),
+        ({"budget": 90}, "budget is 90 of 2 modules, .*; allowed in 12 steps are at most 12"),
         ({"every": 6}, "every is 6 and t_init 6 with 2 growths of 1 modules; allowed is what ends"),
         ({"normalise": "no"}, "normalise is 'no'; allowed are 'root', 'size'"),
         ({"add": 0}, "add is 0"),
