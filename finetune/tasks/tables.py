@@ -80,9 +80,11 @@ def load(
     elif not given:
         label_names = columns.names_of_classes(tables["train"], label)
     number = class_names.numbers(label_names) if given else None
-    splits = {}
+    splits, notes = {}, []
     for split, table in tables.items():
         pair = [columns.texts(table, column) for column in texts]
+        if blank := sum(not "".join(row).strip() for row in zip(*pair, strict=True)):
+            notes.append(f"{split} has {blank} rows without text")
         second = pair[1] if len(pair) == 2 else None
         optional = split == "test" or given
         if label is None or (optional and columns.hidden(table, label, label_names)):
@@ -99,6 +101,7 @@ def load(
         lengths=lengths,
         window=window,
         positive=class_names.last(label_names) if len(label_names) == 2 else None,
+        note="; ".join(notes),
     )
 
 

@@ -21,13 +21,18 @@ def contents(adapter: Standalone, spectra: Mapping[str, Spectrum]) -> str:
     for path, own in spectra.items():
         rank = adapter.modules[path].a.shape[1]
         numbers = rank * own.cost
-        parts = len(own.values), _effective(own), own.norm, numbers, size * numbers
+        parts = _true(own), _effective(own), own.norm, numbers, size * numbers
         rows.append((path, rank, _scale(adapter, path), *parts))
     norm = float(np.linalg.norm([own.norm for own in spectra.values()]))
     rank, true, numbers, octets = (sum(row[i] for row in rows) for i in (1, 3, 6, 7))
     rows.append(("all", rank, None, true, None, norm, numbers, octets))
     header = ("module", "rank", "scale", "true", "effective", "norm", "parameters", "bytes")
     return table(header, rows)
+
+
+def _true(own: Spectrum) -> int:
+    """Singular values that are more than rounding of the largest."""
+    return int(np.sum(own.values > np.finfo(np.float32).eps * np.max(own.values, initial=0)))
 
 
 def results(ranks: Mapping[str, int], cuts: Mapping[str, Cut]) -> str:

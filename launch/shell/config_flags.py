@@ -9,6 +9,7 @@ flags on the page of --help. A field with the metadata "options" (name -> Option
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -38,9 +39,12 @@ class _Number(flags.ArgumentParser):
         if argument in self._words:
             return argument
         try:
-            return self._number.parse(argument)
+            value = self._number.parse(argument)
         except (TypeError, ValueError):
-            raise ValueError(f"allowed is {self.syntactic_help}") from None
+            value = math.nan
+        if value != value:  # NaN is within all limits, as no comparison with it holds
+            raise ValueError(f"allowed is {self.syntactic_help}")
+        return value
 
     def flag_type(self) -> str:
         return self._number.flag_type()

@@ -178,6 +178,8 @@ def _is_integer(value) -> bool:
 def _number(value) -> float:
     if isinstance(value, bool) or not isinstance(value, (Real, str)):
         return math.nan
+    if isinstance(value, str) and "_" in value:  # which Python reads as nothing
+        return math.nan
     try:
         return float(value)
     except ValueError:

@@ -53,6 +53,14 @@ def test_one_file_with_a_part_held_out(tmp_path):
     assert together == sorted(columns["kind"])
 
 
+def test_rows_without_text_are_counted(tmp_path):
+    columns = {"a": ["x", "", " ", "y"], "b": ["", "z", " ", "w"], "kind": [0, 1, 0, 1]}
+    path = write(tmp_path / "train.jsonl", columns)
+    assert tables.load(path, TOKENIZER, "a", "kind").note == "train has 2 rows without text"
+    assert tables.load(path, TOKENIZER, ("a", "b"), "kind").note == "train has 1 rows without text"
+    assert tables.load(path, TOKENIZER, "b", "kind", label_names=("0", "1")).note != ""
+
+
 def test_regression_on_pairs(tmp_path):
     columns = {"a": made.sentences(5), "b": made.sentences(5, 1), "score": [0.5, 2, 3, 1e3, -1]}
     path = write(tmp_path / "train.csv", columns)

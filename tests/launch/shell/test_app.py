@@ -20,6 +20,7 @@ from rankwise.options import option
 class Config:
     rank: int = option(3, "a rank", lower=1)
     name: str = option("good", "a name")
+    scale: float = option(1.0, "a scale", lower=0)
 
     def __post_init__(self):
         if self.name == "bad":
@@ -79,6 +80,7 @@ def test_the_status_is_what_main_returns(command, status):
         (["--rnak=3"], "Unknown command line flag 'rnak'. Did you mean: rank ?"),
         (["--rank=0"], "flag --rank=0: allowed is a positive integer"),
         (["--rank=many"], "flag --rank=many"),
+        (["--scale=nan"], "flag --scale=nan: allowed is a non-negative number"),
         (["--name"], "name"),
         (["left", "over"], "unexpected argument 'left'"),
         (["--name=bad"], "name is 'bad'; allowed are others"),

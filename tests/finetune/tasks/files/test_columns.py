@@ -111,3 +111,8 @@ def test_numbers_in_a_csv_are_no_classes():
     with pytest.raises(ValueError, match=r"is '0.5' in row 1; .*numbers need regression"):
         columns.names_of_classes(table(["1", "0.5", "2"]), "c")
     assert columns.names_of_classes(table(["0.5", "half"]), "c") == ("0.5", "half")
+
+
+def test_digits_with_marks_between_them_are_no_numbers():
+    with pytest.raises(ValueError, match=r"is '1_000' in row 0; allowed are finite numbers"):
+        columns.numbers(table(["1_000"]), "c")
