@@ -106,8 +106,20 @@ def exact(problem: Regression, rank: int, *, certify: bool = True) -> Solution:
       >>> round(float(problem.residual(solution.components)), 4), solution.decomposition.name
       (1.0, 'GRAM')
     """
+    return judged_exact(problem, rank, certify=certify)
+
+
+def judged_exact(
+    problem: Regression,
+    rank: int,
+    *,
+    certify: bool = True,
+    tolerance: float = -1.0,
+    joint: bool = False,
+) -> Solution:
+    """`exact`, judged as `solved` is: by a tolerance, and by the sum alone where that is asked."""
     checks.instance("problem", problem, Regression, "a Regression")
-    certify = checks.flag("certify", certify)
+    how = {"certify": checks.flag("certify", certify), "tolerance": tolerance, "joint": joint}
     operator = entries(problem.target) is None
     limit, why = min(problem.shape), " = min(m, d)"
     if operator:
@@ -116,7 +128,7 @@ def exact(problem: Regression, rank: int, *, certify: bool = True) -> Solution:
     # Of the target as it is: what is differentiated is no array, but its constant is one.
     by_gram = gram.leading(problem.target, rank) if gram.suits(problem.target) else None
     if by_gram is not None:
-        return solved(problem, *by_gram, Decomposition.GRAM, certify=certify)
+        return solved(problem, *by_gram, Decomposition.GRAM, **how)
     target = _constant(problem.target)
     if operator:
         decomposition, unit = Decomposition.ARPACK, unit_of(target)
@@ -124,7 +136,7 @@ def exact(problem: Regression, rank: int, *, certify: bool = True) -> Solution:
     else:
         decomposition = Decomposition.SVD
         unit, factors, beyond = _decomposed(target, rank)
-    judged = _judged(target, unit, factors, beyond, certify)
+    judged = _judged(target, unit, factors, beyond, **how)
     return _solution(problem, answer(problem, unit, factors), decomposition, *judged)
 
 

@@ -83,6 +83,10 @@ def _numeric(name: str, value: Any):
             f"{name} is a sparse matrix; allowed are dense arrays: pass {name}.toarray(), or "
             "give a sparse target alone to Regression.from_matrix"
         )
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} is a masked array with hidden entries; allowed are arrays that are known whole"
+        )
     if not isinstance(value, jax.Array):
         try:
             value = np.asarray(value)

@@ -9,9 +9,9 @@ import numpy as np
 
 from deflation.direct import blocks, lanczos
 from deflation.direct.choice import choose
-from deflation.problem.components import Components
+from deflation.problem.components import Components, frobenius, norms
 from deflation.problem.regression import Regression
-from deflation.reference import exact, solved
+from deflation.reference import judged_exact, solved
 from deflation.rounds.decomposition import Decomposition
 from deflation.rounds.proving import until_proved
 from deflation.rounds.run import advance, finish
@@ -31,7 +31,8 @@ METHODS = ("auto", *NAMED)
 ERRORS = ("components", "sum")
 ROUNDS = 200  # at most, of parallel workers that start from a sketch
 # Nothing is gained by more effort: it is proved, or no method tells the components apart.
-ENDS = (Status.CONVERGED, Status.SMALL_GAP, Status.RANK_CUTS_GROUP, Status.NOT_FINITE)
+ENDS = (Status.CONVERGED, Status.RANK_CUTS_GROUP, Status.NOT_FINITE)
+EQUAL = 64  # units of rounding, relative: values closer than that no effort tells apart
 
 
 def decompose(
@@ -92,18 +93,28 @@ def decompose(
     if checks.traced(problem):
         raise ValueError("problem is traced; allowed is one outside of jax.jit, vmap and grad")
     chosen = _chosen(problem, rank, error, method)
+    how = {"certify": certify, "tolerance": tolerance, "joint": error == "sum"}
     if chosen is Decomposition.ROUNDS:
         return _by_rounds(problem, rank, tolerance, error, certify)
     if chosen is not None:
         effort = _usual(chosen, tolerance, error) if effort is None else effort
-        how = {"certify": certify, "tolerance": tolerance, "joint": error == "sum"}
         for factors in _attempts(problem, rank, chosen, effort):
             if factors is None:
                 break
             solution = solved(problem, factors, None, chosen, **how)
-            if not certify or solution.status in ENDS:
+            if not certify or solution.status in ENDS or _alike(solution, factors):
                 return solution
-    return exact(problem, rank, certify=certify)
+    return judged_exact(problem, rank, **how)
+
+
+def _alike(solution: Solution, factors: Components) -> bool:
+    """Whether components are not told apart as their values are the same, and not for the bounds
+    of a first attempt, which a better one has smaller."""
+    if solution.status is not Status.SMALL_GAP:
+        return False
+    sizes = norms(factors, np)
+    gaps = np.abs(np.diff(sizes)) / np.maximum(sizes[:-1], np.finfo(sizes.dtype).tiny)
+    return bool(np.min(gaps, initial=np.inf) <= EQUAL * np.finfo(sizes.dtype).eps)
 
 
 def _chosen(problem: Regression, rank: int, error: str, method: str) -> Decomposition | None:
@@ -164,4 +175,8 @@ def _by_rounds(problem, rank: int, tolerance: float, error: str, certify: bool) 
     else:
         state = start(problem, rank, solver, init=first, tolerance=tolerance)
         solution = finish(advance(state, ROUNDS), certify=certify)
+    if certify and error == "sum":
+        whole = frobenius(norms(problem.to_whitened(solution.components)))
+        if solution.bound_of_sum <= tolerance * whole:
+            solution = solution._replace(status=Status.CONVERGED, component=np.asarray(0))
     return solution._replace(decomposition=Decomposition.ROUNDS)

@@ -22,7 +22,7 @@ from finetune.methods import MethodConfig
 from finetune.training import adapter_files, gradient_pass, state
 from finetune.training.adapted_ops import adapted
 from finetune.training.adapter_files import Adapter
-from finetune.training.network import Network
+from finetune.training.network import Network, digest
 from finetune.training.state import TrainState
 
 
@@ -213,7 +213,8 @@ class Adapted:
             for path in module.paths
         }
         settings = dataclasses.asdict(self.config.settings)
-        return {"method": self.method.name, "settings": settings, "kernels": kernels}
+        about = {"method": self.method.name, "settings": settings, "kernels": kernels}
+        return {**about, "base weights": digest({name: self.base[name] for name in self.modules})}
 
 
 def _shares(batches: Iterable[Any]) -> list[tuple[Any, float]]:

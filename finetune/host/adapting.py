@@ -92,6 +92,8 @@ def adapt(
                 f"{name} is {options[name]!r}; allowed is none, as init(key, batches=...) is given "
                 "the batches as they are: leave it out"
             )
+    if optimiser is not None:
+        checks.instance("optimiser", optimiser, OptimiserConfig, "an OptimiserConfig")
     given = {"learning_rate": learning_rate, "clip": clip}
     own = dataclasses.replace(
         optimiser or OptimiserConfig(), **{n: v for n, v in given.items() if v is not None}

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from finetune.adapters.method import Method
 from finetune.host.discovery import Discovered
 from finetune.host.modules import PRODUCT, ROWS, Module
+from rankwise import checks
 
 SHOWN = 8
 HOPELESS = {
@@ -33,6 +34,7 @@ def whole(patterns: Sequence[str], params: Mapping[str, jax.Array]) -> tuple[str
     """
     if isinstance(patterns, str):
         patterns = (patterns,)
+    checks.instance("train", patterns, Sequence, "regular expressions")
     names = set()
     for pattern in patterns:
         search = _expression("train", pattern)
@@ -123,6 +125,9 @@ def _matching(discovered, arrays, search, pattern: str) -> dict[str, Module]:
 def _expression(what: str, pattern: str):
     try:
         return re.compile(pattern).search
+    except TypeError:
+        shown = checks.shown(pattern)
+        raise ValueError(f"{what} is {shown}; allowed is a regular expression") from None
     except re.error as error:
         raise ValueError(f"{what} is {pattern!r}, no regular expression: {error}") from None
 

@@ -30,8 +30,10 @@ def changed(
       dtype: of the result; None for the array's own, if that keeps the change.
 
     Raises:
-      ValueError: the array's own dtype does not.
+      ValueError: the array's own dtype does not; a dtype that is none of floating numbers.
     """
+    if dtype is not None:
+        _require_floating(dtype)
     merged = {}
     before = after = 0.0  # |D|^2, and |rounding of W + D|^2
     for name, module in modules.items():
@@ -48,8 +50,17 @@ def changed(
         merged[name] = module.whole(kernels)
     if dtype is None and after > LOST**2 * before > 0:
         kinds = sorted({modules[name].dtype.name for name in merged})
-        raise ValueError(
-            f"{', '.join(kinds)} kernels would lose {(after / before) ** 0.5:.0%} of the change; "
-            "give merge a dtype, such as jnp.float32"
-        )
+        lost = f"{', '.join(kinds)} kernels would lose {(after / before) ** 0.5:.0%} of the change"
+        if "float32" in kinds:
+            raise ValueError(f"{lost}, which is small: train further, or give merge jnp.float32")
+        raise ValueError(f"{lost}; give merge a dtype, such as jnp.float32")
     return merged
+
+
+def _require_floating(dtype: Any) -> None:
+    try:
+        floating = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        floating = False
+    if not floating:
+        raise ValueError(f"dtype is {dtype!r}; allowed are types of floating numbers")

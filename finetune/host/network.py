@@ -38,6 +38,10 @@ def examined(loss: Callable[..., Any], parts: Parts, batch: Any) -> Discovered:
     def program(arrays, batch, key):
         model = parts.build(arrays)
         value = call(model, batch, key)
+        if value is None or isinstance(value, tuple | list | dict):
+            raise ValueError(
+                f"loss returns a {type(value).__name__}; allowed is one floating number"
+            )
         shape = jnp.shape(value)
         if shape or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
             raise ValueError(

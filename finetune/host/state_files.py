@@ -65,7 +65,7 @@ def load(path: str | os.PathLike, about: Mapping[str, Any]) -> Trained:
             f"{path} is no state that `Adapted.save` wrote ({type(error).__name__})"
         ) from None
     for name, own in json.loads(json.dumps(about)).items():
-        if written[name] != own:
+        if name in written and written[name] != own:  # an older file does not say all
             raise ValueError(f"{path} has other {name}: {_difference(written[name], own)}")
     trees: dict[str, Tree] = {"theta": {}, "aux": {}}
     head = {}

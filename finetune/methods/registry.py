@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from finetune.adapters.method import Method, Run
 from finetune.methods.adalora import AdaloraConfig, adalora
@@ -94,6 +95,13 @@ _LAYERWISE = (
 OPTIONS = collected({name: entry.settings for name, entry in METHODS.items()})
 
 
+def _plain(value: Any) -> Any:
+    """A number of numpy or JAX as one of Python's, which settings are saved as."""
+    if isinstance(value, np.generic | jax.Array) and not checks.traced(value) and not value.shape:
+        return value.item()
+    return value
+
+
 @dataclasses.dataclass(frozen=True, init=False)
 class MethodConfig:
     """A method by name with its options.
@@ -116,7 +124,7 @@ class MethodConfig:
     def __init__(self, name: str, **options: Any):
         checks.choice("method", name, NAMES)
         own = METHODS[name].settings
-        given = {n: value for n, value in options.items() if value is not None}
+        given = {n: _plain(value) for n, value in options.items() if value is not None}
         allowed = [n for n, one in OPTIONS.items() if name in one.methods]
         for option, value in given.items():
             if option not in allowed:

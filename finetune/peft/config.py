@@ -7,6 +7,7 @@ utils/other.py (get_pattern_key).
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pathlib
 import re
@@ -179,7 +180,8 @@ def _types(raw: Mapping[str, Any]) -> list[str]:
     """Entries that are computed with, and their types."""
 
     def number(value):
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+        return real and math.isfinite(value)  # Python's JSON has NaN and infinities
 
     def rank(value):
         return isinstance(value, int) and not isinstance(value, bool) and value > 0
@@ -199,10 +201,11 @@ def _types(raw: Mapping[str, Any]) -> list[str]:
     rules = {
         "r": (rank, "an integer >= 1"),
         "init_r": (rank, "an integer >= 1"),
-        "lora_alpha": (number, "a number"),
+        "lora_alpha": (number, "a finite number"),
         "use_dora": (lambda v: isinstance(v, bool), "true or false"),
+        "use_rslora": (lambda v: isinstance(v, bool), "true or false"),
         "rank_pattern": (lambda v: pattern(v, one), "an object of ranks"),
-        "alpha_pattern": (lambda v: pattern(v, number), "an object of numbers"),
+        "alpha_pattern": (lambda v: pattern(v, number), "an object of finite numbers"),
         "modules_to_save": (texts, "a list of names"),
         "target_modules": (lambda v: texts(v) or _expression(v), "a list of names or a pattern"),
         "exclude_modules": (lambda v: texts(v) or _expression(v), "a list of names or a pattern"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from finetune.optimiser import OptimiserConfig, clipped
 from finetune.training.adapted_ops import adapted
 from finetune.training.network import Network, Params
 from finetune.training.state import TrainState
+from rankwise import checks
 from rankwise.options import option, option_of
 
 Batch = Mapping[str, Any]
@@ -42,6 +44,12 @@ class StepConfig:
     adapter_dropout: float = option(
         0.0, "dropout rate on the input of every adapter", lower=0, upper=0.99
     )
+
+    def __post_init__(self):
+        checks.integer("accumulate", self.accumulate, 1)
+        rate = self.adapter_dropout
+        if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate <= 0.99:
+            raise ValueError(f"dropout is {checks.shown(rate)}; allowed are numbers from 0 to 0.99")
 
 
 def train_step(

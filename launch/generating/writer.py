@@ -46,10 +46,22 @@ def load(config: GenerateConfig, prompts: list[Any]) -> Writer:
         seed=config.seed,
         words=config.stop,
     )
+    _require_context(settings, task, config.max_new_tokens)
     net = problem.network_for(settings, task)
     modules, head = _adapter(config, settings, net)
     forward = jax.jit(adapter_files.predict(net, modules, head, task.answer))
     return Writer(task, lambda batch: forward(net.params, batch))
+
+
+def _require_context(settings: ProblemConfig, task: LanguageTask, new: int) -> None:
+    folder = models.resolve(settings.base(), revision=settings.revision)
+    most = getattr(models.read_config(folder, labels=0), "max_position_embeddings", None)
+    tokens = task.split(completions.SPLIT).inputs["source"].lengths
+    if most is not None and tokens.max() + new > most:
+        raise ValueError(
+            f"prompt {tokens.argmax()} has {tokens.max()} tokens with --max_new_tokens={new}; "
+            f"allowed are {most} together, the model's max_position_embeddings"
+        )
 
 
 def _of_chats(workdir: str | None) -> bool:

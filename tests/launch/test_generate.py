@@ -122,6 +122,10 @@ def test_a_run_on_chats_is_asked_in_a_chat(folder, tmp_path, capsys):  # noqa: F
         (["--model=LLAMA", "--prompts=missing.jsonl"], "does not exist"),
         (["--model=LLAMA", "--prompts=ROWS", "--prompt_column=ask"], "column 'ask' is not in"),
         (["--model=LLAMA", "--prompt=a", "--stop=,"], "a stop word is empty"),
+        (
+            ["--model=LLAMA", "--prompt=a", "--max_new_tokens=99999"],
+            "tokens with --max_new_tokens=99999; allowed are",
+        ),
         (["--model=mlp", "--prompt=a"], "is no language model"),
     ],
 )

@@ -186,3 +186,22 @@ def test_rows_are_orthonormal_however_much_they_depend_on_each_other(dtype):
     for rows in (wild, np.vstack([wild[:3], wild[:3]]), basis[:6] + 1e-5 * wild, 0 * wild):
         both = np.vstack([basis, blocks.orthonormal(rows.astype(dtype), basis)])
         assert np.abs(both @ both.T - np.eye(16)).max() < 40 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("method", ["auto", "exact", "rounds"])
+def test_a_sum_is_judged_as_one(method):
+    """Of sixty components the last ones turn into each other, and their sum is proved."""
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(100, 40)), rng.normal(size=(40, 90))
+    matrix = ((left * 0.7 ** np.arange(40)) @ right).astype(np.float32)
+    problem = Regression.from_matrix(matrix)
+    solution = decompose(problem, 30, error="sum", method=method)
+    assert solution.status is Status.CONVERGED
+    missed = np.linalg.norm(np.linalg.svd(matrix, compute_uv=False)[30:])
+    assert float(problem.residual(solution.components)) <= missed + 1e-3 * np.linalg.norm(matrix)
+
+
+def test_a_gap_that_a_better_attempt_sees_is_no_end():
+    values = np.concatenate([[1, 0.998, 0.996], 0.5 * 0.99 ** np.arange(197)])
+    solution = decompose(Regression.from_matrix(draw(200, 200, values)), 3, tolerance=1e-5)
+    assert solution.status is Status.CONVERGED

@@ -114,6 +114,9 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         other.load(path)
     with pytest.raises(ValueError, match=r"no\.safetensors is no state"):
         tuned.load(tmp_path / "no.safetensors")
+    moved = jax.tree.map(lambda w: w + 1e-3, net())
+    with pytest.raises(ValueError, match="has other base weights"):
+        adapt(loss, moved, batch, "lora", steps=20, rank=2).load(path)
     finetune.save_adapter(path, tuned.export(tuned.init(KEY)))
     with pytest.raises(ValueError, match="is no state that"):
         tuned.load(path)
@@ -158,6 +161,16 @@ def test_kernels_too_short_for_the_change_are_not_merged():
     assert merged.fc1.kernel.dtype == jnp.float32
     np.testing.assert_allclose(wide(merged, batch), tuned.bind(wide)(state, batch), rtol=1e-2)
     assert tuned.merge(state, jnp.bfloat16).fc1.kernel.dtype == jnp.bfloat16
+    for dtype in (jnp.int32, "float9"):
+        with pytest.raises(ValueError, match="allowed are types of floating numbers"):
+            tuned.merge(state, dtype)
+
+
+def test_numbers_of_other_libraries_are_settings_that_are_saved(tmp_path):
+    own = {"rank": np.int64(2), "alpha": jnp.float32(8)}
+    tuned = adapt(loss, net(), rows(), "lora", steps=20, **own)
+    tuned.save(tmp_path / "a", tuned.init(KEY))
+    assert adapt(loss, net(), rows(), "lora", steps=20, rank=2, alpha=8.0).load(tmp_path / "a")
 
 
 def test_a_loss_with_a_key():

@@ -34,6 +34,33 @@ def test_convolutions_are_left_alone_or_named():
         adapt(loss, given, batch, "lora", steps=9, modules="conv|fc")
 
 
+@pytest.mark.parametrize("dropout", [1.0, 1.5, -0.5, float("nan"), "a"])
+def test_rates_of_dropout(dropout):
+    with pytest.raises(ValueError, match=r"dropout is .*; allowed are numbers from 0 to 0\.99"):
+        adapt(loss, net(), rows(), "lora", steps=9, dropout=dropout)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"modules": ["fc1"]}, r"modules is \['fc1'\]; allowed is a regular expression"),
+        ({"train": 5}, "train is 5; allowed is regular expressions"),
+        ({"optimiser": "adam"}, "optimiser is 'adam'; allowed is an OptimiserConfig"),
+    ],
+)
+def test_arguments_of_another_type(options, words):
+    with pytest.raises(ValueError, match=words):
+        adapt(loss, net(), rows(), "lora", steps=9, **options)
+
+
+def test_a_loss_that_returns_more():
+    def both(model, batch):
+        return loss(model, batch), {}
+
+    with pytest.raises(ValueError, match="loss returns a tuple; allowed is one floating number"):
+        adapt(both, net(), rows(), "lora", steps=9)
+
+
 def test_nothing_matches():
     with pytest.raises(ValueError, match=r"modules is 'attn', which matches no kernel.*fc1\.ker"):
         adapt(loss, net(), rows(), "lora", steps=9, modules="attn")

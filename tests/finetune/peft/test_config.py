@@ -1,6 +1,7 @@
 """adapter_config.json: what is read, and what is refused by name."""
 
 import json
+import math
 
 import pytest
 
@@ -57,6 +58,9 @@ def test_first_pattern_wins():
         ({"some_new_variant": {"on": 1}}, "some_new_variant"),
         ({"r": 0}, "r is '0'; allowed is an integer >= 1"),
         ({"lora_alpha": "8"}, "lora_alpha"),
+        ({"lora_alpha": math.nan}, "lora_alpha is 'nan'; allowed is a finite number"),
+        ({"alpha_pattern": {"x": math.inf}}, "alpha_pattern"),
+        ({"use_rslora": "yes"}, "use_rslora is 'yes'; allowed is true or false"),
         ({"rank_pattern": {"x": True}}, "rank_pattern"),
         ({"rank_pattern": {"(": 2}}, "rank_pattern"),
         ({"alpha_pattern": [1]}, "alpha_pattern"),
