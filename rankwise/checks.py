@@ -179,6 +179,8 @@ def integer(name: str, value: Any, least: int, most: int | None = None, why: str
     Raises:
       ValueError: not an integer, or outside the range.
     """
+    if most is not None and most < least:
+        raise ValueError(f"{name} is {shown(value)}; none is allowed, as the most is {most}{why}")
     limit = f"integers >= {least}" if most is None else f"integers from {least} to {most}"
     try:
         number = operator.index(value)

@@ -21,7 +21,7 @@ def in_columns(x, y, rows: str | None) -> tuple[Any, Any]:
 
     Raises:
       ValueError: other rows than `ROWS`, frames without it, a column of a frame that is not
-        numeric, different numbers of samples.
+        numeric, different numbers of samples, the same labels of samples in another order.
 
     Example:
       >>> x, y = in_columns(np.ones((4, 2)), np.ones(4), "samples")
@@ -37,6 +37,7 @@ def in_columns(x, y, rows: str | None) -> tuple[Any, Any]:
                 )
         rows = "features"
     checks.choice("rows", rows, ROWS)
+    _require_order(x, y, "index" if rows == "samples" else "columns")
     x, y = _array("x", x, rows), _array("y", y, rows)
     if rows == "features":
         return x, y
@@ -54,6 +55,18 @@ def check_sparse(name: str, value) -> None:
     """Raises ValueError for entries of a matrix of scipy.sparse that `checks.array` refuses."""
     if checks.is_sparse(value) and value.nnz:
         checks.array(name, value.tocoo().data[None])
+
+
+def _require_order(x, y, axis: str) -> None:
+    """Refuses frames of pandas whose samples have the same labels in another order."""
+    there, own = getattr(x, axis, None), getattr(y, axis, None)
+    if not (hasattr(there, "equals") and hasattr(own, "equals")) or there.equals(own):
+        return
+    if there.is_unique and len(there) == len(own) and there.isin(own).all():
+        raise ValueError(
+            "x and y have the same labels of samples in another order; allowed is one order of "
+            f"both, as that of y.reindex({axis}=x.{axis})"
+        )
 
 
 def _array(name: str, value, rows: str):

@@ -36,6 +36,9 @@ def load(config: EvaluateConfig) -> tuple[Problem, dict, dict, dict]:
         folder = models.resolve(config.base(), revision=config.revision)
         sizes = models.read_config(folder, labels=base.task.num_labels, pooling=config.head_pooling)
         of_peft = peft.load(config.adapter, sizes)
+        made_for = of_peft.config.base
+        if made_for and pathlib.Path(made_for).name != pathlib.Path(config.base()).name:
+            print(f"Note: --adapter names {made_for!r} as its base; --model is {config.base()!r}")
         drawn = sorted(set(base.network.drawn) - set(of_peft.heads))
         if drawn and not config.allow_drawn:
             raise ValueError(

@@ -277,3 +277,18 @@ def test_what_is_whole_in_a_cpu_s_memory():
     jax.jit(lambda x: seen.append(checks.in_memory(x)) or x)(array)
     got = [checks.in_memory(x) for x in (np.ones(2), array, copies, cut, "text")]
     assert got == [True, True, True, False, False] and seen == [False]
+
+
+def test_what_hides_entries_is_refused_and_what_hides_none_is_not():
+    hidden = np.ma.array(Y, mask=Y > 0)
+    with pytest.raises(ValueError, match="matrix is a masked array with hidden entries"):
+        Regression.from_matrix(hidden)
+    with pytest.raises(ValueError, match="x is a masked array with hidden entries"):
+        Regression.from_data(np.ma.array(X, mask=X > 0), Y)
+    shown = Regression.from_matrix(np.ma.array(Y, mask=False))
+    np.testing.assert_array_equal(shown.target, Regression.from_matrix(Y).target)
+
+
+def test_a_range_without_a_number_says_so():
+    with pytest.raises(ValueError, match="rank is 1; none is allowed, as the most is 0 = min"):
+        checks.integer("rank", 1, 1, 0, why=" = min(m, d) - 1")

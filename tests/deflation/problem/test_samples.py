@@ -89,3 +89,19 @@ def test_sparse_data_that_are_refused():
         Regression.from_data(scipy.sparse.csr_array(X), Y * 0)
     with pytest.raises(ValueError, match="the same number of columns"):
         Regression.from_data(scipy.sparse.csr_array(X), Y[:, 1:])
+
+
+@pytest.mark.parametrize("rows", ["samples", "features"])
+def test_frames_in_another_order_are_refused(rows):
+    pandas = pytest.importorskip("pandas")
+    x, y = pandas.DataFrame(X[:, :6].T), pandas.DataFrame(Y[:, :6].T)
+    turned = y[::-1]
+    axis = "index" if rows == "samples" else "columns"
+    if rows == "features":
+        x, y, turned = x.T, y.T, turned.T
+    with pytest.raises(ValueError, match=rf"as that of y\.reindex\({axis}=x\.{axis}\)"):
+        Regression.from_data(x, turned, rows=rows)
+    again = turned.reindex(**{axis: getattr(x, axis)})
+    one, other = (Regression.from_data(x, z, rows=rows) for z in (y, again))
+    np.testing.assert_array_equal(one.target, other.target)
+    Regression.from_data(x, turned.set_axis(range(10, 16), axis=axis), rows=rows)  # other labels

@@ -53,7 +53,10 @@ def test_a_method_s_page_has_its_own_options_and_defaults(capsys):
         n for n, option in OPTIONS.items() if "adapad" in option.methods
     }
     assert "options of --method=adapad:" in out
-    assert "--rank=N\n      largest number of components that a module may have; by default twice" in out
+    assert (
+        "--rank=N\n      largest number of components that a module may have; by default twice"
+        in out
+    )
 
 
 # A text that begins so goes on from something that is not there.
