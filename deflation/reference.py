@@ -215,7 +215,7 @@ def _leading(u, s, vt, rank: int):
 
 def _arpack(target: Target, rank: int):
     """rank + 1 leading triplets of an operator, on the host."""
-    from scipy.sparse.linalg import LinearOperator, svds
+    from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
     if checks.traced(target):
         raise ValueError("exact of an operator runs on the host; it cannot be traced")
@@ -232,6 +232,11 @@ def _arpack(target: Target, rank: int):
     )
     count = min(rank + 1, min(target.shape) - 1)
     start_vector = np.random.default_rng(0).normal(size=min(target.shape))
-    u, s, vt = svds(operator, k=count, v0=start_vector.astype(target.dtype))
+    try:
+        u, s, vt = svds(operator, k=count, v0=start_vector.astype(target.dtype))
+    except ArpackError as error:
+        raise ValueError(
+            f"ARPACK finds no components of the operator ({error}); allowed is one that is not zero"
+        ) from error
     order = np.argsort(-s)
     return jnp.asarray(u[:, order]), jnp.asarray(s[order]), jnp.asarray(vt[order])

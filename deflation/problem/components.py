@@ -37,8 +37,14 @@ class Components(NamedTuple):
         return product(self.b.T, self.a)
 
     def predict(self, x: jax.Array) -> jax.Array:
-        """W x for x of shape (d, n); costs O((m + d) n r), the dense map is not formed."""
-        return product(self.b.T, product(self.a, x))
+        """W x for x of shape (d, n); costs O((m + d) n r), the dense map is not formed.
+
+        Raises:
+          ValueError: x of other rows.
+        """
+        if np.shape(x)[:1] != self.a.shape[1:]:
+            raise ValueError(f"x has shape {np.shape(x)}; allowed are {self.a.shape[1]} rows")
+        return product(self.b.T, product(self.a, jnp.asarray(x)))
 
     def prefix(self, rank: int) -> Components:
         """The model of the first `rank` components.

@@ -27,3 +27,18 @@ def operator_dtype(dtype) -> np.dtype:
     if chosen is None or chosen.name not in checks.FLOATS:
         raise ValueError(f"dtype is {checks.shown(dtype)}; allowed are {checks.FLOATS}")
     return jax.dtypes.canonicalize_dtype(chosen)
+
+
+def require_function(name: str, function: Callable, size: int, out: int, dtype) -> None:
+    """Raises ValueError unless it maps a vector (size,) to one (out,), both of the dtype."""
+    if not callable(function):
+        raise ValueError(f"{name} is {checks.shown(function)}; allowed is a function")
+    try:
+        got = jax.eval_shape(function, jax.ShapeDtypeStruct((size,), dtype))
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{name} takes no vector ({size},) of {dtype}: {reason}") from error
+    if getattr(got, "shape", None) != (out,) or got.dtype != dtype:
+        raise ValueError(
+            f"{name} returns {checks.shown(got)}; allowed is an array ({out},) of {dtype}"
+        )

@@ -10,7 +10,7 @@ import numpy as np
 
 from deflation.problem import batches as batching
 from deflation.problem import chunks, moments, reduction, samples, sparse, streamed
-from deflation.problem.operators import as_partial, operator_dtype
+from deflation.problem.operators import as_partial, operator_dtype, require_function
 from deflation.problem.reduced import Reduced
 from deflation.problem.targets import Operator
 from rankwise import checks
@@ -244,14 +244,8 @@ class Regression(Reduced):
             raise ValueError(f"shape is {checks.shown(shape)}; allowed is a pair (m, d)")
         m, d = (checks.integer("shape", size, 1) for size in shape)
         dtype = operator_dtype(dtype)
-        for name, function, size, out in (("matvec", matvec, d, m), ("rmatvec", rmatvec, m, d)):
-            if not callable(function):
-                raise ValueError(f"{name} is {checks.shown(function)}; allowed is a function")
-            got = jax.eval_shape(function, jax.ShapeDtypeStruct((size,), dtype))
-            if getattr(got, "shape", None) != (out,) or got.dtype != dtype:
-                raise ValueError(
-                    f"{name} returns {checks.shown(got)}; allowed is an array ({out},) of {dtype}"
-                )
+        require_function("matvec", matvec, d, m, dtype)
+        require_function("rmatvec", rmatvec, m, d, dtype)
         target = Operator(as_partial(matvec), as_partial(rmatvec), (m, d), dtype)
         zero = jnp.zeros((), dtype)
         return cls(target, None, None, zero, zero)

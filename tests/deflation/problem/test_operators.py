@@ -146,3 +146,18 @@ def test_sparse_matrices_are_products():
 def test_samples_are_columns():
     with pytest.raises(ValueError, match=r"pass x.T and y.T where samples are rows"):
         Regression.from_data(np.ones((40, 5)), np.ones((41, 6)))
+
+
+def test_operators_that_cannot_be_used_are_one_line():
+    matrix = jnp.asarray(np.random.default_rng(0).normal(size=(5, 7)), jnp.float32)
+
+    def made(scale, shape):
+        a = scale * matrix
+        return Regression.from_operator(lambda v: a @ v, lambda v: a.T @ v, shape)
+
+    with pytest.raises(ValueError, match=r"matvec takes no vector \(5,\) of float32: "):
+        made(1, (7, 5))
+    with pytest.raises(ValueError, match="allowed is one that is not zero"):
+        exact(made(0, (5, 7)), 2)
+    with pytest.raises(ValueError, match=r"x has shape \(3, 2\); allowed are 7 rows"):
+        exact(made(1, (5, 7)), 2).components.predict(np.ones((3, 2)))
