@@ -211,7 +211,8 @@ def _pairs(programs: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _on_average(growing: float, private: float, grown: float) -> float:
     often = AdapadConfig().private_every
-    return SHARE * (growing + (private - growing) / often) + (1 - SHARE) * grown
+    share = SHARE[0] / SHARE[1]
+    return share * (growing + (private - growing) / often) + (1 - share) * grown
 
 
 def _case(ours: str, reference: str) -> str:
