@@ -209,11 +209,7 @@ def as_budget(budget: Budget | int | Sequence[int], rank: int) -> Budget:
     """
     if isinstance(budget, Budget):
         result = budget
-    elif (
-        isinstance(budget, Sequence | np.ndarray)
-        and not isinstance(budget, str)
-        and np.ndim(budget)
-    ):
+    elif isinstance(budget, Sequence | np.ndarray) and np.ndim(budget):  # a text has no axis
         result = Budget(tuple(budget))
     else:
         result = equal(rank, checks.integer("budget", budget, rank, why=f" (the rank is {rank})"))

@@ -71,8 +71,8 @@ class Runner:
             config = dataclasses.replace(config, overwrite=False)
             earlier.same_run(config.workdir, config, training.FREE, FORMER.get(config.method))
         done = pathlib.Path(config.workdir) / "result.json"
-        names = {"recipe": cell.method, "seed": config.seed, "rate": config.learning_rate}
-        names["batch_size"] = config.batch_size
+        names = {"recipe": cell.method, "task": cell.task, "seed": config.seed}
+        names |= {"rate": config.learning_rate, "batch_size": config.batch_size}
         if anew or not done.exists():
             rate = f"rate {config.learning_rate:g}"
             name = f"{cell.method} on {cell.task}, {rate}, seed {config.seed}"
@@ -80,7 +80,7 @@ class Runner:
                 self._train(config, apart, done, name)
         record = {**read_json(done), "curve": _curve(done.parent / "metrics.jsonl")}
         self._require_same_rows(config, apart, record.get("data"))
-        return {**record, **names, "task": cell.task}
+        return {**record, **names}
 
     def _require_same_rows(self, config: TrainConfig, apart: bool, data: dict | None) -> None:
         """Refuses runs of one problem on rows that changed between them; older runs do not say."""

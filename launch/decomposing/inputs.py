@@ -124,7 +124,10 @@ def _checked(name: str, value: np.ndarray, dtype: str) -> np.ndarray:
             f"{name} contains NaN or infinity, {len(wrong)} times, first at [{place}]; "
             "allowed are finite numbers"
         )
-    limits, largest = np.finfo(dtype), np.max(np.abs(value), initial=0)
+    if np.can_cast(value.dtype, dtype):
+        return value
+    # Without |value|, which is as large as the matrix.
+    limits, largest = np.finfo(dtype), max(np.max(value, initial=0), -np.min(value, initial=0))
     if largest > limits.max or 0 < largest < limits.smallest_subnormal:
         raise ValueError(
             f"{name} has numbers up to {largest:.1e}, which {dtype} does not hold; allowed is "

@@ -82,18 +82,18 @@ def parse(
     flat = read(arguments)
     try:
         rest = values([program, *(argument.text for argument in flat)])
-        for argument in flat:
-            if argument.file and argument.text in rest[1:]:
-                raise flags.Error(
-                    f"{argument.file}: {argument.text!r} is no flag; allowed are lines --NAME=VALUE"
-                )
-        return rest
     except flags.Error as error:
         for argument in flat:
             name = argument.text.lstrip("-").partition("=")[0]
             if argument.file and name and (f"'{name}'" in str(error) or f"--{name}=" in str(error)):
                 raise flags.Error(f"{argument.file}: {error}") from None
         raise
+    for argument in flat:
+        if argument.file and argument.text in rest[1:]:
+            raise flags.Error(
+                f"{argument.file}: {argument.text!r} is no flag; allowed are lines --NAME=VALUE"
+            )
+    return rest
 
 
 def _lines(place: str, file: str | None, above: tuple[str, ...]) -> list[str]:

@@ -28,11 +28,11 @@ def require(config: Any) -> None:
     fields = dataclasses.fields(config)
     read = [f.name for f in fields if f.metadata.get("path") and not f.metadata.get("written")]
     kinds = {f.name: f.metadata["written"] for f in fields if f.metadata.get("written")}
-    for name in kinds:
+    for name, kind in kinds.items():
         value = getattr(config, name)
         if value is None:
             continue
-        if kinds[name] == "new":
+        if kind == "new":
             require_new(value)
             continue
         for other in read:

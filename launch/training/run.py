@@ -109,8 +109,8 @@ def print_result(record: dict) -> None:
     print("best_score is the best of several evaluations on that split; score is the last.")
     if record["positive_class"] is not None:
         value = record["scores"].get("f1")  # some metrics are made of it and others
-        print(f"F1 is {value:.4g}, " if value is not None else "F1 is ", end="")
-        print(f"of the class {record['positive_class']!r}.")
+        known = "" if value is None else f"{value:.4g}, "
+        print(f"F1 is {known}of the class {record['positive_class']!r}.")
     if record["note"]:
         print(record["note"])
 
